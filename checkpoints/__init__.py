@@ -1,0 +1,10 @@
+"""The checkpoints that travel with the package.
+
+A Python package only so that the folder is found in the same way from a clone, from an editable install and from a
+wheel: beside this file.
+"""
+
+from pathlib import Path
+
+NANO = Path(__file__).resolve().parent / "fusargpt-nano"
+"""Folder of fusargpt-nano: model, processor and model card, loadable by `from_pretrained`."""
