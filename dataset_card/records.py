@@ -1,0 +1,152 @@
+"""From a simulated scene to rows of the dataset: the triplet record of both configs and the pre-training dialogue."""
+
+from typing import Any
+
+import numpy as np
+from datasets import Features, Image, List, Value
+
+from dataset_card.description import describe
+from dataset_card.rendering import POLARIZATIONS, render_optical, render_sar
+from dataset_card.scene import IMAGE_SIZE, RESOLUTION_M, SIMULATOR_VERSION, Scene, simulate_scene
+from fusar_geo.embeddings import quantize
+from modeling_fusargpt.tasks import NONE_ANSWER, PROMPTS, TARGETS, cell_of, format_boxes, format_cells, prompt
+
+# Every seed is a place of its own, so splits by seed are splits by place.
+SPLIT_SEEDS = {"train": 0, "validation": 10_000_000, "test": 20_000_000}
+OTHER_TARGET_SHARE = 0.2  # of the questions about targets: the class asked for is not the one that could be here
+METRES_PER_DEGREE = 111_320.0
+
+_MESSAGES = List({"role": Value("string"), "content": Value("string")})
+_SCENE_FEATURES = {
+    "id": Value("string"),
+    "image": Image(),
+    "prior_embeddings": List(List(Value("int8"), length=64)),
+    "prior_positions": List(List(Value("float32"), length=2)),
+    "prior_lonlat": List(List(Value("float64"), length=2)),
+    "year": Value("int32"),
+    "bounds": List(Value("float64"), length=4),
+    "crs": Value("string"),
+    "sensor": Value("string"),
+    "polarization": Value("string"),
+    "resolution_m": Value("float32"),
+    "acquired": Value("string"),
+    "objects": List({"bbox_2d": List(Value("int32"), length=4), "label": Value("string"), "fine_label": Value("string")}),
+}
+RECORD_FEATURES = Features(
+    {**_SCENE_FEATURES, "task": Value("string"), "prompt": _MESSAGES, "completion": _MESSAGES}
+)
+DIALOGUE_FEATURES = Features({**_SCENE_FEATURES, "messages": _MESSAGES})
+
+
+def scene_fields(scene: Scene, rendering: str = "sar", per_side: int = 8) -> dict[str, Any]:
+    """The columns that all questions about one image share (DESIGN: the triplet record).
+
+    `rendering` is "sar" or "optical"; raises ValueError for anything else.
+    """
+    rng = np.random.default_rng([SIMULATOR_VERSION, scene.seed, 4])
+    polarization = str(rng.choice(POLARIZATIONS, p=[0.7, 0.3]))
+    if rendering == "sar":
+        image, sensor = render_sar(scene, polarization), "simulated SAR"
+    elif rendering == "optical":
+        image, sensor, polarization = render_optical(scene), "simulated optical", ""
+    else:
+        raise ValueError(f"rendering: found {rendering!r}, expected 'sar' or 'optical'")
+    west, south = rng.uniform(-179, 178), rng.uniform(-70, 70)
+    height = IMAGE_SIZE * RESOLUTION_M / METRES_PER_DEGREE
+    width = height / np.cos(np.radians(south))
+    embeddings, positions = scene.anchors(per_side)
+    # From centres of the first and last pixels to lon and lat: half a pixel inside the bounds.
+    fraction = (positions.astype(np.float64) * (IMAGE_SIZE - 1) + 0.5) / IMAGE_SIZE
+    lonlat = np.stack([west + fraction[:, 1] * width, south + (1 - fraction[:, 0]) * height], -1)
+    year = int(rng.integers(2017, 2025))
+    return {
+        "id": f"simulated-v{SIMULATOR_VERSION}-{scene.seed:08d}-{rendering}",
+        "image": image,
+        "prior_embeddings": quantize(embeddings),
+        "prior_positions": positions,
+        "prior_lonlat": lonlat,
+        "year": year,
+        "bounds": [west, south, west + width, south + height],
+        "crs": "EPSG:4326",
+        "sensor": sensor,
+        "polarization": polarization,
+        "resolution_m": RESOLUTION_M,
+        "acquired": f"{year}-{int(rng.integers(1, 13)):02d}-{int(rng.integers(1, 29)):02d}",
+        "objects": [
+            {"bbox_2d": list(target.box), "label": target.label, "fine_label": target.fine_label}
+            for target in scene.targets
+        ],
+    }
+
+
+def answer(scene: Scene, task: str, target: str) -> str:
+    """The true answer of `task` about the class `target`; raises ValueError for an unknown task."""
+    boxes = [item.box for item in scene.targets if item.label == target]
+    if task == "describe":
+        return describe(scene)
+    if task == "count":
+        return str(len(boxes))
+    if task == "localize":
+        return format_cells([cell_of(box, IMAGE_SIZE, IMAGE_SIZE) for box in boxes])
+    if task == "classify":
+        return scene.targets[0].label if scene.targets else NONE_ANSWER
+    if task == "detect":
+        return format_boxes(boxes, [target] * len(boxes))
+    raise ValueError(f"task: found {task!r}, expected one of {', '.join(PROMPTS)}")
+
+
+def question_answer(scene: Scene, task: str) -> tuple[str, str]:
+    """One question of `task` in one of its wordings, and its true answer; fixed by the scene's seed.
+
+    Questions about targets mostly ask for the class that could be here; a share asks for the other one.
+    """
+    rng = np.random.default_rng([SIMULATOR_VERSION, scene.seed, 5, list(PROMPTS).index(task)])
+    likely = "aircraft" if scene.apron is not None else "ship"
+    other = next(name for name in TARGETS if name != likely)
+    if scene.kind == "inland":
+        target = str(rng.choice(TARGETS))
+    else:
+        target = other if rng.random() < OTHER_TARGET_SHARE else likely
+    return prompt(task, target, int(rng.integers(0, 12))), answer(scene, task, target)
+
+
+def _turn(role: str, content: str) -> dict[str, str]:
+    return {"role": role, "content": content}
+
+
+def record(scene: Scene, task: str, rendering: str = "sar", per_side: int = 8) -> dict[str, Any]:
+    """One question about one scene: a row of `captions` (task "describe") or `instructions` (the other tasks)."""
+    question, reply = question_answer(scene, task)
+    fields = scene_fields(scene, rendering, per_side)
+    fields["id"] += f"-{task}"
+    return {
+        **fields,
+        "task": task,
+        "prompt": [_turn("user", question)],
+        "completion": [_turn("assistant", reply)],
+    }
+
+
+def dialogue(scene: Scene, rendering: str, per_side: int = 8) -> dict[str, Any]:
+    """All five questions about one scene as one conversation, in an order fixed by the seed: a pre-training row."""
+    rng = np.random.default_rng([SIMULATOR_VERSION, scene.seed, 6])
+    messages = []
+    for task in rng.permutation(list(PROMPTS)):
+        question, reply = question_answer(scene, str(task))
+        messages += [_turn("user", question), _turn("assistant", reply)]
+    return {**scene_fields(scene, rendering, per_side), "messages": messages}
+
+
+def rows(seed: int, layout: str, rendering: str, per_side: int = 8) -> list[dict[str, Any]]:
+    """The rows of one seed in a `layout`: "captions", "instructions" (four rows) or "dialogues".
+
+    Raises ValueError for another layout.
+    """
+    scene = simulate_scene(seed)
+    if layout == "captions":
+        return [record(scene, "describe", rendering, per_side)]
+    if layout == "instructions":
+        return [record(scene, task, rendering, per_side) for task in PROMPTS if task != "describe"]
+    if layout == "dialogues":
+        return [dialogue(scene, rendering, per_side)]
+    raise ValueError(f"layout: found {layout!r}, expected 'captions', 'instructions' or 'dialogues'")

@@ -1,0 +1,96 @@
+"""The five tasks: how each is asked and how its answer is written and read. No torch here.
+
+Detection's published training prompt belongs to the authors' checkpoints and is passed as a free question there; the
+templates below are ours, and fusargpt-nano is trained on them.
+"""
+
+import json
+import re
+from collections.abc import Sequence
+
+TASKS = ("describe", "count", "localize", "classify", "detect")
+TARGETS = ("ship", "aircraft")
+PLURALS = {"ship": "ships", "aircraft": "aircraft"}
+NONE_ANSWER = "None"
+GRID_SIDE = 3
+
+# Several wordings of each question, so that a model learns the task and not one sentence; the first is the default.
+PROMPTS: dict[str, tuple[str, ...]] = {
+    "describe": (
+        "Describe this image.",
+        "What does this image show?",
+        "Describe the land cover and the targets in this image.",
+    ),
+    "count": (
+        "How many {targets} are there in this image?",
+        "Count the {targets} in this image.",
+    ),
+    "localize": (
+        "Which cells of the 3x3 grid contain {targets}?",
+        "Name the cells of the 3x3 grid in which there are {targets}.",
+    ),
+    "classify": (
+        "Which class of target is in this image?",
+        "What is the class of the targets in this image?",
+    ),
+    "detect": (
+        "Detect all {targets} in this image. Answer in JSON.",
+        "Find every one of the {targets} and give the boxes in JSON.",
+    ),
+}
+
+
+def prompt(task: str, target: str = "ship", wording: int = 0) -> str:
+    """The question of `task` about `target` ("ship" or "aircraft"); `wording` chooses among the task's templates.
+
+    Raises ValueError for an unknown task or target.
+    """
+    if task not in PROMPTS:
+        raise ValueError(f"task: found {task!r}, expected one of {', '.join(TASKS)}")
+    if target not in PLURALS:
+        raise ValueError(f"target: found {target!r}, expected one of {', '.join(TARGETS)}")
+    wordings = PROMPTS[task]
+    return wordings[wording % len(wordings)].format(targets=PLURALS[target])
+
+
+def cell_of(box: Sequence[float], width: int, height: int) -> int:
+    """Number (1..9, row-major) of the 3x3 grid cell that holds the centre of `box` [x1, y1, x2, y2] in pixels."""
+    column = int((box[0] + box[2]) / 2 * GRID_SIDE / width)
+    row = int((box[1] + box[3]) / 2 * GRID_SIDE / height)
+    last = GRID_SIDE - 1
+    return min(max(row, 0), last) * GRID_SIDE + min(max(column, 0), last) + 1
+
+
+def format_cells(cells: Sequence[int]) -> str:
+    """Ascending cell numbers, comma-separated; "None" when there are none."""
+    return ", ".join(str(cell) for cell in sorted(set(cells))) or NONE_ANSWER
+
+
+def parse_cells(answer: str) -> set[int]:
+    """The cell numbers 1..9 named in an answer; other numbers are ignored."""
+    return {int(word) for word in re.findall(r"\d+", answer) if 1 <= int(word) <= GRID_SIDE**2}
+
+
+def format_boxes(boxes: Sequence[Sequence[int]], labels: Sequence[str]) -> str:
+    """Detection's answer: a JSON list in the order given; "None" when it is empty."""
+    if not boxes:
+        return NONE_ANSWER
+    return json.dumps([{"bbox_2d": list(box), "label": label} for box, label in zip(boxes, labels, strict=True)])
+
+
+def parse_boxes(answer: str) -> list[tuple[list[float], str]] | None:
+    """Boxes [x1, y1, x2, y2] with their labels; [] for "None"; None (no guess) when the answer cannot be read."""
+    if answer.strip() == NONE_ANSWER:
+        return []
+    try:
+        items = json.loads(answer)
+        boxes = [([float(value) for value in item["bbox_2d"]], str(item["label"])) for item in items]
+    except (ValueError, TypeError, KeyError):
+        return None
+    return boxes if all(len(box) == 4 for box, _ in boxes) else None
+
+
+def parse_count(answer: str) -> int | None:
+    """The whole number an answer consists of; None when it is anything else."""
+    text = answer.strip()
+    return int(text) if re.fullmatch(r"\d+", text, re.ASCII) else None

@@ -1,0 +1,28 @@
+"""The vision tower's patch embedding as a matrix product.
+
+Kernel and stride of the parent's 3-D convolution are equal, so each patch meets each weight once: a matrix product of
+the same parameters. On a CPU the convolution takes half of a training step of nano's tower. Training uses this;
+the model itself keeps the parent's layer, whose results it matches bit for bit.
+"""
+
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VisionPatchEmbed, Qwen2_5_VLModel
+
+
+class LinearPatchEmbedding(nn.Module):
+    """Shares its only parameter with the layer it stands in for, under the same name."""
+
+    def __init__(self, convolution: Qwen2_5_VisionPatchEmbed) -> None:
+        super().__init__()
+        self.proj = convolution.proj
+
+    def forward(self, patches: Tensor) -> Tensor:
+        """patches [N, channels * frames * side * side] -> [N, hidden size]."""
+        weight = self.proj.weight.flatten(1)
+        return functional.linear(patches.to(weight.dtype), weight)
+
+
+def use_linear_patch_embedding(model: Qwen2_5_VLModel) -> None:
+    """Replace the patch embedding of `model.visual`; parameters, their names and saved files stay the same."""
+    model.visual.patch_embed = LinearPatchEmbedding(model.visual.patch_embed)

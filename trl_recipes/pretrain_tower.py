@@ -1,0 +1,180 @@
+"""Pre-train nano's vision tower on dense targets per visual token: python -m trl_recipes.pretrain_tower --help
+
+A small vision-language model trained end to end learns the distribution of answers long before it looks at the image.
+So the tower learns first, on what simulated scenes know for each visual token: its land-cover fractions, and class and
+box of up to two targets centred in it. A linear head, thrown away afterwards, reads them from the merged tokens.
+"""
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.data import Dataset
+from transformers import Trainer, TrainingArguments
+from transformers.trainer_utils import get_last_checkpoint
+
+from dataset_card.landcover import LANDCOVER_CLASSES
+from dataset_card.records import POLARIZATIONS, SPLIT_SEEDS
+from dataset_card.rendering import render_optical, render_sar
+from dataset_card.scene import IMAGE_SIZE, Scene, simulate_scene
+from modeling_fusargpt import FusarGptForConditionalGeneration, FusarGptProcessor
+from modeling_fusargpt.tasks import TARGETS
+
+TOKEN_PIXELS = 28
+GRID = IMAGE_SIZE // TOKEN_PIXELS
+SLOTS = 2
+COVERS = len(LANDCOVER_CLASSES) + 1  # aprons are a class of their own: paved, whatever their embedding says
+SLOT_WIDTH = len(TARGETS) + 4
+
+
+@dataclass
+class DenseTargets:
+    """Per visual token, row-major: cover fractions [T, COVERS]; per slot which class is there [T, SLOTS, classes]
+    and its box [T, SLOTS, 4], edges relative to the token's corner in units of the token."""
+
+    cover: np.ndarray
+    present: np.ndarray
+    box: np.ndarray
+
+
+def dense_targets(scene: Scene) -> DenseTargets:
+    """The dense targets of one scene; a third target in one token is left out."""
+    cover_map = scene.landcover[scene.region]
+    if scene.apron is not None:
+        cover_map[scene.region == scene.apron] = COVERS - 1
+    one_hot = np.eye(COVERS, dtype=np.float32)[cover_map]
+    cover = one_hot.reshape(GRID, TOKEN_PIXELS, GRID, TOKEN_PIXELS, COVERS).mean((1, 3)).reshape(-1, COVERS)
+    present = np.zeros((GRID * GRID, SLOTS, len(TARGETS)), dtype=np.float32)
+    box = np.zeros((GRID * GRID, SLOTS, 4), dtype=np.float32)
+    for target in scene.targets:  # in reading order, so that slots are ordered too
+        x1, y1, x2, y2 = target.box
+        row, column = (y1 + y2) // 2 // TOKEN_PIXELS, (x1 + x2) // 2 // TOKEN_PIXELS
+        token = row * GRID + column
+        slot = int(present[token].any(-1).sum())
+        if slot < SLOTS:
+            present[token, slot, TARGETS.index(target.label)] = 1
+            corner = np.array([column, row, column, row]) * TOKEN_PIXELS
+            box[token, slot] = (np.array(target.box) - corner) / TOKEN_PIXELS
+    return DenseTargets(cover, present, box)
+
+
+class DenseScenes(Dataset):
+    """Scenes simulated as they are asked for; item i is always the same."""
+
+    def __init__(self, processor: FusarGptProcessor, first_seed: int, scenes: int, optical_share: float) -> None:
+        self.image_processor = processor.image_processor
+        self.first_seed = first_seed
+        self.scenes = scenes
+        self.optical_share = optical_share
+
+    def __len__(self) -> int:
+        return self.scenes
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        seed = self.first_seed + index
+        rng = np.random.default_rng([seed, 8])
+        scene = simulate_scene(seed)
+        if rng.random() < self.optical_share:
+            image = render_optical(scene)
+        else:
+            image = render_sar(scene, str(rng.choice(POLARIZATIONS, p=[0.7, 0.3])))
+        encoded = self.image_processor(image.convert("RGB"), return_tensors="pt")
+        return {**encoded, **vars(dense_targets(scene))}
+
+
+def collate(items: list[dict[str, Any]]) -> dict[str, Tensor]:
+    """Patches of all images in one sequence; dense targets stacked."""
+    batch = {key: torch.cat([item[key] for item in items]) for key in ("pixel_values", "image_grid_thw")}
+    return batch | {
+        key: torch.from_numpy(np.stack([item[key] for item in items])) for key in ("cover", "present", "box")
+    }
+
+
+class DenseTower(nn.Module):
+    """The vision tower with a linear head for the dense targets."""
+
+    def __init__(self, tower: nn.Module, width: int) -> None:
+        super().__init__()
+        self.tower = tower
+        self.norm = nn.RMSNorm(width)
+        self.head = nn.Linear(width, COVERS + SLOTS * SLOT_WIDTH)
+
+    def forward(
+        self, pixel_values: Tensor, image_grid_thw: Tensor, cover: Tensor, present: Tensor, box: Tensor
+    ) -> dict[str, Tensor]:
+        tokens = self.tower(pixel_values, grid_thw=image_grid_thw).pooler_output
+        predicted = self.head(self.norm(tokens)).float().reshape(*cover.shape[:2], -1)
+        cover_logits, slots = predicted[..., :COVERS], predicted[..., COVERS:].unflatten(-1, (SLOTS, SLOT_WIDTH))
+        presence, boxes = slots[..., : len(TARGETS)], slots[..., len(TARGETS) :]
+        there = present.sum(-1)
+        cover_loss = -(cover * cover_logits.log_softmax(-1)).sum(-1).mean()
+        presence_loss = functional.binary_cross_entropy_with_logits(presence, present)
+        box_error = (boxes - box).abs().mean(-1)
+        box_loss = (box_error * there).sum() / there.sum().clamp(min=1)
+        loss = cover_loss + 10 * presence_loss + 4 * box_loss
+        return {"loss": loss, "cover": cover_loss, "presence": presence_loss, "box_pixels": box_loss * TOKEN_PIXELS}
+
+
+class TowerTrainer(Trainer):
+    """Trainer that logs the parts of the loss beside it."""
+
+    def compute_loss(self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, **_: Any) -> Any:
+        outputs = model(**inputs)
+        if self.state.global_step % self.args.logging_steps == 0 and model.training:
+            parts = {key: round(float(value), 4) for key, value in outputs.items() if key != "loss"}
+            self.log(parts)
+        return (outputs["loss"], outputs) if return_outputs else outputs["loss"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", type=Path, default=Path("build/nano/initial"))
+    parser.add_argument("--out", type=Path, default=Path("build/nano/tower"))
+    parser.add_argument("--scenes", type=int, default=60_000)
+    parser.add_argument("--optical-share", type=float, default=0.6, help="the rest is shown as SAR")
+    parser.add_argument("--batch-size", type=int, default=48)
+    parser.add_argument("--learning-rate", type=float, default=1e-3)
+    parser.add_argument("--workers", type=int, default=1)
+    options = parser.parse_args()
+
+    processor = FusarGptProcessor.from_pretrained(options.model)
+    model = FusarGptForConditionalGeneration.from_pretrained(options.model, dtype="float32")
+    tower = DenseTower(model.model.visual, model.config.text_config.hidden_size)
+    arguments = TrainingArguments(
+        output_dir=str(options.out / "checkpoints"),
+        per_device_train_batch_size=options.batch_size,
+        num_train_epochs=1,
+        learning_rate=options.learning_rate,
+        lr_scheduler_type="cosine",
+        warmup_steps=0.03,
+        weight_decay=0.05,
+        adam_beta2=0.95,
+        bf16=True,
+        use_cpu=not torch.cuda.is_available(),
+        dataloader_num_workers=options.workers,
+        remove_unused_columns=False,
+        logging_steps=50,
+        save_steps=500,
+        save_total_limit=1,
+        report_to="none",
+    )
+    trainer = TowerTrainer(
+        model=tower,
+        args=arguments,
+        # Language training starts at seed 0 of the training split; the tower's places come after those.
+        train_dataset=DenseScenes(processor, SPLIT_SEEDS["train"] + 1_000_000, options.scenes, options.optical_share),
+        data_collator=collate,
+    )
+    trainer.train(resume_from_checkpoint=get_last_checkpoint(arguments.output_dir) if options.out.exists() else None)
+    trainer.save_state()
+    model.save_pretrained(options.out)
+    processor.save_pretrained(options.out)
+
+
+if __name__ == "__main__":
+    main()
