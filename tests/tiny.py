@@ -1,0 +1,125 @@
+"""Tiny models and processors, built in code: every kind of layer, byte-level text, nothing downloaded."""
+
+import numpy as np
+import torch
+from PIL import Image
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+
+from modeling_fusargpt import FusarGptConfig, FusarGptForConditionalGeneration, FusarGptProcessor
+
+SPECIAL_TOKENS = (
+    "<|endoftext|>",
+    "<|im_start|>",
+    "<|im_end|>",
+    "<|vision_start|>",
+    "<|vision_end|>",
+    "<|image_pad|>",
+    "<|video_pad|>",
+)
+PATCH_SIZE = 4
+MERGE_SIZE = 2
+CHAT_TEMPLATE = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
+    "{% if message['content'] is string %}{{ message['content'] }}{% else %}"
+    "{% for part in message['content'] %}"
+    "{% if part['type'] == 'image' %}<|vision_start|><|image_pad|><|vision_end|>"
+    "{% else %}{{ part['text'] }}{% endif %}{% endfor %}{% endif %}"
+    "<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+def tiny_tokenizer() -> PreTrainedTokenizerFast:
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    bytes_only = Tokenizer(models.BPE(vocab={letter: index for index, letter in enumerate(alphabet)}, merges=[]))
+    bytes_only.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bytes_only.decoder = decoders.ByteLevel()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=bytes_only,
+        eos_token="<|im_end|>",
+        pad_token="<|endoftext|>",
+        additional_special_tokens=list(SPECIAL_TOKENS),
+        chat_template=CHAT_TEMPLATE,
+        padding_side="left",
+    )
+
+
+def tiny_processor() -> FusarGptProcessor:
+    """Images keep their size where both sides are multiples of 8 px; a visual token spans 8 x 8 px."""
+    image_processor = Qwen2VLImageProcessorPil(
+        patch_size=PATCH_SIZE,
+        merge_size=MERGE_SIZE,
+        temporal_patch_size=2,
+        size={"shortest_edge": (PATCH_SIZE * MERGE_SIZE) ** 2, "longest_edge": 128 * 128},
+    )
+    return FusarGptProcessor(image_processor=image_processor, tokenizer=tiny_tokenizer())
+
+
+def tiny_config(**overrides) -> FusarGptConfig:
+    """A configuration of fewer than 100,000 parameters; `overrides` are arguments of `FusarGptConfig`."""
+    tokenizer = tiny_tokenizer()
+    special = {token: tokenizer.convert_tokens_to_ids(token) for token in SPECIAL_TOKENS}
+    text_config = {
+        "vocab_size": len(tokenizer),
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 1024,
+        "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [1, 1, 2]},
+        "bos_token_id": None,
+        "eos_token_id": special["<|im_end|>"],
+        "pad_token_id": special["<|endoftext|>"],
+    }
+    vision_config = {
+        "depth": 2,
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_heads": 2,
+        "patch_size": PATCH_SIZE,
+        "spatial_merge_size": MERGE_SIZE,
+        "window_size": 4 * PATCH_SIZE * MERGE_SIZE,
+        "out_hidden_size": 32,
+        "fullatt_block_indexes": [1],
+    }
+    arguments = {
+        "text_config": text_config,
+        "vision_config": vision_config,
+        "image_token_id": special["<|image_pad|>"],
+        "video_token_id": special["<|video_pad|>"],
+        "vision_start_token_id": special["<|vision_start|>"],
+        "vision_end_token_id": special["<|vision_end|>"],
+    }
+    return FusarGptConfig(**{**arguments, **overrides})
+
+
+def tiny_model(seed: int = 0, **overrides) -> FusarGptForConditionalGeneration:
+    """A model with random weights, in evaluation mode; its TLM is the identity, as a new one always is."""
+    torch.manual_seed(seed)
+    return FusarGptForConditionalGeneration(tiny_config(**overrides)).eval()
+
+
+def stir_tlm(model: FusarGptForConditionalGeneration, seed: int = 0, scale: float = 0.5) -> None:
+    """Gives the TLM random weights, so that the prior changes the model's output visibly."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in model.model.tlm.parameters():
+            parameter.copy_(scale * torch.randn(parameter.shape, generator=generator))
+
+
+def random_image(height: int, width: int, seed: int = 0) -> Image.Image:
+    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8))
+
+
+def random_prior(anchors: int, seed: int = 0) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    embeddings = rng.normal(size=(anchors, 64)).astype(np.float32)
+    embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)
+    return {"prior_embeddings": embeddings, "prior_positions": rng.random((anchors, 2), np.float32)}
+
+
+def question(text: str = "How many ships?", images: int = 1) -> str:
+    placeholders = "<|vision_start|><|image_pad|><|vision_end|>" * images
+    return f"<|im_start|>user\n{placeholders}{text}<|im_end|>\n<|im_start|>assistant\n"
