@@ -1,0 +1,117 @@
+"""Recipes are read strictly: every YAML of the project parses, and what no field knows fails."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+import trl_recipes
+from trl_recipes.arguments import parse
+
+FOLDER = Path(trl_recipes.__file__).parent
+RECIPES = sorted([*FOLDER.glob("*.yaml"), *FOLDER.glob("nano/*.yaml")])
+# Recipes for a GPU parse on a machine that has none.
+ON_CPU = ("--use_cpu", "true")
+
+
+def recipe(tmp_path: Path, **fields: object) -> str:
+    """Path of a minimal recipe with ``fields`` on top."""
+    minimal = {
+        "model_name_or_path": "model",
+        "dataset_name": "data",
+        "train": "tlm",
+        "output_dir": str(tmp_path / "out"),
+        "max_length": None,
+        "remove_unused_columns": False,
+        "use_cpu": True,
+    }
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump(minimal | fields))
+    return str(path)
+
+
+def test_there_are_recipes_for_both_sizes():
+    assert {path.relative_to(FOLDER).as_posix() for path in RECIPES} == {
+        "stage1.yaml",
+        "stage2.yaml",
+        "nano/pretrain.yaml",
+        "nano/stage1.yaml",
+        "nano/stage2.yaml",
+    }
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.relative_to(FOLDER).as_posix())
+def test_every_recipe_parses(path):
+    stage, config = parse(["--config", str(path), *ON_CPU])
+    written = yaml.safe_load(path.read_text())
+    assert stage.train == written["train"]
+    assert config.learning_rate == written["learning_rate"]
+    assert config.max_length is None and config.remove_unused_columns is False
+
+
+@pytest.mark.parametrize(
+    ("first", "second"), [("stage1", "stage2"), ("nano/pretrain", "nano/stage1"), ("nano/stage1", "nano/stage2")]
+)
+def test_each_stage_starts_from_the_output_of_the_one_before(first, second):
+    before, after = (yaml.safe_load((FOLDER / f"{name}.yaml").read_text()) for name in (first, second))
+    assert after["model_name_or_path"] == before["output_dir"]
+
+
+def test_the_paper_s_numbers_are_in_the_release_recipes():
+    stage1, stage2 = (yaml.safe_load((FOLDER / f"stage{stage}.yaml").read_text()) for stage in (1, 2))
+    assert (stage1["num_train_epochs"], stage1["learning_rate"], stage1["train"]) == (30, 1e-4, "tlm")
+    assert (stage2["num_train_epochs"], stage2["learning_rate"], stage2["train"]) == (5, 1e-5, "lora")
+    for stage in (stage1, stage2):
+        assert (stage["lora_r"], stage["lora_alpha"], stage["warmup_steps"]) == (8, 32, 0.05)
+        assert stage["bf16"] is True and stage["attn_implementation"] == "flash_attention_2"
+
+
+def test_an_unknown_key_in_yaml_fails_and_is_named(tmp_path):
+    with pytest.raises(ValueError, match="learning_rat'"):
+        parse(["--config", recipe(tmp_path, learning_rat=1e-3)])
+
+
+@pytest.mark.parametrize("unknown", ["--learning_rat", "--learnin", "--use_peft"])
+def test_an_unknown_key_on_the_command_line_fails_and_is_named(tmp_path, capsys, unknown):
+    with pytest.raises((SystemExit, ValueError)) as raised:
+        parse(["--config", recipe(tmp_path), unknown, "1"])
+    assert unknown in capsys.readouterr().err + str(raised.value)
+
+
+def test_the_command_line_overrides_the_recipe(tmp_path):
+    _, config = parse(["--config", recipe(tmp_path, learning_rate=1e-3), "--learning_rate", "2e-3"])
+    assert config.learning_rate == 2e-3
+
+
+def test_yaml_true_and_a_single_dataset_are_read_as_meant(tmp_path):
+    stage, _ = parse(["--config", recipe(tmp_path, prior=True)])
+    assert stage.prior == "true" and stage.dataset_name == ["data"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"train": "everything"}, "train: found 'everything', expected one of tlm, tlm\\+lora, lora, all, language"),
+        ({"prior": False}, "prior: found False, expected one of true, none"),
+        ({"save": "half"}, "save: found 'half'"),
+        ({"dtype": "float64"}, "dtype: found 'float64'"),
+        ({"train": "tlm", "prior": "none"}, "never called"),
+        ({"train": "all", "save": "trained"}, "set save: full"),
+        ({"train": "lora", "vision_learning_rate_ratio": 0.3}, "freezes the vision tower"),
+        ({"train": "all", "dtype": "bfloat16"}, "expected float32"),
+        ({"max_length": 1024}, "max_length: found 1024, expected null"),
+        ({"remove_unused_columns": True}, "the prior columns would be dropped"),
+        ({"resume_from_checkpoint": "out"}, "use resume: true"),
+        ({"packing": True, "max_length": 512}, "max_length: found 512"),
+        ({"packing": True}, "images are not packed"),
+    ],
+)
+def test_a_value_that_a_field_does_not_allow_fails(tmp_path, fields, message):
+    with pytest.raises(ValueError, match=message):
+        parse(["--config", recipe(tmp_path, **fields)])
+
+
+def test_a_required_field_that_is_missing_fails(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        parse(["--output_dir", str(tmp_path), "--train", "tlm", "--dataset_name", "data"])
+    assert "--model_name_or_path" in capsys.readouterr().err

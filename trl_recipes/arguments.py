@@ -1,0 +1,136 @@
+"""The typed fields of a recipe, beside those of TRL's ``SFTConfig``, and the strict parser of both."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal, get_args
+
+from trl.scripts.utils import TrlParser
+from trl.trainer.sft_config import SFTConfig
+
+Train = Literal["tlm", "tlm+lora", "lora", "all", "language"]
+Prior = Literal["true", "none"]
+Save = Literal["full", "trained"]
+Dtype = Literal["float32", "bfloat16"]
+
+# Fields of SFTConfig that this script or its collator decides, each with what to use instead.
+DECIDED_HERE = {
+    "max_length": "null: cutting a sequence can cut image tokens away from their pixels",
+    "remove_unused_columns": "false: the prior columns would be dropped",
+    "packing": "false: images are not packed",
+    "padding_free": "false: images are not packed",
+    "assistant_only_loss": "false: loss always falls on the answers alone",
+    "completion_only_loss": "null: loss always falls on the answers alone",
+    "pad_to_multiple_of": "null: batches are padded to their longest row",
+    "chat_template_path": "null: the processor brings its chat template",
+    "eos_token": "null: the processor brings its tokens",
+    "pad_token": "null: the processor brings its tokens",
+    "model_init_kwargs": "null: use dtype, attn_implementation and model_revision",
+    "dataset_kwargs": "null: images are prepared batch by batch",
+    "resume_from_checkpoint": "null: use resume: true",
+    "push_to_hub": "false: push output_dir when the stage is done",
+}
+
+
+@dataclass
+class RecipeArguments:
+    """What a stage starts from, what it moves, and what it leaves behind. Every field is checked; none is guessed."""
+
+    model_name_or_path: str = field(
+        metadata={"help": "Model to start from: a Hub id, a model folder, or the output_dir of the stage before."}
+    )
+    dataset_name: list[str] = field(
+        metadata={"help": "Folders of Parquet shards (or Hub datasets), read by load_dataset and concatenated."}
+    )
+    train: Train = field(
+        metadata={
+            "help": "What moves. tlm: the TLM alone. tlm+lora: the TLM, and LoRA on every linear layer of the language "
+            "model. lora: LoRA alone, the TLM frozen. language: the language model alone, vision tower and TLM frozen. "
+            "all: the whole backbone (vision tower, merger, language model), for its pre-training; the TLM is frozen."
+        }
+    )
+    prior: Prior = field(
+        default="true",
+        metadata={"help": "true: rows carry the prior and the TLM sees it. none: train without, as in pre-training."},
+    )
+    save: Save = field(
+        default="full",
+        metadata={
+            "help": "What output_dir holds at the end. full: a whole model, LoRA merged (the adapter beside it, in "
+            "adapter/). trained: only what was trained, naming its base: tlm.safetensors, or a peft adapter."
+        },
+    )
+    resume: bool = field(
+        default=False,
+        metadata={"help": "Go on from the last complete checkpoint in output_dir; start afresh if there is none."},
+    )
+    model_revision: str = field(default="main", metadata={"help": "Branch, tag or commit of a Hub model."})
+    dtype: Dtype = field(default="float32", metadata={"help": "Type of the frozen weights; trained ones are float32."})
+    attn_implementation: str | None = field(
+        default=None, metadata={"help": "sdpa (transformers' default), eager, or flash_attention_2 on a GPU."}
+    )
+    dataset_config: str | None = field(default=None, metadata={"help": "Config of the dataset, as its card names it."})
+    dataset_train_split: str = field(default="train", metadata={"help": "Split to train on."})
+    dataset_test_split: str = field(default="validation", metadata={"help": "Split of the evaluations, if any."})
+    lora_r: int = field(default=8, metadata={"help": "LoRA rank (train: lora, tlm+lora)."})
+    lora_alpha: int = field(default=32, metadata={"help": "LoRA alpha (train: lora, tlm+lora)."})
+    lora_dropout: float = field(default=0.0, metadata={"help": "Dropout before LoRA (train: lora, tlm+lora)."})
+    vision_learning_rate_ratio: float = field(
+        default=1.0,
+        metadata={"help": "Learning rate of the vision tower, as a share of learning_rate (train: all)."},
+    )
+
+    def __post_init__(self) -> None:
+        # YAML reads an unquoted true as a boolean, and one dataset as a string.
+        if self.prior is True:
+            self.prior = "true"
+        if isinstance(self.dataset_name, str):
+            self.dataset_name = [self.dataset_name]
+        # argparse checks choices on the command line only, not those that come from YAML.
+        for name, choices in (("train", Train), ("prior", Prior), ("save", Save), ("dtype", Dtype)):
+            value = vars(self)[name]
+            if value not in get_args(choices):
+                raise ValueError(f"{name}: found {value!r}, expected one of {', '.join(get_args(choices))}")
+        if self.trains_tlm and self.prior == "none":
+            raise ValueError(
+                f"train: {self.train} with prior: none would train a TLM that is never called; set prior: true, or "
+                "train: lora, language or all"
+            )
+        if self.save == "trained" and self.train in ("all", "language"):
+            raise ValueError(
+                f"save: trained needs train: tlm, tlm+lora or lora; with train: {self.train}, set save: full"
+            )
+        if self.vision_learning_rate_ratio != 1.0 and self.train != "all":
+            raise ValueError(
+                f"vision_learning_rate_ratio: found {self.vision_learning_rate_ratio}, expected 1.0 with train: "
+                f"{self.train}, which freezes the vision tower"
+            )
+        if self.dtype == "bfloat16" and self.train in ("all", "language"):
+            raise ValueError(
+                f"dtype: found bfloat16, expected float32 with train: {self.train}: small updates of bfloat16 weights "
+                "round away; set bf16: true to compute in bfloat16"
+            )
+
+    @property
+    def trains_tlm(self) -> bool:
+        return self.train in ("tlm", "tlm+lora")
+
+    @property
+    def trains_lora(self) -> bool:
+        return self.train in ("lora", "tlm+lora")
+
+
+def parse(arguments: Sequence[str] | None = None) -> tuple[RecipeArguments, SFTConfig]:
+    """Read ``--config recipe.yaml`` and the ``--key value`` pairs that override it (``sys.argv`` when None).
+
+    Raises:
+        ValueError: for a key that no field has, or a value that a field does not allow, in YAML.
+        SystemExit: for the same on the command line (argparse prints its one line and exits with 2).
+    """
+    # Without allow_abbrev=False, argparse takes `--train_` or `--learning` for the first field that starts so.
+    parser = TrlParser([RecipeArguments, SFTConfig], prog="python -m trl_recipes.sft", allow_abbrev=False)
+    recipe, config = parser.parse_args_and_config(None if arguments is None else list(arguments))
+    for name, expected in DECIDED_HERE.items():
+        value = vars(config)[name]
+        if value is not None and value is not False:
+            raise ValueError(f"{name}: found {value!r}, expected {expected}")
+    return recipe, config

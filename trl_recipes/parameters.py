@@ -1,0 +1,78 @@
+"""What a stage trains: freezing, LoRA, and the table that shows both."""
+
+from peft import LoraConfig
+from torch import nn
+
+from modeling_fusargpt import FusarGptForConditionalGeneration
+from trl_recipes.arguments import RecipeArguments
+
+# Every linear layer of the language model's blocks; neither the vision tower, the merger, the TLM nor lm_head.
+LANGUAGE_LINEAR_LAYERS = r"model\.language_model\.layers\.\d+\.(self_attn|mlp)\.(q|k|v|o|gate|up|down)_proj"
+
+# Order matters: a parameter belongs to the first part whose name it contains.
+PARTS = {
+    "LoRA": "lora_",
+    "TLM": ".tlm.",
+    "merger": ".visual.merger.",
+    "vision tower": ".visual.",
+    "language model": ".language_model.",
+    "lm_head": "lm_head.",
+}
+
+
+def part_of(name: str) -> str:
+    """The part of the model (a key of ``PARTS``) that the parameter ``name`` belongs to; KeyError if to none."""
+    for part, mark in PARTS.items():
+        if mark in name:
+            return part
+    raise KeyError(f"parameter {name} belongs to none of {', '.join(PARTS)}")
+
+
+def freeze(model: FusarGptForConditionalGeneration, recipe: RecipeArguments) -> None:
+    """Leave gradients to exactly the parameters that ``recipe.train`` moves; LoRA comes later, on the frozen model.
+
+    With ``all`` the TLM stays frozen too: the backbone is pre-trained without the prior, so the TLM is not called.
+    """
+    moving = {
+        "tlm": ("TLM",),
+        "tlm+lora": (),  # peft freezes everything and thaws its own copy of the TLM
+        "lora": (),
+        "language": ("language model", "lm_head"),
+        "all": ("merger", "vision tower", "language model", "lm_head"),
+    }[recipe.train]
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(part_of(name) in moving)
+    if recipe.trains_tlm:
+        # The TLM is small; in bfloat16 most of its updates would round away.
+        model.model.tlm.float()
+
+
+def lora_config(recipe: RecipeArguments) -> LoraConfig | None:
+    """The peft adapter of ``train: lora`` and ``tlm+lora`` (the TLM in ``modules_to_save``); None otherwise."""
+    if not recipe.trains_lora:
+        return None
+    return LoraConfig(
+        r=recipe.lora_r,
+        lora_alpha=recipe.lora_alpha,
+        lora_dropout=recipe.lora_dropout,
+        target_modules=LANGUAGE_LINEAR_LAYERS,
+        modules_to_save=["tlm"] if recipe.trains_tlm else None,
+        task_type="CAUSAL_LM",
+    )
+
+
+def parameter_table(model: nn.Module) -> str:
+    """Text table with a line for each part of the model: its parameters, and how many of them are trained."""
+    totals = dict.fromkeys(PARTS, 0)
+    trained = dict.fromkeys(PARTS, 0)
+    for name, parameter in model.named_parameters():
+        # peft keeps the original of a module that it trains a copy of: not a weight of the model being trained.
+        if ".original_module." in name:
+            continue
+        totals[part_of(name)] += parameter.numel()
+        trained[part_of(name)] += parameter.numel() if parameter.requires_grad else 0
+    rows = [(part, totals[part], trained[part]) for part in reversed(PARTS) if totals[part]]
+    rows.append(("all", sum(totals.values()), sum(trained.values())))
+    lines = [f"{'part':<16}{'parameters':>16}{'trained':>16}"]
+    lines += [f"{part:<16}{total:>16,}{moved or 'frozen':>16{',' if moved else ''}}" for part, total, moved in rows]
+    return "\n".join(lines)

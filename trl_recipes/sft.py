@@ -1,0 +1,105 @@
+"""Run one stage of training: ``python -m trl_recipes.sft --config trl_recipes/nano/stage1.yaml [--key value]``."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from datasets import Dataset, concatenate_datasets, load_dataset
+from transformers import set_seed
+from transformers.trainer_utils import get_last_checkpoint
+from trl.trainer.sft_config import SFTConfig
+
+from modeling_fusargpt import FusarGptProcessor
+from trl_recipes.arguments import RecipeArguments, parse
+from trl_recipes.checkpoint import ADAPTER_MANIFEST, TLM_MANIFEST, load_model, save_stage
+from trl_recipes.collator import PRIOR_COLUMNS, TripletCollator
+from trl_recipes.parameters import freeze, lora_config, parameter_table
+from trl_recipes.patch_embedding import use_linear_patch_embedding
+from trl_recipes.trainer import StageTrainer
+
+
+def load_split(recipe: RecipeArguments, split: str) -> Dataset:
+    """The recipe's datasets, concatenated, with the columns that training reads and no others.
+
+    Raises ValueError for a dataset without an image, a conversation, or (with ``prior: true``) a prior column.
+    """
+    parts = []
+    for name in recipe.dataset_name:
+        part = load_dataset(name, recipe.dataset_config, split=split)
+        conversation = ["messages"] if "messages" in part.column_names else ["prompt", "completion"]
+        columns = ["image", *conversation, *(PRIOR_COLUMNS if recipe.prior == "true" else ())]
+        missing = [column for column in columns if column not in part.column_names]
+        if missing:
+            raise ValueError(
+                f"dataset {name} has no column {', '.join(missing)}; found {', '.join(part.column_names)}; expected "
+                "image, messages (or prompt and completion), and both prior columns unless `prior: none`"
+            )
+        parts.append(part.select_columns(columns))
+    return concatenate_datasets(parts)
+
+
+def last_checkpoint(output_dir: str) -> str | None:
+    """The newest complete checkpoint in ``output_dir``, or None. A run cut while saving leaves an incomplete one."""
+    folder = Path(output_dir)
+    if not folder.is_dir():
+        return None
+    for checkpoint in folder.glob("checkpoint-*"):
+        # trainer_state.json is written last.
+        if not (checkpoint / "trainer_state.json").is_file():
+            checkpoint.rename(folder / f"incomplete-{checkpoint.name}")
+    return get_last_checkpoint(output_dir)
+
+
+def make_trainer(recipe: RecipeArguments, config: SFTConfig) -> StageTrainer:
+    """Model, processor, data and collator of a stage, in a trainer that is ready to run."""
+    set_seed(config.seed)
+    model = load_model(
+        recipe.model_name_or_path, recipe.model_revision, getattr(torch, recipe.dtype), recipe.attn_implementation
+    )
+    freeze(model, recipe)
+    if config.use_cpu:
+        use_linear_patch_embedding(model.model)
+    # peft writes this name into the adapter as its base.
+    model.name_or_path = recipe.model_name_or_path
+    processor = FusarGptProcessor.from_pretrained(recipe.model_name_or_path, revision=recipe.model_revision)
+    return StageTrainer(
+        recipe=recipe,
+        model=model,
+        args=config,
+        data_collator=TripletCollator(processor, prior=recipe.prior == "true"),
+        train_dataset=load_split(recipe, recipe.dataset_train_split),
+        eval_dataset=load_split(recipe, recipe.dataset_test_split) if config.eval_strategy != "no" else None,
+        processing_class=processor,
+        peft_config=lora_config(recipe),
+    )
+
+
+def run(recipe: RecipeArguments, config: SFTConfig) -> None:
+    """Train one stage and leave its result in ``config.output_dir``."""
+    finished = [
+        name for name in ("config.json", TLM_MANIFEST, ADAPTER_MANIFEST) if Path(config.output_dir, name).is_file()
+    ]
+    if finished:
+        raise FileExistsError(
+            f"output_dir: {config.output_dir} holds a finished stage ({finished[0]}); remove it or choose another"
+        )
+    checkpoint = last_checkpoint(config.output_dir)
+    if checkpoint is not None and not recipe.resume:
+        raise FileExistsError(
+            f"output_dir: {config.output_dir} holds {Path(checkpoint).name} of an earlier run; set `resume: true` to "
+            "go on from it, or remove it to start afresh"
+        )
+    trainer = make_trainer(recipe, config)
+    trainer.accelerator.print(parameter_table(trainer.model))
+    trainer.train(resume_from_checkpoint=checkpoint)
+    if config.should_save:
+        save_stage(trainer.accelerator.unwrap_model(trainer.model), trainer.processing_class, recipe, config.output_dir)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point; ``arguments`` are those of the command line when None."""
+    run(*parse(arguments))
+
+
+if __name__ == "__main__":
+    main()

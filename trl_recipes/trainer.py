@@ -1,0 +1,54 @@
+"""TRL's ``SFTTrainer`` with the two things a stage adds: a slower vision tower, and checkpoints of the TLM alone."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from trl.trainer.sft_trainer import SFTTrainer
+
+from trl_recipes.arguments import RecipeArguments
+from trl_recipes.checkpoint import TLM_WEIGHTS, load_tlm, save_tlm
+from trl_recipes.parameters import part_of
+
+
+class StageTrainer(SFTTrainer):
+    """``SFTTrainer`` of one stage.
+
+    Args:
+        recipe: the stage's own fields; everything else goes to ``SFTTrainer`` unchanged.
+    """
+
+    def __init__(self, *, recipe: RecipeArguments, **arguments: Any) -> None:
+        self.recipe = recipe
+        super().__init__(**arguments)
+
+    def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
+        optimizer = super().create_optimizer(model)
+        ratio = self.recipe.vision_learning_rate_ratio
+        if ratio == 1.0:
+            return optimizer
+        names = {parameter: name for name, parameter in (model or self.model).named_parameters()}
+        for group in list(optimizer.param_groups):
+            tower = [parameter for parameter in group["params"] if part_of(names[parameter]) == "vision tower"]
+            if not tower:
+                continue
+            group["params"] = [
+                parameter for parameter in group["params"] if part_of(names[parameter]) != "vision tower"
+            ]
+            optimizer.add_param_group({**group, "params": tower, "lr": group["lr"] * ratio})
+        return optimizer
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
+        # A stage that trains the TLM alone never writes the backbone, not even in its checkpoints.
+        if self.recipe.train != "tlm" or self.recipe.save != "trained":
+            super()._save(output_dir, state_dict)
+            return
+        if self.args.should_save:
+            model = self.accelerator.unwrap_model(self.model)
+            save_tlm(Path(output_dir or self.args.output_dir), model, self.recipe)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: torch.nn.Module | None = None) -> None:
+        if (Path(resume_from_checkpoint) / TLM_WEIGHTS).is_file():
+            load_tlm(self.accelerator.unwrap_model(model or self.model), Path(resume_from_checkpoint))
+        else:
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
