@@ -4,7 +4,7 @@ The TLM lives in the inner model, because training loops may call that one and a
 """
 
 import math
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,7 @@ from transformers.cache_utils import Cache
 from transformers.conversion_mapping import register_checkpoint_conversion_mapping
 from transformers.core_model_loading import WeightRenaming
 from transformers.modeling_outputs import BaseModelOutputWithPast, BaseModelOutputWithPooling, CausalLMOutputWithPast
+from transformers.models.qwen2_5_vl.configuration_qwen2_5_vl import Qwen2_5_VLTextConfig, Qwen2_5_VLVisionConfig
 from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import (
     Qwen2_5_VLForConditionalGeneration,
     Qwen2_5_VLModel,
@@ -20,7 +21,7 @@ from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import (
 )
 from transformers.utils.generic import can_return_tuple
 
-from .configuration_fusargpt import FusarGptConfig
+from .configuration_fusargpt import FusarGptConfig, TlmConfig
 from .tlm import TokenwiseLinearModulation, check_priors
 
 PRIOR_FIELDS = ("prior_embeddings", "prior_positions", "prior_mask")
@@ -63,16 +64,18 @@ class FusarGptModel(FusarGptPreTrainedModel, Qwen2_5_VLModel):
 
     def __init__(self, config: FusarGptConfig):
         super().__init__(config)
+        text_config = cast(Qwen2_5_VLTextConfig, config.text_config)
+        vision_config = cast(Qwen2_5_VLVisionConfig, config.vision_config)
         self.tlm = TokenwiseLinearModulation(
-            config.tlm_config, config.text_config.hidden_size, config.vision_config.spatial_merge_size
+            cast(TlmConfig, config.tlm_config), text_config.hidden_size, vision_config.spatial_merge_size
         )
         self.post_init()
 
     @can_return_tuple
     def get_image_features(
         self,
-        pixel_values: Tensor,
-        image_grid_thw: Tensor | None = None,
+        pixel_values: torch.FloatTensor,
+        image_grid_thw: torch.LongTensor,
         prior_embeddings: Tensor | None = None,
         prior_positions: Tensor | None = None,
         prior_mask: Tensor | None = None,
@@ -94,30 +97,30 @@ class FusarGptModel(FusarGptPreTrainedModel, Qwen2_5_VLModel):
         Raises:
             ValueError: If a prior field is missing, does not fit the images, or holds NaN or positions off the image.
         """
-        outputs = super().get_image_features(pixel_values, image_grid_thw, return_dict=True, **kwargs)
-        num_images = len(outputs.pooler_output)
-        prior_size = self.config.tlm_config.prior_size
-        if check_priors(prior_embeddings, prior_positions, prior_mask, num_images, prior_size):
-            tokens = torch.cat(outputs.pooler_output)
+        parent: Any = super()
+        outputs = parent.get_image_features(pixel_values, image_grid_thw, return_dict=True, **kwargs)
+        num_images, prior_size = len(image_grid_thw), cast(TlmConfig, self.config.tlm_config).prior_size
+        priors = check_priors(prior_embeddings, prior_positions, prior_mask, num_images, prior_size)
+        if priors is not None:
             patch_grids = [(height, width) for _, height, width in image_grid_thw.tolist()]
-            modulated = self.tlm(tokens, patch_grids, prior_embeddings, prior_positions, prior_mask)
-            outputs.pooler_output = torch.split(modulated, [len(image) for image in outputs.pooler_output])
+            modulated = self.tlm(torch.cat(outputs.pooler_output), patch_grids, *priors)
+            outputs.pooler_output = torch.split(modulated, [len(tokens) for tokens in outputs.pooler_output])
         return outputs
 
     @can_return_tuple
     def forward(
         self,
-        input_ids: Tensor | None = None,
+        input_ids: torch.LongTensor | None = None,
         attention_mask: Tensor | None = None,
-        position_ids: Tensor | None = None,
+        position_ids: torch.LongTensor | None = None,
         past_key_values: Cache | None = None,
-        inputs_embeds: Tensor | None = None,
+        inputs_embeds: torch.FloatTensor | None = None,
         use_cache: bool | None = None,
-        pixel_values: Tensor | None = None,
-        pixel_values_videos: Tensor | None = None,
-        image_grid_thw: Tensor | None = None,
-        video_grid_thw: Tensor | None = None,
-        mm_token_type_ids: Tensor | None = None,
+        pixel_values: torch.FloatTensor | None = None,
+        pixel_values_videos: torch.FloatTensor | None = None,
+        image_grid_thw: torch.LongTensor | None = None,
+        video_grid_thw: torch.LongTensor | None = None,
+        mm_token_type_ids: torch.IntTensor | None = None,
         second_per_grid_ts: Tensor | None = None,
         mm_encoder_outputs: dict[str, BaseModelOutputWithPooling] | None = None,
         prior_embeddings: Tensor | None = None,
@@ -130,11 +133,15 @@ class FusarGptModel(FusarGptPreTrainedModel, Qwen2_5_VLModel):
         Raises:
             ValueError: If a prior is given without `pixel_values`, or is not a usable one.
         """
-        priors = dict(zip(PRIOR_FIELDS, (prior_embeddings, prior_positions, prior_mask), strict=True))
-        if pixel_values is None:
+        priors = {
+            "prior_embeddings": prior_embeddings,
+            "prior_positions": prior_positions,
+            "prior_mask": prior_mask,
+        }
+        if pixel_values is None or image_grid_thw is None:
             check_no_priors(priors)
         elif mm_encoder_outputs is None and pixel_values_videos is None:
-            features = self.get_image_features(pixel_values, image_grid_thw, return_dict=True, **priors, **kwargs)
+            features = self.get_image_features(pixel_values, image_grid_thw, **priors, **kwargs, return_dict=True)
             pixel_values, mm_encoder_outputs = None, {"image": features}
         elif any(value is not None for value in priors.values()):
             raise ValueError(
@@ -165,24 +172,25 @@ class FusarGptForConditionalGeneration(FusarGptPreTrainedModel, Qwen2_5_VLForCon
         # Past the parent's constructor, which would build a backbone only to be thrown away.
         Qwen2_5_VLPreTrainedModel.__init__(self, config)
         self.model = FusarGptModel(config)
-        self.lm_head = nn.Linear(config.text_config.hidden_size, config.text_config.vocab_size, bias=False)
+        text_config = cast(Qwen2_5_VLTextConfig, config.text_config)
+        self.lm_head = nn.Linear(text_config.hidden_size, text_config.vocab_size, bias=False)
         self.post_init()
 
     @can_return_tuple
     def forward(
         self,
-        input_ids: Tensor | None = None,
+        input_ids: torch.LongTensor | None = None,
         attention_mask: Tensor | None = None,
-        position_ids: Tensor | None = None,
+        position_ids: torch.LongTensor | None = None,
         past_key_values: Cache | None = None,
-        inputs_embeds: Tensor | None = None,
-        labels: Tensor | None = None,
+        inputs_embeds: torch.FloatTensor | None = None,
+        labels: torch.LongTensor | None = None,
         use_cache: bool | None = None,
-        pixel_values: Tensor | None = None,
-        pixel_values_videos: Tensor | None = None,
-        image_grid_thw: Tensor | None = None,
-        video_grid_thw: Tensor | None = None,
-        mm_token_type_ids: Tensor | None = None,
+        pixel_values: torch.FloatTensor | None = None,
+        pixel_values_videos: torch.FloatTensor | None = None,
+        image_grid_thw: torch.LongTensor | None = None,
+        video_grid_thw: torch.LongTensor | None = None,
+        mm_token_type_ids: torch.IntTensor | None = None,
         second_per_grid_ts: Tensor | None = None,
         logits_to_keep: int | Tensor = 0,
         mm_encoder_outputs: dict[str, BaseModelOutputWithPooling] | None = None,
@@ -196,7 +204,8 @@ class FusarGptForConditionalGeneration(FusarGptPreTrainedModel, Qwen2_5_VLForCon
         Raises:
             ValueError: If a prior is given without `pixel_values`, or is not a usable one.
         """
-        return super().forward(
+        parent: Any = super()
+        return parent.forward(
             input_ids=input_ids,
             attention_mask=attention_mask,
             position_ids=position_ids,
@@ -223,13 +232,15 @@ class FusarGptForConditionalGeneration(FusarGptPreTrainedModel, Qwen2_5_VLForCon
         # drops the encoder's arguments. It would drop a prior without an image just as quietly.
         if model_kwargs.get("pixel_values") is None:
             check_no_priors({name: model_kwargs.get(name) for name in PRIOR_FIELDS})
-        return super()._prepare_multimodal_encoder_kwargs_for_generation(model_kwargs)
+        parent: Any = super()
+        return parent._prepare_multimodal_encoder_kwargs_for_generation(model_kwargs)
 
     def prepare_inputs_for_generation(
         self, input_ids: Tensor, is_first_iteration: bool | None = False, **kwargs: Any
     ) -> dict[str, Any]:
         """As the parent's; the prior, like `pixel_values`, is passed on in the first step only."""
-        inputs = super().prepare_inputs_for_generation(input_ids, is_first_iteration=is_first_iteration, **kwargs)
+        parent: Any = super()
+        inputs = parent.prepare_inputs_for_generation(input_ids, is_first_iteration=is_first_iteration, **kwargs)
         if "pixel_values" not in inputs:
             for name in PRIOR_FIELDS:
                 inputs.pop(name, None)

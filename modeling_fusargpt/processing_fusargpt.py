@@ -29,7 +29,7 @@ class FusarGptProcessor(Qwen2_5_VLProcessor):
     def __call__(
         self,
         images: ImageInput | None = None,
-        text: str | Sequence[str] | None = None,
+        text: str | list[str] | None = None,
         videos: None = None,
         audio: None = None,
         priors: Sequence[Mapping[str, Any] | None] | None = None,

@@ -177,8 +177,8 @@ def check_priors(
     prior_mask: Tensor | None,
     num_images: int,
     prior_size: int,
-) -> bool:
-    """Whether a prior is given, after making sure that it is a usable one.
+) -> tuple[Tensor, Tensor, Tensor] | None:
+    """The prior, which is then a usable one, or None where no field of it is given.
 
     Args:
         prior_embeddings: Floating point `[num_images, S, prior_size]`.
@@ -194,7 +194,7 @@ def check_priors(
     fields = {"prior_embeddings": prior_embeddings, "prior_positions": prior_positions, "prior_mask": prior_mask}
     missing = [name for name, value in fields.items() if value is None]
     if len(missing) == 3:
-        return False
+        return None
     if prior_embeddings is None or prior_positions is None or prior_mask is None:
         given = [name for name in fields if name not in missing]
         raise ValueError(f"{', '.join(missing)}: found nothing beside {', '.join(given)}, expected all three or none.")
@@ -235,4 +235,4 @@ def check_priors(
             f"prior_positions: found values from {counted_positions.min():g} to {counted_positions.max():g} in "
             "unmasked anchors, expected (y, x) within [0, 1]."
         )
-    return True
+    return prior_embeddings, prior_positions, prior_mask
