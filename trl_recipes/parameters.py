@@ -1,5 +1,6 @@
 """What a stage trains: freezing, LoRA, and the table that shows both."""
 
+import torch
 from peft import LoraConfig
 from torch import nn
 
@@ -59,6 +60,27 @@ def lora_config(recipe: RecipeArguments) -> LoraConfig | None:
         modules_to_save=["tlm"] if recipe.trains_tlm else None,
         task_type="CAUSAL_LM",
     )
+
+
+def check_prior_has_effect(model: FusarGptForConditionalGeneration, recipe: RecipeArguments) -> None:
+    """Raise ValueError when a frozen TLM is still the identity, so that the priors of the rows would change nothing.
+
+    ``fusion: none`` is the ablation without a fusion and passes.
+    """
+    tlm = model.model.tlm
+    if recipe.prior == "none" or recipe.trains_tlm or model.config.tlm_config.fusion == "none":
+        return
+    with torch.no_grad():
+        side = model.config.vision_config.spatial_merge_size
+        tokens = torch.ones(1, model.config.text_config.hidden_size, dtype=model.dtype, device=model.device)
+        embedding = torch.nn.functional.normalize(torch.ones(1, 1, model.config.tlm_config.prior_size), dim=-1)
+        mask = torch.ones(1, 1, dtype=torch.bool)
+        modulated = tlm(tokens, [(side, side)], embedding, torch.full((1, 1, 2), 0.5), mask)
+    if torch.equal(modulated, tokens):
+        raise ValueError(
+            f"train: {recipe.train} freezes the TLM, but the TLM is still the identity: the prior would change nothing. "
+            "Start from the output of stage 1 (train: tlm or tlm+lora), or set prior: none"
+        )
 
 
 def parameter_table(model: nn.Module) -> str:

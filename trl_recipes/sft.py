@@ -13,7 +13,7 @@ from modeling_fusargpt import FusarGptProcessor
 from trl_recipes.arguments import RecipeArguments, parse
 from trl_recipes.checkpoint import ADAPTER_MANIFEST, TLM_MANIFEST, load_model, save_stage
 from trl_recipes.collator import PRIOR_COLUMNS, TripletCollator
-from trl_recipes.parameters import freeze, lora_config, parameter_table
+from trl_recipes.parameters import check_prior_has_effect, freeze, lora_config, parameter_table
 from trl_recipes.patch_embedding import use_linear_patch_embedding
 from trl_recipes.trainer import StageTrainer
 
@@ -56,6 +56,7 @@ def make_trainer(recipe: RecipeArguments, config: SFTConfig) -> StageTrainer:
     model = load_model(
         recipe.model_name_or_path, recipe.model_revision, getattr(torch, recipe.dtype), recipe.attn_implementation
     )
+    check_prior_has_effect(model, recipe)
     freeze(model, recipe)
     if config.use_cpu:
         use_linear_patch_embedding(model.model)

@@ -1,0 +1,228 @@
+"""Both stages through the real SFTTrainer on a tiny model: what moves, what does not, what is left."""
+
+import json
+from pathlib import Path
+
+import datasets
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers.utils import logging
+
+from modeling_fusargpt import FusarGptForConditionalGeneration
+from tests.tiny import stir_tlm, tiny_model, tiny_processor
+from tests.trl_recipes.triplets import write_triplets
+from trl_recipes.arguments import parse
+from trl_recipes.checkpoint import load_model
+from trl_recipes.parameters import part_of
+from trl_recipes.sft import load_split, main, make_trainer
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder with a tiny model in base/, whose TLM is not the identity, and triplets in data/ and messages/."""
+    folder = tmp_path_factory.mktemp("stages")
+    model = tiny_model()
+    stir_tlm(model)
+    model.save_pretrained(folder / "base")
+    tiny_processor().save_pretrained(folder / "base")
+    write_triplets(folder / "data")
+    write_triplets(folder / "messages", kind="messages")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def own_dataset_cache(monkeypatch, tmp_path_factory):
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path_factory.getbasetemp() / "datasets")
+    logging.disable_progress_bar()
+
+
+def arguments(folder: Path, output_dir: Path, **fields: object) -> list[str]:
+    settings = {
+        "model_name_or_path": folder / "base",
+        "dataset_name": folder / "data",
+        "output_dir": output_dir,
+        "learning_rate": 1e-2,
+        "max_steps": 2,
+        "per_device_train_batch_size": 4,
+        "use_cpu": True,
+        "bf16": False,
+        "activation_checkpointing": False,
+        "remove_unused_columns": False,
+        "save_strategy": "no",
+        "disable_tqdm": True,
+    } | fields
+    path = output_dir.with_suffix(".json")
+    path.write_text(json.dumps(settings | {"max_length": None}, default=str))
+    return ["--config", str(path)]  # JSON is YAML
+
+
+def moved(before: FusarGptForConditionalGeneration, after: FusarGptForConditionalGeneration) -> set[str]:
+    """The parts of the model in which any parameter is not bit-identical."""
+    state = dict(before.named_parameters())
+    return {part_of(name) for name, value in after.named_parameters() if not torch.equal(value, state[name])}
+
+
+def load(path: Path) -> FusarGptForConditionalGeneration:
+    return FusarGptForConditionalGeneration.from_pretrained(path, dtype="float32")
+
+
+def test_stage_1_moves_the_tlm_and_nothing_else(folder, tmp_path):
+    main(arguments(folder, tmp_path / "out", train="tlm"))
+    before, after = load(folder / "base"), load(tmp_path / "out")
+    assert moved(before, after) == {"TLM"}
+    for (name, old), new in zip(before.model.tlm.named_parameters(), after.model.tlm.parameters(), strict=True):
+        assert not torch.equal(old, new), name
+
+
+def test_stage_1_with_lora_moves_both_and_nothing_else(folder, tmp_path):
+    trainer = make_trainer(*parse(arguments(folder, tmp_path / "out", train="tlm+lora")))
+    before = {name: value.clone() for name, value in trainer.model.named_parameters()}
+    trainer.train()
+    changed = {name for name, value in trainer.model.named_parameters() if not torch.equal(value, before[name])}
+    layers = trainer.model.config.text_config.num_hidden_layers
+    assert {part_of(name) for name in changed} == {"LoRA", "TLM"}
+    assert sum("lora_B" in name for name in changed) == 7 * layers  # q, k, v, o, gate, up, down
+    assert all("language_model" in name for name in changed if "lora_" in name)
+    assert not [name for name in changed if "original_module" in name]
+
+
+def test_stage_2_moves_lora_and_nothing_else(folder, tmp_path):
+    trainer = make_trainer(*parse(arguments(folder, tmp_path / "out", train="lora")))
+    before = {name: value.clone() for name, value in trainer.model.named_parameters()}
+    trainer.train()
+    changed = {name for name, value in trainer.model.named_parameters() if not torch.equal(value, before[name])}
+    assert changed and {part_of(name) for name in changed} == {"LoRA"}
+
+
+@pytest.mark.parametrize(
+    ("train", "expected"),
+    [
+        ("all", {"vision tower", "merger", "language model", "lm_head"}),
+        ("language", {"language model", "lm_head"}),
+    ],
+)
+def test_pre_training_moves_the_backbone_and_leaves_the_tlm(folder, tmp_path, train, expected):
+    main(arguments(folder, tmp_path / "out", train=train, prior="none", dataset_name=folder / "messages"))
+    before, after = load(folder / "base"), load(tmp_path / "out")
+    assert moved(before, after) == expected
+
+
+def test_the_vision_tower_learns_at_its_own_rate(folder, tmp_path):
+    fields = {"train": "all", "prior": "none", "vision_learning_rate_ratio": 0.25}
+    trainer = make_trainer(*parse(arguments(folder, tmp_path / "out", **fields)))
+    names = {parameter: name for name, parameter in trainer.model.named_parameters()}
+    groups = trainer.create_optimizer().param_groups
+    rates = {part_of(names[parameter]): group["lr"] for group in groups for parameter in group["params"]}
+    assert rates["vision tower"] == pytest.approx(2.5e-3)
+    assert rates["merger"] == rates["language model"] == pytest.approx(1e-2)
+    assert sum(len(group["params"]) for group in groups) == sum(p.requires_grad for p in trainer.model.parameters())
+
+
+def test_the_table_before_the_first_step_counts_what_is_trained(folder, tmp_path, capsys):
+    main(arguments(folder, tmp_path / "out", train="tlm"))
+    rows = {line[:16].strip(): line[16:].split() for line in capsys.readouterr().out.splitlines() if line[32:].strip()}
+    model = load(folder / "base")
+    tlm = f"{sum(parameter.numel() for parameter in model.model.tlm.parameters()):,}"
+    assert rows["TLM"] == [tlm, tlm]
+    assert rows["vision tower"][1] == rows["language model"][1] == "frozen"
+    assert rows["all"] == [f"{sum(parameter.numel() for parameter in model.parameters()):,}", tlm]
+
+
+def test_the_prior_reaches_the_loss(folder, tmp_path):
+    trainer = make_trainer(*parse(arguments(folder, tmp_path / "out", train="tlm")))
+    batch = next(iter(trainer.get_train_dataloader()))
+    with torch.no_grad():
+        given = trainer.compute_loss(trainer.model, dict(batch))
+        absent = trainer.compute_loss(trainer.model, {k: v for k, v in batch.items() if not k.startswith("prior")})
+    assert not torch.isclose(given, absent, rtol=1e-4)
+
+
+def test_bfloat16_autocast_and_workers_train_on_the_cpu(folder, tmp_path):
+    main(arguments(folder, tmp_path / "out", train="tlm", bf16=True, dataloader_num_workers=1))
+    assert moved(load(folder / "base"), load(tmp_path / "out")) == {"TLM"}
+
+
+@pytest.mark.parametrize("column", ["prior_embeddings", "prior_positions", "image", "completion"])
+def test_a_dataset_without_a_column_raises_and_names_it(folder, tmp_path, column):
+    data = write_triplets(tmp_path / "data", rows=2, without=(column,))
+    recipe, _ = parse(arguments(folder, tmp_path / "out", train="tlm", dataset_name=data))
+    with pytest.raises(ValueError, match=f"has no column {column}"):
+        load_split(recipe, "train")
+
+
+def test_datasets_are_concatenated(folder, tmp_path):
+    more = write_triplets(tmp_path / "more", rows=3)
+    recipe, _ = parse(arguments(folder, tmp_path / "out", train="tlm", dataset_name=[str(folder / "data"), str(more)]))
+    assert len(load_split(recipe, "train")) == 8 + 3
+
+
+@pytest.mark.parametrize("save", ["full", "trained"])
+@pytest.mark.parametrize("first", ["tlm", "tlm+lora"])
+def test_stages_chain_whatever_they_save(folder, tmp_path, first, save):
+    main(arguments(folder, tmp_path / "one", train=first, save=save))
+    main(arguments(folder, tmp_path / "two", train="lora", save=save, model_name_or_path=tmp_path / "one"))
+    base, one, two = load(folder / "base"), load_model(str(tmp_path / "one")), load_model(str(tmp_path / "two"))
+    assert moved(base, one) == {"TLM"} | ({"language model"} if first == "tlm+lora" else set())
+    assert moved(one, two) == {"language model"}  # LoRA, merged
+
+
+def test_saving_the_trained_part_alone_writes_no_backbone(folder, tmp_path):
+    fields = {"train": "tlm", "save": "trained", "save_strategy": "steps", "save_steps": 1}
+    main(arguments(folder, tmp_path / "out", **fields))
+    weights = sorted(path.relative_to(tmp_path / "out").as_posix() for path in tmp_path.glob("out/**/*.safetensors"))
+    assert weights == ["checkpoint-1/tlm.safetensors", "checkpoint-2/tlm.safetensors", "tlm.safetensors"]
+    assert all(name.startswith("tlm.") for name in load_file(tmp_path / "out" / "tlm.safetensors"))
+    assert json.loads((tmp_path / "out" / "tlm.json").read_text())["base_model_name_or_path"] == str(folder / "base")
+
+
+@pytest.mark.parametrize(("train", "save"), [("tlm", "full"), ("tlm", "trained"), ("tlm+lora", "trained")])
+def test_a_run_that_was_cut_resumes_to_the_same_weights(folder, tmp_path, train, save):
+    fields = {"train": train, "save": save, "save_strategy": "steps", "save_steps": 1, "max_steps": 3, "resume": True}
+    main(arguments(folder, tmp_path / "whole", **fields))
+    main(arguments(folder, tmp_path / "cut", **fields))
+    # Undo the end of the second run: its result, its last checkpoint, and half of the one before.
+    for path in (tmp_path / "cut").glob("*"):
+        if path.is_file():
+            path.unlink()
+    (tmp_path / "cut" / "checkpoint-2" / "trainer_state.json").unlink()
+    (tmp_path / "cut" / "checkpoint-3" / "trainer_state.json").unlink()
+    main(arguments(folder, tmp_path / "cut", **fields))
+    assert (tmp_path / "cut" / "incomplete-checkpoint-3").is_dir()
+    whole, resumed = load_model(str(tmp_path / "whole")), load_model(str(tmp_path / "cut"))
+    assert moved(whole, resumed) == set()
+
+
+def test_an_earlier_run_is_not_overwritten(folder, tmp_path):
+    fields = {"train": "tlm", "save_strategy": "steps", "save_steps": 1}
+    main(arguments(folder, tmp_path / "out", **fields))
+    with pytest.raises(FileExistsError, match="holds a finished stage"):
+        main(arguments(folder, tmp_path / "out", **fields))
+    (tmp_path / "out" / "config.json").unlink()
+    with pytest.raises(FileExistsError, match="resume: true"):
+        main(arguments(folder, tmp_path / "out", **fields))
+
+
+def test_a_stage_that_was_not_run_is_named(folder, tmp_path):
+    with pytest.raises(FileNotFoundError, match="run the stage that makes it first"):
+        main(arguments(folder, tmp_path / "out", train="tlm", model_name_or_path=tmp_path / "missing"))
+    with pytest.raises(FileNotFoundError, match="Has its stage run to the end"):
+        main(arguments(folder, tmp_path / "out", train="tlm", model_name_or_path=folder))
+
+
+def test_a_tlm_that_does_not_fit_its_base_is_refused(folder, tmp_path):
+    main(arguments(folder, tmp_path / "out", train="tlm", save="trained"))
+    weights = load_file(tmp_path / "out" / "tlm.safetensors")
+    weights["tlm.output_bias"] = weights["tlm.output_bias"][:-1].clone()
+    save_file(weights, tmp_path / "out" / "tlm.safetensors")
+    with pytest.raises(ValueError, match=r"tlm.safetensors: found .*\(63,\).*expected .*\(64,\)"):
+        load_model(str(tmp_path / "out"))
+
+
+def test_lora_with_a_prior_that_has_no_effect_is_refused(folder, tmp_path):
+    tiny_model().save_pretrained(tmp_path / "base")
+    tiny_processor().save_pretrained(tmp_path / "base")
+    fields = {"train": "lora", "model_name_or_path": tmp_path / "base"}
+    with pytest.raises(ValueError, match="the TLM is still the identity"):
+        main(arguments(folder, tmp_path / "out", **fields))
+    main(arguments(folder, tmp_path / "out", **fields, prior="none"))
