@@ -1,0 +1,88 @@
+"""`fusargpt ask`: one SAR image, one question, one answer, streamed as it is decoded."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from checkpoints import NANO
+from fusar_geo.errors import InputError
+
+# As in modeling_fusargpt.tasks, whose import takes seconds.
+TASKS = ("describe", "count", "localize", "classify", "detect")
+TARGETS = ("ship", "aircraft")
+
+
+def add_verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = verbs.add_parser(
+        "ask",
+        help="answer a question about an image",
+        description=(
+            "Answer a question about a SAR image. The image is scaled to 8 bit: 8-bit files as they are, others in "
+            "decibels from the 1st to the 99.5th percentile."
+        ),
+        epilog=(
+            "examples: fusargpt ask scene.tif 'How many ships are there in this image?'; "
+            "fusargpt ask scene.tif --task detect --target ship --prior scene.npz"
+        ),
+    )
+    parser.add_argument("image", metavar="IMAGE", type=Path, help="PNG, JPEG or TIFF (8 or 16 bit, float, complex)")
+    parser.add_argument("question", metavar="QUESTION", nargs="?", help="free text; may be left out with --task")
+    parser.add_argument("--task", choices=TASKS, help="ask this task's own question, or say what QUESTION is about")
+    parser.add_argument("--target", choices=TARGETS, help="what the task's own question is about (default: ship)")
+    parser.add_argument("--prior", metavar="FILE.npz", type=Path, help="AlphaEarth embeddings of the same place")
+    parser.add_argument("--band", metavar="N", type=int, default=1, help="band of a TIFF to read (default: 1)")
+    parser.add_argument(
+        "--model",
+        metavar="MODEL",
+        default=str(NANO),
+        help="model folder, or owner/name on the Hub (default: fusargpt-nano, which comes with the package)",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Print the answer to stdout, and to stderr what else the user should know.
+
+    Raises:
+        InputError: no question, or an image, prior or model that cannot be read.
+    """
+    _check_question(options)
+    # What is quick to check comes before the seconds that torch takes to import.
+    from fusar_geo.image import read_image
+    from fusar_geo.prior import load_prior
+
+    image = read_image(options.image, options.band)
+    prior = None if options.prior is None else load_prior(options.prior)
+
+    import huggingface_hub.utils.logging
+    import transformers.utils.logging
+    from transformers import TextStreamer
+
+    from modeling_fusargpt import tasks
+    from modeling_fusargpt.predict import load
+
+    huggingface_hub.utils.logging.set_verbosity_error()
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    predictor = load(options.model)
+    question = options.question or tasks.prompt(options.task, options.target or "ship")
+    streamer = TextStreamer(predictor.processor.tokenizer, skip_prompt=True, skip_special_tokens=True)
+    answer = predictor.answer(image, question, prior, streamer=streamer)
+    if options.task == "detect":
+        width, height = predictor.seen_size(image)
+        print(
+            f"Boxes are in pixels of the image as the model sees it, {width} x {height}; the file has {image.width} x "
+            f"{image.height}.",
+            file=sys.stderr,
+        )
+        if tasks.parse_boxes(answer) is None:
+            print("This answer cannot be read as boxes.", file=sys.stderr)
+
+
+def _check_question(options: argparse.Namespace) -> None:
+    if options.question is None and options.task is None:
+        raise InputError("no QUESTION; give one, or --task to ask that task's own")
+    if options.question is not None and not options.question.strip():
+        raise InputError("QUESTION is empty; ask something, for example 'Describe this image.'")
+    if options.target is not None and (options.task is None or options.question is not None):
+        raise InputError("--target goes into the question of --task; leave QUESTION out, or leave --target out")

@@ -1,0 +1,228 @@
+"""Questions and images in, answers out: a loaded model with its processor, decoding greedily."""
+
+import re
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
+from huggingface_hub.errors import HfHubHTTPError, StrictDataclassError
+from PIL import Image
+from safetensors import SafetensorError
+from transformers import AutoConfig
+from transformers.generation.streamers import BaseStreamer
+
+from fusar_geo.errors import InputError
+from fusar_geo.prior import Prior
+from modeling_fusargpt.configuration_fusargpt import FusarGptConfig
+from modeling_fusargpt.modeling_fusargpt import FusarGptForConditionalGeneration
+from modeling_fusargpt.processing_fusargpt import FusarGptProcessor
+
+MAX_NEW_TOKENS = 512
+"""Enough for some twenty boxes in JSON."""
+
+# Published backbones, which load with a TLM that does nothing yet.
+_MODEL_TYPES = (FusarGptConfig.model_type, "qwen2_5_vl")
+_HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
+# The image processor of Qwen2-VL takes no longer strips.
+_MAX_ASPECT_RATIO = 200
+
+
+@dataclass(frozen=True, eq=False)
+class FusarGpt:
+    """A model and its processor, ready to answer. Made by `load`."""
+
+    model: FusarGptForConditionalGeneration
+    processor: FusarGptProcessor
+
+    def answer(
+        self,
+        image: Image.Image,
+        question: str,
+        prior: Prior | None = None,
+        max_new_tokens: int = MAX_NEW_TOKENS,
+        streamer: BaseStreamer | None = None,
+    ) -> str:
+        """The answer to one question about one image.
+
+        Args:
+            image: RGB, 8 bit, as `fusar_geo.image.read_image` returns it.
+            question: free text, or a task's prompt of `modeling_fusargpt.tasks`.
+            prior: AlphaEarth embeddings of the same place; None answers from the image alone.
+            max_new_tokens: where an answer is cut that has not ended by itself.
+            streamer: receives the tokens as they are decoded, the question's first.
+
+        Returns:
+            The answer's text. Boxes in it are pixels of the image as the model sees it, see `seen_size`.
+
+        Raises:
+            InputError: an empty question, or an image that is more than 200 times as long as wide.
+        """
+        return self._generate([image], [question], [prior], max_new_tokens, streamer)[0]
+
+    def answers(
+        self,
+        images: Sequence[Image.Image],
+        questions: Sequence[str],
+        priors: Sequence[Prior | None] | None = None,
+        max_new_tokens: int = MAX_NEW_TOKENS,
+        batch_size: int = 16,
+    ) -> list[str]:
+        """The answers to one question about each image, decoded in batches; otherwise as `answer`.
+
+        Raises:
+            ValueError: as many questions or priors as there are not images.
+            InputError: as `answer`.
+        """
+        if priors is None:
+            priors = [None] * len(images)
+        if not len(images) == len(questions) == len(priors):
+            raise ValueError(f"found {len(images)} images, {len(questions)} questions and {len(priors)} priors")
+        answers = []
+        for start in range(0, len(images), batch_size):
+            batch = slice(start, start + batch_size)
+            answers += self._generate(images[batch], questions[batch], priors[batch], max_new_tokens)
+        return answers
+
+    def seen_size(self, image: Image.Image) -> tuple[int, int]:
+        """(width, height) in pixels to which the processor resizes `image`; boxes in answers are in these pixels."""
+        _check_image(image)
+        image_processor = self.processor.image_processor
+        _, rows, columns = image_processor(images=[image])["image_grid_thw"][0]
+        return int(columns) * image_processor.patch_size, int(rows) * image_processor.patch_size
+
+    def _generate(
+        self,
+        images: Sequence[Image.Image],
+        questions: Sequence[str],
+        priors: Sequence[Prior | None],
+        max_new_tokens: int,
+        streamer: BaseStreamer | None = None,
+    ) -> list[str]:
+        for image in images:
+            _check_image(image)
+        features = self.processor(
+            images=list(images),
+            text=[self._prompt(question) for question in questions],
+            priors=_prior_mappings(priors),
+            padding=True,
+            # Answers are decoded from the right end, so that padding must be on the left.
+            padding_side="left",
+            return_tensors="pt",
+        ).to(self.model.device, self.model.dtype)
+        # transformers types `generate` by a protocol that its own models do not meet.
+        generate: Any = self.model.generate  # pyright: ignore[reportAttributeAccessIssue]
+        with torch.inference_mode():
+            tokens = generate(
+                **features,
+                max_new_tokens=max_new_tokens,
+                streamer=streamer,
+                do_sample=False,
+                # Published generation configurations carry these, and greedy decoding warns about them.
+                temperature=None,
+                top_p=None,
+                top_k=None,
+            )
+        new_tokens = tokens[:, features["input_ids"].shape[1] :]
+        return [answer.strip() for answer in self.processor.batch_decode(new_tokens, skip_special_tokens=True)]
+
+    def _prompt(self, question: str) -> str:
+        if not question.strip():
+            raise InputError("question: found an empty text; ask something, for example 'Describe this image.'")
+        message: dict[str, Any] = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": question}]}
+        return self.processor.apply_chat_template([message], add_generation_prompt=True)
+
+
+def load(model: str | Path, device: str | None = None) -> FusarGpt:
+    """Load a FUSAR-GPT checkpoint, or a Qwen2.5-VL backbone whose TLM then does nothing.
+
+    Args:
+        model: a folder with model and processor, or the Hub's `owner/name`.
+        device: as torch names it; None takes a GPU where there is one. Weights are float32 on the CPU, else bfloat16.
+
+    Raises:
+        InputError: no such folder or repository, a model of another type, or files that are missing or damaged.
+    """
+    name = str(model)
+    _check_name(name)
+    if device is None:
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        model_type = AutoConfig.from_pretrained(name).model_type
+        if model_type not in _MODEL_TYPES:
+            raise InputError(f"{name}: a model of type {model_type}; expected {' or '.join(_MODEL_TYPES)}")
+        processor = FusarGptProcessor.from_pretrained(name)
+        dtype = torch.float32 if device == "cpu" else torch.bfloat16
+        loaded, report = cast(
+            tuple[FusarGptForConditionalGeneration, dict[str, Any]],
+            FusarGptForConditionalGeneration.from_pretrained(name, dtype=dtype, output_loading_info=True),
+        )
+    except InputError:
+        raise
+    # What transformers and safetensors raise on files that are missing, damaged or do not fit each other.
+    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError, StrictDataclassError) as error:
+        raise InputError(f"{name}: the model cannot be loaded: {_one_line(error)}") from error
+    _check_report(name, model_type, report)
+    # transformers wraps `to` in a way that hides its signature.
+    loaded.to(device)  # pyright: ignore[reportArgumentType]
+    return FusarGpt(loaded.eval(), processor)
+
+
+def _check_name(name: str) -> None:
+    if not name.strip():
+        raise InputError("model: found an empty name; expected a model folder or the Hub's owner/name")
+    folder = Path(name)
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            found = ", ".join(sorted(path.name for path in folder.iterdir())[:8]) or "nothing"
+            raise InputError(f"{name}: found {found}; expected a model folder with config.json")
+    elif folder.exists():
+        raise InputError(f"{name}: a file; expected a model folder or the Hub's owner/name")
+    elif folder.parts[0] in (".", "..", "~") or Path(folder.parts[0]).is_dir() or not _HUB_ID.fullmatch(name):
+        raise InputError(f"{name}: no such model folder; expected one, or the Hub's owner/name")
+    elif not isinstance(try_to_load_from_cache(name, "config.json"), str):
+        _check_on_hub(name)
+
+
+def _check_on_hub(name: str) -> None:
+    """Ask once; `from_pretrained` would retry for half a minute without a network."""
+    try:
+        get_hf_file_metadata(hf_hub_url(name, "config.json"))
+    except HfHubHTTPError as error:
+        raise InputError(
+            f"{name}: neither a folder nor a model on the Hub that you can read: {_one_line(error)}"
+        ) from error
+    # The HTTP client's errors, whose classes differ between releases of huggingface_hub.
+    except Exception as error:
+        raise InputError(f"{name}: not a folder, and the Hub cannot be reached: {_one_line(error)}") from error
+
+
+def _check_report(name: str, model_type: str, report: Mapping[str, Any]) -> None:
+    """Weights that the files lack would be random; only a backbone's TLM may be missing."""
+    missing = [key for key in report["missing_keys"] if model_type == FusarGptConfig.model_type or ".tlm." not in key]
+    if missing:
+        raise InputError(f"{name}: {len(missing)} weights are missing, {sorted(missing)[0]} among them")
+
+
+def _check_image(image: Image.Image) -> None:
+    if max(image.size) > _MAX_ASPECT_RATIO * min(image.size):
+        raise InputError(
+            f"image: {image.width} x {image.height} pixels; one side may be at most {_MAX_ASPECT_RATIO} times the other"
+        )
+
+
+def _prior_mappings(priors: Sequence[Prior | None]) -> list[dict[str, Any] | None] | None:
+    """The processor's form; None when there is no prior at all, so that the model gets none."""
+    if all(prior is None for prior in priors):
+        return None
+    return [
+        None if prior is None else {"prior_embeddings": prior.embeddings, "prior_positions": prior.positions}
+        for prior in priors
+    ]
+
+
+def _one_line(error: Exception) -> str:
+    return textwrap.shorten(str(error), width=240, placeholder=" ...") or type(error).__name__
