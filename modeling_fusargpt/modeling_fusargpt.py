@@ -241,7 +241,7 @@ class FusarGptForConditionalGeneration(FusarGptPreTrainedModel, Qwen2_5_VLForCon
         """As the parent's; the prior, like `pixel_values`, is passed on in the first step only."""
         parent: Any = super()
         inputs = parent.prepare_inputs_for_generation(input_ids, is_first_iteration=is_first_iteration, **kwargs)
-        if "pixel_values" not in inputs:
+        if not is_first_iteration and kwargs.get("use_cache", True):
             for name in PRIOR_FIELDS:
                 inputs.pop(name, None)
         return inputs

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from PIL import Image
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import PreTrainedTokenizerFast
+from transformers import BatchFeature, PreTrainedTokenizerFast
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 from modeling_fusargpt import FusarGptConfig, FusarGptForConditionalGeneration, FusarGptProcessor
@@ -18,6 +18,7 @@ SPECIAL_TOKENS = (
     "<|image_pad|>",
     "<|video_pad|>",
 )
+PRIOR_FIELDS = ("prior_embeddings", "prior_positions", "prior_mask")
 PATCH_SIZE = 4
 MERGE_SIZE = 2
 CHAT_TEMPLATE = (
@@ -123,3 +124,23 @@ def random_prior(anchors: int, seed: int = 0) -> dict[str, np.ndarray]:
 def question(text: str = "How many ships?", images: int = 1) -> str:
     placeholders = "<|vision_start|><|image_pad|><|vision_end|>" * images
     return f"<|im_start|>user\n{placeholders}{text}<|im_end|>\n<|im_start|>assistant\n"
+
+
+def tiny_inputs(
+    processor: FusarGptProcessor,
+    sizes: tuple[tuple[int, int], ...] = ((32, 48),),
+    anchors: tuple[int, ...] = (6,),
+    texts: list[str] | None = None,
+) -> BatchFeature:
+    """A batch of one image of each (height, width) in a text of its own, with that many anchors."""
+    return processor(
+        images=[random_image(*size, seed=index) for index, size in enumerate(sizes)],
+        text=texts or [question() for _ in sizes],
+        priors=[random_prior(count, seed=index) for index, count in enumerate(anchors)],
+        padding=True,
+        return_tensors="pt",
+    )
+
+
+def without_prior(inputs: BatchFeature) -> dict[str, torch.Tensor]:
+    return {name: value for name, value in inputs.items() if name not in PRIOR_FIELDS}

@@ -1,0 +1,248 @@
+"""The model beside its backbone: the same without a prior, changed by one, and strict about bad ones."""
+
+import pytest
+import torch
+from transformers import Qwen2_5_VLForConditionalGeneration
+
+from modeling_fusargpt import FusarGptForConditionalGeneration, FusarGptModel
+from tests.tiny import (
+    PRIOR_FIELDS,
+    question,
+    random_image,
+    random_prior,
+    stir_tlm,
+    tiny_inputs,
+    tiny_model,
+    tiny_processor,
+    without_prior,
+)
+
+FUSIONS = ["tlm", "sum", "concat"]
+
+
+@pytest.fixture(scope="module")
+def processor():
+    return tiny_processor()
+
+
+@pytest.fixture
+def model():
+    model = tiny_model()
+    stir_tlm(model)
+    return model
+
+
+def backbone_of(model: FusarGptForConditionalGeneration) -> Qwen2_5_VLForConditionalGeneration:
+    backbone = Qwen2_5_VLForConditionalGeneration(model.config).eval()
+    weights = {name: value for name, value in model.state_dict().items() if not name.startswith("model.tlm.")}
+    backbone.load_state_dict(weights)
+    return backbone
+
+
+@torch.no_grad()
+def test_no_prior_is_the_backbone_bit_for_bit(model, processor):
+    inputs = tiny_inputs(processor, sizes=((32, 48), (64, 24)), anchors=(6, 3))
+    expected = backbone_of(model)(**without_prior(inputs)).logits
+    assert torch.equal(model(**without_prior(inputs)).logits, expected)
+    assert not torch.equal(model(**inputs).logits, expected)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("empty", ["zero anchors", "all masked", "all entries None"])
+@pytest.mark.parametrize("fusion", FUSIONS)
+def test_a_prior_without_anchors_is_the_backbone_bit_for_bit(processor, empty, fusion):
+    model = tiny_model(tlm_config={"fusion": fusion})
+    stir_tlm(model)
+    inputs = tiny_inputs(processor, sizes=((32, 48), (64, 24)), anchors=(6, 3))
+    if empty == "all masked":
+        inputs["prior_mask"] = torch.zeros_like(inputs["prior_mask"])
+    elif empty == "zero anchors":
+        inputs.update({name: inputs[name][:, :0] for name in PRIOR_FIELDS})
+    else:
+        images = [random_image(32, 48), random_image(64, 24, seed=1)]
+        inputs = processor(images=images, text=[question()] * 2, priors=[None, None], padding=True, return_tensors="pt")
+        assert inputs["prior_embeddings"].shape == (2, 0, 64)
+    assert torch.equal(model(**inputs).logits, backbone_of(model)(**without_prior(inputs)).logits)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("fusion", FUSIONS)
+def test_a_new_model_starts_as_the_backbone(processor, fusion):
+    model = tiny_model(tlm_config={"fusion": fusion})
+    inputs = tiny_inputs(processor)
+    assert torch.equal(model(**inputs).logits, backbone_of(model)(**without_prior(inputs)).logits)
+
+
+@pytest.mark.parametrize("fusion", FUSIONS)
+def test_a_new_model_can_leave_the_identity(processor, fusion):
+    """Were two layers in a row zero, the TLM would never receive a gradient."""
+    model = tiny_model(tlm_config={"fusion": fusion})
+    inputs = tiny_inputs(processor)
+    model(**inputs, labels=inputs["input_ids"]).loss.backward()
+    assert any(parameter.grad.abs().max() > 0 for parameter in model.model.tlm.parameters())
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("gaussian_grid", ["patch", "token"])
+def test_visual_tokens_of_a_batch_equal_one_by_one(processor, gaussian_grid):
+    model = tiny_model(tlm_config={"gaussian_grid": gaussian_grid})
+    stir_tlm(model)
+    sizes, anchors = ((32, 48), (64, 24), (16, 16)), (6, 0, 9)
+    names = ("pixel_values", "image_grid_thw", *PRIOR_FIELDS)
+    inputs = tiny_inputs(processor, sizes, anchors)
+    together = model.get_image_features(**{name: inputs[name] for name in names}).pooler_output
+    assert [len(tokens) for tokens in together] == [24, 24, 4]
+    for index, (size, count) in enumerate(zip(sizes, anchors, strict=True)):
+        single = processor(
+            images=[random_image(*size, seed=index)],
+            text=[question()],
+            priors=[random_prior(count, seed=index)],
+            return_tensors="pt",
+        )
+        (alone,) = model.get_image_features(**{name: single[name] for name in names}).pooler_output
+        torch.testing.assert_close(together[index], alone, atol=1e-5, rtol=0)
+
+
+@torch.no_grad()
+def test_several_images_in_one_text_keep_their_own_priors(model, processor):
+    images = [random_image(32, 48), random_image(32, 48, seed=1)]
+    priors = [random_prior(5), random_prior(5, seed=1)]
+    arguments = {"images": [images], "text": [question(images=2)], "return_tensors": "pt"}
+    true = model(**processor(**arguments, priors=priors)).logits
+    swapped = model(**processor(**arguments, priors=priors[::-1])).logits
+    assert (true - swapped).abs().max() > 1e-3
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+def test_attention_implementations_agree(processor, attention, tmp_path):
+    model = tiny_model()
+    stir_tlm(model)
+    model.save_pretrained(tmp_path)
+    inputs = tiny_inputs(processor, sizes=((32, 48), (64, 24)), anchors=(6, 3))
+    loaded = FusarGptForConditionalGeneration.from_pretrained(tmp_path, attn_implementation=attention).eval()
+    assert loaded.model.language_model.config._attn_implementation == attention
+    torch.testing.assert_close(loaded(**inputs).logits, model(**inputs).logits, atol=1e-4, rtol=0)
+
+
+@torch.no_grad()
+def test_runs_in_bfloat16(model, processor):
+    inputs = tiny_inputs(processor)
+    expected = model(**inputs).logits
+    logits = model.to(torch.bfloat16)(**inputs).logits
+    assert logits.dtype == torch.bfloat16 and logits.isfinite().all()
+    torch.testing.assert_close(logits.float(), expected, atol=0.1, rtol=0.1)
+
+
+def test_trains_under_autocast(model, processor):
+    inputs = tiny_inputs(processor)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        model(**inputs, labels=inputs["input_ids"]).loss.backward()
+    for name, parameter in model.model.tlm.named_parameters():
+        assert parameter.grad.isfinite().all() and parameter.grad.abs().max() > 0, name
+
+
+def test_the_inner_model_modulates_and_trains_the_tlm(model, processor):
+    """Losses that call the inner model and apply the head themselves still train the TLM."""
+    inputs = tiny_inputs(processor)
+    hidden = model.model(**inputs).last_hidden_state
+    assert torch.equal(model.lm_head(hidden), model(**inputs).logits)
+    hidden.square().sum().backward()
+    for name, parameter in model.model.tlm.named_parameters():
+        assert parameter.grad is not None and parameter.grad.abs().max() > 0, name
+
+
+@pytest.mark.parametrize("use_reentrant", [False, True])
+def test_gradient_checkpointing_gives_the_same_gradients(model, processor, use_reentrant):
+    inputs = tiny_inputs(processor)
+    gradients = []
+    for checkpointing in (False, True):
+        model.train().zero_grad()
+        if checkpointing:
+            model.gradient_checkpointing_enable({"use_reentrant": use_reentrant})
+        model(**inputs, labels=inputs["input_ids"]).loss.backward()
+        gradients.append({name: parameter.grad.clone() for name, parameter in model.named_parameters()})
+    for name, gradient in gradients[0].items():
+        torch.testing.assert_close(gradients[1][name], gradient, msg=name)
+
+
+@torch.no_grad()
+def test_a_tuple_is_returned_on_request(model, processor):
+    inputs = tiny_inputs(processor)
+    for part in (model, model.model):
+        assert torch.equal(part(**inputs, return_dict=False)[0], part(**inputs)[0])
+
+
+BAD = {
+    "two priors for one image": (
+        {"prior_embeddings": torch.zeros(2, 6, 64)},
+        r"prior_embeddings: found shape \[2, 6, 64\], expected \[1, 6, 64\]",
+    ),
+    "wrong width": (
+        {"prior_embeddings": torch.zeros(1, 6, 32)},
+        r"prior_embeddings: found shape \[1, 6, 32\], expected \[1, 6, 64\]",
+    ),
+    "unequal anchors": (
+        {"prior_positions": torch.zeros(1, 5, 2)},
+        r"prior_positions: found shape \[1, 5, 2\], expected \[1, 6, 2\]",
+    ),
+    "mask without batch": (
+        {"prior_mask": torch.ones(6, dtype=torch.bool)},
+        r"prior_mask: found shape \[6\], expected \[1, 6\]",
+    ),
+    "embeddings NaN": (
+        {"prior_embeddings": torch.full((1, 6, 64), float("nan"))},
+        "prior_embeddings: found NaN or infinity.*expected finite",
+    ),
+    "positions in pixels": (
+        {"prior_positions": torch.full((1, 6, 2), 31.0)},
+        r"prior_positions: found values from 31 to 31.*expected \(y, x\) within \[0, 1\]",
+    ),
+    "positions NaN": (
+        {"prior_positions": torch.full((1, 6, 2), float("nan"))},
+        "prior_positions: found values from nan to nan",
+    ),
+    "embeddings as published integers": (
+        {"prior_embeddings": torch.zeros(1, 6, 64, dtype=torch.int8)},
+        "prior_embeddings: found dtype torch.int8, expected a floating",
+    ),
+    "integer mask": (
+        {"prior_mask": torch.ones(1, 6, dtype=torch.int64)},
+        "prior_mask: found dtype torch.int64, expected torch.bool",
+    ),
+    "no mask": (
+        {"prior_mask": None},
+        "prior_mask: found nothing beside prior_embeddings, prior_positions, expected all three or none",
+    ),
+    "only a mask": (
+        {"prior_embeddings": None, "prior_positions": None},
+        "prior_embeddings, prior_positions: found nothing beside prior_mask",
+    ),
+}
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("way", ["forward", "inner forward", "generate"])
+@pytest.mark.parametrize("case", BAD)
+def test_bad_priors_are_named(model, processor, case, way):
+    wrong, message = BAD[case]
+    inputs = {**tiny_inputs(processor), **wrong}
+    calls = {"forward": model, "inner forward": model.model, "generate": model.generate}
+    with pytest.raises(ValueError, match=message):
+        calls[way](**inputs)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("way", ["forward", "inner forward", "generate"])
+def test_a_prior_without_an_image_is_an_error(model, processor, way):
+    text = processor(text=["hello"], return_tensors="pt")
+    inputs = tiny_inputs(processor)
+    priors = {name: inputs[name] for name in PRIOR_FIELDS}
+    calls = {"forward": model, "inner forward": model.model, "generate": model.generate}
+    with pytest.raises(ValueError, match=r"prior_embeddings: found shape \[1, 6, 64\] without pixel_values"):
+        calls[way](**text, **priors)
+
+
+def test_the_vision_tower_alone_has_no_tlm(model):
+    assert isinstance(model.model, FusarGptModel)
+    assert not [name for name, _ in model.model.visual.named_parameters() if "tlm" in name]

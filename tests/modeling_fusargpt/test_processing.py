@@ -1,0 +1,187 @@
+"""The processor: priors batched beside the images, published integers read, mistakes named."""
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoProcessor
+
+from modeling_fusargpt import FusarGptProcessor
+from tests.tiny import question, random_image, random_prior, tiny_processor
+
+PRIOR_FIELDS = {"prior_embeddings", "prior_positions", "prior_mask"}
+
+
+@pytest.fixture(scope="module")
+def processor():
+    return tiny_processor()
+
+
+def call(processor, priors, images=1, **kwargs):
+    return processor(
+        images=[random_image(16, 16, seed=seed) for seed in range(images)],
+        text=[question() for _ in range(images)],
+        priors=priors,
+        padding=True,
+        return_tensors="pt",
+        **kwargs,
+    )
+
+
+def published(prior):
+    embeddings = prior["prior_embeddings"]
+    integers = np.round(np.sign(embeddings) * np.sqrt(np.abs(embeddings)) * 127.5).clip(-127, 127).astype(np.int8)
+    return {**prior, "prior_embeddings": integers}
+
+
+def test_priors_are_padded_to_the_longest_in_the_order_of_the_images(processor):
+    priors = [random_prior(2), None, random_prior(5, seed=1)]
+    batch = call(processor, priors, images=3)
+    assert batch["prior_embeddings"].shape == (3, 5, 64) and batch["prior_embeddings"].dtype == torch.float32
+    assert batch["prior_positions"].shape == (3, 5, 2) and batch["prior_positions"].dtype == torch.float32
+    assert batch["prior_mask"].dtype == torch.bool
+    assert batch["prior_mask"].sum(1).tolist() == [2, 0, 5]
+    for image in (0, 2):
+        for name in ("prior_embeddings", "prior_positions"):
+            found = batch[name][image][batch["prior_mask"][image]]
+            torch.testing.assert_close(found, torch.from_numpy(priors[image][name]), atol=1e-6, rtol=0)
+        assert not batch["prior_embeddings"][image][~batch["prior_mask"][image]].any()
+
+
+def test_no_priors_no_prior_fields(processor):
+    assert not PRIOR_FIELDS & set(call(processor, None))
+
+
+@pytest.mark.parametrize("empty", [None, {"prior_embeddings": [], "prior_positions": []}])
+def test_an_empty_prior_is_legal(processor, empty):
+    batch = call(processor, [empty])
+    assert batch["prior_embeddings"].shape == (1, 0, 64)
+    assert batch["prior_positions"].shape == (1, 0, 2)
+    assert batch["prior_mask"].shape == (1, 0)
+
+
+@pytest.mark.parametrize("as_lists", [False, True])
+def test_published_integers_become_unit_vectors(processor, as_lists):
+    prior = random_prior(6)
+    stored = published(prior)
+    if as_lists:  # as a dataset row gives them
+        stored = {name: value.tolist() for name, value in stored.items()}
+    batch = call(processor, [stored])
+    assert torch.allclose(batch["prior_embeddings"].norm(dim=-1), torch.ones(1, 6), atol=1e-5)
+    cosine = (batch["prior_embeddings"][0] * torch.from_numpy(prior["prior_embeddings"])).sum(-1)
+    assert cosine.min() > 0.999
+
+
+def test_a_known_integer_vector(processor):
+    integers = np.zeros((1, 64), np.int8)
+    integers[0, :2] = 127, -51
+    embeddings = call(processor, [{"prior_embeddings": integers, "prior_positions": [[0, 1]]}])["prior_embeddings"]
+    large, small = (127 / 127.5) ** 2, (51 / 127.5) ** 2
+    expected = torch.tensor([large, -small]) / np.hypot(large, small)
+    torch.testing.assert_close(embeddings[0, 0, :2], expected.float())
+
+
+def test_the_chat_template_takes_priors(processor):
+    messages = [
+        {"role": "user", "content": [{"type": "image", "image": random_image(16, 16)}, {"type": "text", "text": "?"}]}
+    ]
+    prior = random_prior(3)
+    batch = processor.apply_chat_template(
+        messages,
+        tokenize=True,
+        add_generation_prompt=True,
+        return_dict=True,
+        return_tensors="pt",
+        processor_kwargs={"priors": [prior]},
+    )
+    torch.testing.assert_close(batch["prior_embeddings"][0], torch.from_numpy(prior["prior_embeddings"]))
+    assert processor.decode(batch["input_ids"][0]).endswith("?<|im_end|>\n<|im_start|>assistant\n")
+    assert (batch["input_ids"] == processor.image_token_id).sum() == 4
+
+
+def test_return_tensors_may_stand_among_the_text_arguments(processor):
+    batch = processor(
+        images=random_image(16, 16),
+        text=question(),
+        priors=[random_prior(1)],
+        text_kwargs={"return_tensors": "pt"},
+    )
+    assert isinstance(batch["prior_mask"], torch.Tensor)
+    assert isinstance(processor(images=random_image(16, 16), text=question(), priors=[None])["prior_mask"], np.ndarray)
+
+
+def test_saves_and_loads_without_video(processor, tmp_path):
+    processor.save_pretrained(tmp_path)
+    loaded = AutoProcessor.from_pretrained(tmp_path)
+    assert type(loaded) is FusarGptProcessor
+    assert loaded.get_attributes() == ["image_processor", "tokenizer"]
+    assert loaded.chat_template == processor.chat_template
+    assert set(loaded.model_input_names) == set(call(processor, [random_prior(1)]))
+    expected = call(processor, [random_prior(4)])
+    for name, value in call(loaded, [random_prior(4)]).items():
+        assert torch.equal(value, expected[name]), name
+
+
+def change(**fields):
+    return [{**random_prior(3), **fields}]
+
+
+NAN = np.full((3, 64), np.nan, np.float32)
+BAD = {
+    "too few": ([], 1, "priors: found 0 entries, expected one for each of the 1 images"),
+    "too many": ([None, None, None], 2, "priors: found 3 entries, expected one for each of the 2 images"),
+    "width": (
+        change(prior_embeddings=np.zeros((3, 32))),
+        1,
+        r"priors\[0\]\['prior_embeddings'\]: found shape \[3, 32\], expected \[S, 64\]",
+    ),
+    "NaN": (change(prior_embeddings=NAN), 1, r"priors\[0\]\['prior_embeddings'\]: found NaN"),
+    "not unit": (
+        change(prior_embeddings=np.ones((3, 64), np.float32)),
+        1,
+        "found vectors of length 8 to 8, expected unit vectors",
+    ),
+    "nodata": (
+        change(prior_embeddings=np.full((3, 64), -128, np.int8)),
+        1,
+        r"found integers from -128 to -128, expected published values",
+    ),
+    "text": (change(prior_embeddings=np.full((3, 64), "a")), 1, "found dtype <U1, expected numbers"),
+    "positions in pixels": (
+        change(prior_positions=np.full((3, 2), 12)),
+        1,
+        r"priors\[0\]\['prior_positions'\]: found values from 12 to 12, expected \(y, x\) within \[0, 1\]",
+    ),
+    "positions NaN": (change(prior_positions=np.full((3, 2), np.nan)), 1, "found values from nan to nan"),
+    "unequal": (
+        change(prior_positions=np.zeros((2, 2))),
+        1,
+        r"priors\[0\]: found 3 embeddings and 2 positions, expected equals",
+    ),
+    "further key": (change(prior_lonlat=np.zeros((3, 2))), 1, r"found .*'prior_lonlat'.*, expected None or a mapping"),
+    "missing key": ([{"prior_embeddings": NAN}], 1, "expected None or a mapping with exactly"),
+    "an array": ([NAN], 1, "found ndarray, expected None or a mapping"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_priors_are_named(processor, case):
+    priors, images, message = BAD[case]
+    with pytest.raises(ValueError, match=message):
+        call(processor, priors, images=images)
+
+
+def test_priors_without_images_are_an_error(processor):
+    with pytest.raises(ValueError, match="priors: found 1 entries, expected one for each of the 0 images"):
+        processor(text=["hello"], priors=[None])
+
+
+@pytest.mark.parametrize("misspelt", ["prior", "prior_embeddings"])
+def test_a_misspelt_prior_is_not_ignored(processor, misspelt):
+    with pytest.raises(TypeError, match=misspelt):
+        call(processor, None, **{misspelt: [random_prior(1)]})
+
+
+@pytest.mark.parametrize("name", ["videos", "audio"])
+def test_videos_and_audio_are_an_error(processor, name):
+    with pytest.raises(ValueError, match=f"{name}: found some, expected None"):
+        processor(text=["hello"], **{name: [np.zeros((2, 16, 16, 3))]})
