@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from checkpoints import NANO
@@ -10,12 +11,25 @@ from fusar_geo.errors import InputError
 # As in modeling_fusargpt.tasks, whose import takes seconds.
 TASKS = ("describe", "count", "localize", "classify", "detect")
 TARGETS = ("ship", "aircraft")
+# As in modeling_fusargpt.predict.
+MAX_NEW_TOKENS = 512
 
 
-def add_verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    parser = verbs.add_parser(
-        "ask",
-        help="answer a question about an image",
+def main(arguments: Sequence[str]) -> None:
+    """Print the answer to stdout, and to stderr what else the user should know.
+
+    Raises:
+        InputError: no question, or an image, prior or model that cannot be read.
+    """
+    # Intermixed, so that QUESTION may also come after the options.
+    options = _parser().parse_intermixed_args(arguments)
+    _check(options)
+    _answer(options)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="fusargpt ask",
         description=(
             "Answer a question about a SAR image. The image is scaled to 8 bit: 8-bit files as they are, others in "
             "decibels from the 1st to the 99.5th percentile."
@@ -37,16 +51,28 @@ def add_verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
         default=str(NANO),
         help="model folder, or owner/name on the Hub (default: fusargpt-nano, which comes with the package)",
     )
-    parser.set_defaults(run=run)
+    parser.add_argument(
+        "--max-new-tokens",
+        metavar="N",
+        type=int,
+        default=MAX_NEW_TOKENS,
+        help=f"where an answer is cut that does not end by itself (default: {MAX_NEW_TOKENS})",
+    )
+    return parser
 
 
-def run(options: argparse.Namespace) -> None:
-    """Print the answer to stdout, and to stderr what else the user should know.
+def _check(options: argparse.Namespace) -> None:
+    if options.question is None and options.task is None:
+        raise InputError("no QUESTION; give one, or --task to ask that task's own")
+    if options.question is not None and not options.question.strip():
+        raise InputError("QUESTION is empty; ask something, for example 'Describe this image.'")
+    if options.max_new_tokens < 1:
+        raise InputError(f"--max-new-tokens: found {options.max_new_tokens}; expected at least 1")
+    if options.target is not None and (options.task is None or options.question is not None):
+        raise InputError("--target goes into the question of --task; leave QUESTION out, or leave --target out")
 
-    Raises:
-        InputError: no question, or an image, prior or model that cannot be read.
-    """
-    _check_question(options)
+
+def _answer(options: argparse.Namespace) -> None:
     # What is quick to check comes before the seconds that torch takes to import.
     from fusar_geo.image import read_image
     from fusar_geo.prior import load_prior
@@ -67,7 +93,7 @@ def run(options: argparse.Namespace) -> None:
     predictor = load(options.model)
     question = options.question or tasks.prompt(options.task, options.target or "ship")
     streamer = TextStreamer(predictor.processor.tokenizer, skip_prompt=True, skip_special_tokens=True)
-    answer = predictor.answer(image, question, prior, streamer=streamer)
+    answer = predictor.answer(image, question, prior, options.max_new_tokens, streamer)
     if options.task == "detect":
         width, height = predictor.seen_size(image)
         print(
@@ -77,12 +103,3 @@ def run(options: argparse.Namespace) -> None:
         )
         if tasks.parse_boxes(answer) is None:
             print("This answer cannot be read as boxes.", file=sys.stderr)
-
-
-def _check_question(options: argparse.Namespace) -> None:
-    if options.question is None and options.task is None:
-        raise InputError("no QUESTION; give one, or --task to ask that task's own")
-    if options.question is not None and not options.question.strip():
-        raise InputError("QUESTION is empty; ask something, for example 'Describe this image.'")
-    if options.target is not None and (options.task is None or options.question is not None):
-        raise InputError("--target goes into the question of --task; leave QUESTION out, or leave --target out")

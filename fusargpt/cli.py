@@ -1,13 +1,17 @@
-"""The `fusargpt` command. A verb's own imports happen when it runs, so that help and usage errors come at once."""
+"""The `fusargpt` command. A verb is imported when it runs, so that help and usage errors come at once."""
 
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from importlib.metadata import version
 
 from fusar_geo.errors import InputError
-from fusargpt import ask
 
+# Each is a module of this package with `main(arguments)`.
+VERBS = {
+    "ask": "answer a question about a SAR image",
+}
 USAGE_ERROR = 2
 INTERRUPTED = 130
 
@@ -20,9 +24,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         interrupted. argparse itself exits with 2 on a wrong usage.
     """
     options = _parser().parse_args(arguments)
-    run: Callable[[argparse.Namespace], None] = options.run
+    run: Callable[[Sequence[str]], None] = import_module(f"fusargpt.{options.verb}").main
     try:
-        run(options)
+        run(options.arguments)
     except InputError as error:
         print(f"fusargpt {options.verb}: error: {error}", file=sys.stderr)
         return USAGE_ERROR
@@ -35,8 +39,12 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="fusargpt",
         description="Ask a vision-language model about SAR images, with or without an AlphaEarth prior.",
+        epilog="verbs:\n"
+        + "\n".join(f"  {verb:<12}{help_text}" for verb, help_text in VERBS.items())
+        + "\n\n'fusargpt VERB --help' explains a verb.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"fusargpt {version('fusargpt')}")
-    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
-    ask.add_verb(verbs)
+    parser.add_argument("verb", metavar="VERB", choices=VERBS, help="what to do, see below")
+    parser.add_argument("arguments", metavar="...", nargs=argparse.REMAINDER, help="the verb's own arguments")
     return parser

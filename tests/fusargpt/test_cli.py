@@ -1,16 +1,23 @@
-import re
 import subprocess
 import sys
 
 import pytest
 
-from fusargpt.cli import main
+from fusargpt.cli import VERBS, main
 
 
 def test_help_names_the_verbs(capsys):
     with pytest.raises(SystemExit, match="0"):
         main(["--help"])
-    assert re.search(r"^    ask +\w", capsys.readouterr().out, re.MULTILINE)
+    output = capsys.readouterr().out
+    assert all(f"\n  {verb} " in output for verb in VERBS)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_explains_itself(verb, capsys):
+    with pytest.raises(SystemExit, match="0"):
+        main([verb, "--help"])
+    assert capsys.readouterr().out.startswith(f"usage: fusargpt {verb} ")
 
 
 def test_help_imports_nothing_heavy():
