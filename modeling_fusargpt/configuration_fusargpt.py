@@ -29,7 +29,8 @@ class TlmConfig(PreTrainedConfig):
         fusion: How the prior enters the visual tokens: `"tlm"`, or for the ablation `"sum"`, `"concat"` or `"none"`.
 
     Raises:
-        ValueError: On an unknown key or a value out of range.
+        ValueError: On an unknown key.
+        huggingface_hub.errors.StrictDataclassError: On a value of the wrong type, out of range or not among the choices.
     """
 
     model_type = "fusargpt_tlm"

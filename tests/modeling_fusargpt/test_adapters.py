@@ -1,5 +1,7 @@
 """LoRA by peft, with and without the TLM among the modules that train in full."""
 
+from typing import Any
+
 import pytest
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
@@ -17,7 +19,7 @@ def inputs():
     return tiny_inputs(tiny_processor())
 
 
-def trained_adapter(inputs, **options):
+def trained_adapter(inputs, **options) -> Any:
     config = LoraConfig(r=4, lora_alpha=8, target_modules=LANGUAGE_MODEL_LINEAR, task_type="CAUSAL_LM", **options)
     model = get_peft_model(tiny_model(), config)
     optimizer = torch.optim.SGD([value for value in model.parameters() if value.requires_grad], lr=1.0)
@@ -50,7 +52,8 @@ def test_lora_with_the_tlm_saves_reloads_and_merges_without_a_lost_key(inputs, t
     merged = reloaded.merge_and_unload()
     torch.testing.assert_close(merged(**inputs).logits, expected, atol=1e-5, rtol=0)
     merged.save_pretrained(tmp_path / "merged")
-    alone, loading = FusarGptForConditionalGeneration.from_pretrained(tmp_path / "merged", output_loading_info=True)
+    loaded: Any = FusarGptForConditionalGeneration.from_pretrained(tmp_path / "merged", output_loading_info=True)
+    alone, loading = loaded
     assert not any(loading.values())
     assert alone.state_dict().keys() == tiny_model().state_dict().keys()
     torch.testing.assert_close(alone.eval()(**inputs).logits, expected, atol=1e-5, rtol=0)

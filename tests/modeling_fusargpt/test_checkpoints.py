@@ -1,5 +1,7 @@
 """What is saved is what is loaded, from our own folders and from those of Qwen2.5-VL."""
 
+from typing import Any
+
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -21,6 +23,10 @@ TLM_PARAMETERS = {
 }
 TLM_PARAMETERS["sum"] = TLM_PARAMETERS["tlm"]
 TLM_PARAMETERS["concat"] = TLM_PARAMETERS["tlm"] | {"fusion_projection.weight"}
+
+
+def load(model_class: Any, folder, **options) -> tuple[Any, dict[str, set[str]]]:
+    return model_class.from_pretrained(folder, output_loading_info=True, **options)
 
 
 @pytest.fixture
@@ -47,9 +53,7 @@ def test_a_qwen_checkpoint_lacks_the_tlm_and_nothing_else(qwen, tmp_path, layout
     qwen.save_pretrained(tmp_path, save_original_format=layout == "as published")
     saved = load_file(tmp_path / "model.safetensors")
     assert ("model.norm.weight" in saved) == (layout == "as published")
-    model, loading = FusarGptForConditionalGeneration.from_pretrained(
-        tmp_path, tlm_config={"fusion": fusion}, output_loading_info=True
-    )
+    model, loading = load(FusarGptForConditionalGeneration, tmp_path, tlm_config={"fusion": fusion})
     assert loading["missing_keys"] == {f"model.tlm.{name}" for name in TLM_PARAMETERS[fusion]}
     assert not loading["unexpected_keys"] and not loading["mismatched_keys"]
     inputs = tiny_inputs(tiny_processor())
@@ -62,7 +66,7 @@ def test_a_qwen_checkpoint_lacks_the_tlm_and_nothing_else(qwen, tmp_path, layout
 @pytest.mark.parametrize("layout", ["as published", "as in memory"])
 def test_the_inner_model_loads_a_qwen_checkpoint_as_well(qwen, tmp_path, layout):
     qwen.save_pretrained(tmp_path, save_original_format=layout == "as published")
-    model, loading = FusarGptModel.from_pretrained(tmp_path, output_loading_info=True)
+    model, loading = load(FusarGptModel, tmp_path)
     assert loading["missing_keys"] == {f"tlm.{name}" for name in TLM_PARAMETERS["tlm"]}
     inputs = without_prior(tiny_inputs(tiny_processor()))
     assert torch.equal(model.eval()(**inputs).last_hidden_state, qwen.model(**inputs).last_hidden_state)
@@ -74,7 +78,7 @@ def test_a_round_trip_keeps_everything_exactly(tmp_path, fusion):
     model = tiny_model(tlm_config={"fusion": fusion})
     stir_tlm(model)
     model.save_pretrained(tmp_path / "first")
-    loaded, loading = FusarGptForConditionalGeneration.from_pretrained(tmp_path / "first", output_loading_info=True)
+    loaded, loading = load(FusarGptForConditionalGeneration, tmp_path / "first")
     loaded.save_pretrained(tmp_path / "second")
     again = FusarGptForConditionalGeneration.from_pretrained(tmp_path / "second")
     assert not any(loading.values())
@@ -99,10 +103,10 @@ def test_a_bfloat16_checkpoint_loads_in_either_dtype(stirred, tmp_path):
 @torch.no_grad()
 def test_the_inner_model_and_the_whole_load_each_other(stirred, tmp_path):
     stirred.save_pretrained(tmp_path / "whole")
-    inner, loading = FusarGptModel.from_pretrained(tmp_path / "whole", output_loading_info=True)
+    inner, loading = load(FusarGptModel, tmp_path / "whole")
     assert not loading["missing_keys"]
     inner.save_pretrained(tmp_path / "inner")
-    whole, loading = FusarGptForConditionalGeneration.from_pretrained(tmp_path / "inner", output_loading_info=True)
+    whole, loading = load(FusarGptForConditionalGeneration, tmp_path / "inner")
     assert loading["missing_keys"] == {"lm_head.weight"} and not loading["unexpected_keys"]
     inputs = tiny_inputs(tiny_processor())
     expected = stirred.model(**inputs).last_hidden_state

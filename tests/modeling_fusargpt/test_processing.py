@@ -178,7 +178,7 @@ def test_priors_without_images_are_an_error(processor):
 @pytest.mark.parametrize("misspelt", ["prior", "prior_embeddings"])
 def test_a_misspelt_prior_is_not_ignored(processor, misspelt):
     with pytest.raises(TypeError, match=misspelt):
-        call(processor, None, **{misspelt: [random_prior(1)]})
+        processor(images=random_image(16, 16), text=question(), **{misspelt: [random_prior(1)]})
 
 
 @pytest.mark.parametrize("name", ["videos", "audio"])

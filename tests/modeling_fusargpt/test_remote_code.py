@@ -5,10 +5,11 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 
-from tests.tiny import stir_tlm, tiny_inputs, tiny_model, tiny_processor
+from tests.tiny import question, random_image, random_prior, stir_tlm, tiny_inputs, tiny_model, tiny_processor
 
 READ = """
 import json, sys
@@ -68,14 +69,16 @@ def test_a_saved_folder_carries_its_code_and_maps_every_auto_class(saved):
 
 @torch.no_grad()
 def test_loads_and_runs_where_the_package_is_unknown(saved, tmp_path):
-    import numpy as np
-
-    from tests.tiny import question, random_image, random_prior
-
     folder, model, processor = saved
     prior, image = random_prior(6), random_image(32, 48)
     arrays = tmp_path / "arrays.npz"
-    np.savez(arrays, image=np.asarray(image), text=question(), **prior)
+    np.savez(
+        arrays,
+        image=np.asarray(image),
+        text=question(),
+        prior_embeddings=prior["prior_embeddings"],
+        prior_positions=prior["prior_positions"],
+    )
     elsewhere, results = tmp_path / "elsewhere", tmp_path / "results"
     elsewhere.mkdir()
     environment = {"HF_HOME": str(tmp_path / "hf_home"), "HF_HUB_OFFLINE": "1", "PATH": os.environ["PATH"]}
