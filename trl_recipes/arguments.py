@@ -66,7 +66,8 @@ class RecipeArguments:
     model_revision: str = field(default="main", metadata={"help": "Branch, tag or commit of a Hub model."})
     dtype: Dtype = field(default="float32", metadata={"help": "Type of the frozen weights; trained ones are float32."})
     attn_implementation: str | None = field(
-        default=None, metadata={"help": "sdpa (transformers' default), eager, or flash_attention_2 on a GPU."}
+        default=None,
+        metadata={"help": "sdpa (the default), eager, sdpa_float32 (fast on a CPU), flash_attention_2 (GPU)."},
     )
     dataset_config: str | None = field(default=None, metadata={"help": "Config of the dataset, as its card names it."})
     dataset_train_split: str = field(default="train", metadata={"help": "Split to train on."})

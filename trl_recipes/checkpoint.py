@@ -89,7 +89,8 @@ def save_stage(
     """
     folder = Path(output_dir)
     if isinstance(model, PeftModel):
-        model.save_pretrained(folder / "adapter" if recipe.save == "full" else folder)
+        # No stage trains embeddings; without this peft asks the base's folder or the Hub whether they have changed.
+        model.save_pretrained(folder / "adapter" if recipe.save == "full" else folder, save_embedding_layers=False)
     elif recipe.save == "trained":
         save_tlm(folder, model, recipe)
     if recipe.save == "full":

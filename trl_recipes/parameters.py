@@ -78,7 +78,7 @@ def check_prior_has_effect(model: FusarGptForConditionalGeneration, recipe: Reci
         modulated = tlm(tokens, [(side, side)], embedding, torch.full((1, 1, 2), 0.5), mask)
     if torch.equal(modulated, tokens):
         raise ValueError(
-            f"train: {recipe.train} freezes the TLM, but the TLM is still the identity: the prior would change nothing. "
+            f"train: {recipe.train} freezes the TLM, but the TLM is still the identity: it would ignore the prior. "
             "Start from the output of stage 1 (train: tlm or tlm+lora), or set prior: none"
         )
 

@@ -11,6 +11,7 @@ from trl.trainer.sft_config import SFTConfig
 
 from modeling_fusargpt import FusarGptProcessor
 from trl_recipes.arguments import RecipeArguments, parse
+from trl_recipes.attention import register_sdpa_float32
 from trl_recipes.checkpoint import ADAPTER_MANIFEST, TLM_MANIFEST, load_model, save_stage
 from trl_recipes.collator import PRIOR_COLUMNS, TripletCollator
 from trl_recipes.parameters import check_prior_has_effect, freeze, lora_config, parameter_table
@@ -53,6 +54,7 @@ def last_checkpoint(output_dir: str) -> str | None:
 def make_trainer(recipe: RecipeArguments, config: SFTConfig) -> StageTrainer:
     """Model, processor, data and collator of a stage, in a trainer that is ready to run."""
     set_seed(config.seed)
+    register_sdpa_float32()
     model = load_model(
         recipe.model_name_or_path, recipe.model_revision, getattr(torch, recipe.dtype), recipe.attn_implementation
     )
