@@ -11,6 +11,7 @@ from fusar_geo.errors import InputError
 # Each is a module of this package with `main(arguments)`.
 VERBS = {
     "ask": "answer a question about a SAR image",
+    "train": "run one stage of training from a recipe",
 }
 USAGE_ERROR = 2
 INTERRUPTED = 130
