@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from trl.scripts.utils import TrlParser
 from trl.trainer.sft_config import SFTConfig
@@ -128,7 +128,8 @@ def parse(arguments: Sequence[str] | None = None) -> tuple[RecipeArguments, SFTC
         SystemExit: for the same on the command line (argparse prints its one line and exits with 2).
     """
     # Without allow_abbrev=False, argparse takes `--train_` or `--learning` for the first field that starts so.
-    parser = TrlParser([RecipeArguments, SFTConfig], prog="python -m trl_recipes.sft", allow_abbrev=False)
+    dataclasses: list[Any] = [RecipeArguments, SFTConfig]
+    parser = TrlParser(dataclasses, prog="python -m trl_recipes.sft", allow_abbrev=False)
     recipe, config = parser.parse_args_and_config(None if arguments is None else list(arguments))
     for name, expected in DECIDED_HERE.items():
         value = vars(config)[name]

@@ -90,7 +90,8 @@ def save_stage(
     folder = Path(output_dir)
     if isinstance(model, PeftModel):
         # No stage trains embeddings; without this peft asks the base's folder or the Hub whether they have changed.
-        model.save_pretrained(folder / "adapter" if recipe.save == "full" else folder, save_embedding_layers=False)
+        adapter_folder = folder / "adapter" if recipe.save == "full" else folder
+        model.save_pretrained(str(adapter_folder), save_embedding_layers=False)
     elif recipe.save == "trained":
         save_tlm(folder, model, recipe)
     if recipe.save == "full":
@@ -107,10 +108,11 @@ def save_tlm(folder: Path, model: FusarGptForConditionalGeneration, recipe: Reci
         f"tlm.{name}": tensor.detach().cpu().contiguous() for name, tensor in model.model.tlm.state_dict().items()
     }
     save_file(weights, folder / TLM_WEIGHTS, metadata={"format": "pt"})
+    tlm_config = model.model.tlm.config.to_dict()
     manifest = {
         "base_model_name_or_path": recipe.model_name_or_path,
         "base_model_revision": recipe.model_revision,
-        "tlm_config": {name: model.config.tlm_config.to_dict()[name] for name in TLM_FIELDS},
+        "tlm_config": {name: tlm_config[name] for name in TLM_FIELDS},
     }
     (folder / TLM_MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
 

@@ -7,6 +7,8 @@ import torch
 from trl.data_utils import prepare_multimodal_messages
 from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
 
+from modeling_fusargpt import FusarGptProcessor
+
 PRIOR_COLUMNS = ("prior_embeddings", "prior_positions")
 IGNORED_LABEL = -100
 
@@ -36,6 +38,7 @@ class TripletCollator(DataCollatorForVisionLanguageModeling):
         ValueError: when a prior is malformed, or the rendered conversation does not show its assistant turns.
     """
 
+    processor: FusarGptProcessor
     prior: bool = True
 
     def __post_init__(self) -> None:

@@ -68,14 +68,14 @@ def check_prior_has_effect(model: FusarGptForConditionalGeneration, recipe: Reci
     ``fusion: none`` is the ablation without a fusion and passes.
     """
     tlm = model.model.tlm
-    if recipe.prior == "none" or recipe.trains_tlm or model.config.tlm_config.fusion == "none":
+    if recipe.prior == "none" or recipe.trains_tlm or tlm.config.fusion == "none":
         return
     with torch.no_grad():
-        side = model.config.vision_config.spatial_merge_size
-        tokens = torch.ones(1, model.config.text_config.hidden_size, dtype=model.dtype, device=model.device)
-        embedding = torch.nn.functional.normalize(torch.ones(1, 1, model.config.tlm_config.prior_size), dim=-1)
-        mask = torch.ones(1, 1, dtype=torch.bool)
-        modulated = tlm(tokens, [(side, side)], embedding, torch.full((1, 1, 2), 0.5), mask)
+        # One token with one anchor in its middle.
+        tokens = torch.ones(1, model.lm_head.in_features, dtype=model.dtype)
+        embeddings = nn.functional.normalize(torch.ones(1, 1, tlm.config.prior_size), dim=-1)
+        positions, mask = torch.full((1, 1, 2), 0.5), torch.ones(1, 1, dtype=torch.bool)
+        modulated = tlm(tokens, [(tlm.merge_size, tlm.merge_size)], embeddings, positions, mask)
     if torch.equal(modulated, tokens):
         raise ValueError(
             f"train: {recipe.train} freezes the TLM, but the TLM is still the identity: it would ignore the prior. "

@@ -6,7 +6,6 @@ from pathlib import Path
 import torch
 from datasets import Dataset, concatenate_datasets, load_dataset
 from transformers import set_seed
-from transformers.trainer_utils import get_last_checkpoint
 from trl.trainer.sft_config import SFTConfig
 
 from modeling_fusargpt import FusarGptProcessor
@@ -41,14 +40,9 @@ def load_split(recipe: RecipeArguments, split: str) -> Dataset:
 
 def last_checkpoint(output_dir: str) -> str | None:
     """The newest complete checkpoint in ``output_dir``, or None. A run cut while saving leaves an incomplete one."""
-    folder = Path(output_dir)
-    if not folder.is_dir():
-        return None
-    for checkpoint in folder.glob("checkpoint-*"):
-        # trainer_state.json is written last.
-        if not (checkpoint / "trainer_state.json").is_file():
-            checkpoint.rename(folder / f"incomplete-{checkpoint.name}")
-    return get_last_checkpoint(output_dir)
+    # trainer_state.json is written last.
+    complete = [path.parent for path in Path(output_dir).glob("checkpoint-*/trainer_state.json")]
+    return str(max(complete, key=lambda path: int(path.name.removeprefix("checkpoint-")))) if complete else None
 
 
 def make_trainer(recipe: RecipeArguments, config: SFTConfig) -> StageTrainer:
@@ -79,24 +73,24 @@ def make_trainer(recipe: RecipeArguments, config: SFTConfig) -> StageTrainer:
 
 def run(recipe: RecipeArguments, config: SFTConfig) -> None:
     """Train one stage and leave its result in ``config.output_dir``."""
-    finished = [
-        name for name in ("config.json", TLM_MANIFEST, ADAPTER_MANIFEST) if Path(config.output_dir, name).is_file()
-    ]
+    output_dir = str(config.output_dir)
+    finished = [name for name in ("config.json", TLM_MANIFEST, ADAPTER_MANIFEST) if Path(output_dir, name).is_file()]
     if finished:
         raise FileExistsError(
-            f"output_dir: {config.output_dir} holds a finished stage ({finished[0]}); remove it or choose another"
+            f"output_dir: {output_dir} holds a finished stage ({finished[0]}); remove it or choose another"
         )
-    checkpoint = last_checkpoint(config.output_dir)
+    checkpoint = last_checkpoint(output_dir)
     if checkpoint is not None and not recipe.resume:
         raise FileExistsError(
-            f"output_dir: {config.output_dir} holds {Path(checkpoint).name} of an earlier run; set `resume: true` to "
+            f"output_dir: {output_dir} holds {Path(checkpoint).name} of an earlier run; set `resume: true` to "
             "go on from it, or remove it to start afresh"
         )
     trainer = make_trainer(recipe, config)
     trainer.accelerator.print(parameter_table(trainer.model))
     trainer.train(resume_from_checkpoint=checkpoint)
+    trainer.save_state()  # trainer_state.json, with the losses of the whole run
     if config.should_save:
-        save_stage(trainer.accelerator.unwrap_model(trainer.model), trainer.processing_class, recipe, config.output_dir)
+        save_stage(trainer.accelerator.unwrap_model(trainer.model), trainer.processing_class, recipe, output_dir)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

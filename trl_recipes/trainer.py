@@ -4,8 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from peft import PeftModel
+from transformers import PreTrainedModel
 from trl.trainer.sft_trainer import SFTTrainer
 
+from modeling_fusargpt import FusarGptProcessor
 from trl_recipes.arguments import RecipeArguments
 from trl_recipes.checkpoint import TLM_WEIGHTS, load_tlm, save_tlm
 from trl_recipes.parameters import part_of
@@ -17,6 +20,9 @@ class StageTrainer(SFTTrainer):
     Args:
         recipe: the stage's own fields; everything else goes to ``SFTTrainer`` unchanged.
     """
+
+    model: PreTrainedModel | PeftModel
+    processing_class: FusarGptProcessor
 
     def __init__(self, *, recipe: RecipeArguments, **arguments: Any) -> None:
         self.recipe = recipe
@@ -45,7 +51,7 @@ class StageTrainer(SFTTrainer):
             return
         if self.args.should_save:
             model = self.accelerator.unwrap_model(self.model)
-            save_tlm(Path(output_dir or self.args.output_dir), model, self.recipe)
+            save_tlm(Path(output_dir or str(self.args.output_dir)), model, self.recipe)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: torch.nn.Module | None = None) -> None:
         if (Path(resume_from_checkpoint) / TLM_WEIGHTS).is_file():

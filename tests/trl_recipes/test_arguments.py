@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from accelerate.commands.config.config_args import load_config_from_file
 
 import trl_recipes
 from trl_recipes.arguments import parse
@@ -64,6 +65,12 @@ def test_the_paper_s_numbers_are_in_the_release_recipes():
     for stage in (stage1, stage2):
         assert (stage["lora_r"], stage["lora_alpha"], stage["warmup_steps"]) == (8, 32, 0.05)
         assert stage["bf16"] is True and stage["attn_implementation"] == "flash_attention_2"
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.glob("accelerate/*.yaml")), ids=lambda path: path.name)
+def test_every_accelerate_config_is_one(path):
+    config = load_config_from_file(str(path))  # raises for unknown keys
+    assert config.mixed_precision == "bf16" and config.num_machines == 1
 
 
 def test_an_unknown_key_in_yaml_fails_and_is_named(tmp_path):
