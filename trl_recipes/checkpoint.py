@@ -40,7 +40,7 @@ def load_model(
 
     Raises:
         FileNotFoundError: for a folder that holds no model of any of these kinds.
-        ValueError: for a manifest or TLM weights that do not fit.
+        ValueError: for a manifest or weights that do not fit; only a TLM may be missing (it is then the identity).
     """
     folder = Path(name_or_path)
     options: dict[str, Any] = {"dtype": dtype, "attn_implementation": attn_implementation}
@@ -73,7 +73,18 @@ def load_model(
     config = FusarGptConfig.from_pretrained(name_or_path, revision=revision)
     if tlm_config is not None:
         config.tlm_config = TlmConfig(**tlm_config)
-    return FusarGptForConditionalGeneration.from_pretrained(name_or_path, revision=revision, config=config, **options)
+    model, report = FusarGptForConditionalGeneration.from_pretrained(
+        name_or_path, revision=revision, config=config, output_loading_info=True, **options
+    )
+    # A TLM may be new; any other weight that is not there would silently be random.
+    missing = sorted(name for name in report["missing_keys"] if not name.startswith("model.tlm."))
+    unexpected = sorted(report["unexpected_keys"])
+    if missing or unexpected:
+        raise ValueError(
+            f"{name_or_path}: found no weights for {missing[:3]} ({len(missing)} in all), and weights that the model "
+            f"does not have {unexpected[:3]} ({len(unexpected)} in all); expected those of a Qwen2.5-VL or FUSAR-GPT model"
+        )
+    return model
 
 
 def save_stage(

@@ -7,10 +7,11 @@ import pytest
 import torch
 from datasets import config as datasets_config
 from safetensors.torch import load_file, save_file
+from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 from transformers.utils import logging
 
 from modeling_fusargpt import FusarGptForConditionalGeneration
-from tests.tiny import stir_tlm, tiny_model, tiny_processor
+from tests.tiny import stir_tlm, tiny_config, tiny_model, tiny_processor
 from tests.trl_recipes.triplets import write_triplets
 from trl_recipes.arguments import parse
 from trl_recipes.checkpoint import load_model
@@ -238,6 +239,26 @@ def test_a_stage_that_was_not_run_is_named(folder, tmp_path):
         main(arguments(folder, tmp_path / "out", train="tlm", model_name_or_path=tmp_path / "missing"))
     with pytest.raises(FileNotFoundError, match="Has its stage run to the end"):
         main(arguments(folder, tmp_path / "out", train="tlm", model_name_or_path=folder))
+
+
+def test_a_model_that_lacks_weights_is_refused(tmp_path):
+    tiny_model().save_pretrained(tmp_path)
+    weights = load_file(tmp_path / "model.safetensors")
+    name = next(name for name in weights if "layers.1.mlp.up_proj" in name)
+    save_file({key: value for key, value in weights.items() if key != name}, tmp_path / "model.safetensors")
+    with pytest.raises(ValueError, match=r"found no weights for .*layers\.1\.mlp\.up_proj.*\(1 in all\)"):
+        load_model(str(tmp_path))
+
+
+def test_training_can_start_from_qwen2_5_vl(tmp_path):
+    fields = tiny_config().to_dict()
+    for name in ("tlm_config", "model_type", "auto_map"):
+        del fields[name]
+    backbone = Qwen2_5_VLForConditionalGeneration(Qwen2_5_VLConfig(**fields))
+    backbone.save_pretrained(tmp_path)
+    model = load_model(str(tmp_path))
+    before = dict(backbone.named_parameters())
+    assert all(torch.equal(value, before[name]) for name, value in model.named_parameters() if ".tlm." not in name)
 
 
 def test_a_tlm_that_does_not_fit_its_base_is_refused(folder, tmp_path):
