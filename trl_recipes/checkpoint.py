@@ -73,16 +73,17 @@ def load_model(
     config = FusarGptConfig.from_pretrained(name_or_path, revision=revision)
     if tlm_config is not None:
         config.tlm_config = TlmConfig(**tlm_config)
-    model, report = FusarGptForConditionalGeneration.from_pretrained(
+    loaded: Any = FusarGptForConditionalGeneration.from_pretrained(
         name_or_path, revision=revision, config=config, output_loading_info=True, **options
     )
+    model, report = loaded
     # A TLM may be new; any other weight that is not there would silently be random.
     missing = sorted(name for name in report["missing_keys"] if not name.startswith("model.tlm."))
     unexpected = sorted(report["unexpected_keys"])
     if missing or unexpected:
         raise ValueError(
             f"{name_or_path}: found no weights for {missing[:3]} ({len(missing)} in all), and weights that the model "
-            f"does not have {unexpected[:3]} ({len(unexpected)} in all); expected those of a Qwen2.5-VL or FUSAR-GPT model"
+            f"does not have {unexpected[:3]} ({len(unexpected)} in all); expected those of Qwen2.5-VL or FUSAR-GPT"
         )
     return model
 
