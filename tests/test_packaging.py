@@ -69,3 +69,14 @@ def test_inference_needs_neither_training_nor_demo_nor_torchvision():
     for name in ("trl", "peft", "accelerate", "datasets", "gradio", "evaluate", "torchvision"):
         assert name not in core
     assert "torchvision" not in str(extras)
+
+
+@pytest.mark.parametrize("module", ["modeling_fusargpt.predict", "fusargpt.ask"])
+def test_inference_imports_no_extra(module):
+    program = f"""
+import sys
+for name in ("accelerate", "datasets", "evaluate", "gradio", "matplotlib", "pandas", "peft", "torchvision", "trl"):
+    sys.modules[name] = None  # as if it were not installed
+import {module}
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)
