@@ -30,7 +30,7 @@ class TlmConfig(PreTrainedConfig):
 
     Raises:
         ValueError: On an unknown key.
-        huggingface_hub.errors.StrictDataclassError: On a value of the wrong type, out of range or not among the choices.
+        huggingface_hub.errors.StrictDataclassError: On a value of the wrong type or out of range.
     """
 
     model_type = "fusargpt_tlm"

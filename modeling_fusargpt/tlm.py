@@ -131,22 +131,16 @@ class TokenwiseLinearModulation(nn.Module):
         embeddings = prior_embeddings.masked_fill(~prior_mask[..., None], 0).to(self.output_bias.dtype)
         hidden = functional.silu(self.input_projection(embeddings))
 
+        # W2 and the sum over anchors commute; multiplications decide, since either order may be far the cheaper one.
         anchors, hidden_size, field_size = prior_mask.numel(), hidden.shape[-1], len(self.output_bias)
         weighted_sums = len(tokens) * prior_mask.shape[1]
         project_first = anchors * hidden_size * field_size + weighted_sums * field_size
         project_last = len(tokens) * hidden_size * field_size + weighted_sums * hidden_size
 
-        with torch.autocast(tokens.device.type, enabled=False):
-            alignment = gaussian_alignment(
-                positions,
-                prior_mask,
-                present,
-                patch_grids,
-                self.merge_size,
-                self.config.sigma,
-                self.config.gaussian_grid,
-            )
-            coverage = torch.cat([weights.sum(1, keepdim=True) for weights in alignment])
+        alignment = gaussian_alignment(
+            positions, prior_mask, present, patch_grids, self.merge_size, self.config.sigma, self.config.gaussian_grid
+        )
+        coverage = torch.cat([weights.sum(1, keepdim=True) for weights in alignment])
         if project_first <= project_last:
             field = self._sum_over_anchors(alignment, self.output_projection(hidden))
         else:

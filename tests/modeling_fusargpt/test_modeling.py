@@ -76,12 +76,25 @@ def test_a_new_model_starts_as_the_backbone(processor, fusion):
 
 
 @pytest.mark.parametrize("fusion", FUSIONS)
-def test_a_new_model_can_leave_the_identity(processor, fusion):
-    """Were two layers in a row zero, the TLM would never receive a gradient."""
+def test_a_new_model_learns_from_what_the_prior_says(processor, fusion):
+    """Were both layers behind the hidden one zero, the embeddings would have no influence on any gradient, ever."""
     model = tiny_model(tlm_config={"fusion": fusion})
     inputs = tiny_inputs(processor)
-    model(**inputs, labels=inputs["input_ids"]).loss.backward()
-    assert any(parameter.grad is not None and parameter.grad.any() for parameter in model.model.tlm.parameters())
+    gradients = []
+    for embeddings in (inputs["prior_embeddings"], -inputs["prior_embeddings"]):
+        model.zero_grad()
+        model(**{**inputs, "prior_embeddings": embeddings}, labels=inputs["input_ids"]).loss.backward()
+        given = [parameter.grad for parameter in model.model.tlm.parameters() if parameter.grad is not None]
+        gradients.append(torch.cat([gradient.flatten() for gradient in given]))
+    assert (gradients[0] - gradients[1]).abs().max() > 1e-6
+
+
+def test_the_first_layer_starts_wide_enough_for_unit_vectors():
+    """With the backbone's 0.02 the hidden layer would start close to zero, and the modulation would hardly move."""
+    first = tiny_model().model.tlm.input_projection
+    for values in (first.weight, first.bias):
+        assert values.abs().max() <= 1 / 64**0.5
+        assert values.std().item() == pytest.approx(1 / (3 * 64) ** 0.5, rel=0.2)
 
 
 @torch.no_grad()
