@@ -86,7 +86,8 @@ class FusarGptModel(FusarGptPreTrainedModel, Qwen2_5_VLModel):
         Args:
             pixel_values: Patches of all images, as the processor makes them.
             image_grid_thw: `[num_images, 3]`, patches of every image along time, height and width.
-            prior_embeddings: float `[num_images, S, prior_size]`, unit vectors; all three prior fields or none.
+            prior_embeddings: float `[num_images, S, prior_size]`, unit vectors, zero in padding; all three prior fields
+                or none.
             prior_positions: float `[num_images, S, 2]`, (y, x) in [0, 1]; 0 and 1 are the centres of the first and
                 last row or column.
             prior_mask: bool `[num_images, S]`, False for padding.

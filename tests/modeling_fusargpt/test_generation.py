@@ -20,6 +20,8 @@ MODES = {
     "beams": {"do_sample": False, "num_beams": 3},
     "beams returned": {"do_sample": False, "num_beams": 3, "num_return_sequences": 2},
     "uncached": {"do_sample": False, "use_cache": False},
+    "static cache": {"do_sample": False, "cache_implementation": "static", "disable_compile": True},
+    "chunked prefill": {"do_sample": False, "prefill_chunk_size": 8},
 }
 
 
