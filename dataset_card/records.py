@@ -3,7 +3,6 @@
 from typing import Any
 
 import numpy as np
-from datasets import Features, Image, List, Value
 
 from dataset_card.description import describe
 from dataset_card.rendering import POLARIZATIONS, render_optical, render_sar
@@ -16,30 +15,9 @@ SPLIT_SEEDS = {"train": 0, "validation": 10_000_000, "test": 20_000_000}
 OTHER_TARGET_SHARE = 0.2  # of the questions about targets: the class asked for is not the one that could be here
 METRES_PER_DEGREE = 111_320.0
 
-_MESSAGES = List({"role": Value("string"), "content": Value("string")})
-_SCENE_FEATURES = {
-    "id": Value("string"),
-    "image": Image(),
-    "prior_embeddings": List(List(Value("int8"), length=64)),
-    "prior_positions": List(List(Value("float32"), length=2)),
-    "prior_lonlat": List(List(Value("float64"), length=2)),
-    "year": Value("int32"),
-    "bounds": List(Value("float64"), length=4),
-    "crs": Value("string"),
-    "sensor": Value("string"),
-    "polarization": Value("string"),
-    "resolution_m": Value("float32"),
-    "acquired": Value("string"),
-    "objects": List({"bbox_2d": List(Value("int32"), length=4), "label": Value("string"), "fine_label": Value("string")}),
-}
-RECORD_FEATURES = Features(
-    {**_SCENE_FEATURES, "task": Value("string"), "prompt": _MESSAGES, "completion": _MESSAGES}
-)
-DIALOGUE_FEATURES = Features({**_SCENE_FEATURES, "messages": _MESSAGES})
-
 
 def scene_fields(scene: Scene, rendering: str = "sar", per_side: int = 8) -> dict[str, Any]:
-    """The columns that all questions about one image share (DESIGN: the triplet record).
+    """The columns that all questions about one image share.
 
     `rendering` is "sar" or "optical"; raises ValueError for anything else.
     """

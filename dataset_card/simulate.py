@@ -13,7 +13,8 @@ import numpy as np
 from datasets import Dataset
 from tqdm import tqdm
 
-from dataset_card.records import DIALOGUE_FEATURES, RECORD_FEATURES, SPLIT_SEEDS, rows
+from dataset_card.features import DIALOGUE_FEATURES, RECORD_FEATURES
+from dataset_card.records import SPLIT_SEEDS, rows
 
 SHARD_SCENES = 2000
 

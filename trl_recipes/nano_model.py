@@ -32,13 +32,13 @@ SPECIAL_TOKENS = (
     "<|video_pad|>",
 )
 # Fixed pieces of the detection answer; then numbers, words, and runs of anything else.
-_PIECES = r'\{"bbox_2d": \[|\], "label": "|"\}|, (?=\d)|\d{1,3}| ?\p{L}+|\s+| ?[^\s\p{L}\d]'
+_PIECES = r'\{"bbox_2d": \[|\], "label": "|"\}|, (?=[\d{])|\d{1,3}| ?\p{L}+|\s+| ?[^\s\p{L}\d]'
 CHAT_TEMPLATE = (
     "{% for message in messages %}{% if loop.first and message['role'] != 'system' %}"
     "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n{% endif %}"
     "<|im_start|>{{ message['role'] }}\n"
-    "{% if message['role'] == 'assistant' %}{% generation %}{{ content(message) }}<|im_end|>{% endgeneration %}\n"
-    "{% else %}{{ content(message) }}<|im_end|>\n{% endif %}{% endfor %}"
+    "{% if message['role'] == 'assistant' %}{% generation %}{{ content(message) }}<|im_end|>{% endgeneration %}"
+    "{{ '\\n' }}{% else %}{{ content(message) }}<|im_end|>\n{% endif %}{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 _CONTENT = (

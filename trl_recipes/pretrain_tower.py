@@ -24,12 +24,14 @@ from dataset_card.rendering import render_optical, render_sar
 from dataset_card.scene import IMAGE_SIZE, Scene, simulate_scene
 from modeling_fusargpt import FusarGptForConditionalGeneration, FusarGptProcessor
 from modeling_fusargpt.tasks import TARGETS
+from trl_recipes.patch_embedding import use_linear_patch_embedding
 
 TOKEN_PIXELS = 28
 GRID = IMAGE_SIZE // TOKEN_PIXELS
 SLOTS = 2
 COVERS = len(LANDCOVER_CLASSES) + 1  # aprons are a class of their own: paved, whatever their embedding says
 SLOT_WIDTH = len(TARGETS) + 4
+TOKEN_SCALE = 0.5  # standard deviation of visual tokens as handed to the language model
 
 
 @dataclass
@@ -120,13 +122,26 @@ class DenseTower(nn.Module):
         return {"loss": loss, "cover": cover_loss, "presence": presence_loss, "box_pixels": box_loss * TOKEN_PIXELS}
 
 
+@torch.no_grad()
+def rescale_tokens(tower: nn.Module, batch: dict[str, Tensor]) -> None:
+    """Scale the merger's last layer so that visual tokens have the standard deviation `TOKEN_SCALE`.
+
+    The dense head normalises its input, so nothing kept the tokens small; text embeddings start a hundred times
+    smaller, and the language model's layers would hardly move tokens of that size.
+    """
+    tokens = tower(batch["pixel_values"], grid_thw=batch["image_grid_thw"]).pooler_output
+    last = tower.get_submodule("merger.mlp.2")
+    for parameter in last.parameters():
+        parameter.mul_(TOKEN_SCALE / tokens.std())
+
+
 class TowerTrainer(Trainer):
     """Trainer that logs the parts of the loss beside it."""
 
     def compute_loss(self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, **_: Any) -> Any:
         outputs = model(**inputs)
         if self.state.global_step % self.args.logging_steps == 0 and model.training:
-            parts = {key: round(float(value), 4) for key, value in outputs.items() if key != "loss"}
+            parts = {key: round(float(value.detach()), 4) for key, value in outputs.items() if key != "loss"}
             self.log(parts)
         return (outputs["loss"], outputs) if return_outputs else outputs["loss"]
 
@@ -135,7 +150,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, default=Path("build/nano/initial"))
     parser.add_argument("--out", type=Path, default=Path("build/nano/tower"))
-    parser.add_argument("--scenes", type=int, default=60_000)
+    parser.add_argument("--scenes", type=int, default=48_000)
     parser.add_argument("--optical-share", type=float, default=0.6, help="the rest is shown as SAR")
     parser.add_argument("--batch-size", type=int, default=48)
     parser.add_argument("--learning-rate", type=float, default=1e-3)
@@ -143,7 +158,12 @@ def main() -> None:
     options = parser.parse_args()
 
     processor = FusarGptProcessor.from_pretrained(options.model)
-    model = FusarGptForConditionalGeneration.from_pretrained(options.model, dtype="float32")
+    # Per-image attention over 144 patches: on a CPU the plain product beats the fused kernel's backward.
+    model = FusarGptForConditionalGeneration.from_pretrained(
+        options.model, dtype="float32", attn_implementation="eager"
+    )
+    patch_embedding = model.model.visual.patch_embed
+    use_linear_patch_embedding(model.model)
     tower = DenseTower(model.model.visual, model.config.text_config.hidden_size)
     arguments = TrainingArguments(
         output_dir=str(options.out / "checkpoints"),
@@ -159,7 +179,7 @@ def main() -> None:
         dataloader_num_workers=options.workers,
         remove_unused_columns=False,
         logging_steps=50,
-        save_steps=500,
+        save_steps=250,
         save_total_limit=1,
         report_to="none",
     )
@@ -172,6 +192,8 @@ def main() -> None:
     )
     trainer.train(resume_from_checkpoint=get_last_checkpoint(arguments.output_dir) if options.out.exists() else None)
     trainer.save_state()
+    model.model.visual.patch_embed = patch_embedding
+    rescale_tokens(model.model.visual, collate([trainer.train_dataset[index] for index in range(64)]))
     model.save_pretrained(options.out)
     processor.save_pretrained(options.out)
 
