@@ -6,6 +6,7 @@ dw_label (0..8).
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -28,9 +29,9 @@ def derive(points: pd.DataFrame) -> dict[str, np.ndarray]:
         )
     }
     for label in range(len(LANDCOVER_CLASSES)):
-        chosen = points[points["dw_label"] == label]
-        embeddings = chosen[[f"A{band:02d}" for band in range(64)]].to_numpy()
-        backscatter = chosen[["S1_VV", "S1_VH"]].to_numpy()
+        chosen = points["dw_label"].to_numpy() == label
+        embeddings = points[[f"A{band:02d}" for band in range(64)]].to_numpy()[chosen]
+        backscatter = points[["S1_VV", "S1_VH"]].to_numpy()[chosen]
         covariance = np.cov(embeddings.T)
         values, vectors = np.linalg.eigh(covariance)
         factor = vectors[:, -FACTOR_RANK:] * np.sqrt(values[-FACTOR_RANK:])
@@ -46,7 +47,8 @@ def main(paths: list[str]) -> None:
     if not paths:
         sys.exit(f"no input: {__doc__}")
     points = pd.concat([pd.read_csv(path) for path in paths])
-    np.savez_compressed(Path(__file__).with_name("landcover_statistics.npz"), **derive(points))
+    arrays: dict[str, Any] = derive(points)
+    np.savez_compressed(Path(__file__).with_name("landcover_statistics.npz"), **arrays)
 
 
 if __name__ == "__main__":

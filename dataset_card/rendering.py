@@ -45,11 +45,11 @@ def _blur(image: np.ndarray, kernel: np.ndarray) -> np.ndarray:
     return image
 
 
-def _add_scatterers(power: np.ndarray, rows: np.ndarray, columns: np.ndarray, level_db: np.ndarray) -> None:
-    """Add point scatterers of `level_db` at integer positions, each spread by the point response, in place."""
+def _add_scatterers(power: np.ndarray, positions: np.ndarray, level_db: np.ndarray) -> None:
+    """Add point scatterers of `level_db` at pixels [N, 2] (row, column), spread by the point response, in place."""
     half = len(_POINT_RESPONSE) // 2
     response = np.outer(_POINT_RESPONSE, _POINT_RESPONSE) ** 2
-    for row, column, level in zip(rows, columns, level_db, strict=True):
+    for (row, column), level in zip(positions, level_db, strict=True):
         top, left = max(row - half, 0), max(column - half, 0)
         bottom, right = min(row + half + 1, IMAGE_SIZE), min(column + half + 1, IMAGE_SIZE)
         window = response[top - row + half : bottom - row + half, left - column + half : right - column + half]
@@ -96,20 +96,21 @@ def render_sar(scene: Scene, polarization: str = "VV") -> Image.Image:
     candidates = np.argwhere(built)
     if len(candidates):  # corner reflections of buildings
         chosen = candidates[rng.integers(0, len(candidates), len(candidates) // 90)]
-        _add_scatterers(power, *chosen.T, rng.uniform(-4, 10, len(chosen)) + offset)
+        _add_scatterers(power, chosen, rng.uniform(-4, 10, len(chosen)) + offset)
     dark = [i for i, cover in enumerate(scene.landcover) if cover == WATER or i == scene.apron]
     candidates = np.argwhere(np.isin(scene.region, dark))
     if len(candidates):  # buoys and vehicles: single bright points that are no targets
         chosen = candidates[rng.integers(0, len(candidates), rng.integers(0, 5))]
-        _add_scatterers(power, *chosen.T, rng.uniform(-8, -2, len(chosen)) + offset)
+        _add_scatterers(power, chosen, rng.uniform(-8, -2, len(chosen)) + offset)
     for target in scene.targets:
         x, y = target.box[:2]
         rows, columns = np.nonzero(target.mask)
         body = 10 ** ((rng.uniform(-12, -5) + offset) / 10) * rng.standard_gamma(2.0, len(rows)) / 2
         power[y + rows, x + columns] += body
+        positions = np.stack([y + rows, x + columns], -1)
         count = max(3, len(rows) // 9)
         chosen = rng.integers(0, len(rows), count)
-        _add_scatterers(power, y + rows[chosen], x + columns[chosen], rng.uniform(-6, 8, count) + offset)
+        _add_scatterers(power, positions[chosen], rng.uniform(-6, 8, count) + offset)
     grey = (10 * np.log10(np.maximum(power, 1e-9)) - low) / (high - low) * 255
     return Image.fromarray(np.clip(grey, 0, 255).astype(np.uint8))
 

@@ -4,6 +4,7 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -91,11 +92,12 @@ def modulation_strength(predictor: FusarGpt, showcase: Showcase) -> np.ndarray:
     )
     pixels, grid = features["pixel_values"], features["image_grid_thw"]
     priors = {name: features[name] for name in ("prior_embeddings", "prior_positions", "prior_mask")}
+    inner: Any = predictor.model.model
     with torch.inference_mode():
-        plain = predictor.model.model.get_image_features(pixels, grid).pooler_output[0]
-        modulated = predictor.model.model.get_image_features(pixels, grid, **priors).pooler_output[0]
+        (plain,) = inner.get_image_features(pixels, grid).pooler_output
+        (modulated,) = inner.get_image_features(pixels, grid, **priors).pooler_output
     strength = (modulated - plain).norm(dim=-1) / plain.norm(dim=-1)
-    merge = predictor.model.config.vision_config.spatial_merge_size
+    merge = predictor.processor.image_processor.merge_size
     _, height, width = grid[0].tolist()
     return strength.reshape(height // merge, width // merge).numpy()
 

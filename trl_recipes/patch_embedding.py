@@ -2,8 +2,10 @@
 
 Kernel and stride of the parent's 3-D convolution are equal, so each patch meets each weight once: a matrix product of
 the same parameters. On a CPU the convolution takes half of a training step of nano's tower. Training uses this;
-the model itself keeps the parent's layer, whose results it matches bit for bit.
+the model itself keeps the parent's layer, whose results this matches to rounding.
 """
+
+from typing import cast
 
 from torch import Tensor, nn
 from torch.nn import functional
@@ -25,4 +27,5 @@ class LinearPatchEmbedding(nn.Module):
 
 def use_linear_patch_embedding(model: Qwen2_5_VLModel) -> None:
     """Replace the patch embedding of `model.visual`; parameters, their names and saved files stay the same."""
-    model.visual.patch_embed = LinearPatchEmbedding(model.visual.patch_embed)
+    # The tower only calls this layer, so another one may stand in for the declared class.
+    model.visual.patch_embed = cast(Qwen2_5_VisionPatchEmbed, LinearPatchEmbedding(model.visual.patch_embed))

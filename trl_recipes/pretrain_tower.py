@@ -8,7 +8,7 @@ box of up to two targets centred in it. A linear head, thrown away afterwards, r
 import argparse
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import Dataset
 from transformers import Trainer, TrainingArguments
+from transformers.models.qwen2_5_vl.configuration_qwen2_5_vl import Qwen2_5_VLTextConfig
 from transformers.trainer_utils import get_last_checkpoint
 
 from dataset_card.landcover import LANDCOVER_CLASSES
@@ -164,9 +165,9 @@ def main() -> None:
     )
     patch_embedding = model.model.visual.patch_embed
     use_linear_patch_embedding(model.model)
-    tower = DenseTower(model.model.visual, model.config.text_config.hidden_size)
+    tower = DenseTower(model.model.visual, cast(Qwen2_5_VLTextConfig, model.config.text_config).hidden_size)
     arguments = TrainingArguments(
-        output_dir=str(options.out / "checkpoints"),
+        output_dir=str(options.out),
         per_device_train_batch_size=options.batch_size,
         num_train_epochs=1,
         learning_rate=options.learning_rate,
@@ -183,17 +184,14 @@ def main() -> None:
         save_total_limit=1,
         report_to="none",
     )
-    trainer = TowerTrainer(
-        model=tower,
-        args=arguments,
-        # Language training starts at seed 0 of the training split; the tower's places come after those.
-        train_dataset=DenseScenes(processor, SPLIT_SEEDS["train"] + 1_000_000, options.scenes, options.optical_share),
-        data_collator=collate,
-    )
+    # Language training starts at seed 0 of the training split; the tower's places come after those.
+    first_seed = SPLIT_SEEDS["train"] + 1_000_000
+    scenes = DenseScenes(processor, first_seed, options.scenes, options.optical_share)
+    trainer = TowerTrainer(model=tower, args=arguments, train_dataset=scenes, data_collator=collate)
     trainer.train(resume_from_checkpoint=get_last_checkpoint(arguments.output_dir) if options.out.exists() else None)
     trainer.save_state()
     model.model.visual.patch_embed = patch_embedding
-    rescale_tokens(model.model.visual, collate([trainer.train_dataset[index] for index in range(64)]))
+    rescale_tokens(model.model.visual, collate([scenes[index] for index in range(64)]))
     model.save_pretrained(options.out)
     processor.save_pretrained(options.out)
 

@@ -1,0 +1,45 @@
+"""`fusargpt demo`: the web page of space_app, served from this machine."""
+
+import argparse
+from collections.abc import Sequence
+
+from fusar_geo.errors import InputError
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Serve the page until interrupted.
+
+    Raises:
+        InputError: gradio is not installed, the model cannot be read, or the port is taken.
+    """
+    parser = argparse.ArgumentParser(
+        prog="fusargpt demo",
+        description="Serve a web page that answers questions about SAR images. Stop it with Ctrl-C.",
+    )
+    parser.add_argument(
+        "--model",
+        metavar="MODEL",
+        help="model folder, or owner/name on the Hub (default: what FUSARGPT_MODEL names, or fusargpt-nano)",
+    )
+    parser.add_argument(
+        "--host",
+        default="127.0.0.1",
+        help="address to listen on; 0.0.0.0 serves the whole network (default: %(default)s)",
+    )
+    parser.add_argument("--port", metavar="N", type=int, help="port to listen on (default: the first free from 7860)")
+    options = parser.parse_args(arguments)
+    if options.port is not None and not 1 <= options.port <= 65535:
+        raise InputError(f"--port: found {options.port}; expected 1 to 65535")
+
+    try:
+        import gradio  # noqa: F401
+    except ImportError as error:
+        raise InputError('the demo needs gradio; install it with: pip install "fusargpt[demo]"') from error
+
+    import transformers.utils.logging
+
+    from space_app.app import chosen_model, serve
+
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    serve(chosen_model() if options.model is None else options.model, options.host, options.port)
