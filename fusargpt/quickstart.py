@@ -6,7 +6,7 @@ from pathlib import Path
 
 from checkpoints import NANO
 
-SEEDS = (1, 2, 8)  # of the test split: a harbour, open sea and an airfield among them
+SEEDS = (2, 9, 3)  # of the test split: a harbour, an airfield, open sea
 
 
 def main(arguments: Sequence[str]) -> None:

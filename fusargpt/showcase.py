@@ -19,6 +19,7 @@ from modeling_fusargpt.tasks import TASKS, parse_boxes
 
 PANEL = 336  # pixels: twice the image
 MARGIN = 28
+MAX_NEW_TOKENS = 160  # twice what six boxes take
 CAPTIONS = ("SAR image", "AlphaEarth prior, false colour", "where the prior acts", "boxes: predicted and true")
 PREDICTED, TRUE = (255, 96, 64), (64, 220, 120)
 
@@ -47,7 +48,10 @@ def ask_everything(predictor: FusarGpt, seeds: Sequence[int]) -> list[Showcase]:
         cases.append((scene, fields["image"].convert("RGB"), prior))
     asked = [(case, task, *question_answer(case[0], task)) for case in cases for task in TASKS]
     answers = predictor.answers(
-        [case[1] for case, *_ in asked], [question for _, _, question, _ in asked], [case[2] for case, *_ in asked]
+        [case[1] for case, *_ in asked],
+        [question for _, _, question, _ in asked],
+        [case[2] for case, *_ in asked],
+        max_new_tokens=MAX_NEW_TOKENS,
     )
     showcases = []
     for index, (scene, image, prior) in enumerate(cases):

@@ -71,7 +71,7 @@ def test_inference_needs_neither_training_nor_demo_nor_torchvision():
     assert "torchvision" not in str(extras)
 
 
-@pytest.mark.parametrize("module", ["modeling_fusargpt.predict", "fusargpt.ask"])
+@pytest.mark.parametrize("module", ["modeling_fusargpt.predict", "fusargpt.ask", "fusargpt.showcase"])
 def test_inference_imports_no_extra(module):
     program = f"""
 import sys
