@@ -9,8 +9,9 @@ from transformers import PreTrainedModel
 from trl.trainer.sft_trainer import SFTTrainer
 
 from modeling_fusargpt import FusarGptProcessor
+from modeling_fusargpt import FusarGptForConditionalGeneration
 from trl_recipes.arguments import RecipeArguments
-from trl_recipes.checkpoint import TLM_WEIGHTS, load_tlm, save_tlm
+from trl_recipes.checkpoint import TLM_WEIGHTS, load_model, load_tlm, save_tlm
 from trl_recipes.parameters import part_of
 
 
@@ -54,7 +55,13 @@ class StageTrainer(SFTTrainer):
             save_tlm(Path(output_dir or str(self.args.output_dir)), model, self.recipe)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: torch.nn.Module | None = None) -> None:
-        if (Path(resume_from_checkpoint) / TLM_WEIGHTS).is_file():
-            load_tlm(self.accelerator.unwrap_model(model or self.model), Path(resume_from_checkpoint))
+        checkpoint = Path(resume_from_checkpoint)
+        plain = self.accelerator.unwrap_model(model or self.model)
+        if (checkpoint / TLM_WEIGHTS).is_file():
+            load_tlm(plain, checkpoint)
+        elif isinstance(plain, FusarGptForConditionalGeneration):
+            # Saved files name the weights as Qwen2.5-VL's do. The parent would compare those names with the model's,
+            # find none of them, and go on with the weights that the model happens to have.
+            plain.load_state_dict(load_model(resume_from_checkpoint).state_dict())
         else:
             super()._load_from_checkpoint(resume_from_checkpoint, model)

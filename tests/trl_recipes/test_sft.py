@@ -205,7 +205,10 @@ def test_saving_the_trained_part_alone_writes_no_backbone(folder, tmp_path):
     assert json.loads((tmp_path / "out" / "tlm.json").read_text())["base_model_name_or_path"] == str(folder / "base")
 
 
-@pytest.mark.parametrize(("train", "save"), [("tlm", "full"), ("tlm", "trained"), ("tlm+lora", "trained")])
+@pytest.mark.parametrize(
+    ("train", "save"),
+    [("tlm", "full"), ("tlm", "trained"), ("tlm+lora", "trained"), ("all", "full"), ("language", "full")],
+)
 def test_a_run_that_was_cut_resumes_to_the_same_weights(folder, tmp_path, train, save):
     fields = {"train": train, "save": save, "save_strategy": "steps", "save_steps": 1, "max_steps": 3, "resume": True}
     fields["logging_steps"] = 1
