@@ -1,0 +1,1 @@
+"""The Space: a web demo of FUSAR-GPT, also started by `fusargpt demo`."""

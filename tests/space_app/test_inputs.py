@@ -1,0 +1,42 @@
+import numpy as np
+import pytest
+
+from fusar_geo.errors import InputError
+from fusar_geo.prior import Prior, save_prior
+from modeling_fusargpt.tasks import PROMPTS, prompt
+from space_app.inputs import MAX_ANCHORS, MAX_QUESTION, TASKS_WITH_TARGET, read_question, read_small_prior
+from tests.tiny import random_prior
+
+
+@pytest.mark.parametrize("task", PROMPTS)
+def test_a_task_asks_its_own_question(task):
+    assert read_question(task, "aircraft", "ignored") == prompt(task, "aircraft")
+
+
+def test_a_target_can_be_chosen_where_the_question_names_one():
+    assert {task for task in PROMPTS if prompt(task, "ship") != prompt(task, "aircraft")} == set(TASKS_WITH_TARGET)
+
+
+def test_a_free_question_is_asked_as_it_is():
+    assert read_question("free", "ship", " Is there a bridge? ") == "Is there a bridge?"
+
+
+@pytest.mark.parametrize(("question", "message"), [("  ", "Write a question"), ("?" * (MAX_QUESTION + 1), "at most")])
+def test_no_question_and_an_endless_one_are_refused(question, message):
+    with pytest.raises(InputError, match=message):
+        read_question("free", "ship", question)
+
+
+@pytest.mark.parametrize(("task", "target"), [("guess", "ship"), ("count", "whale")])
+def test_unknown_choices_raise(task, target):
+    with pytest.raises(ValueError, match="expected one of"):
+        read_question(task, target, "")
+
+
+def test_a_prior_of_too_many_anchors_is_refused(tmp_path):
+    arrays = random_prior(1)
+    count = MAX_ANCHORS + 1
+    prior = Prior(np.repeat(arrays["prior_embeddings"], count, 0), np.repeat(arrays["prior_positions"], count, 0))
+    save_prior(tmp_path / "prior.npz", prior)
+    with pytest.raises(InputError, match="4,097 anchors; at most 4,096"):
+        read_small_prior(str(tmp_path / "prior.npz"))
