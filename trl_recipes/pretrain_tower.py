@@ -136,7 +136,7 @@ def rescale_tokens(tower: nn.Module, batch: dict[str, Tensor]) -> None:
         parameter.mul_(TOKEN_SCALE / tokens.std())
 
 
-class TowerTrainer(Trainer):
+class DenseTrainer(Trainer):
     """Trainer that logs the parts of the loss beside it."""
 
     def compute_loss(self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, **_: Any) -> Any:
@@ -187,7 +187,7 @@ def main() -> None:
     # Language training starts at seed 0 of the training split; the tower's places come after those.
     first_seed = SPLIT_SEEDS["train"] + 1_000_000
     scenes = DenseScenes(processor, first_seed, options.scenes, options.optical_share)
-    trainer = TowerTrainer(model=tower, args=arguments, train_dataset=scenes, data_collator=collate)
+    trainer = DenseTrainer(model=tower, args=arguments, train_dataset=scenes, data_collator=collate)
     trainer.train(resume_from_checkpoint=get_last_checkpoint(arguments.output_dir) if options.out.exists() else None)
     trainer.save_state()
     model.model.visual.patch_embed = patch_embedding
