@@ -159,7 +159,9 @@ def build(predictor: FusarGpt, name: str, max_new_tokens: int = MAX_NEW_TOKENS) 
                     second = _column(" without the prior", "")
         gr.Markdown(f"Examples are simulated. {ATTRIBUTION}")
 
-        image.change(demo.preview, image, [*first, *second], api_visibility="private")
+        # Waiting and failing are shown once, on the picture, and not on each of the six outputs.
+        *_, shown_on = first
+        image.change(demo.preview, image, [*first, *second], show_progress_on=shown_on, api_visibility="private")
         # A prior belongs to one image; the last one's would be of another place.
         image.upload(lambda: None, None, prior, api_visibility="private")
         chosen.select(choose, None, [image, prior, task, target], api_visibility="private")
@@ -178,6 +180,7 @@ def build(predictor: FusarGpt, name: str, max_new_tokens: int = MAX_NEW_TOKENS) 
             api_name="ask",
             concurrency_limit=1,
             show_progress="minimal",
+            show_progress_on=shown_on,
         )
     return page.queue(max_size=QUEUE_LENGTH)
 
