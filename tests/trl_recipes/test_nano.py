@@ -13,6 +13,7 @@ from tests.tiny import tiny_model
 from trl_recipes import nano_model
 from trl_recipes.curves import draw_curves
 from trl_recipes.patch_embedding import use_linear_patch_embedding
+from trl_recipes.pretrain_positions import LAYER, DensePositions
 from trl_recipes.pretrain_tower import (
     COVERS,
     GRID,
@@ -108,6 +109,30 @@ def test_a_tower_learns_from_dense_targets_and_its_tokens_are_scaled(nano: Path)
     with torch.no_grad():
         tokens = model.model.visual(batch["pixel_values"], grid_thw=batch["image_grid_thw"]).pooler_output
     assert tokens.std().item() == pytest.approx(TOKEN_SCALE, rel=1e-3)
+
+
+def test_positions_are_learned_by_the_language_model_alone(nano: Path) -> None:
+    torch.manual_seed(0)
+    processor = FusarGptProcessor.from_pretrained(nano)
+    model = FusarGptForConditionalGeneration.from_pretrained(nano, dtype="float32")
+    before = {name: value.clone() for name, value in model.named_parameters()}
+    scenes = DenseScenes(processor, 0, 2, optical_share=0.5)
+    batch = collate([scenes[index] for index in range(2)])
+    positions = DensePositions(model, processor, model.lm_head.in_features)
+    assert positions.beginning.count(model.config.image_token_id) == GRID**2
+    optimizer = torch.optim.AdamW([p for p in positions.parameters() if p.requires_grad], lr=1e-3)
+    losses = []
+    for _ in range(6):
+        loss = positions(**batch)["loss"]
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0]
+    moved = {name for name, value in model.named_parameters() if not torch.equal(value, before[name])}
+    layers = {name.split("layers.")[1].split(".")[0] for name in moved if "layers." in name}
+    assert layers == {str(layer) for layer in range(LAYER)}
+    assert not [name for name in moved if "visual" in name or "tlm" in name]
 
 
 def test_the_linear_patch_embedding_is_the_convolution() -> None:
