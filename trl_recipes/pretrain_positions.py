@@ -3,8 +3,9 @@
 The tower knows each target's place inside its token but, attention being relative, not where the token is. Only the
 language model can work that out, from the distance to the token that starts the image, and from question and answer
 alone it takes thousands of steps to begin. So its lower layers first learn it directly: a linear head on the hidden
-states of the visual tokens, thrown away afterwards, reads the token's row and column, its land cover, and the boxes of
-targets in pixels of the whole image.
+states of the visual tokens, thrown away afterwards, reads the token's row and column, its land cover, which targets are
+there, and each coordinate of their boxes in pixels of the whole image. A coordinate is read as the language model will
+say it: as one of the number tokens, by their own embeddings, which so take their order on the way.
 """
 
 import argparse
@@ -18,6 +19,7 @@ from transformers import TrainingArguments
 from transformers.models.qwen2_5_vl.configuration_qwen2_5_vl import Qwen2_5_VLTextConfig
 
 from dataset_card.records import SPLIT_SEEDS
+from dataset_card.scene import IMAGE_SIZE
 from modeling_fusargpt import FusarGptForConditionalGeneration, FusarGptProcessor
 from modeling_fusargpt.tasks import TARGETS
 from trl_recipes.attention import SDPA_FLOAT32, register_sdpa_float32
@@ -25,7 +27,6 @@ from trl_recipes.patch_embedding import use_linear_patch_embedding
 from trl_recipes.pretrain_tower import (
     COVERS,
     GRID,
-    SLOT_WIDTH,
     SLOTS,
     TOKEN_PIXELS,
     DenseScenes,
@@ -49,7 +50,10 @@ class DensePositions(nn.Module):
         text = beginning[: beginning.index(placeholder)] + placeholder * GRID**2
         self.beginning = processor.tokenizer(text)["input_ids"]
         self.norm = nn.RMSNorm(width)
-        self.head = nn.Linear(width, 2 * GRID + COVERS + SLOTS * SLOT_WIDTH)
+        self.head = nn.Linear(width, 2 * GRID + COVERS + SLOTS * len(TARGETS))
+        self.coordinates = nn.Linear(width, SLOTS * 4 * width)
+        numbers = [str(number) for number in range(IMAGE_SIZE + 1)]
+        self.number_ids = processor.tokenizer.convert_tokens_to_ids(numbers)
 
     def forward(
         self, pixel_values: Tensor, image_grid_thw: Tensor, cover: Tensor, present: Tensor, box: Tensor
@@ -66,27 +70,30 @@ class DensePositions(nn.Module):
             output_hidden_states=True,
             use_cache=False,
         ).hidden_states[LAYER]
-        predicted = self.head(self.norm(hidden[visual])).float().reshape(images, GRID**2, -1)
-        rows, columns, cover_logits, slots = predicted.split([GRID, GRID, COVERS, SLOTS * SLOT_WIDTH], dim=-1)
+        tokens = self.norm(hidden[visual]).reshape(images, GRID**2, -1)
+        predicted = self.head(tokens).float()
+        rows, columns, cover_logits, presence = predicted.split([GRID, GRID, COVERS, SLOTS * len(TARGETS)], dim=-1)
         token = torch.arange(GRID**2, device=cover.device)
         row, column = token // GRID, token % GRID
         place_loss = functional.cross_entropy(rows.flatten(0, 1), row.repeat(images))
         place_loss = place_loss + functional.cross_entropy(columns.flatten(0, 1), column.repeat(images))
         cover_loss = -(cover * cover_logits.log_softmax(-1)).sum(-1).mean()
-        slots = slots.unflatten(-1, (SLOTS, SLOT_WIDTH))
-        presence, boxes = slots[..., : len(TARGETS)], slots[..., len(TARGETS) :]
-        presence_loss = functional.binary_cross_entropy_with_logits(presence, present)
-        # From the token's corner to the image's; where there is no target the box does not count.
+        presence_loss = functional.binary_cross_entropy_with_logits(presence.unflatten(-1, (SLOTS, -1)), present)
+        # From the token's corner to the image's; only slots with a target count.
         absolute = box + torch.stack([column, row, column, row], -1)[:, None]
-        there = present.sum(-1)
-        box_loss = ((boxes - absolute).abs().mean(-1) * there).sum() / there.sum().clamp(min=1)
-        loss = place_loss + cover_loss + 10 * presence_loss + 4 * box_loss
+        there = present.any(-1)
+        numbers = (absolute[there] * TOKEN_PIXELS).round().long()
+        queries = self.coordinates(tokens).unflatten(-1, (SLOTS, 4, -1))[there]
+        number_embeddings = self.model.language_model.embed_tokens.weight[self.number_ids]
+        logits = (queries @ number_embeddings.T).float()
+        box_loss = functional.cross_entropy(logits.flatten(0, 1), numbers.flatten())
+        loss = place_loss + cover_loss + 10 * presence_loss + box_loss
         return {
             "loss": loss,
             "place": place_loss,
             "cover": cover_loss,
             "presence": presence_loss,
-            "box_pixels": box_loss * TOKEN_PIXELS,
+            "box_pixels": (logits.argmax(-1) - numbers).abs().float().mean(),
         }
 
 

@@ -8,8 +8,7 @@ from peft import PeftModel
 from transformers import PreTrainedModel
 from trl.trainer.sft_trainer import SFTTrainer
 
-from modeling_fusargpt import FusarGptProcessor
-from modeling_fusargpt import FusarGptForConditionalGeneration
+from modeling_fusargpt import FusarGptForConditionalGeneration, FusarGptProcessor
 from trl_recipes.arguments import RecipeArguments
 from trl_recipes.checkpoint import TLM_WEIGHTS, load_model, load_tlm, save_tlm
 from trl_recipes.parameters import part_of
