@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
-from dataset_card.records import SPLIT_SEEDS, question_answer, scene_fields
+from dataset_card.records import SPLIT_SEEDS, answer, scene_fields
 from dataset_card.scene import Scene, simulate_scene
 from fusar_geo.embeddings import dequantize
 from fusar_geo.prior import Prior
 from modeling_fusargpt.predict import FusarGpt
-from modeling_fusargpt.tasks import TASKS, parse_boxes
+from modeling_fusargpt.tasks import TASKS, parse_boxes, prompt
 
 PANEL = 336  # pixels: twice the image
 MARGIN = 28
@@ -46,7 +46,10 @@ def ask_everything(predictor: FusarGpt, seeds: Sequence[int]) -> list[Showcase]:
             lonlat=fields["prior_lonlat"],
         )
         cases.append((scene, fields["image"].convert("RGB"), prior))
-    asked = [(case, task, *question_answer(case[0], task)) for case in cases for task in TASKS]
+    asked: list[tuple[tuple[Scene, Image.Image, Prior], str, str, str]] = []
+    for case in cases:
+        target = case[0].targets[0].label if case[0].targets else "ship"
+        asked += [(case, task, prompt(task, target), answer(case[0], task, target)) for task in TASKS]
     answers = predictor.answers(
         [case[1] for case, *_ in asked],
         [question for _, _, question, _ in asked],

@@ -1,0 +1,258 @@
+"""FUSAR-GPT as a difference to Qwen2.5-VL: the TLM modulates the visual tokens before the language model reads them.
+
+The TLM lives in the inner model, because training loops may call that one and apply `lm_head` themselves.
+"""
+
+import math
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from transformers import initialization
+from transformers.cache_utils import Cache
+from transformers.conversion_mapping import register_checkpoint_conversion_mapping
+from transformers.core_model_loading import WeightRenaming
+from transformers.modeling_outputs import BaseModelOutputWithPast, BaseModelOutputWithPooling, CausalLMOutputWithPast
+from transformers.models.qwen2_5_vl.configuration_qwen2_5_vl import Qwen2_5_VLTextConfig, Qwen2_5_VLVisionConfig
+from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import (
+    Qwen2_5_VLForConditionalGeneration,
+    Qwen2_5_VLModel,
+    Qwen2_5_VLPreTrainedModel,
+)
+from transformers.utils.generic import can_return_tuple
+
+from .configuration_fusargpt import FusarGptConfig, TlmConfig
+from .tlm import TokenwiseLinearModulation, check_priors
+
+PRIOR_FIELDS = ("prior_embeddings", "prior_positions", "prior_mask")
+
+# Published Qwen2.5-VL checkpoints name the language model `model.*` and the vision tower `visual.*`. Conversions are
+# looked up by class, so without these ours would load such a checkpoint without its language model.
+_TO_LANGUAGE_MODEL = (r"^model(?!\.(language_model|visual|tlm))", "model.language_model")
+register_checkpoint_conversion_mapping("FusarGptModel", [WeightRenaming(*_TO_LANGUAGE_MODEL)], overwrite=True)
+register_checkpoint_conversion_mapping(
+    "FusarGptForConditionalGeneration",
+    [WeightRenaming(r"^visual", "model.visual"), WeightRenaming(*_TO_LANGUAGE_MODEL)],
+    overwrite=True,
+)
+
+
+class FusarGptPreTrainedModel(Qwen2_5_VLPreTrainedModel):
+    """What both models share: the configuration, and the initialisation of the TLM."""
+
+    config: FusarGptConfig
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        if not isinstance(module, TokenwiseLinearModulation) or module.config.fusion == "none":
+            return
+        first = module.input_projection
+        initialization.kaiming_uniform_(first.weight, a=math.sqrt(5))
+        initialization.uniform_(first.bias, -1 / math.sqrt(first.in_features), 1 / math.sqrt(first.in_features))
+        initialization.zeros_(module.output_bias)
+        # One zero layer makes the identity; two of them would leave both without a gradient.
+        if module.config.fusion == "concat":
+            initialization.kaiming_uniform_(module.output_projection.weight, a=math.sqrt(5))
+            initialization.zeros_(module.fusion_projection.weight)
+        else:
+            initialization.zeros_(module.output_projection.weight)
+
+
+class FusarGptModel(FusarGptPreTrainedModel, Qwen2_5_VLModel):
+    """Qwen2.5-VL without its language head, with a TLM behind the vision tower."""
+
+    def __init__(self, config: FusarGptConfig):
+        super().__init__(config)
+        text_config = cast(Qwen2_5_VLTextConfig, config.text_config)
+        vision_config = cast(Qwen2_5_VLVisionConfig, config.vision_config)
+        self.tlm = TokenwiseLinearModulation(
+            cast(TlmConfig, config.tlm_config), text_config.hidden_size, vision_config.spatial_merge_size
+        )
+        self.post_init()
+
+    @can_return_tuple
+    def get_image_features(
+        self,
+        pixel_values: torch.FloatTensor,
+        image_grid_thw: torch.LongTensor,
+        prior_embeddings: Tensor | None = None,
+        prior_positions: Tensor | None = None,
+        prior_mask: Tensor | None = None,
+        **kwargs: Any,
+    ) -> BaseModelOutputWithPooling:
+        """Visual tokens of every image, modulated by its prior.
+
+        Args:
+            pixel_values: Patches of all images, as the processor makes them.
+            image_grid_thw: `[num_images, 3]`, patches of every image along time, height and width.
+            prior_embeddings: float `[num_images, S, prior_size]`, unit vectors, zero in padding; all three prior fields
+                or none.
+            prior_positions: float `[num_images, S, 2]`, (y, x) in [0, 1]; 0 and 1 are the centres of the first and
+                last row or column.
+            prior_mask: bool `[num_images, S]`, False for padding.
+
+        Returns:
+            An output whose `pooler_output` holds `[h w, C]` for each image.
+
+        Raises:
+            ValueError: If a prior field is missing, does not fit the images, or holds NaN or positions off the image.
+        """
+        parent: Any = super()
+        outputs = parent.get_image_features(pixel_values, image_grid_thw, return_dict=True, **kwargs)
+        num_images, prior_size = len(image_grid_thw), cast(TlmConfig, self.config.tlm_config).prior_size
+        priors = check_priors(prior_embeddings, prior_positions, prior_mask, num_images, prior_size)
+        if priors is not None:
+            patch_grids = [(height, width) for _, height, width in image_grid_thw.tolist()]
+            modulated = self.tlm(torch.cat(outputs.pooler_output), patch_grids, *priors)
+            outputs.pooler_output = torch.split(modulated, [len(tokens) for tokens in outputs.pooler_output])
+        return outputs
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        attention_mask: Tensor | None = None,
+        position_ids: torch.LongTensor | None = None,
+        past_key_values: Cache | None = None,
+        inputs_embeds: torch.FloatTensor | None = None,
+        use_cache: bool | None = None,
+        pixel_values: torch.FloatTensor | None = None,
+        pixel_values_videos: torch.FloatTensor | None = None,
+        image_grid_thw: torch.LongTensor | None = None,
+        video_grid_thw: torch.LongTensor | None = None,
+        mm_token_type_ids: torch.IntTensor | None = None,
+        second_per_grid_ts: Tensor | None = None,
+        mm_encoder_outputs: dict[str, BaseModelOutputWithPooling] | None = None,
+        prior_embeddings: Tensor | None = None,
+        prior_positions: Tensor | None = None,
+        prior_mask: Tensor | None = None,
+        **kwargs: Any,
+    ) -> tuple | BaseModelOutputWithPast:
+        """As the parent's, with the prior that `get_image_features` describes.
+
+        Raises:
+            ValueError: If a prior is given without `pixel_values`, or is not a usable one.
+        """
+        priors = {
+            "prior_embeddings": prior_embeddings,
+            "prior_positions": prior_positions,
+            "prior_mask": prior_mask,
+        }
+        if pixel_values is None or image_grid_thw is None:
+            check_no_priors(priors)
+        elif mm_encoder_outputs is None and pixel_values_videos is None:
+            features = self.get_image_features(pixel_values, image_grid_thw, **priors, **kwargs, return_dict=True)
+            pixel_values, mm_encoder_outputs = None, {"image": features}
+        elif any(value is not None for value in priors.values()):
+            raise ValueError(
+                "prior_embeddings: found beside pixel_values_videos or mm_encoder_outputs, expected images alone."
+            )
+        return super().forward(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            past_key_values=past_key_values,
+            inputs_embeds=inputs_embeds,
+            use_cache=use_cache,
+            pixel_values=pixel_values,
+            pixel_values_videos=pixel_values_videos,
+            image_grid_thw=image_grid_thw,
+            video_grid_thw=video_grid_thw,
+            mm_token_type_ids=mm_token_type_ids,
+            second_per_grid_ts=second_per_grid_ts,
+            mm_encoder_outputs=mm_encoder_outputs,
+            **kwargs,
+        )
+
+
+class FusarGptForConditionalGeneration(FusarGptPreTrainedModel, Qwen2_5_VLForConditionalGeneration):
+    """FUSAR-GPT with its language head: SAR images, their geospatial prior and a question in, an answer out."""
+
+    def __init__(self, config: FusarGptConfig):
+        # Past the parent's constructor, which would build a backbone only to be thrown away.
+        Qwen2_5_VLPreTrainedModel.__init__(self, config)
+        self.model = FusarGptModel(config)
+        text_config = cast(Qwen2_5_VLTextConfig, config.text_config)
+        self.lm_head = nn.Linear(text_config.hidden_size, text_config.vocab_size, bias=False)
+        self.post_init()
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        attention_mask: Tensor | None = None,
+        position_ids: torch.LongTensor | None = None,
+        past_key_values: Cache | None = None,
+        inputs_embeds: torch.FloatTensor | None = None,
+        labels: torch.LongTensor | None = None,
+        use_cache: bool | None = None,
+        pixel_values: torch.FloatTensor | None = None,
+        pixel_values_videos: torch.FloatTensor | None = None,
+        image_grid_thw: torch.LongTensor | None = None,
+        video_grid_thw: torch.LongTensor | None = None,
+        mm_token_type_ids: torch.IntTensor | None = None,
+        second_per_grid_ts: Tensor | None = None,
+        logits_to_keep: int | Tensor = 0,
+        mm_encoder_outputs: dict[str, BaseModelOutputWithPooling] | None = None,
+        prior_embeddings: Tensor | None = None,
+        prior_positions: Tensor | None = None,
+        prior_mask: Tensor | None = None,
+        **kwargs: Any,
+    ) -> tuple | CausalLMOutputWithPast:
+        """As the parent's, with the prior that `FusarGptModel.get_image_features` describes.
+
+        Raises:
+            ValueError: If a prior is given without `pixel_values`, or is not a usable one.
+        """
+        parent: Any = super()
+        return parent.forward(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            past_key_values=past_key_values,
+            inputs_embeds=inputs_embeds,
+            labels=labels,
+            use_cache=use_cache,
+            pixel_values=pixel_values,
+            pixel_values_videos=pixel_values_videos,
+            image_grid_thw=image_grid_thw,
+            video_grid_thw=video_grid_thw,
+            mm_token_type_ids=mm_token_type_ids,
+            second_per_grid_ts=second_per_grid_ts,
+            logits_to_keep=logits_to_keep,
+            mm_encoder_outputs=mm_encoder_outputs,
+            prior_embeddings=prior_embeddings,
+            prior_positions=prior_positions,
+            prior_mask=prior_mask,
+            **kwargs,
+        )
+
+    def _prepare_multimodal_encoder_kwargs_for_generation(self, model_kwargs: dict[str, Any]) -> dict[str, Any]:
+        # `generate` encodes and modulates every image here, once, before it expands beams or returned sequences, and
+        # drops the encoder's arguments. It would drop a prior without an image just as quietly.
+        if model_kwargs.get("pixel_values") is None:
+            check_no_priors({name: model_kwargs.get(name) for name in PRIOR_FIELDS})
+        parent: Any = super()
+        return parent._prepare_multimodal_encoder_kwargs_for_generation(model_kwargs)
+
+    def prepare_inputs_for_generation(
+        self, input_ids: Tensor, is_first_iteration: bool | None = False, **kwargs: Any
+    ) -> dict[str, Any]:
+        """As the parent's; the prior, like `pixel_values`, is passed on in the first step only."""
+        parent: Any = super()
+        inputs = parent.prepare_inputs_for_generation(input_ids, is_first_iteration=is_first_iteration, **kwargs)
+        if not is_first_iteration and kwargs.get("use_cache", True):
+            for name in PRIOR_FIELDS:
+                inputs.pop(name, None)
+        return inputs
+
+
+def check_no_priors(priors: dict[str, Tensor | None]) -> None:
+    """Raises ValueError if a prior is given where there is no image that it could belong to."""
+    for name, value in priors.items():
+        if value is not None:
+            raise ValueError(f"{name}: found shape {list(value.shape)} without pixel_values, expected images as well.")
+
+
+__all__ = ["FusarGptForConditionalGeneration", "FusarGptModel", "FusarGptPreTrainedModel"]
