@@ -45,7 +45,8 @@ class DensePositions(nn.Module):
         self.model = model.model
         self.model.visual.requires_grad_(False)
         self.image_token_id = model.config.image_token_id
-        beginning = processor.apply_chat_template([{"role": "user", "content": [{"type": "image"}]}])
+        message: dict[str, Any] = {"role": "user", "content": [{"type": "image"}]}
+        beginning = processor.apply_chat_template([message])
         placeholder = processor.image_token
         text = beginning[: beginning.index(placeholder)] + placeholder * GRID**2
         self.beginning = processor.tokenizer(text)["input_ids"]
