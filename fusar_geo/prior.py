@@ -113,6 +113,7 @@ def _read_arrays(path: Path) -> dict[str, NDArray]:
     except InputError:
         raise
     # What numpy and zipfile raise on damaged archives: bad checksums, headers, pickles, sizes.
+    # zipfile raises NotImplementedError for compression methods that it does not know.
     except (ValueError, OSError, EOFError, KeyError, MemoryError, NotImplementedError, zipfile.BadZipFile) as error:
         raise InputError(f"{path}: the .npz file is damaged ({_first_line(error)}); write it again") from error
 

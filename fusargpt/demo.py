@@ -32,7 +32,7 @@ def main(arguments: Sequence[str]) -> None:
         raise InputError(f"--port: found {options.port}; expected 1 to 65535")
 
     try:
-        import gradio  # noqa: F401
+        import gradio  # noqa: F401  (only asked whether it is there)
     except ImportError as error:
         raise InputError('the demo needs gradio; install it with: pip install "fusargpt[demo]"') from error
 
