@@ -12,6 +12,7 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import Dataset
@@ -37,12 +38,14 @@ TOKEN_SCALE = 0.5  # standard deviation of visual tokens as handed to the langua
 
 @dataclass
 class DenseTargets:
-    """Per visual token, row-major: cover fractions [T, COVERS]; per slot which class is there [T, SLOTS, classes]
-    and its box [T, SLOTS, 4], edges relative to the token's corner in units of the token."""
+    """Per visual token, row-major: cover fractions [T, COVERS]; per slot which class is there [T, SLOTS, classes],
+    its box [T, SLOTS, 4], edges relative to the token's corner in units of the token, and how many targets come before
+    it in reading order, int64 [T, SLOTS]."""
 
     cover: np.ndarray
     present: np.ndarray
     box: np.ndarray
+    order: np.ndarray
 
 
 def dense_targets(scene: Scene) -> DenseTargets:
@@ -54,7 +57,8 @@ def dense_targets(scene: Scene) -> DenseTargets:
     cover = one_hot.reshape(GRID, TOKEN_PIXELS, GRID, TOKEN_PIXELS, COVERS).mean((1, 3)).reshape(-1, COVERS)
     present = np.zeros((GRID * GRID, SLOTS, len(TARGETS)), dtype=np.float32)
     box = np.zeros((GRID * GRID, SLOTS, 4), dtype=np.float32)
-    for target in scene.targets:  # in reading order, so that slots are ordered too
+    order = np.zeros((GRID * GRID, SLOTS), dtype=np.int64)
+    for before, target in enumerate(scene.targets):  # in reading order, so that slots are ordered too
         x1, y1, x2, y2 = target.box
         row, column = (y1 + y2) // 2 // TOKEN_PIXELS, (x1 + x2) // 2 // TOKEN_PIXELS
         token = row * GRID + column
@@ -63,7 +67,16 @@ def dense_targets(scene: Scene) -> DenseTargets:
             present[token, slot, TARGETS.index(target.label)] = 1
             corner = np.array([column, row, column, row]) * TOKEN_PIXELS
             box[token, slot] = (np.array(target.box) - corner) / TOKEN_PIXELS
-    return DenseTargets(cover, present, box)
+            order[token, slot] = before
+    return DenseTargets(cover, present, box, order)
+
+
+def draw(scene: Scene, optical_share: float) -> Image.Image:
+    """The scene in one of its renderings, chosen by its seed."""
+    rng = np.random.default_rng([scene.seed, 8])
+    if rng.random() < optical_share:
+        return render_optical(scene)
+    return render_sar(scene, str(rng.choice(POLARIZATIONS, p=[0.7, 0.3])))
 
 
 class DenseScenes(Dataset):
@@ -79,23 +92,21 @@ class DenseScenes(Dataset):
         return self.scenes
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        seed = self.first_seed + index
-        rng = np.random.default_rng([seed, 8])
-        scene = simulate_scene(seed)
-        if rng.random() < self.optical_share:
-            image = render_optical(scene)
-        else:
-            image = render_sar(scene, str(rng.choice(POLARIZATIONS, p=[0.7, 0.3])))
-        encoded = self.image_processor(image.convert("RGB"), return_tensors="pt")
+        scene = simulate_scene(self.first_seed + index)
+        encoded = self.image_processor(draw(scene, self.optical_share).convert("RGB"), return_tensors="pt")
         return {**encoded, **vars(dense_targets(scene))}
+
+
+def stack_targets(items: list[dict[str, Any]]) -> dict[str, Tensor]:
+    """The dense targets of a batch."""
+    names = ("cover", "present", "box", "order")
+    return {name: torch.from_numpy(np.stack([item[name] for item in items])) for name in names}
 
 
 def collate(items: list[dict[str, Any]]) -> dict[str, Tensor]:
     """Patches of all images in one sequence; dense targets stacked."""
     batch = {key: torch.cat([item[key] for item in items]) for key in ("pixel_values", "image_grid_thw")}
-    return batch | {
-        key: torch.from_numpy(np.stack([item[key] for item in items])) for key in ("cover", "present", "box")
-    }
+    return batch | stack_targets(items)
 
 
 class DenseTower(nn.Module):
@@ -108,8 +119,9 @@ class DenseTower(nn.Module):
         self.head = nn.Linear(width, COVERS + SLOTS * SLOT_WIDTH)
 
     def forward(
-        self, pixel_values: Tensor, image_grid_thw: Tensor, cover: Tensor, present: Tensor, box: Tensor
+        self, pixel_values: Tensor, image_grid_thw: Tensor, cover: Tensor, present: Tensor, box: Tensor, order: Tensor
     ) -> dict[str, Tensor]:
+        """The losses; `order` is not a target here: a token cannot know it."""
         tokens = self.tower(pixel_values, grid_thw=image_grid_thw).pooler_output
         predicted = self.head(self.norm(tokens)).float().reshape(*cover.shape[:2], -1)
         cover_logits, slots = predicted[..., :COVERS], predicted[..., COVERS:].unflatten(-1, (SLOTS, SLOT_WIDTH))
@@ -147,26 +159,23 @@ class DenseTrainer(Trainer):
         return (outputs["loss"], outputs) if return_outputs else outputs["loss"]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", type=Path, default=Path("build/nano/initial"))
-    parser.add_argument("--out", type=Path, default=Path("build/nano/tower"))
-    parser.add_argument("--scenes", type=int, default=48_000)
-    parser.add_argument("--optical-share", type=float, default=0.6, help="the rest is shown as SAR")
+def dense_parser(description: str, **defaults: Any) -> argparse.ArgumentParser:
+    """The options of a dense pre-training; `defaults` are those of the stage."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", type=Path)
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--scenes", type=int)
+    parser.add_argument("--optical-share", type=float, help="the rest is shown as SAR")
     parser.add_argument("--batch-size", type=int, default=48)
-    parser.add_argument("--learning-rate", type=float, default=1e-3)
+    parser.add_argument("--learning-rate", type=float)
     parser.add_argument("--workers", type=int, default=1)
-    options = parser.parse_args()
+    parser.set_defaults(**defaults)
+    return parser
 
-    processor = FusarGptProcessor.from_pretrained(options.model)
-    # Per-image attention over 144 patches: on a CPU the plain product beats the fused kernel's backward.
-    model = FusarGptForConditionalGeneration.from_pretrained(
-        options.model, dtype="float32", attn_implementation="eager"
-    )
-    patch_embedding = model.model.visual.patch_embed
-    use_linear_patch_embedding(model.model)
-    tower = DenseTower(model.model.visual, cast(Qwen2_5_VLTextConfig, model.config.text_config).hidden_size)
-    arguments = TrainingArguments(
+
+def training_arguments(options: argparse.Namespace) -> TrainingArguments:
+    """One pass over the scenes, on the processor when there is no GPU."""
+    return TrainingArguments(
         output_dir=str(options.out),
         per_device_train_batch_size=options.batch_size,
         num_train_epochs=1,
@@ -184,12 +193,39 @@ def main() -> None:
         save_total_limit=1,
         report_to="none",
     )
+
+
+def train(trainer: Trainer) -> None:
+    """Train, from the last checkpoint where there is one, and leave trainer_state.json."""
+    output_dir = str(trainer.args.output_dir)
+    trainer.train(resume_from_checkpoint=get_last_checkpoint(output_dir) if Path(output_dir).exists() else None)
+    trainer.save_state()
+
+
+def main() -> None:
+    parser = dense_parser(
+        __doc__ or "",
+        model=Path("build/nano/initial"),
+        out=Path("build/nano/tower"),
+        scenes=48_000,
+        optical_share=0.6,
+        learning_rate=1e-3,
+    )
+    options = parser.parse_args()
+
+    processor = FusarGptProcessor.from_pretrained(options.model)
+    # Per-image attention over 144 patches: on a CPU the plain product beats the fused kernel's backward.
+    model = FusarGptForConditionalGeneration.from_pretrained(
+        options.model, dtype="float32", attn_implementation="eager"
+    )
+    patch_embedding = model.model.visual.patch_embed
+    use_linear_patch_embedding(model.model)
+    tower = DenseTower(model.model.visual, cast(Qwen2_5_VLTextConfig, model.config.text_config).hidden_size)
     # Language training starts at seed 0 of the training split; the tower's places come after those.
     first_seed = SPLIT_SEEDS["train"] + 1_000_000
     scenes = DenseScenes(processor, first_seed, options.scenes, options.optical_share)
-    trainer = DenseTrainer(model=tower, args=arguments, train_dataset=scenes, data_collator=collate)
-    trainer.train(resume_from_checkpoint=get_last_checkpoint(arguments.output_dir) if options.out.exists() else None)
-    trainer.save_state()
+    trainer = DenseTrainer(model=tower, args=training_arguments(options), train_dataset=scenes, data_collator=collate)
+    train(trainer)
     model.model.visual.patch_embed = patch_embedding
     rescale_tokens(model.model.visual, collate([scenes[index] for index in range(64)]))
     model.save_pretrained(options.out)

@@ -8,12 +8,12 @@ import torch
 
 from dataset_card.scene import simulate_scene
 from modeling_fusargpt import FusarGptForConditionalGeneration, FusarGptProcessor
-from modeling_fusargpt.tasks import TARGETS
+from modeling_fusargpt.tasks import TARGETS, parse_boxes
 from tests.tiny import tiny_model
 from trl_recipes import nano_model
 from trl_recipes.curves import draw_curves
 from trl_recipes.patch_embedding import use_linear_patch_embedding
-from trl_recipes.pretrain_positions import LAYER, DensePositions
+from trl_recipes.pretrain_pointing import DensePointing, PointingCollator, PointingScenes
 from trl_recipes.pretrain_tower import (
     COVERS,
     GRID,
@@ -111,28 +111,42 @@ def test_a_tower_learns_from_dense_targets_and_its_tokens_are_scaled(nano: Path)
     assert tokens.std().item() == pytest.approx(TOKEN_SCALE, rel=1e-3)
 
 
-def test_positions_are_learned_by_the_language_model_alone(nano: Path) -> None:
+def test_pointing_moves_the_language_model_alone(nano: Path) -> None:
     torch.manual_seed(0)
     processor = FusarGptProcessor.from_pretrained(nano)
     model = FusarGptForConditionalGeneration.from_pretrained(nano, dtype="float32")
     before = {name: value.clone() for name, value in model.named_parameters()}
-    scenes = DenseScenes(processor, 0, 2, optical_share=0.5)
-    batch = collate([scenes[index] for index in range(2)])
-    positions = DensePositions(model, processor, model.lm_head.in_features)
-    assert positions.beginning.count(model.config.image_token_id) == GRID**2
-    optimizer = torch.optim.AdamW([p for p in positions.parameters() if p.requires_grad], lr=1e-3)
+    scenes = PointingScenes(0, 3, optical_share=0.5)
+    batch = PointingCollator(processor)([scenes[index] for index in range(3)])
+    pointing = DensePointing(model, processor, model.lm_head.in_features)
+    optimizer = torch.optim.AdamW([p for p in pointing.parameters() if p.requires_grad], lr=1e-3)
     losses = []
     for _ in range(6):
-        loss = positions(**batch)["loss"]
-        loss.backward()
+        outputs = pointing(**batch)
+        outputs["loss"].backward()
         optimizer.step()
         optimizer.zero_grad()
-        losses.append(loss.item())
-    assert losses[-1] < losses[0]
+        losses.append({name: value.item() for name, value in outputs.items()})
+    for name in ("loss", "place", "order", "box", "answer"):
+        assert losses[-1][name] < losses[0][name]
     moved = {name for name, value in model.named_parameters() if not torch.equal(value, before[name])}
-    layers = {name.split("layers.")[1].split(".")[0] for name in moved if "layers." in name}
-    assert layers == {str(layer) for layer in range(LAYER)}
+    assert {name.split("layers.")[1].split(".")[0] for name in moved if "layers." in name} == set("012345")
     assert not [name for name in moved if "visual" in name or "tlm" in name]
+
+
+def test_pointing_asks_about_targets_that_are_there(nano: Path) -> None:
+    scenes = PointingScenes(0, 12, optical_share=0.5)
+    tokenizer = FusarGptProcessor.from_pretrained(nano).tokenizer
+    for index in range(len(scenes)):
+        item = scenes[index]
+        boxes = parse_boxes(item["completion"][0]["content"])
+        assert boxes
+        # The order of a token's slots is the place of that box in the answer.
+        for token, slot in np.argwhere(item["present"].any(-1)):
+            corner = np.array([token % GRID, token // GRID] * 2) * TOKEN_PIXELS
+            box, _ = boxes[item["order"][token, slot]]
+            assert np.allclose(item["box"][token, slot] * TOKEN_PIXELS + corner, box, atol=1e-3)
+            assert all(len(tokenizer.encode(str(int(edge)))) == 1 for edge in box)
 
 
 def test_the_linear_patch_embedding_is_the_convolution() -> None:
