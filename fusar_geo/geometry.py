@@ -113,7 +113,7 @@ class Geometry:
         """
         lonlat = _points(lonlat)
         centre, reach = self._centre_and_reach
-        near = degrees_between(lonlat, centre) <= reach
+        near = (np.abs(lonlat[:, 1]) <= 90) & (degrees_between(lonlat, centre) <= reach)
         pixels = np.full_like(lonlat, np.nan)
         pixels[near] = self._mapping.to_pixel(lonlat[near])
         return pixels
@@ -158,7 +158,7 @@ class Geometry:
             (x, y), (longitude, latitude) = pixels[off_earth][0], lonlat[off_earth][0]
             raise InputError(
                 f"pixel ({x:g}, {y:g}) at longitude {longitude:g}, latitude {latitude:g} by {crs}: not on Earth; "
-                "the CRS or the transform is wrong"
+                "the georeference or its CRS is wrong"
             )
         error = np.abs(self.to_pixel(lonlat) - pixels).max()
         if not error <= _ROUND_TRIP_TOLERANCE:
@@ -169,7 +169,7 @@ class Geometry:
         resolution = self.resolution_m()
         if resolution < _FINEST_RESOLUTION_M:
             raise InputError(
-                f"pixels of {resolution:.2g} m by {crs}: finer than any SAR; coordinates in degrees with a CRS in metres?"
+                f"pixels of {resolution:.2g} m by {crs}: finer than any SAR; are these degrees, with a CRS in metres?"
             )
 
     def _rectangle(self, window: Window | None) -> tuple[float, float, float, float]:

@@ -80,8 +80,10 @@ class ControlPointMapping:
         """
         pixels = np.array([(point.col, point.row) for point in points], np.float64)
         lonlat = project(crs, WGS84, np.array([(point.x, point.y) for point in points], np.float64))
-        if not np.isfinite(lonlat).all():
-            raise InputError(f"a ground control point that {crs} cannot place on Earth; its CRS is wrong")
+        off_earth = ~(np.abs(lonlat[:, 1]) <= 90)
+        if off_earth.any():
+            point = points[int(np.argmax(off_earth))]
+            raise InputError(f"a ground control point at ({point.x:g}, {point.y:g}) of {crs}: not on Earth")
         chosen = _nearest_to_grid(pixels, width, height)
         pixels, lonlat = pixels[chosen], lonlat[chosen]
         middle = np.argmin(np.abs(pixels - (width / 2, height / 2)).sum(axis=1))
