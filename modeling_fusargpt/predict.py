@@ -90,6 +90,9 @@ class FusarGpt:
     def seen_size(self, image: Image.Image) -> tuple[int, int]:
         """(width, height) in pixels to which the processor resizes `image`; boxes in answers are in these pixels."""
         _check_image(image)
+        side = self.processor.image_size
+        if side is not None:
+            return side, side
         image_processor = self.processor.image_processor
         _, rows, columns = image_processor(images=[image])["image_grid_thw"][0]
         return int(columns) * image_processor.patch_size, int(rows) * image_processor.patch_size
@@ -147,7 +150,7 @@ def load(model: str | Path, device: str | None = None) -> FusarGpt:
         InputError: no such folder or repository, a model of another type, or files that are missing or damaged.
     """
     name = str(model)
-    _check_name(name)
+    check_name(name)
     if device is None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
@@ -164,14 +167,15 @@ def load(model: str | Path, device: str | None = None) -> FusarGpt:
         raise
     # What transformers and safetensors raise on files that are missing, damaged or do not fit each other.
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError, StrictDataclassError) as error:
-        raise InputError(f"{name}: the model cannot be loaded: {_one_line(error)}") from error
+        raise InputError(f"{name}: the model cannot be loaded: {one_line(error)}") from error
     _check_report(name, model_type, report)
     # transformers wraps `to` in a way that hides its signature.
     loaded.to(device)  # pyright: ignore[reportArgumentType]
     return FusarGpt(loaded.eval(), processor)
 
 
-def _check_name(name: str) -> None:
+def check_name(name: str) -> None:
+    """Raises InputError for a name that is neither a model folder nor a model on the Hub that can be read."""
     if not name.strip():
         raise InputError("model: found an empty name; expected a model folder or the Hub's owner/name")
     folder = Path(name)
@@ -193,11 +197,11 @@ def _check_on_hub(name: str) -> None:
         get_hf_file_metadata(hf_hub_url(name, "config.json"))
     except HfHubHTTPError as error:
         raise InputError(
-            f"{name}: neither a folder nor a model on the Hub that you can read: {_one_line(error)}"
+            f"{name}: neither a folder nor a model on the Hub that you can read: {one_line(error)}"
         ) from error
     # The HTTP client's errors, whose classes differ between releases of huggingface_hub.
     except Exception as error:
-        raise InputError(f"{name}: not a folder, and the Hub cannot be reached: {_one_line(error)}") from error
+        raise InputError(f"{name}: not a folder, and the Hub cannot be reached: {one_line(error)}") from error
 
 
 def _check_report(name: str, model_type: str, report: Mapping[str, Any]) -> None:
@@ -224,5 +228,6 @@ def _prior_mappings(priors: Sequence[Prior | None]) -> list[dict[str, Any] | Non
     ]
 
 
-def _one_line(error: Exception) -> str:
+def one_line(error: Exception) -> str:
+    """An error of another library as the end of a one-line message."""
     return textwrap.shorten(str(error), width=240, placeholder=" ...") or type(error).__name__

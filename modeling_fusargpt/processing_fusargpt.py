@@ -4,8 +4,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from PIL import Image
 from transformers import BatchFeature
-from transformers.image_utils import ImageInput
+from transformers.image_transforms import to_pil_image
+from transformers.image_utils import ImageInput, make_flat_list_of_images
 from transformers.models.qwen2_5_vl.processing_qwen2_5_vl import Qwen2_5_VLProcessor
 
 PRIOR_SIZE = 64  # Width of AlphaEarth Foundations' embeddings.
@@ -19,12 +21,23 @@ class FusarGptProcessor(Qwen2_5_VLProcessor):
         image_processor: A Qwen2-VL image processor (`Qwen2VLImageProcessorPil` needs no torchvision).
         tokenizer: A tokenizer with Qwen2.5-VL's special tokens.
         chat_template: Jinja template; `None` takes the tokenizer's.
+        image_size: Side in pixels of the square that every image is squeezed to, whatever its aspect ratio, before
+            the image processor reads it (bicubic, 8 bit). `None` leaves the size to the image processor, which keeps
+            the aspect ratio.
+
+    Raises:
+        ValueError: If the image processor would resize an image of `image_size` once more.
     """
 
-    def __init__(self, image_processor=None, tokenizer=None, chat_template=None, **kwargs):
+    def __init__(
+        self, image_processor=None, tokenizer=None, chat_template=None, image_size: int | None = None, **kwargs
+    ):
         if chat_template is None and tokenizer is not None:
             chat_template = tokenizer.chat_template
         super().__init__(image_processor, tokenizer, chat_template=chat_template, **kwargs)
+        self.image_size = image_size
+        if image_size is not None:
+            _check_image_size(image_size, image_processor)
 
     def __call__(
         self,
@@ -72,10 +85,42 @@ class FusarGptProcessor(Qwen2_5_VLProcessor):
         features.update(BatchFeature(_batch(priors), tensor_type=tensor_type))
         return features
 
+    def _process_images(self, images: ImageInput, **kwargs: Any) -> tuple[BatchFeature, list[str]]:
+        if self.image_size is not None:
+            images = [_squeeze(image, self.image_size) for image in make_flat_list_of_images(images)]
+        return super()._process_images(images, **kwargs)
+
+    def _get_num_multimodal_tokens(self, image_sizes=None, video_sizes=None, **kwargs):
+        if self.image_size is not None and image_sizes is not None:
+            image_sizes = [(self.image_size, self.image_size)] * len(image_sizes)
+        return super()._get_num_multimodal_tokens(image_sizes, video_sizes, **kwargs)
+
     @property
     def model_input_names(self) -> list[str]:
         names = [name for name in super().model_input_names if name != "second_per_grid_ts"]
         return [*names, "prior_embeddings", "prior_positions", "prior_mask"]
+
+
+def _check_image_size(image_size: int, image_processor: Any) -> None:
+    if type(image_size) is not int or image_size < 1:
+        raise ValueError(f"image_size: found {image_size!r}, expected a positive whole number of pixels or None.")
+    kept = image_processor.get_number_of_image_patches(image_size, image_size) * image_processor.patch_size**2
+    if kept != image_size**2:
+        raise ValueError(
+            f"image_size: found {image_size}, which the image processor would resize once more; expected a multiple of "
+            f"{image_processor.patch_size * image_processor.merge_size} with an area from "
+            f"{image_processor.size['shortest_edge']} to {image_processor.size['longest_edge']} pixels."
+        )
+
+
+def _squeeze(image: Any, side: int) -> Image.Image:
+    """The image as a square of `side` pixels in RGB; an array or a tensor must hold 8 bit."""
+    if not isinstance(image, Image.Image):
+        array = np.asarray(image)
+        if array.dtype != np.uint8:
+            raise ValueError(f"images: found an array of {array.dtype}, expected uint8 or PIL images with image_size.")
+        image = to_pil_image(array, do_rescale=False)
+    return image.convert("RGB").resize((side, side), Image.Resampling.BICUBIC)
 
 
 def _batch(priors: Sequence[Mapping[str, Any] | None]) -> dict[str, np.ndarray]:

@@ -11,6 +11,7 @@ from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLForCond
 from fusar_geo.errors import InputError
 from fusar_geo.prior import Prior
 from modeling_fusargpt.predict import FusarGpt, load
+from modeling_fusargpt.processing_fusargpt import FusarGptProcessor
 from tests.tiny import random_image, random_prior, stir_tlm, tiny_config, tiny_model, tiny_processor
 
 QUESTION = "How many ships?"
@@ -94,6 +95,12 @@ def test_seen_size_is_what_the_processor_resizes_to(predictor):
     width, height = predictor.seen_size(random_image(300, 600))
     assert width * height <= 128 * 128
     assert width == pytest.approx(2 * height, rel=0.15)
+
+
+def test_seen_size_is_the_square_that_images_are_squeezed_to(predictor):
+    parts = predictor.processor
+    squeezing = FusarGptProcessor(parts.image_processor, parts.tokenizer, parts.chat_template, image_size=48)
+    assert FusarGpt(predictor.model, squeezing).seen_size(random_image(300, 600)) == (48, 48)
 
 
 def test_counts_must_agree(predictor):

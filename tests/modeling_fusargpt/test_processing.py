@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from transformers import AutoProcessor
 
 from modeling_fusargpt import FusarGptProcessor
@@ -210,3 +211,49 @@ def test_a_misspelt_prior_is_not_ignored(processor, misspelt):
 def test_videos_and_audio_are_an_error(processor, name):
     with pytest.raises(ValueError, match=f"{name}: found some, expected None"):
         processor(text=["hello"], **{name: [np.zeros((2, 16, 16, 3))]})
+
+
+def squeezing(image_size) -> FusarGptProcessor:
+    plain = tiny_processor()
+    return FusarGptProcessor(plain.image_processor, plain.tokenizer, image_size=image_size)
+
+
+def pixels(processor, images, count=1):
+    return processor(images=images, text=[question(images=count)], return_tensors="pt")
+
+
+@pytest.mark.parametrize("size", [(40, 72), (24, 24), (300, 20)])
+def test_image_size_squeezes_every_image_to_the_same_square(processor, size):
+    image = random_image(*size)
+    squeezed = image.resize((24, 24), Image.Resampling.BICUBIC)
+    batch, expected = pixels(squeezing(24), [image]), pixels(processor, [squeezed])
+    assert batch["image_grid_thw"].tolist() == [[1, 6, 6]]
+    assert torch.equal(batch["pixel_values"], expected["pixel_values"])
+    assert torch.equal(batch["input_ids"], expected["input_ids"])
+
+
+def test_image_size_treats_arrays_tensors_and_grey_images_alike():
+    processor, image = squeezing(24), random_image(40, 72).convert("L")
+    array = np.repeat(np.asarray(image)[..., None], 3, axis=2)
+    batch = pixels(processor, [[image, array], [array.transpose(2, 0, 1), torch.from_numpy(array)]], count=4)
+    first, *others = batch["pixel_values"].chunk(4)
+    assert all(torch.equal(first, other) for other in others)
+
+
+def test_image_size_is_saved_and_counted(tmp_path):
+    squeezing(24).save_pretrained(tmp_path)
+    loaded = AutoProcessor.from_pretrained(tmp_path)
+    assert loaded.image_size == 24
+    assert loaded._get_num_multimodal_tokens(image_sizes=[(40, 72), (300, 20)]).num_image_tokens == [9, 9]
+    assert tiny_processor()._get_num_multimodal_tokens(image_sizes=[(40, 72)]).num_image_tokens == [45]
+
+
+@pytest.mark.parametrize("image_size", [0, -8, 20, 136, 24.0, True, "24"])
+def test_an_image_size_that_would_not_last_is_refused(image_size):
+    with pytest.raises(ValueError, match="image_size: found"):
+        squeezing(image_size)
+
+
+def test_image_size_refuses_arrays_of_unknown_range():
+    with pytest.raises(ValueError, match="images: found an array of float32, expected uint8"):
+        pixels(squeezing(24), [np.zeros((16, 16, 3), np.float32)])
