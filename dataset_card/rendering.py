@@ -51,18 +51,24 @@ def _add_scatterers(power: np.ndarray, positions: np.ndarray, level_db: np.ndarr
     response = np.outer(_POINT_RESPONSE, _POINT_RESPONSE) ** 2
     for (row, column), level in zip(positions, level_db, strict=True):
         top, left = max(row - half, 0), max(column - half, 0)
-        bottom, right = min(row + half + 1, IMAGE_SIZE), min(column + half + 1, IMAGE_SIZE)
+        bottom, right = min(row + half + 1, power.shape[0]), min(column + half + 1, power.shape[1])
         window = response[top - row + half : bottom - row + half, left - column + half : right - column + half]
         power[top:bottom, left:right] += 10 ** (level / 10) * window
 
 
+def _noise(rng: np.random.Generator, cells: int, shape: tuple[int, int]) -> np.ndarray:
+    """Standard-normal noise [H, W] of `cells` a side for each `IMAGE_SIZE` pixels, so that size changes no texture."""
+    side = max(shape)
+    return smooth_noise(rng, round(cells * side / IMAGE_SIZE), side)[: shape[0], : shape[1]]
+
+
 def _pattern(scene: Scene, rng: np.random.Generator) -> np.ndarray:
     """What has a direction on the ground, dB [H, W]: swell on water, fields in crops."""
-    rows, columns = np.mgrid[0:IMAGE_SIZE, 0:IMAGE_SIZE].astype(np.float32)
+    rows, columns = np.indices(scene.region.shape, dtype=np.float32)
     angle, wavelength = rng.uniform(0, np.pi), rng.uniform(7, 16)
     along = columns * np.cos(angle) + rows * np.sin(angle)
     across = rows * np.cos(angle) - columns * np.sin(angle)
-    swell = rng.uniform(0, 0.8) * np.sin(2 * np.pi * (along + 3 * smooth_noise(rng, 8)) / wavelength)
+    swell = rng.uniform(0, 0.8) * np.sin(2 * np.pi * (along + 3 * _noise(rng, 8, rows.shape)) / wavelength)
     parcels = rng.normal(0, 1.3, (32, 32))[(along // 26).astype(int) % 32, (across // 17).astype(int) % 32]
     cover = scene.landcover[scene.region]
     if scene.apron is not None:
@@ -71,11 +77,21 @@ def _pattern(scene: Scene, rng: np.random.Generator) -> np.ndarray:
 
 
 def render_sar(scene: Scene, polarization: str = "VV") -> Image.Image:
-    """The SAR image: 8-bit grey [168, 168], dB stretched between the fixed limits of `DISPLAY_DB`.
+    """The SAR image: 8-bit grey [H, W], dB stretched between the fixed limits of `DISPLAY_DB`.
 
     Raises KeyError for a polarization other than "VV" and "VH".
     """
     low, high = DISPLAY_DB[polarization]
+    grey = (render_backscatter(scene, polarization) - low) / (high - low) * 255
+    return Image.fromarray(np.clip(grey, 0, 255).astype(np.uint8))
+
+
+def render_backscatter(scene: Scene, polarization: str = "VV") -> np.ndarray:
+    """Backscatter with texture, speckle, clutter and targets, dB, float64 [H, W].
+
+    Raises KeyError for a polarization other than "VV" and "VH".
+    """
+    low, _ = DISPLAY_DB[polarization]
     channel = POLARIZATIONS.index(polarization)
     rng = np.random.default_rng([SIMULATOR_VERSION, scene.seed, 1])
     level = scene.backscatter[:, channel]
@@ -83,8 +99,9 @@ def render_sar(scene: Scene, polarization: str = "VV") -> Image.Image:
     if scene.apron is not None:
         textures[scene.apron] = _TEXTURE_DB["water"]
     slow, fine = np.array(textures, dtype=np.float32).T[:, :, None]
-    decibel = level[scene.region] + slow[scene.region, 0] * smooth_noise(rng, 12)
-    decibel += fine[scene.region, 0] * smooth_noise(rng, IMAGE_SIZE // 2)
+    shape = scene.region.shape
+    decibel = level[scene.region] + slow[scene.region, 0] * _noise(rng, 12, shape)
+    decibel += fine[scene.region, 0] * _noise(rng, IMAGE_SIZE // 2, shape)
     decibel += _pattern(scene, rng)
     power = 10 ** (decibel / 10)
     speckle = rng.standard_gamma(LOOKS, power.shape) / LOOKS
@@ -100,7 +117,8 @@ def render_sar(scene: Scene, polarization: str = "VV") -> Image.Image:
     dark = [i for i, cover in enumerate(scene.landcover) if cover == WATER or i == scene.apron]
     candidates = np.argwhere(np.isin(scene.region, dark))
     if len(candidates):  # buoys and vehicles: single bright points that are no targets
-        chosen = candidates[rng.integers(0, len(candidates), rng.integers(0, 5))]
+        most = max(round(5 * scene.region.size / IMAGE_SIZE**2), 1)
+        chosen = candidates[rng.integers(0, len(candidates), rng.integers(0, most))]
         _add_scatterers(power, chosen, rng.uniform(-8, -2, len(chosen)) + offset)
     for target in scene.targets:
         x, y = target.box[:2]
@@ -111,8 +129,7 @@ def render_sar(scene: Scene, polarization: str = "VV") -> Image.Image:
         count = max(3, len(rows) // 9)
         chosen = rng.integers(0, len(rows), count)
         _add_scatterers(power, positions[chosen], rng.uniform(-6, 8, count) + offset)
-    grey = (10 * np.log10(np.maximum(power, 1e-9)) - low) / (high - low) * 255
-    return Image.fromarray(np.clip(grey, 0, 255).astype(np.uint8))
+    return 10 * np.log10(np.maximum(power, 1e-9))
 
 
 def render_optical(scene: Scene) -> Image.Image:
