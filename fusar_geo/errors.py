@@ -6,3 +6,7 @@ class InputError(ValueError):
 
     The message is one line: it names the file or field, what was found, what was expected and what to do.
     """
+
+
+class NoDataError(InputError):
+    """Nothing to see: no pixel of an image or of a window of it holds data."""

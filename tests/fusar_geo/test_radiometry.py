@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fusar_geo.errors import InputError
@@ -19,6 +19,7 @@ def test_8bit_values_pass_unchanged():
     assert stretch is None
 
 
+@settings(max_examples=30, deadline=None)
 @given(st.integers(0, 1000))
 def test_power_amplitude_decibels_and_complex_values_of_one_scene_look_the_same(seed):
     power = speckle(seed)
@@ -33,7 +34,7 @@ def test_percentiles_become_black_and_white_and_are_returned():
     decibels = np.linspace(-30, 10, 1001, dtype=np.float32).reshape(7, 143)
     grey, stretch = to_8bit(decibels)
     assert stretch is not None
-    assert stretch.stored_decibels
+    assert stretch.stored == "decibels"
     assert (stretch.low, stretch.high) == pytest.approx((-29.6, 9.8), abs=1e-3)
     assert (grey.ravel()[:11] == 0).all()
     assert (grey.ravel()[-6:] == 255).all()
@@ -44,7 +45,7 @@ def test_16bit_amplitude_is_scaled_in_decibels():
     values = (10 ** np.linspace(0, 4, 1000)).astype(np.uint16).reshape(20, 50)
     grey, stretch = to_8bit(values)
     assert stretch is not None
-    assert not stretch.stored_decibels
+    assert stretch.stored == "amplitude"
     assert stretch.high == pytest.approx(80, abs=1)
     assert grey.ravel()[500] == pytest.approx(128, abs=2)  # 100 of 1 to 10,000 is the middle in decibels
 
@@ -68,7 +69,7 @@ def test_a_few_negative_values_do_not_make_linear_values_decibels():
     power.ravel()[:10] = -0.5
     grey, stretch = to_8bit(power)
     assert stretch is not None
-    assert not stretch.stored_decibels
+    assert stretch.stored == "amplitude"
     assert (grey.ravel()[:10] == 0).all()
 
 
@@ -106,9 +107,58 @@ def test_values_without_an_image_are_refused(values, message):
 @pytest.mark.parametrize("limits", [(0, 0), (1, 0), (0, np.inf), (np.nan, 1)])
 def test_a_stretch_ascends(limits):
     with pytest.raises(InputError, match="two finite values, ascending"):
-        Stretch(*limits, stored_decibels=True)
+        Stretch(*limits, stored="decibels")
 
 
 def test_a_stretch_for_8bit_values_is_refused():
     with pytest.raises(InputError, match="8-bit values, which are not scaled"):
-        to_8bit(np.zeros((30, 30), np.uint8), stretch=Stretch(-20, 0, stored_decibels=True))
+        to_8bit(np.zeros((30, 30), np.uint8), stretch=Stretch(-20, 0, stored="decibels"))
+
+
+def test_a_stretch_given_or_told_for_other_values_is_refused():
+    stretch = Stretch(-20, 0, stored="decibels")
+    with pytest.raises(InputError, match="a stretch for decibels was given for values that are power"):
+        to_8bit(speckle(), stretch=stretch, stored="power")
+    with pytest.raises(InputError, match="found 'intensity'; expected one of grey, decibels, amplitude, power"):
+        to_8bit(speckle(), stored="intensity")  # pyright: ignore[reportArgumentType]
+    with pytest.raises(InputError, match="said to be grey levels"):
+        to_8bit(speckle(), stored="grey")
+    with pytest.raises(InputError, match="complex values are linear"):
+        to_8bit(speckle().astype(np.complex64), stored="decibels")
+    with pytest.raises(InputError, match="found grey levels"):
+        Stretch(0, 255, stored="grey")
+
+
+def test_what_is_told_wins_over_what_would_be_detected():
+    # Decibels of a city without a negative one would pass as linear.
+    decibels = 10 * np.log10(speckle())
+    shifted, _ = to_8bit(decibels - 100)
+    told, stretch = to_8bit(decibels, stored="decibels")
+    detected, _ = to_8bit(decibels)
+    assert stretch is not None and stretch.stored == "decibels"
+    assert np.abs(told.astype(int) - shifted).max() <= 1
+    assert np.abs(detected.astype(int) - shifted).max() > 10
+
+
+def test_power_told_has_its_limits_in_true_decibels():
+    power = speckle()
+    grey, stretch = to_8bit(power, stored="power")
+    assert stretch is not None
+    assert stretch.high == pytest.approx(10 * np.log10(np.percentile(power, 99.5)), abs=1e-3)
+    np.testing.assert_array_equal(grey, to_8bit(power)[0])
+
+
+def test_8bit_amplitude_is_stretched_when_told():
+    values = np.random.default_rng(0).gamma(4, 10, (60, 80)).clip(0, 255).astype(np.uint8)
+    grey, stretch = to_8bit(values, stored="amplitude")
+    assert stretch is not None
+    np.testing.assert_array_equal(grey, to_8bit(values.astype(np.uint16))[0])
+    np.testing.assert_array_equal(to_8bit(values, stretch=stretch, stored="amplitude")[0], grey)
+
+
+def test_nodata_of_8bit_values_becomes_black():
+    values = np.full((30, 30), 255, np.uint8)
+    valid = np.ones((30, 30), bool)
+    valid[:10] = False
+    grey, _ = to_8bit(values, valid)
+    assert (grey[:10] == 0).all() and (grey[10:] == 255).all()
