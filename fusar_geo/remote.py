@@ -10,7 +10,7 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from fusar_geo.errors import InputError
 
-_DRIVERS = ("GTiff",)
+_DRIVER = "GTiff"
 """Cloud-optimised GeoTIFFs are read by this one too. Virtual formats, which can name other files, are not opened."""
 
 _SCHEMES = {"http": "/vsicurl/http://", "https": "/vsicurl/https://", "s3": "/vsis3/", "gs": "/vsigs/"}
@@ -91,7 +91,7 @@ def open_raster(path_or_url: str | Path) -> rasterio.DatasetReader:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            return rasterio.open(path, driver=_DRIVERS)
+            return rasterio.open(path, driver=_DRIVER)
     except RasterioError as error:
         raise raster_error(path_or_url, error) from error
 
