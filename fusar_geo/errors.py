@@ -1,5 +1,8 @@
 """The one error for what a user hands in."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class InputError(ValueError):
     """A file, a field or an argument given by the user is not what it should be.
@@ -10,3 +13,12 @@ class InputError(ValueError):
 
 class NoDataError(InputError):
     """Nothing to see: no pixel of an image or of a window of it holds data."""
+
+
+@contextmanager
+def naming(name: str) -> Iterator[None]:
+    """Errors of the block begin with `name`: a file, or a file and a part of it."""
+    try:
+        yield
+    except InputError as error:
+        raise type(error)(f"{name}: {error}") from error

@@ -4,13 +4,14 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-import rasterio
 from numpy.typing import NDArray
 from PIL import Image
-from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.errors import RasterioError
 
-from fusar_geo.errors import InputError
+from fusar_geo.bands import check_band, read_band
+from fusar_geo.errors import InputError, naming
 from fusar_geo.radiometry import to_8bit
+from fusar_geo.remote import open_raster, raster_error
 
 MIN_SIDE = 28
 """Pixels; one visual token of Qwen2.5-VL covers 28 x 28."""
@@ -46,10 +47,10 @@ def read_image(path: str | Path, band: int = 1) -> Image.Image:
     file_format = _format(path)
     if file_format != "TIFF" and band != 1:
         raise InputError(f"{path}: band {band} of a {file_format} image; bands can be chosen in TIFF files only")
-    try:
-        return _read_tiff(path, band) if file_format == "TIFF" else _read_picture(path, file_format)
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
+    if file_format == "TIFF":
+        return _read_tiff(path, band)
+    with naming(str(path)):
+        return _read_picture(path, file_format)
 
 
 def _format(path: Path) -> str:
@@ -101,25 +102,16 @@ def _to_rgb(picture: Image.Image) -> Image.Image:
 
 
 def _read_tiff(path: Path, band: int) -> Image.Image:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            with rasterio.open(path, driver="GTiff") as dataset:
-                _check_size(dataset.width, dataset.height)
-                if not 1 <= band <= dataset.count:
-                    raise InputError(f"no band {band}; the file has {dataset.count}")
-                # Half the memory, and nothing lost: seven digits are more than radiometry has.
-                dtype = "float32" if dataset.dtypes[band - 1] == "float64" else None
-                values = dataset.read(band, out_dtype=dtype, masked=True)
-                scale, offset = dataset.scales[band - 1], dataset.offsets[band - 1]
-    except RasterioError as error:
-        raise InputError(
-            f"a damaged TIFF file, or one of a kind that GDAL cannot read ({error.__cause__ or error})"
-        ) from error
-    stored = values.data
-    if stored.dtype != np.uint8 and (scale, offset) != (1.0, 0.0):
-        stored = stored * np.float32(scale) + np.float32(offset)
-    return _grey(stored, ~np.ma.getmaskarray(values))
+    with open_raster(path) as dataset:
+        with naming(str(path)):
+            _check_size(dataset.width, dataset.height)
+            check_band(dataset, band)
+        try:
+            values, valid = read_band(dataset, band)
+        except RasterioError as error:
+            raise raster_error(path, error) from error
+    with naming(str(path)):
+        return _grey(values, valid)
 
 
 def _grey(values: NDArray, valid: NDArray[np.bool_] | None = None) -> Image.Image:

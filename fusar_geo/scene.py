@@ -1,7 +1,5 @@
 """A SAR scene of any size: where it lies, when and how it was acquired, and chips of it as the model sees them."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
 from functools import cached_property
@@ -16,7 +14,7 @@ from rasterio.windows import Window
 
 from fusar_geo.acquisition import acquired_on, file_stem, polarizations_of, sensor_of, tags_of, told_polarizations
 from fusar_geo.bands import check_band, read_band
-from fusar_geo.errors import InputError, NoDataError
+from fusar_geo.errors import InputError, NoDataError, naming
 from fusar_geo.geometry import Geometry
 from fusar_geo.radiometry import Stored, Stretch, check_stored, choose_stretch, to_8bit
 from fusar_geo.remote import environment, is_remote, open_raster, raster_error, shown
@@ -87,7 +85,7 @@ class SarScene:
         with _environment(path_or_url):
             dataset = open_raster(path_or_url)
             try:
-                with _naming(shown(path_or_url)):
+                with naming(shown(path_or_url)):
                     _check_blocks(dataset)
                     tags, stem = tags_of(dataset), file_stem(str(path_or_url))
                     return SarScene(
@@ -153,7 +151,7 @@ class SarScene:
             InputError: no such band, a window of fractional pixels, of more than 67 million or wholly outside, damaged
                 data, or a server that does not answer in time.
         """
-        with _naming(shown(self.path)):
+        with naming(shown(self.path)):
             check_band(self._dataset, band)
             left, top, width, height = self._whole_pixels(window)
         columns = max(left, 0), min(left + width, self.width)
@@ -180,12 +178,12 @@ class SarScene:
             NoDataError: no pixel holds data.
             InputError: values that cannot be stretched, or what `read` raises.
         """
-        with _naming(shown(self.path)):
+        with naming(shown(self.path)):
             check_band(self._dataset, band)
         if self._dataset.dtypes[band - 1] == "uint8" and self._told in (None, "grey"):
             return None
         sample = self._sample(band)
-        with _naming(shown(self.path)):
+        with naming(shown(self.path)):
             return choose_stretch(sample, stored=self._told)
 
     def chip(self, window: Window, band: int = 1, stretch: Stretch | None = None) -> NDArray[np.uint8]:
@@ -201,7 +199,7 @@ class SarScene:
             InputError: what `read` and `to_8bit` raise.
         """
         values, valid = self.read(window, band)
-        with _naming(f"{shown(self.path)}: {_described(window)}"):
+        with naming(f"{shown(self.path)}: {_described(window)}"):
             if not valid.any():
                 raise NoDataError("no pixel holds data: all are NaN or nodata")
             return to_8bit(values, valid, stretch, self._told if stretch is None else stretch.stored)[0]
@@ -251,12 +249,3 @@ def _check_blocks(dataset: rasterio.DatasetReader) -> None:
 def _environment(path_or_url: str | Path) -> rasterio.Env:
     # Beside local files lie others that count, such as RPCs and masks, which the settings for remote ones leave out.
     return environment() if is_remote(path_or_url) else rasterio.Env()
-
-
-@contextmanager
-def _naming(name: str) -> Iterator[None]:
-    """Errors of the block begin with the file's name."""
-    try:
-        yield
-    except InputError as error:
-        raise type(error)(f"{name}: {error}") from error
