@@ -87,7 +87,8 @@ class FusarGptProcessor(Qwen2_5_VLProcessor):
 
     def _process_images(self, images: ImageInput, **kwargs: Any) -> tuple[BatchFeature, list[str]]:
         if self.image_size is not None:
-            images = [_squeeze(image, self.image_size) for image in make_flat_list_of_images(images)]
+            flat: Any = make_flat_list_of_images(images)
+            images = [_squeeze(image, self.image_size) for image in flat]
         return super()._process_images(images, **kwargs)
 
     def _get_num_multimodal_tokens(self, image_sizes=None, video_sizes=None, **kwargs):
