@@ -22,12 +22,14 @@ _OPTIONS = {
     # A first read that takes in the whole header of most files.
     "GDAL_INGESTED_BYTES_AT_OPEN": "32768",
     "GDAL_HTTP_MERGE_CONSECUTIVE_RANGES": "YES",
-    # Seconds: to connect; without a byte arriving; and between the first retry and the failure before it.
+    # A request fails after 10 s without a connection or with less than a kilobyte a second. Large reads may take long.
     "GDAL_HTTP_CONNECTTIMEOUT": "10",
-    "GDAL_HTTP_LOW_SPEED_TIME": "20",
-    "GDAL_HTTP_LOW_SPEED_LIMIT": "1",
-    "GDAL_HTTP_RETRY_DELAY": "0.5",
+    "GDAL_HTTP_LOW_SPEED_TIME": "10",
+    "GDAL_HTTP_LOW_SPEED_LIMIT": "1000",
+    # Three more attempts, after 0.5, 1 and 2 s or so, where one may help; 0 stands for a connection that broke.
     "GDAL_HTTP_MAX_RETRY": "3",
+    "GDAL_HTTP_RETRY_DELAY": "0.5",
+    "GDAL_HTTP_RETRY_CODES": "0,408,429,500,502,503,504",
 }
 # Buckets are read without credentials unless there are some.
 _UNSIGNED = {
@@ -76,9 +78,10 @@ def rasterio_path(path_or_url: str | Path) -> str:
 
 def shown(path_or_url: str | Path) -> str:
     """The path or URL for messages: without the password and the query of a URL, which may hold keys."""
-    if not is_remote(path_or_url):
-        return str(path_or_url)
-    return re.sub(r"//[^/@]*@", "//", re.sub(r"[?#].*", "", str(path_or_url), flags=re.DOTALL))
+    text = str(path_or_url)
+    for secret in _secrets(text) if is_remote(path_or_url) else []:
+        text = text.replace(secret, "")
+    return text
 
 
 def open_raster(path_or_url: str | Path) -> rasterio.DatasetReader:
@@ -99,7 +102,14 @@ def open_raster(path_or_url: str | Path) -> rasterio.DatasetReader:
 def raster_error(path_or_url: str | Path, error: Exception) -> InputError:
     """One line for a failure to open or read a raster."""
     reason = " ".join(str(error.__cause__ or error).split())
-    kind = "a damaged TIFF file, or one of a kind that GDAL cannot read"
-    if is_remote(path_or_url):
-        kind = "cannot be read, after retries; check the address and the connection"
-    return InputError(f"{shown(path_or_url)}: {kind} ({reason})")
+    name = shown(path_or_url)
+    if not is_remote(path_or_url):
+        return InputError(f"{name}: a damaged TIFF file, or one of a kind that GDAL cannot read ({reason})")
+    for secret in _secrets(str(path_or_url)):
+        reason = reason.replace(secret, "")
+    return InputError(f"{name}: cannot be read ({reason}); check the address, the connection and the file")
+
+
+def _secrets(url: str) -> list[str]:
+    """The password and the query of a URL, with their marks."""
+    return re.findall(r"(?<=//)[^/@]*@|[?#].*", url, flags=re.DOTALL)
