@@ -85,9 +85,11 @@ class DensePointing(nn.Module):
 
     def __init__(self, model: FusarGptForConditionalGeneration, processor: FusarGptProcessor, width: int) -> None:
         super().__init__()
-        self.model = model
-        self.model.model.visual.requires_grad_(False)
-        self.model.model.tlm.requires_grad_(False)
+        # Without lm_head, whose weight is that of the embeddings: a checkpoint holds every weight once.
+        self.model = model.model
+        self.model.visual.requires_grad_(False)
+        self.model.tlm.requires_grad_(False)
+        self.image_token_id = model.config.image_token_id
         self.norm = nn.RMSNorm(width)
         self.widths = [GRID, GRID, COVERS, SLOTS * len(TARGETS), SLOTS * MAX_TARGETS]
         self.head = nn.Linear(width, sum(self.widths))
@@ -98,12 +100,13 @@ class DensePointing(nn.Module):
     def forward(
         self, cover: Tensor, present: Tensor, box: Tensor, order: Tensor, labels: Tensor, **conversations: Tensor
     ) -> dict[str, Tensor]:
-        outputs = self.model.model(**conversations, output_hidden_states=True, use_cache=False)
-        visual = conversations["input_ids"] == self.model.config.image_token_id
+        outputs = self.model(**conversations, output_hidden_states=True, use_cache=False)
+        visual = conversations["input_ids"] == self.image_token_id
         hidden = outputs.hidden_states[LAYER][visual].reshape(*cover.shape[:2], -1)
         losses = self.dense_losses(self.norm(hidden), cover, present, box, order)
         answers = labels[:, 1:] != IGNORED_LABEL
-        logits = self.model.lm_head(outputs.last_hidden_state[:, :-1][answers]).float()
+        embeddings = self.model.language_model.embed_tokens.weight
+        logits = functional.linear(outputs.last_hidden_state[:, :-1][answers], embeddings).float()
         expected = labels[:, 1:][answers]
         # Most of an answer is punctuation; the mean over its tokens would leave little to the coordinates.
         losses["answer"] = 4 * functional.cross_entropy(logits, expected)
@@ -131,7 +134,7 @@ class DensePointing(nn.Module):
         absolute = box + torch.stack([column, row, column, row], -1)[:, None]  # from the token's corner to the image's
         numbers = (absolute[there] * TOKEN_PIXELS).round().long()
         queries = self.coordinates(tokens).unflatten(-1, (SLOTS, 4, -1))[there]
-        number_embeddings = self.model.get_input_embeddings().weight[self.number_ids]
+        number_embeddings = self.model.language_model.embed_tokens.weight[self.number_ids]
         logits = (queries @ number_embeddings.T).float()
         box_loss = functional.cross_entropy(logits.flatten(0, 1), numbers.flatten())
         return {
@@ -149,7 +152,8 @@ def main() -> None:
         __doc__ or "",
         model=Path("build/nano/tower"),
         out=Path("build/nano/pointing"),
-        scenes=48_000,
+        scenes=16_800,
+        batch_size=24,
         optical_share=0.7,
         learning_rate=1.5e-3,
     )

@@ -5,10 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from dataset_card.scene import simulate_scene
 from modeling_fusargpt import FusarGptForConditionalGeneration, FusarGptProcessor
-from modeling_fusargpt.tasks import TARGETS, parse_boxes
+from modeling_fusargpt.answers import parse_boxes
+from modeling_fusargpt.tasks import TARGETS
 from tests.tiny import tiny_model
 from trl_recipes import nano_model
 from trl_recipes.curves import draw_curves
@@ -134,12 +136,19 @@ def test_pointing_moves_the_language_model_alone(nano: Path) -> None:
     assert not [name for name in moved if "visual" in name or "tlm" in name]
 
 
+def test_pointing_has_each_weight_once_so_that_it_can_be_saved_on_the_way(nano: Path, tmp_path: Path) -> None:
+    model = FusarGptForConditionalGeneration.from_pretrained(nano, dtype="float32")
+    pointing = DensePointing(model, FusarGptProcessor.from_pretrained(nano), model.lm_head.in_features)
+    save_file(pointing.state_dict(), tmp_path / "checkpoint.safetensors")
+    assert model.lm_head.weight.data_ptr() == pointing.model.language_model.embed_tokens.weight.data_ptr()
+
+
 def test_pointing_asks_about_targets_that_are_there(nano: Path) -> None:
     scenes = PointingScenes(0, 12, optical_share=0.5)
     tokenizer = FusarGptProcessor.from_pretrained(nano).tokenizer
     for index in range(len(scenes)):
         item = scenes[index]
-        boxes = parse_boxes(item["completion"][0]["content"])
+        boxes = parse_boxes(item["completion"][0]["content"]).value
         assert boxes
         # The order of a token's slots is the place of that box in the answer.
         for token, slot in np.argwhere(item["present"].any(-1)):
