@@ -23,10 +23,10 @@ from rasterio.io import MemoryFile
 from rasterio.transform import Affine
 from rasterio.warp import transform_bounds
 
+from fusar_geo.alphaearth_index import INDEX_NAME
 from fusar_geo.embeddings import EMBEDDING_SIZE, NODATA, dequantize, quantize
 from fusar_geo.errors import InputError
 
-INDEX_NAME = "aef_index.parquet"
 BLOCK_SIZE = 1024
 """Pixels on a side of one block of a published tile."""
 

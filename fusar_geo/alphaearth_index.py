@@ -1,0 +1,139 @@
+"""The index of an AlphaEarth field: which tile lies where, for each year."""
+
+import re
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from fusar_geo.block_cache import BlockCache
+from fusar_geo.byte_ranges import ByteRanges, open_file
+from fusar_geo.errors import InputError
+
+INDEX_NAME = "aef_index.parquet"
+
+_BOUNDS = ("west", "south", "east", "north")
+_TEXTS = ("path", "crs", "utm_zone")
+_NUMBERS = tuple(f"{frame}_{side}" for frame in ("utm", "wgs84") for side in _BOUNDS)
+_COLUMNS = ("year", *_TEXTS, *_NUMBERS)
+_TILE_PATH = re.compile(r"(?:.*/)?(\d{4}/\d{1,2}[NS]/[^/]+\.tiff?)", re.DOTALL)
+# Degrees. The bounds are those of corners, or of an outline; between corners the edges of a tile bulge by less.
+_MARGIN = 0.02
+
+
+@dataclass(frozen=True)
+class IndexedTile:
+    """One row.
+
+    Attributes:
+        path: relative to the root, as "2024/13N/name.tiff".
+        crs: of its pixels, as "EPSG:32613".
+        utm_zone: as "13N".
+        utm_bounds: west, south, east, north in metres of `crs`.
+    """
+
+    path: str
+    crs: str
+    utm_zone: str
+    utm_bounds: tuple[float, float, float, float]
+
+
+class AlphaEarthIndex:
+    """The tiles of all years.
+
+    Args:
+        table: the columns of the published index that are named in `fusar_geo.alphaearth_layout.write_index`.
+        name: of the index, for messages.
+
+    Raises:
+        InputError: a row without a value, or a path that is not of the form <year>/<zone>/<name>.tiff.
+    """
+
+    def __init__(self, table: pa.Table, name: str) -> None:
+        if table.num_rows == 0:
+            raise InputError(f"{name}: no tile; expected one row for each tile")
+        self.name = name
+        self._texts = {column: table[column].to_pylist() for column in _TEXTS}
+        self._numbers = {column: table[column].to_numpy().astype(np.float64) for column in _NUMBERS}
+        self._year = table["year"].to_numpy()
+        for row, path in enumerate(self._texts["path"]):
+            if not _TILE_PATH.fullmatch(path):
+                raise InputError(
+                    f"{name}: row {row}, path: found {path!r}; expected <year>/<zone>/<name>.tiff at its end"
+                )
+
+    @property
+    def years(self) -> tuple[int, ...]:
+        """Ascending."""
+        return tuple(int(year) for year in np.unique(self._year))
+
+    def tiles(self, year: int, lonlat: NDArray[np.float64]) -> list[tuple[IndexedTile, NDArray[np.intp]]]:
+        """Tiles of `year` whose bounds in degrees hold some of the points [N, 2], with the numbers of these points.
+
+        Ordered by path. A point may lie in several tiles: they overlap where zones meet.
+
+        Raises:
+            InputError: the index has no such year.
+        """
+        if year not in self.years:
+            raise InputError(f"{self.name}: no year {year}; found {', '.join(map(str, self.years))}")
+        if not len(lonlat):
+            return []
+        west, south, east, north = (self._numbers[f"wgs84_{side}"] for side in _BOUNDS)
+        # Tiles on the antimeridian have an east that is smaller than their west, or larger than 180.
+        width = np.where(east < west, east + 360 - west, east - west) + 2 * _MARGIN
+        south, north = south - _MARGIN, north + _MARGIN
+        longitude, latitude = lonlat.T
+        rows = np.flatnonzero((self._year == year) & (south <= latitude.max()) & (north >= latitude.min()))
+        found = []
+        for row in sorted(rows.tolist(), key=lambda row: self._texts["path"][row]):
+            inside = (longitude - (west[row] - _MARGIN)) % 360 <= width[row]
+            inside &= (south[row] <= latitude) & (latitude <= north[row])
+            if inside.any():
+                found.append((self._tile(row), np.flatnonzero(inside)))
+        return found
+
+    def _tile(self, row: int) -> IndexedTile:
+        match = _TILE_PATH.fullmatch(self._texts["path"][row])
+        assert match  # checked for all rows
+        west, south, east, north = (float(self._numbers[f"utm_{side}"][row]) for side in _BOUNDS)
+        return IndexedTile(match[1], self._texts["crs"][row], self._texts["utm_zone"][row], (west, south, east, north))
+
+
+def read_index(ranges: ByteRanges, cache: BlockCache | None) -> AlphaEarthIndex:
+    """Read `aef_index.parquet`, of which only some columns are fetched, or what the cache kept of it.
+
+    Raises:
+        InputError: not a Parquet file, a missing column, one of another type, or rows without a value.
+    """
+    key = f"{ranges.name} {ranges.version} {' '.join(_COLUMNS)}"
+    if cache and (kept := cache.get(key)) is not None:
+        return AlphaEarthIndex(pa.ipc.open_stream(pa.py_buffer(kept)).read_all(), ranges.name)
+    try:
+        file = pq.ParquetFile(open_file(ranges))
+        names = file.schema_arrow.names
+        if missing := [column for column in _COLUMNS if column not in names]:
+            raise InputError(f"{ranges.name}: no column {', '.join(missing)}; found {', '.join(names)}")
+        table = file.read(columns=list(_COLUMNS)).select(_COLUMNS).cast(_schema())
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"{ranges.name}: not the index of an AlphaEarth field ({_first_line(error)})") from error
+    for column in _COLUMNS:
+        if table[column].null_count:
+            raise InputError(f"{ranges.name}: column {column}: {table[column].null_count} rows without a value")
+    if cache:
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, table.schema) as stream:
+            stream.write_table(table)
+        cache.put(key, np.frombuffer(sink.getvalue(), np.uint8))
+    return AlphaEarthIndex(table, ranges.name)
+
+
+def _schema() -> pa.Schema:
+    types = {"year": pa.int32()} | dict.fromkeys(_TEXTS, pa.string()) | dict.fromkeys(_NUMBERS, pa.float64())
+    return pa.schema([(column, types[column]) for column in _COLUMNS])
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]
