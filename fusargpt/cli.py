@@ -11,6 +11,7 @@ from fusar_geo.errors import InputError
 # Each is a module of this package with `main(arguments)`.
 VERBS = {
     "ask": "answer a question about a SAR image",
+    "convert": "turn the authors' released weights into a model of this package",
     "demo": "serve a web page that answers questions about SAR images",
     "quickstart": "answer all five tasks on sample scenes and draw one picture",
     "train": "run one stage of training from a recipe",
