@@ -61,6 +61,11 @@ class AlphaEarth:
         return AlphaEarth, (self.root, self.cache)
 
     @property
+    def name(self) -> str:
+        """The root, for messages."""
+        return shown(self.root)
+
+    @property
     def years(self) -> tuple[int, ...]:
         """The years of the field, ascending.
 

@@ -56,8 +56,8 @@ class AlphaEarthIndex:
             raise InputError(f"{name}: no tile; expected one row for each tile")
         self.name = name
         self._texts = {column: table[column].to_pylist() for column in _TEXTS}
-        self._numbers = {column: table[column].to_numpy().astype(np.float64) for column in _NUMBERS}
-        self._year = table["year"].to_numpy()
+        self._numbers = {column: _numpy(table[column]) for column in _NUMBERS}
+        self._year = _numpy(table["year"])
         for row, path in enumerate(self._texts["path"]):
             if not _TILE_PATH.fullmatch(path):
                 raise InputError(
@@ -133,6 +133,11 @@ def read_index(ranges: ByteRanges, cache: BlockCache | None) -> AlphaEarthIndex:
 def _schema() -> pa.Schema:
     types = {"year": pa.int32()} | dict.fromkeys(_TEXTS, pa.string()) | dict.fromkeys(_NUMBERS, pa.float64())
     return pa.schema([(column, types[column]) for column in _COLUMNS])
+
+
+def _numpy(column: pa.ChunkedArray) -> NDArray:
+    # pyarrow's own to_numpy imports pandas, which takes seconds.
+    return np.from_dlpack(column.combine_chunks())
 
 
 def _first_line(error: Exception) -> str:
