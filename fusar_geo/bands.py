@@ -3,6 +3,7 @@
 import numpy as np
 import rasterio
 from numpy.typing import NDArray
+from rasterio.enums import MaskFlags
 from rasterio.windows import Window
 
 from fusar_geo.errors import InputError
@@ -38,10 +39,12 @@ def read_band(
     # Half the memory, and nothing lost: seven digits are more than radiometry has.
     narrow = {"float64": "float32", "complex128": "complex64"}.get(dataset.dtypes[band - 1])
     values = dataset.read(band, window=window, out_dtype=narrow)
-    if nodata is None:
-        valid = dataset.read_masks(band, window=window) != 0
-    else:
+    if nodata is not None:
         valid = ~np.isnan(values) if np.isnan(nodata) else values != float(nodata)
+    elif MaskFlags.all_valid in dataset.mask_flag_enums[band - 1]:
+        valid = np.ones(values.shape, bool)
+    else:
+        valid = dataset.read_masks(band, window=window) != 0
     if values.dtype.kind in "fc":
         valid &= np.isfinite(values)
     scale, offset = dataset.scales[band - 1], dataset.offsets[band - 1]

@@ -8,6 +8,8 @@ from rasterio.windows import Window
 READ_PIXELS = 2**24
 SAMPLE_PIXELS = 2**22
 FEWEST_BLOCKS = 36
+# Thinner blocks, such as strips of one row, are taken several at a time: each read costs time of its own.
+_FEWEST_PIXELS_A_READ = 2**16
 
 
 def sample_windows(width: int, height: int, block_width: int, block_height: int) -> Iterator[tuple[list[Window], int]]:
@@ -19,6 +21,7 @@ def sample_windows(width: int, height: int, block_width: int, block_height: int)
     Yields:
         Windows, and the step in both directions with which to take pixels of them so that about 4 million remain.
     """
+    block_height *= max(1, _FEWEST_PIXELS_A_READ // (block_width * block_height))
     columns, rows = -(-width // block_width), -(-height // block_height)
     pixels = min(block_width, width) * min(block_height, height)
     wanted = max(READ_PIXELS // pixels, FEWEST_BLOCKS)

@@ -197,7 +197,7 @@ def control_points(longitude: float, latitude: float, rows: int = 10, columns: i
     for row in np.linspace(0, HEIGHT, rows):
         for column in np.linspace(0, WIDTH, columns):
             x, y = place_by_hand(column, row, longitude, latitude)
-            points.append(GroundControlPoint(row, column, float(wrap_longitude(x)), y))
+            points.append(GroundControlPoint(row=row, col=column, x=float(wrap_longitude(x)), y=y))
     return points
 
 
@@ -217,7 +217,7 @@ def test_control_points_place_pixels_between_them(tmp_path, longitude, latitude)
     pixels = np.random.default_rng(0).uniform(0, (WIDTH, HEIGHT), (50, 2))
     lonlat = geometry.to_lonlat(pixels)
     np.testing.assert_allclose(geometry.to_pixel(lonlat), pixels, rtol=0, atol=1e-5)
-    expected = np.stack(place_by_hand(*pixels.T, longitude, latitude), axis=1)
+    expected = np.stack(place_by_hand(pixels[:, 0], pixels[:, 1], longitude, latitude), axis=1)
     in_pixels = geometry.to_pixel(np.stack([wrap_longitude(expected[:, 0]), expected[:, 1]], axis=1))
     np.testing.assert_allclose(in_pixels, pixels, atol=0.05)
     assert geometry.resolution_m() == pytest.approx(105, rel=0.05)
@@ -225,7 +225,7 @@ def test_control_points_place_pixels_between_them(tmp_path, longitude, latitude)
 
 def test_control_points_in_a_projection_are_as_good(tmp_path):
     points = [
-        GroundControlPoint(row, column, 4e5 + 30 * column, 37e5 - 30 * row)
+        GroundControlPoint(row=row, col=column, x=4e5 + 30 * column, y=37e5 - 30 * row)
         for row in (0, HEIGHT)
         for column in (0, WIDTH)
     ]
@@ -242,7 +242,7 @@ def test_many_control_points_are_thinned_to_an_even_grid(tmp_path):
     geometry = geometry_of(write(tmp_path / "grd.tif", gcps=(points, "EPSG:4326")))
     assert geometry is not None
     pixels = np.random.default_rng(0).uniform(0, (WIDTH, HEIGHT), (20, 2))
-    expected = np.stack(place_by_hand(*pixels.T, 10, 45), axis=1)
+    expected = np.stack(place_by_hand(pixels[:, 0], pixels[:, 1], 10, 45), axis=1)
     np.testing.assert_allclose(geometry.to_pixel(expected), pixels, atol=0.05)
 
 
