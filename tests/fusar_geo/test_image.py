@@ -89,6 +89,13 @@ def test_nodata_and_nan_of_a_decibel_tiff_are_black(tmp_path):
     np.testing.assert_array_equal(grey[10:], expected)
 
 
+def test_nodata_of_an_8bit_tiff_is_black(tmp_path):
+    grey = grey_levels().clip(0, 254)
+    grey[:10] = 255
+    read = read_grey(write_tiff(tmp_path / "chip.tif", grey, nodata=255))
+    np.testing.assert_array_equal(read, np.where(grey == 255, 0, grey))
+
+
 def test_scale_and_offset_of_a_tiff_are_applied(tmp_path):
     decibels = np.random.default_rng(0).normal(-12, 4, (40, 50))
     path = tmp_path / "coded.tif"
