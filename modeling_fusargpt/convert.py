@@ -76,6 +76,7 @@ def convert(source: Path, base: str, out: Path, *, merge: bool = True, dtype: to
         InputError: for anything that is missing, damaged or not known, in `source` or in `base`, and an `out` that is
             in the way or cannot be written.
     """
+    out = out.resolve()  # "." has no name to put another beside
     _check_out(out)
     _check_source(source)
     config = _backbone_config(base)
@@ -250,4 +251,4 @@ def _write_apart(folder: Path, out: Path, base: str, layers: Mapping[str, LoraLa
         },
     }
     (folder / "tlm" / "tlm.json").write_text(json.dumps(manifest, indent=2) + "\n")
-    write_adapter(folder, layers, str(out.resolve() / "tlm"))
+    write_adapter(folder, layers, str(out / "tlm"))

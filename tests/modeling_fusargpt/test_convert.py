@@ -7,6 +7,7 @@ import pickle
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -424,7 +425,7 @@ def test_an_adapter_of_tied_embeddings_is_refused(backbone, tmp_path):
     check_refused(tmp_path, tmp_path / "backbone", "found weights for lm_head .* is no linear layer")
 
 
-def test_an_output_in_the_way_is_left_alone(folder, backbone, tmp_path):
+def test_an_output_in_the_way_is_left_alone(folder, backbone, tmp_path, monkeypatch):
     Release(backbone).write(tmp_path / "release")
     for name in ("ours", "ours.partial"):
         (tmp_path / name).mkdir()
@@ -434,7 +435,9 @@ def test_an_output_in_the_way_is_left_alone(folder, backbone, tmp_path):
         assert (tmp_path / name / "notes.txt").exists()
         (tmp_path / name / "notes.txt").unlink()
     (tmp_path / "ours.partial").rmdir()
-    convert(tmp_path / "release", str(folder), tmp_path / "ours")  # an empty folder is no hindrance
+    monkeypatch.chdir(tmp_path / "ours")
+    convert(tmp_path / "release", str(folder), Path("."))  # an empty folder is no hindrance
+    assert (tmp_path / "ours" / "config.json").is_file()
 
 
 def test_an_output_that_cannot_be_is_named(folder, backbone, tmp_path):
