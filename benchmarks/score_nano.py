@@ -19,7 +19,8 @@ from dataset_card.records import SPLIT_SEEDS, question_answer, scene_fields
 from dataset_card.scene import simulate_scene
 from fusar_geo.embeddings import dequantize
 from fusar_geo.prior import Prior
-from metrics.scores import SCORES, Score
+from metrics.scores import task_scores
+from metrics.tally import Score
 from modeling_fusargpt.predict import FusarGpt, load
 from modeling_fusargpt.tasks import NONE_ANSWER, TASKS
 
@@ -60,7 +61,7 @@ def score(predictor: FusarGpt, split: str, scenes: int) -> dict[str, Any]:
     with tqdm(total=len(TASKS) * len(PRIORS) * scenes, unit="answer") as progress:
         for task in TASKS:
             questions, references = zip(*asked[task], strict=True)
-            result["scores"][task] = {"majority": SCORES[task]([majority_answer(task)] * scenes, references)}
+            result["scores"][task] = {"majority": task_scores(task, [majority_answer(task)] * scenes, references)}
             result["predictions"][task] = {"question": questions, "reference": references}
             for name in PRIORS:
                 answers: list[str] = []
@@ -70,7 +71,7 @@ def score(predictor: FusarGpt, split: str, scenes: int) -> dict[str, Any]:
                         images[part], questions[part], given[name][part], max_new_tokens=160, batch_size=BATCH_SIZE
                     )
                     progress.update(len(answers) - start)
-                result["scores"][task][name] = SCORES[task](answers, references)
+                result["scores"][task][name] = task_scores(task, answers, references)
                 result["predictions"][task][name] = answers
     return result
 

@@ -85,6 +85,7 @@ def _answer(options: argparse.Namespace) -> None:
     from transformers import TextStreamer
 
     from modeling_fusargpt import tasks
+    from modeling_fusargpt.answers import parse_boxes
     from modeling_fusargpt.predict import load
 
     huggingface_hub.utils.logging.set_verbosity_error()
@@ -101,5 +102,7 @@ def _answer(options: argparse.Namespace) -> None:
             f"{image.height}.",
             file=sys.stderr,
         )
-        if tasks.parse_boxes(answer) is None:
-            print("This answer cannot be read as boxes.", file=sys.stderr)
+        boxes = parse_boxes(answer)
+        if boxes.problems:
+            said = "Not all of this answer can be read" if boxes.value else "This answer cannot be read as boxes"
+            print(f"{said}: {boxes.problems[0]}", file=sys.stderr)

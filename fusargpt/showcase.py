@@ -14,8 +14,9 @@ from dataset_card.records import SPLIT_SEEDS, answer, scene_fields
 from dataset_card.scene import Scene, simulate_scene
 from fusar_geo.embeddings import dequantize
 from fusar_geo.prior import Prior
+from modeling_fusargpt.answers import parse_boxes
 from modeling_fusargpt.predict import FusarGpt
-from modeling_fusargpt.tasks import TASKS, parse_boxes, prompt
+from modeling_fusargpt.tasks import TASKS, prompt
 
 PANEL = 336  # pixels: twice the image
 MARGIN = 28
@@ -121,7 +122,7 @@ def _boxes(showcase: Showcase) -> Image.Image:
     scale = PANEL / showcase.image.width
     *_, answer, truth = next(row for row in showcase.rows if row[0] == "detect")
     for text, colour, grow in ((truth, TRUE, 2), (answer, PREDICTED, 0)):
-        for box, _ in parse_boxes(text) or []:
+        for box, _ in parse_boxes(text).value:
             x1, y1, x2, y2 = (value * scale for value in box)
             if x2 > x1 and y2 > y1:
                 pen.rectangle((x1 - grow, y1 - grow, x2 + grow, y2 + grow), outline=colour, width=2)

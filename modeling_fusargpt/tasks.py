@@ -1,11 +1,10 @@
-"""The five tasks: how each is asked and how its answer is written and read. No torch here.
+"""The five tasks: how each is asked and how its answer is written; `answers` reads them. No torch here.
 
 Detection's published training prompt belongs to the authors' checkpoints and is passed as a free question there; the
 templates below are ours, and fusargpt-nano is trained on them.
 """
 
 import json
-import re
 from collections.abc import Sequence
 
 TASKS = ("describe", "count", "localize", "classify", "detect")
@@ -66,31 +65,8 @@ def format_cells(cells: Sequence[int]) -> str:
     return ", ".join(str(cell) for cell in sorted(set(cells))) or NONE_ANSWER
 
 
-def parse_cells(answer: str) -> set[int]:
-    """The cell numbers 1..9 named in an answer; other numbers are ignored."""
-    return {int(word) for word in re.findall(r"\d+", answer) if 1 <= int(word) <= GRID_SIDE**2}
-
-
 def format_boxes(boxes: Sequence[Sequence[int]], labels: Sequence[str]) -> str:
     """Detection's answer: a JSON list in the order given; "None" when it is empty."""
     if not boxes:
         return NONE_ANSWER
     return json.dumps([{"bbox_2d": list(box), "label": label} for box, label in zip(boxes, labels, strict=True)])
-
-
-def parse_boxes(answer: str) -> list[tuple[list[float], str]] | None:
-    """Boxes [x1, y1, x2, y2] with their labels; [] for "None"; None (no guess) when the answer cannot be read."""
-    if answer.strip() == NONE_ANSWER:
-        return []
-    try:
-        items = json.loads(answer)
-        boxes = [([float(value) for value in item["bbox_2d"]], str(item["label"])) for item in items]
-    except (ValueError, TypeError, KeyError):
-        return None
-    return boxes if all(len(box) == 4 for box, _ in boxes) else None
-
-
-def parse_count(answer: str) -> int | None:
-    """The whole number an answer consists of; None when it is anything else."""
-    text = answer.strip()
-    return int(text) if re.fullmatch(r"\d+", text, re.ASCII) else None

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 
 from PIL import Image, ImageDraw, ImageFont
 
-from modeling_fusargpt.tasks import GRID_SIDE, NONE_ANSWER, parse_boxes, parse_cells, parse_count
+from modeling_fusargpt.answers import LabelledBox, Parsed, parse_boxes, parse_cells, parse_count
+from modeling_fusargpt.tasks import GRID_SIDE
 
 # Small images are enlarged by a whole factor to at least this many pixels, so that lines and labels are thin on them.
 _SHORTEST_SIDE = 640
@@ -40,18 +41,17 @@ def draw_answer(image: Image.Image, task: str | None, answer: str) -> tuple[Imag
     picture = enlarge(image)
     if task is None or task == "detect":
         boxes = parse_boxes(answer)
-        return (picture, "") if task is None and not boxes else _with_boxes(picture, image, boxes)
+        return (picture, "") if task is None and not boxes.value else _with_boxes(picture, image, boxes)
     if task == "localize":
         return _with_cells(picture, answer)
-    if task == "count" and parse_count(answer) is None:
+    if task == "count" and parse_count(answer).value is None:
         return picture, "This answer is not a number."
     return picture, ""
 
 
-def _with_boxes(
-    picture: Image.Image, image: Image.Image, boxes: Sequence[tuple[list[float], str]] | None
-) -> tuple[Image.Image, str]:
-    if boxes is None:
+def _with_boxes(picture: Image.Image, image: Image.Image, parsed: Parsed[list[LabelledBox]]) -> tuple[Image.Image, str]:
+    boxes = parsed.value
+    if parsed.problems and not boxes:
         return picture, "This answer cannot be read as boxes."
     scale = picture.width / image.width
     drawn = 0
@@ -64,14 +64,13 @@ def _with_boxes(
         note += f", in pixels of the image as the model sees it ({image.width} x {image.height})"
     if drawn < len(boxes):
         note += f"; {len(boxes) - drawn} not drawn, having no area inside the image"
+    if parsed.problems:
+        note += "; other parts of the answer cannot be read"
     return picture, f"{note}."
 
 
 def _clip(box: Sequence[float], width: int, height: int) -> tuple[float, float, float, float] | None:
     """The part of [x1, y1, x2, y2] inside the image; None where there is none."""
-    # NaN compares false with everything, and min and max would let it through.
-    if any(math.isnan(value) for value in box):
-        return None
     x1, y1, x2, y2 = box
     left, top, right, bottom = max(x1, 0), max(y1, 0), min(x2, width), min(y2, height)
     return (left, top, right, bottom) if left < right and top < bottom else None
@@ -95,8 +94,9 @@ def _draw_box(picture: Image.Image, box: Sequence[float], label: str) -> None:
 
 
 def _with_cells(picture: Image.Image, answer: str) -> tuple[Image.Image, str]:
-    cells = parse_cells(answer)
-    if not cells and answer.strip() != NONE_ANSWER:
+    parsed = parse_cells(answer)
+    cells = parsed.value
+    if parsed.problems and not cells:
         return picture, "This answer names no cell."
     layer = Image.new("RGBA", picture.size)
     pen = ImageDraw.Draw(layer)

@@ -12,7 +12,8 @@ from dataset_card.records import SPLIT_SEEDS, answer, dialogue, question_answer,
 from dataset_card.rendering import render_optical, render_sar
 from dataset_card.scene import IMAGE_SIZE, Scene, simulate_scene
 from fusar_geo.embeddings import dequantize
-from modeling_fusargpt.tasks import TASKS, cell_of, parse_boxes, parse_cells, parse_count
+from modeling_fusargpt.answers import parse_boxes, parse_cells, parse_count
+from modeling_fusargpt.tasks import TASKS, cell_of
 
 seeds = st.integers(0, 5000)
 
@@ -52,9 +53,10 @@ def test_answers_agree_with_the_objects(seed: int) -> None:
     scene = simulate_scene(seed)
     for label in ("ship", "aircraft"):
         boxes = [target.box for target in scene.targets if target.label == label]
-        assert parse_count(answer(scene, "count", label)) == len(boxes)
-        assert parse_cells(answer(scene, "localize", label)) == {cell_of(box, IMAGE_SIZE, IMAGE_SIZE) for box in boxes}
-        assert parse_boxes(answer(scene, "detect", label)) == [(list(map(float, box)), label) for box in boxes]
+        assert parse_count(answer(scene, "count", label)).value == len(boxes)
+        cells = parse_cells(answer(scene, "localize", label)).value
+        assert cells == {cell_of(box, IMAGE_SIZE, IMAGE_SIZE) for box in boxes}
+        assert parse_boxes(answer(scene, "detect", label)).value == [(list(map(float, box)), label) for box in boxes]
     assert answer(scene, "classify", "ship") == (scene.targets[0].label if scene.targets else "None")
 
 

@@ -104,8 +104,18 @@ def test_no_cell_is_an_answer():
     assert draw_answer(GREY, "localize", "None")[1] == "No cell."
 
 
-coordinates = st.floats() | st.floats(-50, 250)
-labels = st.text(st.characters(codec=None), max_size=60)
+def test_what_can_be_read_of_a_broken_answer_is_drawn_and_the_rest_admitted():
+    whole = boxes(([20, 30, 60, 50], "ship"))
+    picture, note = draw_answer(GREY, "detect", whole[:-1] + ', {"bbox_2d": [60, 2')
+    assert picture.tobytes() == draw_answer(GREY, "detect", whole)[0].tobytes()
+    assert note.endswith("; other parts of the answer cannot be read.")
+    picture, note = draw_answer(GREY, "detect", boxes(([20, 30, float("inf"), 50], "ship")))
+    assert not changed(picture).any()
+    assert note == "This answer cannot be read as boxes."
+
+
+coordinates = st.floats(allow_nan=False, allow_infinity=False) | st.floats(-50, 250)
+labels = st.text(st.characters(codec=None), max_size=60).filter(lambda label: label.strip())
 
 
 @settings(max_examples=40, deadline=None)
