@@ -56,7 +56,7 @@ def _add_scatterers(power: np.ndarray, positions: np.ndarray, level_db: np.ndarr
         power[top:bottom, left:right] += 10 ** (level / 10) * window
 
 
-def _noise(rng: np.random.Generator, cells: int, shape: tuple[int, int]) -> np.ndarray:
+def noise(rng: np.random.Generator, cells: int, shape: tuple[int, int]) -> np.ndarray:
     """Standard-normal noise [H, W] of `cells` a side for each `IMAGE_SIZE` pixels, so that size changes no texture."""
     side = max(shape)
     return smooth_noise(rng, round(cells * side / IMAGE_SIZE), side)[: shape[0], : shape[1]]
@@ -68,7 +68,7 @@ def _pattern(scene: Scene, rng: np.random.Generator) -> np.ndarray:
     angle, wavelength = rng.uniform(0, np.pi), rng.uniform(7, 16)
     along = columns * np.cos(angle) + rows * np.sin(angle)
     across = rows * np.cos(angle) - columns * np.sin(angle)
-    swell = rng.uniform(0, 0.8) * np.sin(2 * np.pi * (along + 3 * _noise(rng, 8, rows.shape)) / wavelength)
+    swell = rng.uniform(0, 0.8) * np.sin(2 * np.pi * (along + 3 * noise(rng, 8, rows.shape)) / wavelength)
     parcels = rng.normal(0, 1.3, (32, 32))[(along // 26).astype(int) % 32, (across // 17).astype(int) % 32]
     cover = scene.landcover[scene.region]
     if scene.apron is not None:
@@ -100,8 +100,8 @@ def render_backscatter(scene: Scene, polarization: str = "VV") -> np.ndarray:
         textures[scene.apron] = _TEXTURE_DB["water"]
     slow, fine = np.array(textures, dtype=np.float32).T[:, :, None]
     shape = scene.region.shape
-    decibel = level[scene.region] + slow[scene.region, 0] * _noise(rng, 12, shape)
-    decibel += fine[scene.region, 0] * _noise(rng, IMAGE_SIZE // 2, shape)
+    decibel = level[scene.region] + slow[scene.region, 0] * noise(rng, 12, shape)
+    decibel += fine[scene.region, 0] * noise(rng, IMAGE_SIZE // 2, shape)
     decibel += _pattern(scene, rng)
     power = 10 ** (decibel / 10)
     speckle = rng.standard_gamma(LOOKS, power.shape) / LOOKS

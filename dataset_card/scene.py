@@ -118,7 +118,7 @@ def _regions(kind: str, rng: np.random.Generator) -> tuple[np.ndarray, list[int]
     return region, [*landcover, BUILT], count
 
 
-def _silhouette(label: str, rng: np.random.Generator) -> tuple[np.ndarray, str]:
+def silhouette(label: str, rng: np.random.Generator) -> tuple[np.ndarray, str]:
     """A target's mask, cropped to itself, and its fine label."""
     if label == "ship":
         length = rng.uniform(10, 36)  # 50 to 180 m
@@ -155,7 +155,7 @@ def _place_targets(label: str, ground: np.ndarray, rng: np.random.Generator) -> 
     for _ in range(4 * wanted):
         if len(targets) == wanted:
             break
-        mask, fine_label = _silhouette(label, rng)
+        mask, fine_label = silhouette(label, rng)
         height, width = mask.shape
         y, x = int(rng.integers(0, IMAGE_SIZE - height + 1)), int(rng.integers(0, IMAGE_SIZE - width + 1))
         if not free[y : y + height, x : x + width].all():
