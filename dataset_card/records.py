@@ -5,10 +5,11 @@ from typing import Any
 import numpy as np
 
 from dataset_card.description import describe
+from dataset_card.questions import conversation, true_answer, turn
 from dataset_card.rendering import POLARIZATIONS, render_optical, render_sar
 from dataset_card.scene import IMAGE_SIZE, RESOLUTION_M, SIMULATOR_VERSION, Scene, simulate_scene
 from fusar_geo.embeddings import quantize
-from modeling_fusargpt.tasks import NONE_ANSWER, PROMPTS, TARGETS, cell_of, format_boxes, format_cells, prompt
+from modeling_fusargpt.tasks import PROMPTS, TARGETS, prompt
 
 # Every seed is a place of its own, so splits by seed are splits by place.
 SPLIT_SEEDS = {"train": 0, "validation": 10_000_000, "test": 20_000_000}
@@ -59,18 +60,10 @@ def scene_fields(scene: Scene, rendering: str = "sar", per_side: int = 8) -> dic
 
 def answer(scene: Scene, task: str, target: str) -> str:
     """The true answer of `task` about the class `target`; raises ValueError for an unknown task."""
-    boxes = [item.box for item in scene.targets if item.label == target]
     if task == "describe":
         return describe(scene)
-    if task == "count":
-        return str(len(boxes))
-    if task == "localize":
-        return format_cells([cell_of(box, IMAGE_SIZE, IMAGE_SIZE) for box in boxes])
-    if task == "classify":
-        return scene.targets[0].label if scene.targets else NONE_ANSWER
-    if task == "detect":
-        return format_boxes(boxes, [target] * len(boxes))
-    raise ValueError(f"task: found {task!r}, expected one of {', '.join(PROMPTS)}")
+    objects = [(item.box, item.label) for item in scene.targets]
+    return true_answer(task, target, objects, IMAGE_SIZE, IMAGE_SIZE)
 
 
 def question_answer(scene: Scene, task: str) -> tuple[str, str]:
@@ -88,10 +81,6 @@ def question_answer(scene: Scene, task: str) -> tuple[str, str]:
     return prompt(task, target, int(rng.integers(0, 12))), answer(scene, task, target)
 
 
-def _turn(role: str, content: str) -> dict[str, str]:
-    return {"role": role, "content": content}
-
-
 def record(scene: Scene, task: str, rendering: str = "sar", per_side: int = 8) -> dict[str, Any]:
     """One question about one scene: a row of `captions` (task "describe") or `instructions` (the other tasks)."""
     question, reply = question_answer(scene, task)
@@ -99,9 +88,7 @@ def record(scene: Scene, task: str, rendering: str = "sar", per_side: int = 8) -
     fields["id"] += f"-{task}"
     return {
         **fields,
-        "task": task,
-        "prompt": [_turn("user", question)],
-        "completion": [_turn("assistant", reply)],
+        **conversation(task, question, reply),
     }
 
 
@@ -111,7 +98,7 @@ def dialogue(scene: Scene, rendering: str, per_side: int = 8) -> dict[str, Any]:
     messages = []
     for task in rng.permutation(list(PROMPTS)):
         question, reply = question_answer(scene, str(task))
-        messages += [_turn("user", question), _turn("assistant", reply)]
+        messages += [turn("user", question), turn("assistant", reply)]
     return {**scene_fields(scene, rendering, per_side), "messages": messages}
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from dataset_card.landcover import BUILT, LANDCOVER_CLASSES, WATER, load_statistics
+from dataset_card.questions import box_order
 
 SIMULATOR_VERSION = 1
 IMAGE_SIZE = 168  # pixels: 36 visual tokens of 28 px in a 6 x 6 grid
@@ -163,13 +164,7 @@ def _place_targets(label: str, ground: np.ndarray, rng: np.random.Generator) -> 
         targets.append(Target(label, fine_label, (x, y, x + width, y + height), mask))
         top, left = max(y - TARGET_GAP, 0), max(x - TARGET_GAP, 0)
         free[top : y + height + TARGET_GAP, left : x + width + TARGET_GAP] = False
-    return tuple(sorted(targets, key=reading_order))
-
-
-def reading_order(target: Target) -> tuple[int, int]:
-    """Sort key: by rows of the 28 px token grid, then left to right: the order in which a decoder meets the tokens."""
-    x1, y1, x2, y2 = target.box
-    return (y1 + y2) // 2 // 28, x1 + x2
+    return tuple(sorted(targets, key=lambda target: box_order(target.box)))
 
 
 def simulate_scene(seed: int) -> Scene:
