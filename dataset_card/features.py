@@ -1,6 +1,10 @@
 """Column types of the dataset, as `datasets` reads and writes them."""
 
+from dataclasses import fields
+
 from datasets import Features, Image, List, Value
+
+from dataset_card.eight_dimensions import Description
 
 _MESSAGES = List({"role": Value("string"), "content": Value("string")})
 _SCENE_FEATURES = {
@@ -22,3 +26,8 @@ _SCENE_FEATURES = {
 }
 RECORD_FEATURES = Features({**_SCENE_FEATURES, "task": Value("string"), "prompt": _MESSAGES, "completion": _MESSAGES})
 DIALOGUE_FEATURES = Features({**_SCENE_FEATURES, "messages": _MESSAGES})
+
+# What the builder writes as `captions`: the eight dimensions of a description, null where the caption was given.
+CAPTION_FEATURES = Features(
+    {**RECORD_FEATURES, "description": {item.name: Value("string") for item in fields(Description)}}
+)
