@@ -159,12 +159,9 @@ class AlphaEarth:
         if opened.epsg and f"EPSG:{opened.epsg}" != tile.crs:
             raise InputError(f"{name}: lies in EPSG:{opened.epsg}; the index says {tile.crs}. Write the index again")
         full = opened.levels[0]
-        corners = np.array([full.transform * (x, y) for x in (0, full.shape[1]) for y in (0, full.shape[0])])
-        bounds = (*corners.min(axis=0), *corners.max(axis=0))
-        if np.abs(np.subtract(bounds, tile.utm_bounds)).max() > full.pixel_m / 2:
-            raise InputError(
-                f"{name}: lies at {_metres(bounds)}; the index says {_metres(tile.utm_bounds)}. Write the index again"
-            )
+        if np.abs(np.subtract(full.bounds, tile.utm_bounds)).max() > full.pixel_m / 2:
+            found, expected = _metres(full.bounds), _metres(tile.utm_bounds)
+            raise InputError(f"{name}: lies at {found}; the index says {expected}. Write the index again")
 
     def _read_index(self) -> AlphaEarthIndex:
         with self._lock:

@@ -125,10 +125,10 @@ def _index_row(root: Path, path: Path) -> dict[str, str | int | float]:
     with rasterio.open(path) as tile:
         if tile.crs is None:
             raise InputError(f"{path}: no coordinate reference system; expected that of a UTM zone")
-        crs, transform = tile.crs.to_string(), tile.transform
-        corners = [transform * (x, y) for x in (0, tile.width) for y in (0, tile.height)]
-    west, east = (function(x for x, _ in corners) for function in (min, max))
-    south, north = (function(y for _, y in corners) for function in (min, max))
+        crs = tile.crs.to_string()
+        # The rows of south-up tiles begin in the south.
+        west, east = sorted((tile.bounds.left, tile.bounds.right))
+        south, north = sorted((tile.bounds.bottom, tile.bounds.top))
     bounds = transform_bounds(crs, "EPSG:4326", west, south, east, north)
     row: dict[str, str | int | float] = {
         "path": path.relative_to(root).as_posix(),

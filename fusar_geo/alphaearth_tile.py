@@ -1,6 +1,7 @@
 """One tile of an AlphaEarth field: a GeoTIFF of 64 int8 bands, of which single blocks are read."""
 
 import math
+import struct
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ import numpy as np
 import tifffile
 from affine import Affine
 from numpy.typing import NDArray
+from rasterio.transform import array_bounds
 
 from fusar_geo.byte_ranges import CONNECTIONS, ByteRanges, open_file
 from fusar_geo.embeddings import EMBEDDING_SIZE, NODATA
@@ -34,6 +36,12 @@ class Level:
     def shape(self) -> tuple[int, int]:
         """Rows and columns."""
         return self.page.imagelength, self.page.imagewidth
+
+    @property
+    def bounds(self) -> tuple[float, float, float, float]:
+        """West, south, east, north in metres."""
+        left, bottom, right, top = array_bounds(*self.shape, self.transform)
+        return min(left, right), min(bottom, top), max(left, right), max(bottom, top)
 
     @property
     def pixel_m(self) -> float:
@@ -82,7 +90,7 @@ class AlphaEarthTile:
         except InputError:
             raise
         # What tifffile raises on files that are damaged or end too early.
-        except (tifffile.TiffFileError, ValueError, KeyError, IndexError, TypeError, OverflowError) as error:
+        except (tifffile.TiffFileError, struct.error, ValueError, LookupError, TypeError, OverflowError) as error:
             raise InputError(f"{ranges.name}: not a TIFF file, or a damaged one ({_one_line(error)})") from error
 
     def level_for(self, spacing_m: float | None) -> Level:
@@ -161,7 +169,8 @@ class AlphaEarthTile:
         else:
             raise InputError(f"{self._ranges.name}: no geotransform; expected that of a UTM zone")
         if int(tags.get("GTRasterTypeGeoKey", 1)) == 2:  # the transform leads to pixel centres
-            transform = transform * Affine.translation(-0.5, -0.5)
+            a, b, c, d, e, f = transform[:6]
+            transform = Affine(a, b, c - (a + b) / 2, d, e, f - (d + e) / 2)
         if transform.is_degenerate:
             raise InputError(
                 f"{self._ranges.name}: geotransform {tuple(transform)[:6]}; expected one that spans an area"
@@ -170,11 +179,14 @@ class AlphaEarthTile:
 
     def _levels(self, pages: list[tifffile.TiffPage], transform: Affine) -> Iterable[Level]:
         full = pages[0]
+        a, b, c, d, e, f = transform[:6]
         yield Level(0, full, transform, _block_shape(full))
         for page in pages[1:]:
             number = _halvings(full, page)
             if number and page.is_reduced and page.dtype == np.int8 and page.samplesperpixel == EMBEDDING_SIZE:
-                yield Level(number, page, transform * Affine.scale(2**number), _block_shape(page))
+                side = 2**number
+                coarse = Affine(a * side, b * side, c, d * side, e * side, f)
+                yield Level(number, page, coarse, _block_shape(page))
 
 
 def _block_shape(page: tifffile.TiffPage) -> tuple[int, int]:
