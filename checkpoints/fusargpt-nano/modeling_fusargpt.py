@@ -4,6 +4,7 @@ The TLM lives in the inner model, because training loops may call that one and a
 """
 
 import math
+from dataclasses import replace
 from typing import Any, cast
 
 import torch
@@ -100,13 +101,40 @@ class FusarGptModel(FusarGptPreTrainedModel, Qwen2_5_VLModel):
         """
         parent: Any = super()
         outputs = parent.get_image_features(pixel_values, image_grid_thw, return_dict=True, **kwargs)
+        return self.modulate(outputs, image_grid_thw, prior_embeddings, prior_positions, prior_mask)
+
+    def modulate(
+        self,
+        outputs: BaseModelOutputWithPooling,
+        image_grid_thw: Tensor,
+        prior_embeddings: Tensor | None = None,
+        prior_positions: Tensor | None = None,
+        prior_mask: Tensor | None = None,
+    ) -> BaseModelOutputWithPooling:
+        """`outputs` of the vision tower with its visual tokens modulated by the priors; what is given stays as it is.
+
+        Args:
+            outputs: Its `pooler_output` holds `[h w, C]` for each image, not modulated yet.
+            image_grid_thw: As in `get_image_features`, and so are the three prior fields.
+
+        Raises:
+            ValueError: If tokens do not fit their grid, a prior field is missing, does not fit the images, or holds NaN
+                or positions off the image.
+        """
         num_images, prior_size = len(image_grid_thw), cast(TlmConfig, self.config.tlm_config).prior_size
         priors = check_priors(prior_embeddings, prior_positions, prior_mask, num_images, prior_size)
-        if priors is not None:
-            patch_grids = [(height, width) for _, height, width in image_grid_thw.tolist()]
-            modulated = self.tlm(torch.cat(outputs.pooler_output), patch_grids, *priors)
-            outputs.pooler_output = torch.split(modulated, [len(tokens) for tokens in outputs.pooler_output])
-        return outputs
+        if priors is None:
+            return outputs
+        # One [h w, C] for each image, whatever the parent's annotation says.
+        tokens = cast(tuple[Tensor, ...], outputs.pooler_output)
+        patch_grids = [(height, width) for _, height, width in image_grid_thw.tolist()]
+        merge_size = cast(Qwen2_5_VLVisionConfig, self.config.vision_config).spatial_merge_size
+        expected = [height * width // merge_size**2 for height, width in patch_grids]
+        found = [len(image_tokens) for image_tokens in tokens]
+        if found != expected:
+            raise ValueError(f"pooler_output: found {found} tokens an image, expected {expected} for image_grid_thw.")
+        modulated = self.tlm(torch.cat(tokens), patch_grids, *priors)
+        return replace(outputs, pooler_output=torch.split(modulated, found))
 
     @can_return_tuple
     def forward(
@@ -131,23 +159,33 @@ class FusarGptModel(FusarGptPreTrainedModel, Qwen2_5_VLModel):
     ) -> tuple | BaseModelOutputWithPast:
         """As the parent's, with the prior that `get_image_features` describes.
 
+        The visual tokens of `mm_encoder_outputs["image"]`, computed before, stand in for `pixel_values`: they are
+        modulated where a prior is given beside them, and taken as they are where none is.
+
         Raises:
-            ValueError: If a prior is given without `pixel_values`, or is not a usable one.
+            ValueError: If a prior is given without images, or is not a usable one.
         """
         priors = {
             "prior_embeddings": prior_embeddings,
             "prior_positions": prior_positions,
             "prior_mask": prior_mask,
         }
-        if pixel_values is None or image_grid_thw is None:
+        encoded = None if mm_encoder_outputs is None else mm_encoder_outputs.get("image")
+        if image_grid_thw is None or (pixel_values is None and encoded is None):
             check_no_priors(priors)
         elif mm_encoder_outputs is None and pixel_values_videos is None:
-            features = self.get_image_features(pixel_values, image_grid_thw, **priors, **kwargs, return_dict=True)
+            features = self.get_image_features(
+                cast(torch.FloatTensor, pixel_values), image_grid_thw, **priors, **kwargs, return_dict=True
+            )
             pixel_values, mm_encoder_outputs = None, {"image": features}
         elif any(value is not None for value in priors.values()):
-            raise ValueError(
-                "prior_embeddings: found beside pixel_values_videos or mm_encoder_outputs, expected images alone."
-            )
+            if encoded is None or pixel_values is not None or pixel_values_videos is not None:
+                raise ValueError(
+                    "prior_embeddings: found beside pixel_values_videos, or both pixel_values and mm_encoder_outputs; "
+                    "expected pixel_values or mm_encoder_outputs of images alone."
+                )
+            modulated = self.modulate(encoded, image_grid_thw, **priors)
+            mm_encoder_outputs = {**cast(dict, mm_encoder_outputs), "image": modulated}
         return super().forward(
             input_ids=input_ids,
             attention_mask=attention_mask,
@@ -203,7 +241,7 @@ class FusarGptForConditionalGeneration(FusarGptPreTrainedModel, Qwen2_5_VLForCon
         """As the parent's, with the prior that `FusarGptModel.get_image_features` describes.
 
         Raises:
-            ValueError: If a prior is given without `pixel_values`, or is not a usable one.
+            ValueError: If a prior is given without images, or is not a usable one.
         """
         parent: Any = super()
         return parent.forward(
@@ -230,9 +268,17 @@ class FusarGptForConditionalGeneration(FusarGptPreTrainedModel, Qwen2_5_VLForCon
 
     def _prepare_multimodal_encoder_kwargs_for_generation(self, model_kwargs: dict[str, Any]) -> dict[str, Any]:
         # `generate` encodes and modulates every image here, once, before it expands beams or returned sequences, and
-        # drops the encoder's arguments. It would drop a prior without an image just as quietly.
+        # drops the encoder's arguments. It would drop a prior beside images encoded before, or without an image, just
+        # as quietly.
         if model_kwargs.get("pixel_values") is None:
-            check_no_priors({name: model_kwargs.get(name) for name in PRIOR_FIELDS})
+            priors = {name: model_kwargs.get(name) for name in PRIOR_FIELDS}
+            encoded = (model_kwargs.get("mm_encoder_outputs") or {}).get("image")
+            grid = model_kwargs.get("image_grid_thw")
+            if encoded is None or grid is None:
+                check_no_priors(priors)
+            else:
+                modulated = self.model.modulate(encoded, grid, **priors)
+                model_kwargs["mm_encoder_outputs"] = {**model_kwargs["mm_encoder_outputs"], "image": modulated}
         parent: Any = super()
         return parent._prepare_multimodal_encoder_kwargs_for_generation(model_kwargs)
 
@@ -252,7 +298,10 @@ def check_no_priors(priors: dict[str, Tensor | None]) -> None:
     """Raises ValueError if a prior is given where there is no image that it could belong to."""
     for name, value in priors.items():
         if value is not None:
-            raise ValueError(f"{name}: found shape {list(value.shape)} without pixel_values, expected images as well.")
+            raise ValueError(
+                f"{name}: found shape {list(value.shape)} without pixel_values (or mm_encoder_outputs with "
+                "image_grid_thw), expected images as well."
+            )
 
 
 __all__ = ["FusarGptForConditionalGeneration", "FusarGptModel", "FusarGptPreTrainedModel"]

@@ -82,7 +82,7 @@ class FusarGptProcessor(Qwen2_5_VLProcessor):
         if len(priors) != num_images:
             raise ValueError(f"priors: found {len(priors)} entries, expected one for each of the {num_images} images.")
         tensor_type = kwargs.get("return_tensors") or kwargs.get("text_kwargs", {}).get("return_tensors")
-        features.update(BatchFeature(_batch(priors), tensor_type=tensor_type))
+        features.update(BatchFeature(batch_priors(priors), tensor_type=tensor_type))
         return features
 
     def _process_images(self, images: ImageInput, **kwargs: Any) -> tuple[BatchFeature, list[str]]:
@@ -124,7 +124,8 @@ def _squeeze(image: Any, side: int) -> Image.Image:
     return image.convert("RGB").resize((side, side), Image.Resampling.BICUBIC)
 
 
-def _batch(priors: Sequence[Mapping[str, Any] | None]) -> dict[str, np.ndarray]:
+def batch_priors(priors: Sequence[Mapping[str, Any] | None]) -> dict[str, np.ndarray]:
+    """The three prior fields of a batch from one entry an image, as `FusarGptProcessor` takes and returns them."""
     read = [_read(prior, f"priors[{index}]") for index, prior in enumerate(priors)]
     size = max(len(embeddings) for embeddings, _ in read)
     batch = {
