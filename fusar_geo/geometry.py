@@ -16,6 +16,7 @@ import rasterio
 from affine import Affine
 from rasterio.crs import CRS
 from rasterio.errors import CRSError
+from rasterio.rpc import RPC
 from rasterio.windows import Window
 
 from fusar_geo.earth import Points, degrees_between, earth_centred, wrap_longitude
@@ -79,11 +80,11 @@ class Geometry:
             _check_unused("height_m", height_m, "ground control points")
             name = crs_name(_chosen_crs(crs, control_crs, "ground control points"))
             return Geometry("gcps", name, *size, ControlPointMapping.of(control_points, name, *size))
-        rpcs = dataset.rpcs
+        rpcs = _rpcs(dataset)
         if rpcs is not None:
             _check_unused("crs", crs, "RPCs, which are in WGS84,")
-            height_m = rpcs.height_off if height_m is None else height_m
-            return Geometry("rpcs", WGS84, *size, RationalPolynomialMapping(rpcs, height_m))
+            height = float(rpcs.height_off if height_m is None else height_m)
+            return Geometry("rpcs", WGS84, *size, RationalPolynomialMapping(rpcs, height))
         _check_unused("crs", crs, "no transform, control points or RPCs")
         _check_unused("height_m", height_m, "no RPCs")
         return None
@@ -206,6 +207,14 @@ def _chosen_crs(argument: str | None, found: CRS | None, of: str) -> str | CRS:
     if not chosen:
         raise InputError(f"{of} without a CRS; say which one with crs=, as in 'EPSG:32611'")
     return chosen
+
+
+def _rpcs(dataset: rasterio.DatasetReader) -> RPC | None:
+    try:
+        return dataset.rpcs
+    # What rasterio raises on coefficients that are missing or no numbers.
+    except (KeyError, ValueError, IndexError) as error:
+        raise InputError(f"RPCs that cannot be read ({error})") from error
 
 
 def _check_unused(name: str, argument: object, found: str) -> None:

@@ -18,12 +18,13 @@ from rasterio.rpc import RPC
 from rasterio.transform import GCPTransformer, RPCTransformer
 from rasterio.warp import transform as transform_coordinates
 
-from fusar_geo.earth import Points
+from fusar_geo.earth import Points, wrap_longitude
 from fusar_geo.errors import InputError
 
 WGS84 = "EPSG:4326"
 
 _CONTROL_POINTS_PER_SIDE = 20
+_SPLINE_ERROR_M = 0.1
 _RPC_PIXEL_ERROR = 1e-6
 
 
@@ -80,7 +81,7 @@ class ControlPointMapping:
         """
         pixels = np.array([(point.col, point.row) for point in points], np.float64)
         lonlat = project(crs, WGS84, np.array([(point.x, point.y) for point in points], np.float64))
-        off_earth = ~(np.abs(lonlat[:, 1]) <= 90)
+        off_earth = ~(np.isfinite(lonlat).all(axis=1) & (np.abs(lonlat[:, 1]) <= 90))
         if off_earth.any():
             point = points[int(np.argmax(off_earth))]
             raise InputError(f"a ground control point at ({point.x:g}, {point.y:g}) of {crs}: not on Earth")
@@ -88,8 +89,10 @@ class ControlPointMapping:
         pixels, lonlat = pixels[chosen], lonlat[chosen]
         middle = np.argmin(np.abs(pixels - (width / 2, height / 2)).sum(axis=1))
         longitude, latitude = lonlat[middle]
-        plane = f"+proj=aeqd +lat_0={latitude:.6f} +lon_0={longitude:.6f} +datum=WGS84"
+        plane = f"+proj=aeqd +lat_0={latitude:.6f} +lon_0={wrap_longitude(longitude):.6f} +datum=WGS84"
         metres = project(WGS84, plane, lonlat)
+        if not np.isfinite([pixels, metres]).all():
+            raise InputError("ground control points without finite coordinates")
         if len(pixels) < 3 or _on_one_line(pixels) or _on_one_line(metres):
             raise InputError(f"{len(points)} ground control points that span no area; expected three or more that do")
         rows = zip(pixels[:, 1], pixels[:, 0], metres[:, 0], metres[:, 1], strict=True)
@@ -104,10 +107,17 @@ class ControlPointMapping:
         metres = project(WGS84, self.plane, lonlat)
         with self._spline() as spline:
             rows, columns = spline.rowcol(metres[:, 0], metres[:, 1], op=np.positive)
-        return np.stack([columns, rows], axis=1)
+            x, y = spline.xy(rows, columns, offset="ul")
+        pixels = np.stack([columns, rows], axis=1)
+        # Far outside the image the iteration may end anywhere.
+        pixels[~(np.hypot(x - metres[:, 0], y - metres[:, 1]) <= _SPLINE_ERROR_M)] = np.nan
+        return pixels
 
     def _spline(self) -> GCPTransformer:
-        return GCPTransformer([GroundControlPoint(*point) for point in self.points], tps=True)
+        try:
+            return GCPTransformer([GroundControlPoint(*point) for point in self.points], tps=True)
+        except CPLE_BaseError as error:
+            raise InputError(f"ground control points that no spline goes through ({error})") from error
 
 
 @dataclass(frozen=True)
@@ -128,7 +138,10 @@ class RationalPolynomialMapping:
         return np.stack([columns, rows], axis=1)
 
     def _polynomials(self) -> RPCTransformer:
-        return RPCTransformer(self.rpcs, RPC_PIXEL_ERROR_THRESHOLD=_RPC_PIXEL_ERROR, RPC_MAX_ITERATIONS=50)
+        try:
+            return RPCTransformer(self.rpcs, RPC_PIXEL_ERROR_THRESHOLD=_RPC_PIXEL_ERROR, RPC_MAX_ITERATIONS=50)
+        except CPLE_BaseError as error:
+            raise InputError(f"RPCs that cannot be used ({error})") from error
 
     def _heights(self, points: Points) -> NDArray[np.float64]:
         return np.full(len(points), self.height_m)

@@ -95,10 +95,11 @@ def to_8bit(
     if stretch is None:
         return (values if valid is None else np.where(valid, values, np.uint8(0))), None
     decibels = _decibels(_usable_values(values, valid), stretch.stored)
+    np.clip(decibels, stretch.low, stretch.high, out=decibels)
     decibels -= stretch.low
     decibels *= 255 / (stretch.high - stretch.low)
     np.nan_to_num(decibels, copy=False, nan=0.0)
-    return np.clip(np.rint(decibels, out=decibels), 0, 255, out=decibels).astype(np.uint8), stretch
+    return np.rint(decibels, out=decibels).astype(np.uint8), stretch
 
 
 def choose_stretch(

@@ -294,6 +294,30 @@ def test_height_moves_places_of_rpcs(tmp_path):
     np.testing.assert_allclose(geometry.to_pixel(np.array([[10.0, 45.0]])), [[150, 157.5]], atol=1e-9)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"SAMP_NUM_COEFF": polynomial()}, "RPCs that cannot be used"),
+        ({"LAT_OFF": "95"}, "not on Earth|do not agree"),
+    ],
+)
+def test_rpcs_that_place_nothing_are_refused(tmp_path, change, message):
+    path = write(tmp_path / "slc.tif")
+    with rasterio.open(path, "r+") as dataset:
+        dataset.update_tags(ns="RPC", **(rpcs().to_gdal() | change))
+    with pytest.raises(InputError, match=message):
+        geometry_of(path)
+
+
+def test_rpcs_beside_the_image_that_are_not_whole_are_refused(tmp_path):
+    path = write(tmp_path / "slc.tif")
+    (tmp_path / "slc.tif.aux.xml").write_text(
+        '<PAMDataset><Metadata domain="RPC"><MDI key="LINE_OFF">12 pixels</MDI></Metadata></PAMDataset>'
+    )
+    with pytest.raises(InputError, match="RPCs that cannot be read"):
+        geometry_of(path)
+
+
 def test_no_georeference_is_none(tmp_path):
     assert geometry_of(write(tmp_path / "chip.tif")) is None
 

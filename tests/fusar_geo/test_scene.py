@@ -1,5 +1,6 @@
 import os
 import tracemalloc
+from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,8 @@ import rasterio
 from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rasterio.control import GroundControlPoint
+from rasterio.crs import CRS
 from rasterio.windows import Window
 
 from fusar_geo.errors import InputError, NoDataError
@@ -245,6 +248,31 @@ def test_a_scene_without_data_has_no_limits(tmp_path, value):
     path = write(tmp_path / "empty.tif", np.full((120, 150), value, np.float32), nodata=-99)
     with SarScene.open(path) as scene, pytest.raises(NoDataError, match=r"empty.tif: no pixel holds data"):
         scene.stretch()
+
+
+def test_a_sentinel1_product_as_delivered(tmp_path):
+    """16-bit amplitude in strips, ground control points, all else in the name; the TIFF's date is of processing."""
+    path = tmp_path / "s1a-iw-grd-vv-20210105t135000-20210105t135025-036006-043777-001.tiff"
+    points = [
+        # Seen from a descending orbit: rows run south-west, columns east-north-east.
+        GroundControlPoint(
+            row=row, col=column, x=-118 + (9 * column - 2 * row) * 1e-5, y=34 + (-8 * row - 1.6 * column) * 1e-5
+        )
+        for row in np.linspace(0, 1200, 5)
+        for column in np.linspace(0, 1400, 6)
+    ]
+    write(path, coast(1200, 1400), blockysize=1, crs=None, transform=None)
+    with rasterio.open(path, "r+") as dataset:
+        dataset.gcps = points, CRS.from_epsg(4326)
+        dataset.update_tags(TIFFTAG_DATETIME="2022:06:01 10:00:00")
+    with SarScene.open(path) as scene:
+        assert (scene.sensor, scene.acquired, scene.polarizations) == ("Sentinel-1A", date(2021, 1, 5), ("VV",))
+        assert scene.stored == "amplitude"
+        assert scene.geometry is not None
+        assert scene.geometry.kind == "gcps"
+        assert scene.geometry.bounds() == pytest.approx((-118.024, 33.8816, -117.874, 34), abs=1e-4)
+        np.testing.assert_allclose(scene.geometry.to_pixel(np.array([[-118.0, 34.0]])), [[0, 0]], atol=1e-4)
+        assert scene.chip(window(0, 0, 504, 504), stretch=scene.stretch()).std() > 20
 
 
 def test_a_scene_without_a_georeference_is_an_image_all_the_same(tmp_path):
