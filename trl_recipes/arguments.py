@@ -7,10 +7,13 @@ from typing import Any, Literal, get_args
 from trl.scripts.utils import TrlParser
 from trl.trainer.sft_config import SFTConfig
 
+from fusar_geo.errors import InputError
+
 Train = Literal["tlm", "tlm+lora", "lora", "all", "language"]
 Prior = Literal["true", "none"]
 Save = Literal["full", "trained"]
 Dtype = Literal["float32", "bfloat16"]
+EarlierAnswers = Literal["hidden", "visible"]
 
 # Fields of SFTConfig that this script or its collator decides, each with what to use instead.
 DECIDED_HERE = {
@@ -79,6 +82,25 @@ class RecipeArguments:
         default=1.0,
         metadata={"help": "Learning rate of the vision tower, as a share of learning_rate (train: all)."},
     )
+    feature_cache: str | None = field(
+        default=None,
+        metadata={
+            "help": "Folder of visual tokens: those of the frozen tower are computed once before the first step, and "
+            "images are not read again. Any number of runs share it."
+        },
+    )
+    feature_cache_gib: float = field(default=20.0, metadata={"help": "GiB that feature_cache may take on disk."})
+    pairs_per_sequence: int = field(
+        default=1,
+        metadata={"help": "Rows of prompt and completion about one image that train in one sequence, at most."},
+    )
+    earlier_answers: EarlierAnswers = field(
+        default="hidden",
+        metadata={
+            "help": "hidden: each pair of a sequence sees the image and itself, and its loss is its own. visible: the "
+            "pairs are one conversation, later ones in sight of earlier ones."
+        },
+    )
 
     def __post_init__(self) -> None:
         # YAML reads an unquoted true as a boolean, and one dataset as a string.
@@ -87,7 +109,8 @@ class RecipeArguments:
         if isinstance(self.dataset_name, str):
             self.dataset_name = [self.dataset_name]
         # argparse checks choices on the command line only, not those that come from YAML.
-        for name, choices in (("train", Train), ("prior", Prior), ("save", Save), ("dtype", Dtype)):
+        checked = {"train": Train, "prior": Prior, "save": Save, "dtype": Dtype, "earlier_answers": EarlierAnswers}
+        for name, choices in checked.items():
             value = vars(self)[name]
             if value not in get_args(choices):
                 raise ValueError(f"{name}: found {value!r}, expected one of {', '.join(get_args(choices))}")
@@ -105,11 +128,27 @@ class RecipeArguments:
                 f"vision_learning_rate_ratio: found {self.vision_learning_rate_ratio}, expected 1.0 with train: "
                 f"{self.train}, which freezes the vision tower"
             )
+        self._check_feature_cache_and_pairs()
         if self.dtype == "bfloat16" and self.train in ("all", "language"):
             raise ValueError(
                 f"dtype: found bfloat16, expected float32 with train: {self.train}: small updates of bfloat16 weights "
                 "round away; set bf16: true to compute in bfloat16"
             )
+
+    def _check_feature_cache_and_pairs(self) -> None:
+        if self.feature_cache is not None and self.train == "all":
+            raise InputError(
+                f"feature_cache: found {self.feature_cache} with train: all, expected a vision tower that stays as it "
+                "is; leave feature_cache out, or set another train"
+            )
+        if self.feature_cache_gib <= 0:
+            raise InputError(f"feature_cache_gib: found {self.feature_cache_gib}, expected more than 0")
+        if self.pairs_per_sequence < 1:
+            raise InputError(f"pairs_per_sequence: found {self.pairs_per_sequence}, expected 1 or more")
+
+    @property
+    def hides_earlier_answers(self) -> bool:
+        return self.pairs_per_sequence > 1 and self.earlier_answers == "hidden"
 
     @property
     def trains_tlm(self) -> bool:

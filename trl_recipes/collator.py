@@ -4,10 +4,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 from trl.data_utils import prepare_multimodal_messages
 from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
 
 from modeling_fusargpt import FusarGptProcessor
+from modeling_fusargpt.processing_fusargpt import batch_priors
+from trl_recipes.feature_cache import FeatureCache
+from trl_recipes.pairs import PADDING, join_pairs, one_conversation, pair_positions
 
 PRIOR_COLUMNS = ("prior_embeddings", "prior_positions")
 IGNORED_LABEL = -100
@@ -17,9 +22,10 @@ IGNORED_LABEL = -100
 class TripletCollator(DataCollatorForVisionLanguageModeling):
     """TRL's vision collator, extended with the spatiotemporal prior and with loss on answers alone.
 
-    A row holds ``image`` (one PIL image), the two prior columns, and either ``prompt`` and ``completion`` or
-    ``messages`` (several user and assistant turns about the image), each a conversational list of
-    ``{"role": str, "content": str}``. The image is placed before the text of the first user turn.
+    A row holds ``image`` (one PIL image; with ``features``, ``image_key`` in its place), the two prior columns, and
+    either ``prompt`` and ``completion``, ``messages`` (several user and assistant turns about the image), each a
+    conversational list of ``{"role": str, "content": str}``, or ``pairs`` (several of ``prompt`` and ``completion``, as
+    ``pair_rows`` makes them). The image is placed before the text of the first user turn.
 
     Loss falls on the tokens of the assistant turns and on the ``<|im_end|>`` that closes each of them: on every
     assistant turn of ``messages``, on the turns of ``completion`` only otherwise. All other labels are -100.
@@ -27,19 +33,25 @@ class TripletCollator(DataCollatorForVisionLanguageModeling):
     Args:
         processor: a ``FusarGptProcessor`` whose template is ChatML (``<|im_start|>role ... <|im_end|>``).
         prior: whether the rows carry priors. When False no ``prior_*`` field reaches the model.
+        features: visual tokens computed before; None processes images.
+        hide_earlier_answers: whether each of ``pairs`` is read as if it were alone; otherwise as one conversation.
 
     Returns (when called on a list of rows):
-        ``input_ids``, ``attention_mask``, ``labels`` [batch, tokens] padded on the right, ``pixel_values``,
-        ``image_grid_thw`` [batch, 3], and with priors ``prior_embeddings`` float32 [batch, S_max, 64],
-        ``prior_positions`` float32 [batch, S_max, 2] (y, x) in [0, 1], ``prior_mask`` bool [batch, S_max].
+        ``input_ids``, ``attention_mask``, ``mm_token_type_ids``, ``labels`` [batch, tokens] padded on the right,
+        ``pixel_values`` (with ``features`` ``mm_encoder_outputs``), ``image_grid_thw`` [batch, 3], and with priors
+        ``prior_embeddings`` float32 [batch, S_max, 64], ``prior_positions`` float32 [batch, S_max, 2] (y, x) in [0, 1],
+        ``prior_mask`` bool [batch, S_max]. For hidden pairs also ``pair_ids`` [batch, tokens] and ``position_ids``
+        [3, batch, tokens].
 
     Raises:
-        KeyError: when a row lacks the image, a prior column or the conversation.
-        ValueError: when a prior is malformed, or the rendered conversation does not show its assistant turns.
+        KeyError: when a row lacks the image, a prior column or the conversation, or its image is not in ``features``.
+        ValueError: when a prior is malformed, or the rendered conversation does not show its assistant turns or image.
     """
 
     processor: FusarGptProcessor
     prior: bool = True
+    features: FeatureCache | None = None
+    hide_earlier_answers: bool = False
 
     def __post_init__(self) -> None:
         if self.max_length is not None:
@@ -64,63 +76,126 @@ class TripletCollator(DataCollatorForVisionLanguageModeling):
             )
 
     def torch_call(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
-        conversations = [_conversation(example) for example in examples]
-        messages = [
-            prepare_multimodal_messages(messages, images=[example["image"]])
-            for (messages, _), example in zip(conversations, examples, strict=True)
-        ]
-        output = self.processor(
-            images=[example["image"] for example in examples],
-            text=self.processor.apply_chat_template(messages, tokenize=False),
-            priors=[_prior(example) for example in examples] if self.prior else None,
-            padding=True,
-            padding_side="right",
-            return_tensors=self.return_tensors,
-        )
-        output["labels"] = self._labels(output["input_ids"], [turns for _, turns in conversations])
-        return dict(output)
+        images = self._images(examples)
+        merge_size = self.processor.image_processor.merge_size
+        grids = [(rows // merge_size, columns // merge_size) for _, rows, columns in images["image_grid_thw"].tolist()]
+        sequences = self._sequences(examples, grids)
+        # The tokens come first: what comes first tells the trainer the size of the batch.
+        output = self._padded(sequences) | images
+        if self.hide_earlier_answers:
+            output |= self._pairs_apart(sequences, grids)
+        if self.prior:
+            priors = batch_priors([_prior(example) for example in examples])
+            output |= {name: torch.from_numpy(values) for name, values in priors.items()}
+        return output
 
-    def _labels(self, input_ids: torch.Tensor, turns: list[tuple[int, int]]) -> torch.Tensor:
-        """Labels [batch, tokens]; ``turns`` holds each row's assistant turns (in its prompt, in all)."""
-        labels = torch.full_like(input_ids, IGNORED_LABEL)
-        header = torch.tensor(self._turn_start)
-        is_header = (input_ids.unfold(1, len(header), 1) == header).all(dim=-1)
-        for row, (given, total) in enumerate(turns):
-            starts = (is_header[row].nonzero().flatten() + len(header) + 1).tolist()
-            ends = ((input_ids[row] == self._turn_end).nonzero().flatten() + 1).tolist()
-            if len(starts) != total:
-                raise ValueError(
-                    f"row {row} of the batch has {total} assistant turns, but its rendered text shows {len(starts)}: "
-                    "the chat template is not ChatML, or a message contains '<|im_start|>' itself."
-                )
-            for start in starts[given:]:
-                end = next(end for end in ends if end > start)
-                labels[row, start:end] = input_ids[row, start:end]
+    def _images(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
+        """Patches or visual tokens of the images, and their grids."""
+        column = "image" if self.features is None else "image_key"
+        for example in examples:
+            if column not in example:
+                raise KeyError(f"the row has no column '{column}'; its columns are {sorted(example)}")
+        if self.features is None:
+            return dict(self.processor(images=[example["image"] for example in examples], return_tensors="pt"))
+        encoded, grids = self.features.batch(example["image_key"] for example in examples)
+        return {"mm_encoder_outputs": {"image": encoded}, "image_grid_thw": grids}
+
+    def _sequences(
+        self, examples: list[dict[str, Any]], grids: list[tuple[int, int]]
+    ) -> list[tuple[list[int], list[int], list[int]]]:
+        """Token ids, labels and pair ids of every row."""
+        conversations, lengths = [], []
+        for example, (rows, columns) in zip(examples, grids, strict=True):
+            own = self._conversations(example)
+            conversations += [(messages, learned, rows * columns) for messages, learned in own]
+            lengths.append(len(own))
+        # A placeholder of its own for the image: the text before and after is tokenized as the processor does it.
+        rendered = self.processor.apply_chat_template(
+            [prepare_multimodal_messages(messages, images=[None]) for messages, _, _ in conversations], tokenize=False
+        )
+        texts = [self._with_image(text, tokens) for text, (_, _, tokens) in zip(rendered, conversations, strict=True)]
+        encoded = self.processor.tokenizer(texts)["input_ids"]
+        pairs = [(ids, self._labels(ids, learned)) for ids, (_, learned, _) in zip(encoded, conversations, strict=True)]
+        sequences = []
+        for length in lengths:
+            own, pairs = pairs[:length], pairs[length:]
+            sequences.append(join_pairs(own, self.processor.image_token_id))
+        return sequences
+
+    def _conversations(self, example: dict[str, Any]) -> list[tuple[list[dict[str, Any]], list[bool]]]:
+        """Messages, and for each assistant turn whether it is learned, of all that a row has rendered for itself."""
+        if "pairs" in example:
+            alone = [one_conversation([pair]) for pair in example["pairs"]]
+            conversations = alone if self.hide_earlier_answers else [one_conversation(example["pairs"])]
+        elif "messages" in example:
+            messages = list(example["messages"])
+            conversations = [(messages, [True for message in messages if message["role"] == "assistant"])]
+        elif "prompt" in example and "completion" in example:
+            conversations = [one_conversation([example])]
+        else:
+            raise KeyError(
+                f"the row has neither 'messages' nor 'prompt' and 'completion'; its columns are {sorted(example)}"
+            )
+        if not all(any(learned) for _, learned in conversations):
+            raise ValueError(
+                "the row has no assistant turn to learn from; expected at least one in its completion or messages"
+            )
+        return conversations
+
+    def _with_image(self, text: str, tokens: int) -> str:
+        """The text with as many image tokens as its image has."""
+        placeholder = self.processor.image_token
+        if text.count(placeholder) != 1:
+            raise ValueError(
+                f"the rendered text shows {text.count(placeholder)} images, expected one: the chat template does not "
+                f"place images, or a message contains '{placeholder}' itself."
+            )
+        return text.replace(placeholder, placeholder * tokens)
+
+    def _labels(self, ids: list[int], learned: list[bool]) -> list[int]:
+        """Labels of one conversation; ``learned`` says of each of its assistant turns whether it carries loss."""
+        size = len(self._turn_start)
+        starts = [
+            place + size + 1
+            for place, token in enumerate(ids)
+            if token == self._turn_start[0] and ids[place : place + size] == self._turn_start
+        ]
+        if len(starts) != len(learned):
+            raise ValueError(
+                f"the row has {len(learned)} assistant turns, but its rendered text shows {len(starts)}: "
+                "the chat template is not ChatML, or a message contains '<|im_start|>' itself."
+            )
+        labels = [IGNORED_LABEL] * len(ids)
+        for start, carries_loss in zip(starts, learned, strict=True):
+            if carries_loss:
+                end = ids.index(self._turn_end, start) + 1
+                labels[start:end] = ids[start:end]
         return labels
 
+    def _padded(self, sequences: list[tuple[list[int], list[int], list[int]]]) -> dict[str, Tensor]:
+        input_ids = _pad([ids for ids, _, _ in sequences], self.processor.tokenizer.pad_token_id)
+        return {
+            "input_ids": input_ids,
+            "attention_mask": _pad([[1] * len(ids) for ids, _, _ in sequences], 0),
+            "mm_token_type_ids": (input_ids == self.processor.image_token_id).long(),
+            "labels": _pad([labels for _, labels, _ in sequences], IGNORED_LABEL),
+        }
 
-def _conversation(example: dict[str, Any]) -> tuple[list[dict[str, Any]], tuple[int, int]]:
-    """Messages of a row, and its numbers of assistant turns (without loss, in all)."""
-    if "image" not in example:
-        raise KeyError(f"the row has no column 'image'; its columns are {sorted(example)}")
-    if "messages" in example:
-        given, messages = [], list(example["messages"])
-    elif "prompt" in example and "completion" in example:
-        given, messages = example["prompt"], [*example["prompt"], *example["completion"]]
-    else:
-        raise KeyError(
-            f"the row has neither 'messages' nor 'prompt' and 'completion'; its columns are {sorted(example)}"
-        )
-    turns = (_assistant_turns(given), _assistant_turns(messages))
-    if turns[0] == turns[1]:
-        raise ValueError(
-            "the row has no assistant turn to learn from; expected at least one in its completion or messages"
-        )
-    return messages, turns
+    def _pairs_apart(
+        self, sequences: list[tuple[list[int], list[int], list[int]]], grids: list[tuple[int, int]]
+    ) -> dict[str, Tensor]:
+        token = self.processor.image_token_id
+        positions = [
+            pair_positions(ids, pairs, token, grid).T for (ids, _, pairs), grid in zip(sequences, grids, strict=True)
+        ]
+        return {
+            "pair_ids": _pad([pairs for _, _, pairs in sequences], PADDING),
+            "position_ids": pad_sequence(positions, batch_first=True).permute(2, 0, 1).contiguous(),
+        }
 
 
-def _assistant_turns(messages: list[dict[str, Any]]) -> int:
-    return sum(message["role"] == "assistant" for message in messages)
+def _pad(rows: list[list[int]], value: int) -> Tensor:
+    return pad_sequence([torch.tensor(row) for row in rows], batch_first=True, padding_value=value)
 
 
 def _prior(example: dict[str, Any]) -> dict[str, Any] | None:

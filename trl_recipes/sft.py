@@ -8,14 +8,16 @@ from datasets import Dataset, concatenate_datasets, load_dataset
 from transformers import set_seed
 from trl.trainer.sft_config import SFTConfig
 
-from modeling_fusargpt import FusarGptProcessor
+from modeling_fusargpt import FusarGptForConditionalGeneration, FusarGptProcessor
 from trl_recipes.arguments import RecipeArguments, parse
 from trl_recipes.attention import register_sdpa_float32
 from trl_recipes.checkpoint import ADAPTER_MANIFEST, TLM_MANIFEST, load_model, save_stage
 from trl_recipes.collator import PRIOR_COLUMNS, TripletCollator
+from trl_recipes.pairs import check_pairs, hide_other_pairs, pair_rows
 from trl_recipes.parameters import check_prior_has_effect, freeze, lora_config, parameter_table
 from trl_recipes.patch_embedding import use_linear_patch_embedding
 from trl_recipes.trainer import StageTrainer
+from trl_recipes.visual_tokens import cache_visual_tokens
 
 
 def load_split(recipe: RecipeArguments, split: str) -> Dataset:
@@ -36,6 +38,38 @@ def load_split(recipe: RecipeArguments, split: str) -> Dataset:
             )
         parts.append(part.select_columns(columns))
     return concatenate_datasets(parts)
+
+
+def prepare_data(
+    recipe: RecipeArguments,
+    config: SFTConfig,
+    model: FusarGptForConditionalGeneration,
+    processor: FusarGptProcessor,
+    splits: Sequence[Dataset],
+) -> tuple[TripletCollator, list[Dataset]]:
+    """The collator and the splits as it reads them: with visual tokens computed, and with pairs in one sequence.
+
+    Raises InputError for images that cannot be read, tokens that do not fit, and pairs that cannot be hidden.
+    """
+    if recipe.pairs_per_sequence > 1:
+        for split in splits:
+            check_pairs(split, recipe.pairs_per_sequence)
+    if recipe.hides_earlier_answers:
+        hide_other_pairs(model)
+    features = None
+    if recipe.feature_cache is not None:
+        limit = int(recipe.feature_cache_gib * 2**30)
+        features, splits = cache_visual_tokens(model, processor, Path(recipe.feature_cache), limit, config, splits)
+    collator = TripletCollator(
+        processor,
+        prior=recipe.prior == "true",
+        features=features,
+        hide_earlier_answers=recipe.hides_earlier_answers,
+    )
+    if recipe.pairs_per_sequence == 1:
+        return collator, list(splits)
+    with config.main_process_first(desc="grouping pairs"):
+        return collator, [pair_rows(split, recipe.pairs_per_sequence, config.dataset_num_proc) for split in splits]
 
 
 def last_checkpoint(output_dir: str) -> str | None:
@@ -59,13 +93,17 @@ def make_trainer(recipe: RecipeArguments, config: SFTConfig) -> StageTrainer:
     # peft writes this name into the adapter as its base.
     model.name_or_path = recipe.model_name_or_path
     processor = FusarGptProcessor.from_pretrained(recipe.model_name_or_path, revision=recipe.model_revision)
+    names = [recipe.dataset_train_split, *([recipe.dataset_test_split] if config.eval_strategy != "no" else [])]
+    collator, splits = prepare_data(recipe, config, model, processor, [load_split(recipe, name) for name in names])
+    # Our collator makes the batches from the rows as they are, also where these hold a key instead of an image.
+    config.dataset_kwargs = {"skip_prepare_dataset": True}
     return StageTrainer(
         recipe=recipe,
         model=model,
         args=config,
-        data_collator=TripletCollator(processor, prior=recipe.prior == "true"),
-        train_dataset=load_split(recipe, recipe.dataset_train_split),
-        eval_dataset=load_split(recipe, recipe.dataset_test_split) if config.eval_strategy != "no" else None,
+        data_collator=collator,
+        train_dataset=splits[0],
+        eval_dataset=splits[1] if len(splits) == 2 else None,
         processing_class=processor,
         peft_config=lora_config(recipe),
     )

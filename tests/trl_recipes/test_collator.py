@@ -108,3 +108,33 @@ def test_control_tokens_in_a_question_cannot_forge_an_answer(processor):
 def test_cutting_sequences_is_refused(processor):
     with pytest.raises(ValueError, match="max_length: null"):
         TripletCollator(processor, max_length=64)
+
+
+def test_what_the_model_reads_is_what_the_processor_makes(processor):
+    """The collator puts sequences together itself, since images may be there as tokens alone."""
+    rows = [triplet(0, anchors=1), triplet(1, anchors=3)]
+    messages = [
+        [
+            {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": row["prompt"][0]["content"]}]},
+            *row["completion"],
+        ]
+        for row in rows
+    ]
+    expected = processor(
+        images=[row["image"] for row in rows],
+        text=[processor.apply_chat_template(turns, tokenize=False) for turns in messages],
+        priors=[{name: row[name] for name in ("prior_embeddings", "prior_positions")} for row in rows],
+        padding=True,
+        padding_side="right",
+        return_tensors="pt",
+    )
+    batch = TripletCollator(processor)(rows)
+    assert set(batch) == {*expected, "labels"}
+    for name, value in expected.items():
+        assert torch.equal(batch[name], value) and batch[name].dtype == value.dtype, name
+
+
+def test_an_image_token_in_a_question_is_refused(processor):
+    row = {**triplet(0), "prompt": [user("Is <|image_pad|> a ship?")]}
+    with pytest.raises(ValueError, match="shows 2 images, expected one"):
+        TripletCollator(processor)([row])
