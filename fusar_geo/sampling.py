@@ -8,6 +8,7 @@ from rasterio.windows import Window
 READ_PIXELS = 2**24
 SAMPLE_PIXELS = 2**22
 FEWEST_BLOCKS = 36
+_MOST_PIXELS = 2**30  # of one list; where so many hold next to no data, the scene is taken to have none
 # Thinner blocks, such as strips of one row, are taken several at a time: each read costs time of its own.
 _FEWEST_PIXELS_A_READ = 2**16
 
@@ -16,7 +17,7 @@ def sample_windows(width: int, height: int, block_width: int, block_height: int)
     """Whole blocks of a raster, evenly spread, in growing numbers: each next list is for when the last held too little.
 
     The first list has all blocks where these are 16 million pixels or fewer, otherwise as many as make up that number
-    and at least 36. Each next one has about four times as many, up to all.
+    and at least 36. Each next one has about four times as many, up to all or a billion pixels.
 
     Yields:
         Windows, and the step in both directions with which to take pixels of them so that about 4 million remain.
@@ -40,7 +41,7 @@ def sample_windows(width: int, height: int, block_width: int, block_height: int)
             for column in _middles(columns, across)
         ]
         yield windows, max(1, int(np.ceil((across * down * pixels / SAMPLE_PIXELS) ** 0.5)))
-        if across * down == columns * rows:
+        if across * down == columns * rows or across * down * pixels >= _MOST_PIXELS:
             return
         wanted *= 4
 
