@@ -4,6 +4,7 @@ Forms take turns, so that a world of a few places has every kind of georeference
 annotation that a user may bring.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -80,7 +81,7 @@ class Place:
     @property
     def ground_geometry(self) -> Geometry:
         """Of the ground, `MARGIN` pixels wider on each side."""
-        transform = self.transform * Affine.translation(-MARGIN, -MARGIN)
+        transform = _anchored(self.transform, MARGIN, MARGIN, self.transform.c, self.transform.f)
         return Geometry.from_affine(transform, self.crs, self.width + 2 * MARGIN, self.height + 2 * MARGIN)
 
 
@@ -134,13 +135,9 @@ def _place(index: int, zone: int, years: Sequence[int], seed: int, sides: Sequen
         centre[0] -= rng.uniform(0, min(_ALONG_ZONE_BORDER_M, width * resolution_m / 4))
     angle = rng.uniform(5, 20) if STORAGES[turn] in ("rotated amplitude", "control points") else 0.0
     # Whole metres, as products have them.
-    x, y = np.round(centre / 10) * 10
-    transform = (
-        Affine.translation(float(x), float(y))
-        * Affine.rotation(angle)
-        * Affine.scale(resolution_m, -resolution_m)
-        * Affine.translation(-(width // 2), -(height // 2))
-    )
+    x, y = (np.round(centre / 10) * 10).tolist()
+    right, down = resolution_m * math.cos(math.radians(angle)), resolution_m * math.sin(math.radians(angle))
+    transform = _anchored(Affine(right, down, 0, down, -right, 0), width // 2, height // 2, x, y)
     return Place(
         name=f"place-{index:04d}-{kind}",
         seed=_FIRST_SEED + seed * _MOST_PLACES + index,
@@ -157,6 +154,12 @@ def _place(index: int, zone: int, years: Sequence[int], seed: int, sides: Sequen
         acquired=f"{years[index % len(years)]}-{int(rng.integers(1, 13)):02d}-{int(rng.integers(1, 29)):02d}",
         captioned=captioned,
     )
+
+
+def _anchored(transform: Affine, column: float, row: float, x: float, y: float) -> Affine:
+    """The transform shifted so that it leads from a pixel (column, row) to (x, y)."""
+    a, b, _, d, e, _ = transform[:6]
+    return Affine(a, b, x - a * column - b * row, d, e, y - d * column - e * row)
 
 
 def _check(name: str, found: object, fits: bool, expected: str) -> None:

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,6 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import rasterio
-from rasterio.warp import transform
 
 from dataset_card.landcover import BUILT, WATER
 from dataset_card.vector_field import VectorField
@@ -20,29 +18,14 @@ from dataset_card.world_plan import ANNOTATIONS, MARGIN, STORAGES, Place, plan_p
 from fusar_geo.embeddings import NODATA, dequantize
 from fusar_geo.errors import InputError
 from fusar_geo.geometry import Geometry
+from tests.dataset_card.worlds import World, make_world, sample, vector_codes
 
 ARGUMENTS: dict[str, Any] = {"places": 8, "years": (2023, 2024), "seed": 3, "sides": (112, 140)}
 
 
-@dataclass(frozen=True)
-class World:
-    folder: Path
-    places: tuple[Place, ...]
-    rows: list[dict[str, Any]]
-
-    def scene(self, place: Place) -> Path:
-        return self.folder / "scenes" / f"{place.name}.tif"
-
-    def tiles(self, place: Place, year: int) -> list[Path]:
-        return sorted((self.folder / "aef" / str(year)).glob(f"*/{place.name}-*.tiff"))
-
-
 @pytest.fixture(scope="module")
 def world(tmp_path_factory) -> World:
-    folder = tmp_path_factory.mktemp("world")
-    manifest = write_world(folder, **ARGUMENTS)
-    rows = [json.loads(line) for line in manifest.read_text().splitlines()]
-    return World(folder, plan_places(**ARGUMENTS), rows)
+    return make_world(tmp_path_factory.mktemp("world"), **ARGUMENTS)
 
 
 def places_in(place: Place, count: int = 200, margin: int = 0) -> np.ndarray:
@@ -50,28 +33,6 @@ def places_in(place: Place, count: int = 200, margin: int = 0) -> np.ndarray:
     low, size = -margin, np.array([place.width, place.height]) + margin
     pixels = np.random.default_rng(place.seed).uniform(low, size, (count, 2))
     return place.geometry.to_lonlat(pixels)
-
-
-def sample(path: Path, lonlat: np.ndarray) -> np.ndarray:
-    """Values [N, bands] of a raster's pixels at places, by rasterio alone; nodata outside."""
-    with rasterio.open(path) as raster:
-        x, y = transform("EPSG:4326", raster.crs, lonlat[:, 0], lonlat[:, 1])[:2]
-        columns, rows = np.floor(~raster.transform * (np.array(x), np.array(y))).astype(int)
-        values = np.moveaxis(raster.read(), 0, -1)
-        found = np.full((len(lonlat), raster.count), raster.nodata, values.dtype)
-        inside = (rows >= 0) & (rows < raster.height) & (columns >= 0) & (columns < raster.width)
-        found[inside] = values[rows[inside], columns[inside]]
-        return found
-
-
-def vector_codes(world: World, place: Place, year: int, lonlat: np.ndarray) -> np.ndarray:
-    """Codes [N, 64] at places from whichever tile has them."""
-    codes = np.full((len(lonlat), 64), NODATA, np.int8)
-    for tile in world.tiles(place, year):
-        found = sample(tile, lonlat)
-        missing = (codes == NODATA).all(1)
-        codes[missing] = found[missing]
-    return codes
 
 
 def classes_at(place: Place, lonlat: np.ndarray) -> np.ndarray:
