@@ -1,11 +1,12 @@
-"""From a simulated scene to rows of the dataset: the triplet record of both configs and the pre-training dialogue."""
+"""From a simulated scene to rows of the dataset, which are triplet records."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
 from dataset_card.description import describe
-from dataset_card.questions import conversation, true_answer, turn
+from dataset_card.questions import conversation, true_answer
 from dataset_card.rendering import POLARIZATIONS, render_optical, render_sar
 from dataset_card.scene import IMAGE_SIZE, RESOLUTION_M, SIMULATOR_VERSION, Scene, simulate_scene
 from fusar_geo.embeddings import quantize
@@ -15,6 +16,12 @@ from modeling_fusargpt.tasks import PROMPTS, TARGETS, prompt
 SPLIT_SEEDS = {"train": 0, "validation": 10_000_000, "test": 20_000_000}
 OTHER_TARGET_SHARE = 0.2  # of the questions about targets: the class asked for is not the one that could be here
 METRES_PER_DEGREE = 111_320.0
+# Which tasks the rows of a layout ask about each scene: the two configs, and what a language model is pre-trained on.
+LAYOUTS = {
+    "captions": ("describe",),
+    "instructions": tuple(task for task in PROMPTS if task != "describe"),
+    "questions": tuple(PROMPTS),
+}
 
 
 def scene_fields(scene: Scene, rendering: str = "sar", per_side: int = 8) -> dict[str, Any]:
@@ -81,37 +88,15 @@ def question_answer(scene: Scene, task: str) -> tuple[str, str]:
     return prompt(task, target, int(rng.integers(0, 12))), answer(scene, task, target)
 
 
-def record(scene: Scene, task: str, rendering: str = "sar", per_side: int = 8) -> dict[str, Any]:
-    """One question about one scene: a row of `captions` (task "describe") or `instructions` (the other tasks)."""
-    question, reply = question_answer(scene, task)
+def records(scene: Scene, tasks: Iterable[str], rendering: str = "sar", per_side: int = 8) -> list[dict[str, Any]]:
+    """One question of each task about one scene: rows of `captions` (of "describe") or `instructions` (of the rest)."""
     fields = scene_fields(scene, rendering, per_side)
-    fields["id"] += f"-{task}"
-    return {
-        **fields,
-        **conversation(task, question, reply),
-    }
-
-
-def dialogue(scene: Scene, rendering: str, per_side: int = 8) -> dict[str, Any]:
-    """All five questions about one scene as one conversation, in an order fixed by the seed: a pre-training row."""
-    rng = np.random.default_rng([SIMULATOR_VERSION, scene.seed, 6])
-    messages = []
-    for task in rng.permutation(list(PROMPTS)):
-        question, reply = question_answer(scene, str(task))
-        messages += [turn("user", question), turn("assistant", reply)]
-    return {**scene_fields(scene, rendering, per_side), "messages": messages}
+    asked = [(task, *question_answer(scene, task)) for task in tasks]
+    return [{**fields, "id": f"{fields['id']}-{task}", **conversation(task, *asking)} for task, *asking in asked]
 
 
 def rows(seed: int, layout: str, rendering: str, per_side: int = 8) -> list[dict[str, Any]]:
-    """The rows of one seed in a `layout`: "captions", "instructions" (four rows) or "dialogues".
-
-    Raises ValueError for another layout.
-    """
-    scene = simulate_scene(seed)
-    if layout == "captions":
-        return [record(scene, "describe", rendering, per_side)]
-    if layout == "instructions":
-        return [record(scene, task, rendering, per_side) for task in PROMPTS if task != "describe"]
-    if layout == "dialogues":
-        return [dialogue(scene, rendering, per_side)]
-    raise ValueError(f"layout: found {layout!r}, expected 'captions', 'instructions' or 'dialogues'")
+    """The rows of one seed in a layout of `LAYOUTS`; raises ValueError for another one."""
+    if layout not in LAYOUTS:
+        raise ValueError(f"layout: found {layout!r}, expected one of {', '.join(LAYOUTS)}")
+    return records(simulate_scene(seed), LAYOUTS[layout], rendering, per_side)

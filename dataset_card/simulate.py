@@ -11,12 +11,14 @@ from typing import Any
 
 import numpy as np
 from datasets import Dataset
+from pyarrow import parquet
 from tqdm import tqdm
 
-from dataset_card.features import DIALOGUE_FEATURES, RECORD_FEATURES
-from dataset_card.records import SPLIT_SEEDS, rows
+from dataset_card.features import RECORD_FEATURES
+from dataset_card.records import LAYOUTS, SPLIT_SEEDS, rows
 
 SHARD_SCENES = 2000
+ROW_GROUP_ROWS = 500
 
 
 def _rows_of(job: tuple[int, str, str, int]) -> list[dict[str, Any]]:
@@ -35,7 +37,6 @@ def simulate(
     `optical_share` in [0, 1] is the share of scenes shown in the optical-like rendering instead of SAR.
     """
     out.mkdir(parents=True, exist_ok=True)
-    features = DIALOGUE_FEATURES if layout == "dialogues" else RECORD_FEATURES
     first = SPLIT_SEEDS[split] + start
     shards = [range(low, min(low + SHARD_SCENES, first + scenes)) for low in range(first, first + scenes, SHARD_SCENES)]
     paths = [out / f"{split}-{index:05d}-of-{len(shards):05d}.parquet" for index in range(len(shards))]
@@ -45,7 +46,9 @@ def simulate(
                 jobs = [(seed, layout, _rendering(seed, optical_share), per_side) for seed in seeds]
                 shard = [row for part in pool.imap(_rows_of, jobs, chunksize=16) for row in part]
                 partial = path.with_suffix(".partial")
-                Dataset.from_list(shard, features=features).to_parquet(partial)
+                # Rows about one scene repeat its image: zstd stores it once.
+                table = Dataset.from_list(shard, features=RECORD_FEATURES).data.table
+                parquet.write_table(table, partial, row_group_size=ROW_GROUP_ROWS, compression="zstd")
                 partial.rename(path)
             progress.update(len(seeds))
     return paths
@@ -54,7 +57,7 @@ def simulate(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="folder of the shards")
-    parser.add_argument("--layout", choices=("captions", "instructions", "dialogues"), required=True)
+    parser.add_argument("--layout", choices=tuple(LAYOUTS), required=True)
     parser.add_argument("--split", choices=tuple(SPLIT_SEEDS), default="train")
     parser.add_argument("--scenes", type=int, required=True)
     parser.add_argument("--start", type=int, default=0, help="first seed, counted from the split's first")

@@ -48,8 +48,8 @@ def test_the_sample_is_what_the_simulator_makes(tmp_path: Path) -> None:
 
 
 def test_a_finished_shard_is_kept(tmp_path: Path) -> None:
-    (path,) = simulate(tmp_path, "dialogues", "train", 3, 0.5, 2, 5, 1)
+    (path,) = simulate(tmp_path, "questions", "train", 3, 0.5, 2, 5, 1)
     written = path.stat().st_mtime_ns
-    simulate(tmp_path, "dialogues", "train", 3, 0.5, 2, 5, 1)
+    simulate(tmp_path, "questions", "train", 3, 0.5, 2, 5, 1)
     assert path.stat().st_mtime_ns == written
     assert not list(tmp_path.glob("*.partial"))

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dataset_card.records import SPLIT_SEEDS, answer, dialogue, question_answer, record, rows
+from dataset_card.records import SPLIT_SEEDS, answer, question_answer, records, rows
 from dataset_card.rendering import render_optical, render_sar
 from dataset_card.scene import IMAGE_SIZE, Scene, simulate_scene
 from fusar_geo.embeddings import dequantize
@@ -62,7 +62,7 @@ def test_answers_agree_with_the_objects(seed: int) -> None:
 
 def test_the_prior_is_the_land_cover_beneath_each_anchor() -> None:
     scene = simulate_scene(11)
-    fields = record(scene, "count")
+    fields = records(scene, ["count"])[0]
     vectors = dequantize(fields["prior_embeddings"])
     for vector, (y, x) in zip(vectors, fields["prior_positions"], strict=True):
         region = scene.region[round(y * (IMAGE_SIZE - 1)), round(x * (IMAGE_SIZE - 1))]
@@ -71,7 +71,7 @@ def test_the_prior_is_the_land_cover_beneath_each_anchor() -> None:
 
 
 def test_a_record_has_the_contracts_shapes() -> None:
-    fields = record(simulate_scene(3), "detect", per_side=4)
+    fields = records(simulate_scene(3), ["detect"], per_side=4)[0]
     assert fields["prior_embeddings"].shape == (16, 64) and fields["prior_embeddings"].dtype == np.int8
     assert fields["prior_positions"].shape == (16, 2) and fields["prior_positions"].dtype == np.float32
     assert fields["prior_positions"].min() >= 0 and fields["prior_positions"].max() <= 1
@@ -82,13 +82,17 @@ def test_a_record_has_the_contracts_shapes() -> None:
     assert lat[0] > lat[-1]
 
 
-def test_a_dialogue_asks_every_task_once() -> None:
+def test_a_scene_is_asked_every_task_of_its_layout() -> None:
     scene = simulate_scene(5)
-    messages = dialogue(scene, "optical")["messages"]
-    pairs = zip(messages[::2], messages[1::2], strict=True)
-    asked = {(question["content"], reply["content"]) for question, reply in pairs}
-    assert asked == {question_answer(scene, task) for task in TASKS}
-    assert [message["role"] for message in messages] == ["user", "assistant"] * len(TASKS)
+    asked = {row["task"]: row for row in rows(5, "questions", "optical")}
+    assert set(asked) == set(TASKS)
+    for task, row in asked.items():
+        question, reply = question_answer(scene, task)
+        assert row["prompt"] == [{"role": "user", "content": question}]
+        assert row["completion"] == [{"role": "assistant", "content": reply}]
+        assert row["id"].endswith(f"-optical-{task}") and row["image"] is asked["detect"]["image"]
+    with pytest.raises(ValueError, match="expected one of captions, instructions, questions"):
+        rows(5, "dialogues", "sar")
 
 
 def test_both_renderings_show_the_same_scene_differently() -> None:
@@ -103,7 +107,7 @@ def test_both_renderings_show_the_same_scene_differently() -> None:
 def test_unknown_names_are_refused() -> None:
     scene = simulate_scene(0)
     with pytest.raises(ValueError, match="rendering: found 'infrared'"):
-        record(scene, "count", "infrared")
+        records(scene, ["count"], "infrared")
     with pytest.raises(ValueError, match="task: found 'segment'"):
         answer(scene, "segment", "ship")
     with pytest.raises(ValueError, match="layout: found 'pairs'"):
