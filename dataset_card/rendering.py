@@ -64,11 +64,11 @@ def noise(rng: np.random.Generator, cells: int, shape: tuple[int, int]) -> np.nd
 
 def _pattern(scene: Scene, rng: np.random.Generator) -> np.ndarray:
     """What has a direction on the ground, dB [H, W]: swell on water, fields in crops."""
-    rows, columns = np.indices(scene.region.shape, dtype=np.float32)
+    rows, columns = np.indices(scene.region.shape).astype(np.float32)
     angle, wavelength = rng.uniform(0, np.pi), rng.uniform(7, 16)
     along = columns * np.cos(angle) + rows * np.sin(angle)
     across = rows * np.cos(angle) - columns * np.sin(angle)
-    swell = rng.uniform(0, 0.8) * np.sin(2 * np.pi * (along + 3 * noise(rng, 8, rows.shape)) / wavelength)
+    swell = rng.uniform(0, 0.8) * np.sin(2 * np.pi * (along + 3 * noise(rng, 8, scene.region.shape)) / wavelength)
     parcels = rng.normal(0, 1.3, (32, 32))[(along // 26).astype(int) % 32, (across // 17).astype(int) % 32]
     cover = scene.landcover[scene.region]
     if scene.apron is not None:

@@ -83,8 +83,11 @@ def write_world(
     planned = plan_places(places, years, seed, sides)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out}: holds something already; a world goes into a new or empty folder")
-    for folder in ("scenes", "land_cover", "boxes", "aef"):
-        (out / folder).mkdir(parents=True, exist_ok=True)
+    try:
+        for folder in ("scenes", "land_cover", "boxes", "aef"):
+            (out / folder).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{out}: cannot be made ({error.strerror}); name a folder that can be written to") from error
     rows, images, polygons = [], [], []
     for place in tqdm(planned, unit="place", desc="world"):
         ground = ground_of(place)

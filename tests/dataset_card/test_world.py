@@ -261,6 +261,12 @@ def test_a_folder_that_holds_something_is_left_alone(tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ["precious.txt"]
 
 
+def test_a_folder_that_cannot_be_made_is_said_in_one_line(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cannot be made"):
+        write_world(tmp_path / "file" / "world", **ARGUMENTS)
+
+
 def test_the_command_line_writes_a_world(tmp_path, monkeypatch, capsys):
     out = tmp_path / "new" / "world"
     monkeypatch.setattr("sys.argv", ["world", "--out", str(out), "--places", "1", "--years", "2020", "--sides", "112"])
