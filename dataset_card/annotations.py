@@ -8,7 +8,8 @@ become the upright box about their corners, by the scene's true geometry; of sev
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
@@ -61,16 +62,13 @@ def read_boxes(
         InputError: a file that cannot be read or is of another kind, boxes without area or outside the image, numbers
             that are not finite, polygons for a scene without georeference, or unknown labels.
     """
-    shared = False
+    entries, shared = list(source), False
     if isinstance(source, str):
-        origin = source
         entries, shared = _entries_of(source, scene, width, height)
-    else:
-        origin, entries = "boxes", list(source)
     bounds = geometry.bounds() if shared and geometry is not None else None
     found, outside = [], 0
     for number, entry in enumerate(entries, start=1):
-        try:
+        with _named(source, number):
             box = _box(entry, geometry, bounds)
             if box is not None and visible_part(box.edges, (0, 0, width, height)) is None:
                 if not shared:
@@ -80,16 +78,29 @@ def read_boxes(
                 outside += 1
             elif (named := names.normalise(box)) is not None:
                 found.append(named)
-        except InputError as error:
-            raise InputError(f"{origin}, object {number}: {error}") from error
     return SceneBoxes(tuple(found), outside)
 
 
 def labels_of(source: str | Sequence[Any], scene: str, width: int, height: int, names: LabelNames) -> set[str]:
     """The classes that `source` holds, wherever in it; raises InputError as `read_boxes`."""
     entries = _entries_of(source, scene, width, height)[0] if isinstance(source, str) else source
-    boxes = (names.normalise(Box((0, 0, 1, 1), _label(_mapping(entry)))) for entry in entries)
-    return {box.label for box in boxes if box is not None}
+    labels = set()
+    for number, entry in enumerate(entries, start=1):
+        with _named(source, number):
+            box = names.normalise(Box((0, 0, 1, 1), _label(_mapping(entry))))
+        if box is not None:
+            labels.add(box.label)
+    return labels
+
+
+@contextmanager
+def _named(source: str | Sequence[Any], number: int) -> Iterator[None]:
+    """What is wrong with an object is said with its number."""
+    try:
+        yield
+    except InputError as error:
+        origin = source if isinstance(source, str) else "boxes"
+        raise InputError(f"{origin}, object {number}: {error}") from error
 
 
 def _entries_of(path: str, scene: str, width: int, height: int) -> tuple[list[Any], bool]:

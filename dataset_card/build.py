@@ -39,7 +39,7 @@ SCHEMAS: dict[str, pa.Schema] = {
     "captions": CAPTION_FEATURES.arrow_schema,
     "instructions": RECORD_FEATURES.arrow_schema,
 }
-_PARTS, _FAILURES, _FINISHED = ".parts", "failures.jsonl", "build.json"
+_PARTS, FAILURES, FINISHED = ".parts", "failures.jsonl", "build.json"
 # What decides on the bytes beside our own code.
 _LIBRARIES = ("datasets", "numpy", "pillow", "pyarrow", "rasterio")
 
@@ -96,10 +96,11 @@ def build(
         found, failures = survey(rows, settings, workers)
         splits = split_by_place([scene.located for scene in found], settings.split_distance_km, settings.shares)
         jobs = _jobs(found, settings, out / _PARTS)
-        fingerprint = _digest([[job.stem.name for job in jobs], splits, [str(failure) for failure in failures]])
+        title = title or out.absolute().name
+        fingerprint = _digest([[job.stem.name for job in jobs], splits, title, [str(failure) for failure in failures]])
         if (finished := _finished(out, fingerprint)) is not None:
             return finished
-        (out / _FINISHED).unlink(missing_ok=True)
+        (out / FINISHED).unlink(missing_ok=True)
         failures += _run(jobs, settings, workers, run)
         scenes, parts = _whole_scenes(found, jobs, failures, settings)
         failures.sort(key=lambda failure: failure.row.number)
@@ -107,13 +108,11 @@ def build(
         counts = sum((Counter(part.counts) for row_parts in parts.values() for part in row_parts), Counter())
         of_splits = Counter(splits[scene.row.id] for scene in scenes)
         report = Report(out, shards, dict(sorted(counts.items())), dict(of_splits), tuple(failures))
-        write_card(
-            out,
-            title or out.absolute().name,
-            [(splits[scene.row.id], scene) for scene in scenes],
-            report.counts,
-            settings,
-        )
+        if shards:
+            shown = [(splits[scene.row.id], scene) for scene in scenes]
+            write_card(out, title, shown, report.counts, settings)
+        else:
+            (out / "README.md").unlink(missing_ok=True)
         _conclude(report, fingerprint)
         return report
 
@@ -124,7 +123,7 @@ def _claimed(out: Path) -> Iterator[None]:
     parts = out / _PARTS
     if out.exists() and not out.is_dir():
         raise InputError(f"{out}: a file; expected a folder for the dataset")
-    if out.is_dir() and any(out.iterdir()) and not (parts.is_dir() or (out / _FINISHED).is_file()):
+    if out.is_dir() and any(out.iterdir()) and not (parts.is_dir() or (out / FINISHED).is_file()):
         raise InputError(f"{out}: holds files that no build of a dataset left there; name a new folder")
     parts.mkdir(parents=True, exist_ok=True)
     with open(parts / "lock", "w") as lock:
@@ -228,25 +227,25 @@ def _conclude(report: Report, fingerprint: str) -> None:
             {"id": failure.row.id, "row": failure.row.number, "scene": failure.row.scene, "reason": failure.reason}
             for failure in report.failures
         ]
-        (out / _FAILURES).write_text("".join(json.dumps(line) + "\n" for line in lines))
+        (out / FAILURES).write_text("".join(json.dumps(line) + "\n" for line in lines))
         return
-    (out / _FAILURES).unlink(missing_ok=True)
+    (out / FAILURES).unlink(missing_ok=True)
     summary = {
         "fingerprint": fingerprint,
         "shards": report.shards,
         "counts": report.counts,
         "scenes": report.scenes,
     }
-    partial_path = out / f"{_FINISHED}.partial"
+    partial_path = out / f"{FINISHED}.partial"
     partial_path.write_text(json.dumps(summary, indent=1, sort_keys=True) + "\n")
-    partial_path.replace(out / _FINISHED)
+    partial_path.replace(out / FINISHED)
     shutil.rmtree(out / _PARTS)
 
 
 def _finished(out: Path, fingerprint: str) -> Report | None:
     """The report of an earlier build from the same files with the same settings, all of whose shards are there."""
     try:
-        summary = json.loads((out / _FINISHED).read_text())
+        summary = json.loads((out / FINISHED).read_text())
         report = Report(out, summary["shards"], summary["counts"], summary["scenes"], ())
         current = summary["fingerprint"] == fingerprint and all((out / shard).is_file() for shard in report.shards)
     # Not there, or not as it was written.

@@ -24,7 +24,7 @@ _CONFIG_USES = {"captions": "stage 1: describe", "instructions": "stage 2: count
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"), (10**7, "1M<n<10M"))
 # Of the names that the Hub knows, those that scenes come with; any other is "other".
 _HUB_LICENCES = ("apache-2.0", "mit", "cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0", "cc-by-nc-4.0", "cc-by-nc-sa-4.0")
-_MAP, _SHEET = "map.png", "contact_sheet.jpg"
+MAP, SHEET = "map.png", "contact_sheet.jpg"
 _SHEET_CHIPS, _SHEET_COLUMNS, _SHEET_SIDE = 24, 8, 252
 _SHOWN_SENSORS = 20
 
@@ -59,12 +59,12 @@ def write_card(
     content = {config: {split: _content(folder / config, split) for split in SPLITS} for config in CONFIGS}
     outlines = [(split, scene.outline) for split, scene in scenes if scene.outline]
     pictures = list(_samples(folder))
-    for name in (_MAP, _SHEET):
+    for name in (MAP, SHEET):
         (folder / name).unlink(missing_ok=True)
     if outlines:
-        draw_map(folder / _MAP, outlines)
+        draw_map(folder / MAP, outlines)
     if pictures:
-        lay_out(pictures, _SHEET_COLUMNS).save(folder / _SHEET, quality=85)
+        lay_out(pictures, _SHEET_COLUMNS).save(folder / SHEET, quality=85)
     parts = [
         f"---\n{yaml.safe_dump(_front_matter(title, content, scenes), sort_keys=False, allow_unicode=True)}---",
         f"# {title}",
@@ -193,9 +193,9 @@ def _counts_table(content: dict[str, dict[str, Content]], scenes: Sequence[tuple
 def _pictures(has_map: bool, has_sheet: bool) -> str:
     shown = []
     if has_map:
-        shown.append(f"![Outlines of the scenes on a map, coloured by split]({_MAP})")
+        shown.append(f"![Outlines of the scenes on a map, coloured by split]({MAP})")
     if has_sheet:
-        shown.append(f"![Some chips with the boxes of their objects]({_SHEET})")
+        shown.append(f"![Some chips with the boxes of their objects]({SHEET})")
     return "\n\n".join(shown)
 
 
@@ -204,7 +204,7 @@ _COLUMNS = """## Columns
 | column | type | meaning |
 |---|---|---|
 | `id` | str | scene, place of the chip in it, question |
-| `image` | Image | 8-bit grey, as the model sees it; 0 where there is no data |
+| `image` | Image | 8 bit, in the size in which the model sees it; 0 where there is no data |
 | `prior_embeddings` | int8 [S][64] | AlphaEarth codes of S anchors: sign(v) (v / 127.5)^2, normalised, is the vector |
 | `prior_positions` | float32 [S][2] | (y, x) in [0, 1]; 0 and 1 are the centres of the first and last row or column |
 | `prior_lonlat` | float64 [S][2] | the same anchors in degrees |

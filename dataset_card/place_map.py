@@ -40,7 +40,7 @@ def draw_map(path: Path, outlines: Sequence[tuple[str, Outline]]) -> None:
     axes.set_ylabel("latitude (degrees north)")
     axes.grid(linewidth=0.4, alpha=0.5)
     axes.ticklabel_format(useOffset=False)
-    axes.legend(title="split (scenes)")
+    figure.legend(title="split (scenes)", loc="outside right upper")
     figure.savefig(path)
 
 

@@ -28,12 +28,11 @@ class Picture:
 
     def __init__(self, path: str, acquired: date | None, sensor: str | None) -> None:
         picture = np.asarray(read_image(path))
-        # SAR is grey; colour would be a rendering, and the model's processor sees the same either way.
-        self._grey: NDArray[np.uint8] = picture[:, :, 0]
-        if (picture != self._grey[:, :, None]).any():
-            raise InputError(f"{path}: a picture in colour; expected a SAR image in grey")
+        grey = picture[:, :, 0]
+        # Some published SAR pictures have a tint; a question about one shows it to the model, and so do we.
+        self._values: NDArray[np.uint8] = picture if (picture != grey[:, :, None]).any() else grey
         self.path = path
-        self.height, self.width = self._grey.shape
+        self.height, self.width = grey.shape
         self.acquired = acquired
         self.sensor = sensor or ""
 
@@ -44,17 +43,18 @@ class Picture:
         return None
 
     def read(self, window: Window, band: int = 1) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-        """Values and validity [h, w] of a window inside the picture."""
+        """Values and validity [h, w] of a window inside the picture; of a coloured one its red."""
         values = self.chip(window, band)
+        values = values if values.ndim == 2 else values[:, :, 0]
         return values, np.ones(values.shape, bool)
 
     def stretch(self, band: int = 1) -> None:
         """None: what a picture holds is scaled already."""
 
     def chip(self, window: Window, band: int = 1, stretch: None = None) -> NDArray[np.uint8]:
-        """Grey levels [h, w] of a window inside the picture."""
+        """Grey levels [h, w] of a window inside the picture, or [h, w, 3] where it is coloured."""
         top, left = window.row_off, window.col_off
-        return self._grey[top : top + window.height, left : left + window.width]
+        return self._values[top : top + window.height, left : left + window.width]
 
 
 def open_scene(row: SceneRow) -> SarScene | Picture:

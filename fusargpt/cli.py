@@ -8,13 +8,15 @@ from importlib.metadata import version
 
 from fusar_geo.errors import InputError
 
-# Each is a module of this package with `main(arguments)`.
+# Each is a module of this package with `main(arguments)`, which may return an exit code.
 VERBS = {
     "ask": "answer a question about a SAR image",
     "convert": "turn the authors' released weights into a model of this package",
     "demo": "serve a web page that answers questions about SAR images",
+    "plan": "work out what a stage will cost on other machines",
     "quickstart": "answer all five tasks on sample scenes and draw one picture",
     "train": "run one stage of training from a recipe",
+    "triplets": "make a training dataset from SAR scenes, and publish it",
 }
 USAGE_ERROR = 2
 INTERRUPTED = 130
@@ -24,19 +26,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; `arguments` are those of the command line when None.
 
     Returns:
-        The exit code: 0, 2 when the user's input is not what it should be (one line on stderr says what), 130 when
-        interrupted. argparse itself exits with 2 on a wrong usage.
+        The exit code: 0, 1 when `triplets build` had to leave out some scenes, 2 when the user's input is not what it
+        should be (one line on stderr says what), 130 when interrupted. argparse itself exits with 2 on a wrong usage.
     """
     options = _parser().parse_args(arguments)
-    run: Callable[[Sequence[str]], None] = import_module(f"fusargpt.{options.verb}").main
+    run: Callable[[Sequence[str]], int | None] = import_module(f"fusargpt.{options.verb}").main
     try:
-        run(options.arguments)
+        return run(options.arguments) or 0
     except InputError as error:
         print(f"fusargpt {options.verb}: error: {error}", file=sys.stderr)
         return USAGE_ERROR
     except KeyboardInterrupt:
         return INTERRUPTED
-    return 0
 
 
 def _parser() -> argparse.ArgumentParser:

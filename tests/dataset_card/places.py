@@ -1,6 +1,7 @@
 """Small georeferenced scenes with boxes, land cover and an AlphaEarth field, for the tests of the builder."""
 
 import json
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,17 +9,19 @@ from typing import Any
 import numpy as np
 import rasterio
 from numpy.typing import NDArray
+from rasterio.errors import NotGeoreferencedWarning
 from rasterio.transform import Affine
 
 from fusar_geo.alphaearth_layout import write_index, write_tile
 from fusar_geo.embeddings import quantize
 
 CRS = "EPSG:32611"
-# Corners (easting, northing) of places some 50 km apart.
-CORNERS = ((400_000.0, 3_700_000.0), (450_000.0, 3_700_000.0), (400_000.0, 3_750_000.0))
+# Corners (easting, northing) of places that lie far apart, and by their position in train, validation and test.
+CORNERS = ((400_000.0, 3_700_000.0), (550_000.0, 3_700_000.0), (350_000.0, 3_700_000.0))
 HEIGHT, WIDTH = 200, 300
 PIXEL_M = 5.0
 YEAR = 2021
+CHIP = 112
 
 
 def decibels(seed: int, height: int = HEIGHT, width: int = WIDTH) -> NDArray[np.float32]:
@@ -35,14 +38,21 @@ def write_raster(
     **tags: str,
 ) -> Path:
     """A north-up GeoTIFF, or one without georeference where `corner` is None."""
-    place = {} if corner is None else {"crs": CRS, "transform": Affine(pixel_m, 0, corner[0], 0, -pixel_m, corner[1])}
+    place = {} if corner is None else place_of(corner, pixel_m)
     height, width = values.shape
-    with rasterio.open(
-        path, "w", driver="GTiff", width=width, height=height, count=1, dtype=values.dtype, nodata=nodata, **place
-    ) as file:
-        file.write(values, 1)
-        file.update_tags(**tags)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        with rasterio.open(
+            path, "w", driver="GTiff", width=width, height=height, count=1, dtype=values.dtype, nodata=nodata, **place
+        ) as file:
+            file.write(values, 1)
+            file.update_tags(**tags)
     return path
+
+
+def place_of(corner: tuple[float, float], pixel_m: float = PIXEL_M) -> dict[str, Any]:
+    """What rasterio is told of a north-up raster with its upper left corner at (easting, northing)."""
+    return {"crs": CRS, "transform": Affine(pixel_m, 0, corner[0], 0, -pixel_m, corner[1])}
 
 
 def write_field(root: Path, corners: tuple[tuple[float, float], ...] = CORNERS, year: int = YEAR) -> Path:

@@ -1,0 +1,33 @@
+"""The same dataset from a Ray cluster: one of a single core, started here."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from dataset_card.build import Report, build
+from dataset_card.settings import Settings
+from tests.dataset_card.places import CHIP, write_manifest
+
+ray = pytest.importorskip("ray", reason="ray is not installed; pip install 'fusargpt[ray]' brings it")
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    # Workers import the tests' neighbours of the package from where this process does.
+    environment = {"env_vars": {"PYTHONPATH": ":".join(filter(None, sys.path))}}
+    ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level="error", runtime_env=environment)
+    yield
+    ray.shutdown()
+
+
+def test_ray_writes_the_same_shards(built: Report, places: Path, tmp_path: Path, cluster: None) -> None:
+    from dataset_card.ray_build import run_on_ray
+
+    manifest = places / "manifest.jsonl"
+    bad = write_manifest(places / "ray.jsonl", [])
+    bad.write_text(manifest.read_text() + '{"scene": "scene0.tif", "id": "x", "boxes": [{"label": "ship"}]}\n')
+    report = build(bad, tmp_path / "out", Settings(aef=str(places / "aef"), chip_size=CHIP), run=run_on_ray)
+    assert report.shards == built.shards
+    assert all((report.folder / name).read_bytes() == (built.folder / name).read_bytes() for name in built.shards)
+    assert [failure.row.number for failure in report.failures] == [4]
