@@ -139,7 +139,7 @@ def _decode(key: str, header: bytes, content: bytes) -> NDArray | None:
 
 
 def _checksum(content: bytes) -> str:
-    return hashlib.blake2b(content, digest_size=16).hexdigest()
+    return hashlib.sha256(content).hexdigest()
 
 
 def _touch(path: Path) -> None:

@@ -5,6 +5,7 @@ all blocks have their place in the file, as large as real ones, but only some ho
 sparse file: whoever reads one gets zeros, which no decoder takes for Zstandard.
 """
 
+import math
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +17,8 @@ SIZE = 8192
 BLOCK = 1024
 BANDS = 64
 LEVELS = 14
-# Of a published block, compressed.
 TYPICAL_BYTES = 590_000
+"""Of one plane of a published block, compressed."""
 
 _SHORT, _LONG8, _DOUBLE, _ASCII = 3, 16, 12, 2
 _FORMATS = {_SHORT: "H", _LONG8: "Q", _DOUBLE: "d", _ASCII: "s"}
@@ -63,7 +64,7 @@ def write_full_size_tile(
                 for column in range(directory.blocks):
                     planes = compressed.get((directory.level, row, column))
                     data = planes[band] if planes else b""
-                    length = len(data) if planes else TYPICAL_BYTES
+                    length = len(data) if planes else math.ceil(TYPICAL_BYTES * min(1, directory.side / BLOCK) ** 2)
                     index = (band * directory.blocks + row) * directory.blocks + column
                     directory.offsets[index], directory.lengths[index] = position, length
                     if planes:
