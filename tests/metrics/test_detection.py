@@ -103,8 +103,8 @@ WHOLE: Boxes = [((0, 0, 8, 8), "ship")]
 
 @settings(deadline=None)
 @given(boxes, boxes, st.randoms(use_true_random=False))
-# Every pair overlaps as much as the others: matched by the lists' order, there would be one match or two.
-@example([((0, 0, 2, 4), "ship"), ((2, 0, 4, 4), "ship")], [((0, 0, 4, 2), "ship"), ((0, 2, 4, 4), "ship")], None)
+# Three pairs overlap alike, and one of the boxes is in two of them: by the lists' order there were one match or two.
+@example([((2, 0, 6, 4), "ship"), ((0, 0, 4, 4), "ship")], [((1, 0, 5, 4), "ship"), ((3, 0, 7, 4), "ship")], None)
 def test_neither_order_nor_exchange_changes_f1(predicted: Boxes, truth: Boxes, random) -> None:
     found = scores(predicted, truth)
     exchanged = scores(truth, predicted)
