@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from fusar_geo.block_cache import BlockCache
 from fusar_geo.byte_ranges import ByteRanges, open_file
 from fusar_geo.errors import InputError
+from fusar_geo.geometry import crs_name
 
 INDEX_NAME = "aef_index.parquet"
 
@@ -48,7 +49,7 @@ class AlphaEarthIndex:
         name: of the index, for messages.
 
     Raises:
-        InputError: a row without a value, or a path that is not of the form <year>/<zone>/<name>.tiff.
+        InputError: no row, a path that does not end in <year>/<zone>/<name>.tiff, or a zone or number that is none.
     """
 
     def __init__(self, table: pa.Table, name: str) -> None:
@@ -95,11 +96,20 @@ class AlphaEarthIndex:
                 found.append((self._tile(row), np.flatnonzero(inside)))
         return found
 
+    def _check_text(self, column: str, pattern: re.Pattern[str], expected: str) -> None:
+        for row, text in enumerate(self._texts[column]):
+            if not pattern.fullmatch(text):
+                raise InputError(f"{self.name}: row {row}, {column}: found {text!r}; expected {expected}")
+
     def _tile(self, row: int) -> IndexedTile:
         match = _TILE_PATH.fullmatch(self._texts["path"][row])
         assert match  # checked for all rows
         west, south, east, north = (float(self._numbers[f"utm_{side}"][row]) for side in _BOUNDS)
-        return IndexedTile(match[1], self._texts["crs"][row], self._texts["utm_zone"][row], (west, south, east, north))
+        try:
+            crs = crs_name(self._texts["crs"][row])
+        except InputError as error:
+            raise InputError(f"{self.name}: row {row}, {error}") from error
+        return IndexedTile(match[1], crs, self._texts["utm_zone"][row], (west, south, east, north))
 
 
 def read_index(ranges: ByteRanges, cache: BlockCache | None) -> AlphaEarthIndex:
@@ -117,7 +127,9 @@ def read_index(ranges: ByteRanges, cache: BlockCache | None) -> AlphaEarthIndex:
         if missing := [column for column in _COLUMNS if column not in names]:
             raise InputError(f"{ranges.name}: no column {', '.join(missing)}; found {', '.join(names)}")
         table = file.read(columns=list(_COLUMNS)).select(_COLUMNS).cast(_schema())
-    except (pa.ArrowException, OSError) as error:
+        table.validate(full=True)
+    # UnicodeError: names of columns that are no text.
+    except (pa.ArrowException, OSError, UnicodeError) as error:
         raise InputError(f"{ranges.name}: not the index of an AlphaEarth field ({_first_line(error)})") from error
     for column in _COLUMNS:
         if table[column].null_count:

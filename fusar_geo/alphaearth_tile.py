@@ -16,6 +16,8 @@ from fusar_geo.byte_ranges import CONNECTIONS, ByteRanges, open_file
 from fusar_geo.embeddings import EMBEDDING_SIZE, NODATA
 from fusar_geo.errors import InputError
 
+_MAX_BLOCK_PIXELS = 4096 * 4096  # 1 GiB of memory
+
 
 @dataclass(frozen=True, eq=False)
 class Level:
@@ -85,8 +87,7 @@ class AlphaEarthTile:
                 transform, self.epsg = self._georeference(pages[0])
                 self.levels = tuple(self._levels(pages, transform))
                 for level in self.levels:
-                    # Read from the file when they are first asked for, which it must still be open for.
-                    _ = level.page.dataoffsets, level.page.databytecounts, level.page.decode
+                    self._check_blocks(level)
         except InputError:
             raise
         # What tifffile raises on files that are damaged or end too early.
@@ -156,6 +157,18 @@ class AlphaEarthTile:
             raise InputError(f"{name}: found {page.samplesperpixel} bands of {page.dtype}; expected 64 of int8")
         if page.imagedepth != 1 or page.is_subsampled:
             raise InputError(f"{name}: found an image of another kind; expected rows and columns of pixels")
+
+    def _check_blocks(self, level: Level) -> None:
+        """Also reads what tifffile reads from the file only when it is asked for."""
+        page, (rows, columns) = level.page, level.block_shape
+        if not 0 < rows * columns <= _MAX_BLOCK_PIXELS:
+            raise InputError(f"{self._ranges.name}: blocks of {columns} x {rows} pixels; write smaller ones")
+        _ = page.decode
+        expected = math.ceil(page.imagelength / rows) * math.ceil(page.imagewidth / columns)
+        if page.planarconfig == tifffile.PLANARCONFIG.SEPARATE:
+            expected *= EMBEDDING_SIZE
+        if not len(page.dataoffsets) == len(page.databytecounts) == expected:
+            raise InputError(f"{self._ranges.name}: found {len(page.dataoffsets)} blocks; expected {expected}")
 
     def _georeference(self, page: tifffile.TiffPage) -> tuple[Affine, int]:
         tags = page.geotiff_tags or {}

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import rasterio
@@ -324,14 +325,20 @@ class TestBadFields:
         self.fails(root, r"aef_index.parquet: no column utm_west; found path, year, crs")
 
     @pytest.mark.parametrize(
-        "path, reason",
-        [(None, "column path: 1 rows without a value"), ("../../etc/passwd", r"row 0, path: found '../../etc/passwd'")],
+        "column, value, reason",
+        [
+            ("path", None, "column path: 1 rows without a value"),
+            ("path", "../../etc/passwd", r"row 0, path: found '../../etc/passwd'; expected .../<year>/<zone>/"),
+            ("utm_zone", "13", r"row 0, utm_zone: found '13'; expected a number and N or S"),
+            ("utm_west", float("nan"), r"row 0, utm_west: found nan; expected a finite number"),
+            ("crs", "EPSG:99999", r"row 0, CRS 'EPSG:99999': not known"),
+        ],
     )
-    def test_an_index_with_a_bad_row(self, root, path, reason):
+    def test_an_index_with_a_bad_row(self, root, column, value, reason):
         index = root / "aef_index.parquet"
         rows = pq.read_table(index).to_pylist()
-        rows[0]["path"] = path
-        pq.write_table(pq.read_table(index).from_pylist(rows, pq.read_schema(index)), index)
+        rows[0][column] = value
+        pq.write_table(pa.Table.from_pylist(rows, pq.read_schema(index)), index)
         self.fails(root, reason)
 
     @pytest.mark.parametrize(
