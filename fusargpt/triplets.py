@@ -94,6 +94,9 @@ def _parser() -> argparse.ArgumentParser:
     _add_build(
         verbs.add_parser(
             "build",
+            # What is not given is left to dataset_card.settings.Settings, whose import takes seconds; its defaults are
+            # repeated in the help alone.
+            argument_default=argparse.SUPPRESS,
             help="cut scenes into chips with anchors, questions and descriptions",
             description="Build the dataset of a manifest: CSV, JSONL or GeoJSON with one row a scene; its columns are "
             "described in dataset_card/README.md. A run that was interrupted is continued by the same command.",
@@ -113,58 +116,51 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_build(parser: argparse.ArgumentParser) -> None:
-    # What is not given is left to dataset_card.settings.Settings, whose import takes seconds; its defaults are repeated
-    # in the help alone.
-    given = {"default": argparse.SUPPRESS}
     parser.set_defaults(run=_build)
     parser.add_argument("manifest", metavar="MANIFEST", type=Path, help=".csv, .jsonl or .geojson")
     parser.add_argument("--out", metavar="DIR", type=Path, required=True, help="folder of the dataset")
-    parser.add_argument("--title", **given, help="of the dataset card (default: the folder's name)")
-    parser.add_argument("--workers", metavar="N", type=int, **given, help="processes (default: all cores; 0: none)")
+    parser.add_argument("--title", help="of the dataset card (default: the folder's name)")
+    parser.add_argument("--workers", metavar="N", type=int, help="processes (default: all cores; 0: none)")
     parser.add_argument("--ray", action="store_true", help="work on the Ray cluster at RAY_ADDRESS, or a local one")
 
     prior = parser.add_argument_group("prior")
-    prior.add_argument("--aef", metavar="ROOT", **given, help="AlphaEarth field: folder or http, https, s3, gs URL")
-    prior.add_argument("--anchors", metavar="N", type=int, **given, help="N x N a chip (default: 8)")
+    prior.add_argument("--aef", metavar="ROOT", help="AlphaEarth field: folder or http, https, s3, gs URL")
+    prior.add_argument("--anchors", metavar="N", type=int, help="N x N a chip (default: 8)")
     prior.add_argument(
         "--anchor-spacing",
         metavar="M",
         type=float,
         dest="anchor_spacing_m",
-        **given,
         help="metres, instead of --anchors",
     )
     prior.add_argument(
         "--resolution",
         choices=("native", "match"),
-        **given,
         help="10 m pixels, or the overview that fits the anchors' spacing and needs far fewer bytes (default: native)",
     )
     prior.add_argument(
         "--missing-prior",
         choices=("raise", "empty"),
-        **given,
         help="chips without georeference, date or AlphaEarth data: fail the scene, or have no anchors (default: raise)",
     )
 
     chips = parser.add_argument_group("chips")
-    chips.add_argument("--chip-size", metavar="PX", type=int, **given, help="0: whole scenes (default: 504)")
-    chips.add_argument("--overlap", metavar="PX", type=int, **given, help="of neighbours, at least (default: 0)")
-    chips.add_argument("--max-nodata", metavar="SHARE", type=float, **given, help="of a chip (default: 0.5)")
+    chips.add_argument("--chip-size", metavar="PX", type=int, help="0: whole scenes (default: 504)")
+    chips.add_argument("--overlap", metavar="PX", type=int, help="of neighbours, at least (default: 0)")
+    chips.add_argument("--max-nodata", metavar="SHARE", type=float, help="of a chip (default: 0.5)")
     chips.add_argument(
-        "--min-visible", metavar="SHARE", type=float, **given, help="of an object that belongs to a chip (default: 0.5)"
+        "--min-visible", metavar="SHARE", type=float, help="of an object that belongs to a chip (default: 0.5)"
     )
     chips.add_argument(
         "--keep-empty",
         metavar="SHARE",
         type=float,
-        **given,
         help="of chips without objects (default: 1)",
     )
-    chips.add_argument("--min-pixels", metavar="N", type=int, **given, help="of the model's processor (default: 3136)")
-    chips.add_argument("--max-pixels", metavar="N", type=int, **given, help="likewise (default: 12845056)")
+    chips.add_argument("--min-pixels", metavar="N", type=int, help="of the model's processor (default: 3136)")
+    chips.add_argument("--max-pixels", metavar="N", type=int, help="likewise (default: 12845056)")
     chips.add_argument(
-        "--image-size", metavar="PX", type=int, **given, help="side of the square that the processor makes, if it does"
+        "--image-size", metavar="PX", type=int, help="side of the square that the processor makes, if it does"
     )
 
     labels = parser.add_argument_group("labels and splits")
@@ -174,18 +170,14 @@ def _add_build(parser: argparse.ArgumentParser) -> None:
         dest="labels",
         action="append",
         type=_label,
-        **given,
         help="an annotated label is our ship or aircraft, or ignore; may be repeated",
     )
-    labels.add_argument(
-        "--targets", metavar="A,B", type=_names, **given, help="annotated classes (default: those that occur)"
-    )
+    labels.add_argument("--targets", metavar="A,B", type=_names, help="annotated classes (default: those that occur)")
     labels.add_argument(
         "--split-distance",
         metavar="KM",
         type=float,
         dest="split_distance_km",
-        **given,
         help="scenes nearer than this share a split (default: 1)",
     )
     labels.add_argument(
@@ -193,7 +185,6 @@ def _add_build(parser: argparse.ArgumentParser) -> None:
         metavar="A,B,C",
         type=_shares,
         dest="shares",
-        **given,
         help="of places in train, validation, test (default: 0.8,0.1,0.1)",
     )
 

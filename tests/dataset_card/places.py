@@ -2,7 +2,7 @@
 
 import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +68,7 @@ def write_field(root: Path, corners: tuple[tuple[float, float], ...] = CORNERS, 
     return root
 
 
-def write_manifest(path: Path, rows: list[Mapping[str, Any]]) -> Path:
+def write_manifest(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
 

@@ -49,7 +49,7 @@ def shards(folder: Path) -> dict[str, bytes]:
 
 
 def rows_of(report: Report, config: str, cache: Path, streaming: bool = False) -> list[dict[str, Any]]:
-    loaded = load_dataset(str(report.folder), config, cache_dir=str(cache), streaming=streaming)
+    loaded: Any = load_dataset(str(report.folder), config, cache_dir=str(cache), streaming=streaming)
     return [row for split in loaded.values() for row in split]
 
 
@@ -110,7 +110,7 @@ def test_all_chips_of_a_scene_are_scaled_alike(built: Report, places: Path, tmp_
 
 
 def test_the_splits_share_no_place(built: Report, tmp_path: Path) -> None:
-    loaded = load_dataset(str(built.folder), "captions", cache_dir=str(tmp_path))
+    loaded: Any = load_dataset(str(built.folder), "captions", cache_dir=str(tmp_path))
     found = [(split, row["bounds"], row["id"].partition("/")[0]) for split, rows in loaded.items() for row in rows]
     assert {(scene, split) for split, _, scene in found} == {
         ("scene0", "train"),

@@ -6,6 +6,7 @@ import sys
 from dataclasses import MISSING, fields
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from datasets import load_dataset
@@ -40,7 +41,9 @@ def test_from_the_command_to_the_collator(folder: Path, capsys: pytest.CaptureFi
     printed = capsys.readouterr()
     assert "2 chips" in printed.out and "1 scenes in train" in printed.out and "8 rows in" in printed.out
     assert "No scene is in validation, test" in printed.err
-    rows = list(load_dataset(str(folder / "out"), "instructions", split="train", cache_dir=str(folder / "cache")))
+    rows: list[Any] = list(
+        load_dataset(str(folder / "out"), "instructions", split="train", cache_dir=str(folder / "cache"))
+    )
     processor = tiny_processor()
     batch = TripletCollator(processor)(rows[:3])
     assert batch["prior_embeddings"].shape == (3, 9, 64) and batch["prior_mask"].all()
