@@ -1,10 +1,10 @@
 """The index of an AlphaEarth field: which tile lies where, for each year."""
 
-import re
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -19,7 +19,7 @@ _BOUNDS = ("west", "south", "east", "north")
 _TEXTS = ("path", "crs", "utm_zone")
 _NUMBERS = tuple(f"{frame}_{side}" for frame in ("utm", "wgs84") for side in _BOUNDS)
 _COLUMNS = ("year", *_TEXTS, *_NUMBERS)
-_TILE_PATH = re.compile(r"(?:.*/)?(\d{4}/\d{1,2}[NS]/[^/]+\.tiff?)", re.DOTALL)
+_TILE_PATH = r"(?:.*/)?\d{4}/\d{1,2}[NS]/[^/]+\.tiff?"
 # Degrees. The bounds are those of corners, or of an outline; between corners the edges of a tile bulge by less.
 _MARGIN = 0.02
 
@@ -56,14 +56,15 @@ class AlphaEarthIndex:
         if table.num_rows == 0:
             raise InputError(f"{name}: no tile; expected one row for each tile")
         self.name = name
-        self._texts = {column: table[column].to_pylist() for column in _TEXTS}
+        self._texts = {column: table[column] for column in _TEXTS}
         self._numbers = {column: _numpy(table[column]) for column in _NUMBERS}
         self._year = _numpy(table["year"])
-        for row, path in enumerate(self._texts["path"]):
-            if not _TILE_PATH.fullmatch(path):
-                raise InputError(
-                    f"{name}: row {row}, path: found {path!r}; expected <year>/<zone>/<name>.tiff at its end"
-                )
+        self._check_text("path", _TILE_PATH, ".../<year>/<zone>/<name>.tiff")
+        self._check_text("utm_zone", r"\d{1,2}[NS]", "a number and N or S, as 13N")
+        for column, values in self._numbers.items():
+            if not np.isfinite(values).all():
+                row = np.flatnonzero(~np.isfinite(values))[0]
+                raise InputError(f"{name}: row {row}, {column}: found {values[row]}; expected a finite number")
 
     @property
     def years(self) -> tuple[int, ...]:
@@ -89,27 +90,33 @@ class AlphaEarthIndex:
         longitude, latitude = lonlat.T
         rows = np.flatnonzero((self._year == year) & (south <= latitude.max()) & (north >= latitude.min()))
         found = []
-        for row in sorted(rows.tolist(), key=lambda row: self._texts["path"][row]):
+        for row in rows.tolist():
             inside = (longitude - (west[row] - _MARGIN)) % 360 <= width[row]
             inside &= (south[row] <= latitude) & (latitude <= north[row])
             if inside.any():
                 found.append((self._tile(row), np.flatnonzero(inside)))
-        return found
+        return sorted(found, key=lambda tile_and_points: tile_and_points[0].path)
 
-    def _check_text(self, column: str, pattern: re.Pattern[str], expected: str) -> None:
-        for row, text in enumerate(self._texts[column]):
-            if not pattern.fullmatch(text):
-                raise InputError(f"{self.name}: row {row}, {column}: found {text!r}; expected {expected}")
+    def _check_text(self, column: str, pattern: str, expected: str) -> None:
+        matching = pc.call_function(
+            "match_substring_regex", [self._texts[column]], pc.MatchSubstringOptions(f"^(?:{pattern})$")
+        )
+        if (row := pc.index(matching, pa.scalar(False)).as_py()) >= 0:
+            raise InputError(
+                f"{self.name}: row {row}, {column}: found {self._text(column, row)!r}; expected {expected}"
+            )
+
+    def _text(self, column: str, row: int) -> str:
+        return self._texts[column][row].as_py()
 
     def _tile(self, row: int) -> IndexedTile:
-        match = _TILE_PATH.fullmatch(self._texts["path"][row])
-        assert match  # checked for all rows
         west, south, east, north = (float(self._numbers[f"utm_{side}"][row]) for side in _BOUNDS)
         try:
-            crs = crs_name(self._texts["crs"][row])
+            crs = crs_name(self._text("crs", row))
         except InputError as error:
             raise InputError(f"{self.name}: row {row}, {error}") from error
-        return IndexedTile(match[1], crs, self._texts["utm_zone"][row], (west, south, east, north))
+        path = "/".join(self._text("path", row).split("/")[-3:])
+        return IndexedTile(path, crs, self._text("utm_zone", row), (west, south, east, north))
 
 
 def read_index(ranges: ByteRanges, cache: BlockCache | None) -> AlphaEarthIndex:
