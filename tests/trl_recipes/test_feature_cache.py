@@ -13,6 +13,8 @@ import torch
 from datasets import Dataset, Features, Image
 from datasets import config as datasets_config
 from filelock import FileLock
+from torch.distributed.utils import _to_kwargs
+from torch.utils.data._utils.pin_memory import pin_memory
 from transformers.utils import logging
 
 from fusar_geo.errors import InputError
@@ -335,16 +337,17 @@ def test_an_unreadable_image_is_named_by_its_row(content, problem):
         read_images(rows)
 
 
-def test_a_batch_can_be_pinned_and_rebuilt(tmp_path):
-    """What the trainer does to a batch on its way to a GPU: copy and update, and rebuild from the items."""
+def test_a_batch_travels_to_a_gpu(tmp_path, monkeypatch):
+    """By the functions that pin it, and that move it under distributed data parallelism, with no GPU at hand."""
     cache = FeatureCache(tmp_path, "tower", 10_000)
     cache.add(tokens(0))
     encoded, _ = cache.batch(["0-0", "0-1"])
-    clone = pickle.loads(pickle.dumps(encoded))
-    clone.update({"pooler_output": tuple(image + 1 for image in encoded.pooler_output)})
-    assert torch.equal(clone.pooler_output[1], encoded.pooler_output[1] + 1)
-    rebuilt = type(encoded)(dict(encoded.items()))
-    assert torch.equal(rebuilt.pooler_output[0], encoded.pooler_output[0])
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor, *_: tensor + 1)
+    pinned = pin_memory({"mm_encoder_outputs": {"image": encoded}})["mm_encoder_outputs"]["image"]
+    assert torch.equal(pinned.pooler_output[1], encoded.pooler_output[1] + 1)
+    _, (moved,) = _to_kwargs((), {"mm_encoder_outputs": {"image": encoded}}, torch.device("cpu"), False)
+    moved = moved["mm_encoder_outputs"]["image"].pooler_output
+    assert all(torch.equal(image, old) for image, old in zip(moved, encoded.pooler_output, strict=True))
 
 
 @pytest.fixture(scope="module")
