@@ -113,9 +113,10 @@ class _Handler(BaseHTTPRequestHandler):
             with open(file, "rb") as body:
                 body.seek(first)
                 while length and (chunk := body.read(min(length, 2**20))):
+                    # Counted first: a client that has read all may look at the count before this thread goes on.
+                    state.sent[path] += len(chunk)
                     self.wfile.write(chunk)
                     length -= len(chunk)
-                    state.sent[path] += len(chunk)
 
     def _headers(self, status: int, length: int, headers: dict[str, str] | None = None) -> None:
         self.send_response(status)
