@@ -109,10 +109,12 @@ def _samples(folder: Path) -> Iterator[Image.Image]:
             images.setdefault(row["image"]["bytes"], [item["bbox_2d"] for item in row["objects"]])
         with_objects = [image for image, boxes in images.items() if boxes]
         without = [image for image, boxes in images.items() if not boxes]
-        for encoded in _spread(with_objects or without, min(each, left)):
+        wanted = min(each, left)
+        shown = _spread(with_objects, wanted)
+        for encoded in [*shown, *_spread(without, wanted - len(shown))]:
             left -= 1
             with Image.open(io.BytesIO(encoded)) as picture:
-                yield _small(with_boxes(picture, images[encoded]))
+                yield _small(picture, images[encoded])
 
 
 def _spread(items: Sequence[bytes], count: int) -> list[bytes]:
@@ -120,9 +122,12 @@ def _spread(items: Sequence[bytes], count: int) -> list[bytes]:
     return [items[index * len(items) // count] for index in range(count)]
 
 
-def _small(picture: Image.Image) -> Image.Image:
-    picture.thumbnail((_SHEET_SIDE, _SHEET_SIDE), Image.Resampling.LANCZOS)
-    return picture
+def _small(picture: Image.Image, boxes: Sequence[Sequence[int]]) -> Image.Image:
+    """The picture on its way to the sheet; boxes are drawn after it has shrunk, so that their lines remain."""
+    factor = min(1.0, _SHEET_SIDE / max(picture.size))
+    width, height = (max(1, round(side * factor)) for side in picture.size)
+    shrunk = picture.convert("RGB").resize((width, height), Image.Resampling.LANCZOS)
+    return with_boxes(shrunk, [[round(edge * factor) for edge in box] for box in boxes])
 
 
 def _front_matter(

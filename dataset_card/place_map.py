@@ -40,8 +40,8 @@ def draw_map(path: Path, outlines: Sequence[tuple[str, Outline]]) -> None:
     axes.set_ylabel("latitude (degrees north)")
     axes.grid(linewidth=0.4, alpha=0.5)
     axes.ticklabel_format(useOffset=False)
-    figure.legend(title="split (scenes)", loc="outside right upper")
-    figure.savefig(path)
+    figure.legend(title="split (scenes)", loc="outside upper center", ncols=len(_COLOURS))
+    figure.savefig(path, bbox_inches="tight")
 
 
 def _span(values: Sequence[float]) -> tuple[float, float]:

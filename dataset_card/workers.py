@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -70,7 +71,8 @@ def _run_until_crash(function: Callable[[Job], Result], jobs: deque[Job], worker
 
 
 def _end_with_parent() -> None:
-    """A worker would wait for jobs forever after its parent was killed."""
+    """A worker would wait for jobs forever after its parent was killed. On Ctrl-C it finishes what it is at."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     assert parent is not None
 

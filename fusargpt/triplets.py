@@ -79,7 +79,7 @@ def _print(report: "Report") -> None:
         print(f"No scene is in {', '.join(empty)}: splits go by place; name them in the manifest.", file=sys.stderr)
     if report.failures:
         scenes = "1 scene" if len(report.failures) == 1 else f"{len(report.failures)} scenes"
-        print(f"{scenes} failed and left out of the shards; the next run tries again:", file=sys.stderr)
+        print(f"The shards are without {scenes} that failed; the next run tries again:", file=sys.stderr)
         for failure in report.failures:
             print(f"  {failure}", file=sys.stderr)
 

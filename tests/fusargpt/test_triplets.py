@@ -55,7 +55,7 @@ def test_from_the_command_to_the_collator(folder: Path, capsys: pytest.CaptureFi
 def test_failed_scenes_exit_with_1(folder: Path, capsys: pytest.CaptureFixture) -> None:
     assert main(command(folder)) == 1
     errors = capsys.readouterr().err
-    assert "1 scene failed" in errors and "m.jsonl, row 1: " in errors and "--label Boat=NAME" in errors
+    assert "without 1 scene that failed" in errors and "m.jsonl, row 1: " in errors and "--label Boat=NAME" in errors
     assert json.loads((folder / "out" / "failures.jsonl").read_text())["row"] == 1
     assert not (folder / "out" / "README.md").exists()
     assert main(["triplets", "push", str(folder / "out"), REPO]) == 2
