@@ -1,0 +1,261 @@
+"""The sizes of a model, read from its configuration alone, and the model that a recipe starts from."""
+
+import json
+import math
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, cast
+
+import yaml
+from huggingface_hub.errors import StrictDataclassError
+from transformers.models.qwen2_5_vl.configuration_qwen2_5_vl import Qwen2_5_VLTextConfig, Qwen2_5_VLVisionConfig
+
+from fusar_geo.errors import InputError
+from modeling_fusargpt import FusarGptConfig, TlmConfig
+from trl_recipes.checkpoint import ADAPTER_MANIFEST, HUB_ID, TLM_MANIFEST
+
+
+@dataclass(frozen=True)
+class Linear:
+    """A linear layer `inputs -> outputs`."""
+
+    inputs: int
+    outputs: int
+    bias: bool = False
+
+    @property
+    def parameters(self) -> int:
+        return self.inputs * self.outputs + self.bias * self.outputs
+
+    def flops(self, rows: int) -> int:
+        """Of one product; the gradients of its input and of its weights each cost the same once more."""
+        return 2 * rows * self.inputs * self.outputs
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """The sizes of a model that its work and its memory depend on; `sizes_of` reads them from a configuration."""
+
+    hidden: int
+    query: int
+    key_value: int
+    heads: int
+    intermediate: int
+    layers: int
+    vocabulary: int
+    tied: bool
+    vision_hidden: int
+    vision_heads: int
+    vision_intermediate: int
+    vision_layers: int
+    vision_layers_of_whole_images: int
+    patch: int
+    patch_values: int
+    merge: int
+    window: int
+    prior: int
+    tlm_hidden: int
+    fusion: str
+
+    @property
+    def language_layer(self) -> tuple[Linear, ...]:
+        """q, k, v, o, gate, up and down of one decoder layer."""
+        return (
+            Linear(self.hidden, self.query, bias=True),
+            Linear(self.hidden, self.key_value, bias=True),
+            Linear(self.hidden, self.key_value, bias=True),
+            Linear(self.query, self.hidden),
+            Linear(self.hidden, self.intermediate),
+            Linear(self.hidden, self.intermediate),
+            Linear(self.intermediate, self.hidden),
+        )
+
+    @property
+    def vision_layer(self) -> tuple[Linear, ...]:
+        """qkv, projection, gate, up and down of one block of the vision tower."""
+        width, inner = self.vision_hidden, self.vision_intermediate
+        pairs = ((width, 3 * width), (width, width), (width, inner), (width, inner), (inner, width))
+        return tuple(Linear(inputs, outputs, bias=True) for inputs, outputs in pairs)
+
+    @property
+    def merger(self) -> tuple[Linear, ...]:
+        width = self.vision_hidden * self.merge**2
+        return Linear(width, width, bias=True), Linear(width, self.hidden, bias=True)
+
+    @property
+    def tlm(self) -> tuple[Linear, ...]:
+        if self.fusion == "none":
+            return ()
+        field = self.hidden * (2 if self.fusion == "tlm" else 1)
+        first, second = Linear(self.prior, self.tlm_hidden, bias=True), Linear(self.tlm_hidden, field, bias=True)
+        return (first, second, Linear(2 * self.hidden, self.hidden)) if self.fusion == "concat" else (first, second)
+
+    @property
+    def head(self) -> Linear:
+        return Linear(self.hidden, self.vocabulary)
+
+    def lora(self, rank: int) -> int:
+        """Parameters of the adapter on every linear layer of the language model."""
+        return self.layers * sum(rank * (layer.inputs + layer.outputs) for layer in self.language_layer)
+
+    def parameters(self) -> dict[str, int]:
+        """By part, named as in the table that training prints; a head that is tied to the embeddings counts there."""
+        norms = 2 * self.vision_hidden
+        tower = self.vision_layers * (sum(layer.parameters for layer in self.vision_layer) + norms)
+        language = self.layers * (sum(layer.parameters for layer in self.language_layer) + 2 * self.hidden)
+        return {
+            "vision tower": tower + self.patch_values * self.vision_hidden,
+            "merger": sum(layer.parameters for layer in self.merger) + self.vision_hidden,
+            "TLM": sum(layer.parameters for layer in self.tlm),
+            "language model": language + self.hidden + self.head.parameters,
+            "lm_head": 0 if self.tied else self.head.parameters,
+        }
+
+
+def sizes_of(config: FusarGptConfig) -> Sizes:
+    """The sizes of a model with this configuration."""
+    text, vision = cast(Qwen2_5_VLTextConfig, config.text_config), cast(Qwen2_5_VLVisionConfig, config.vision_config)
+    tlm, patch, frames = cast(TlmConfig, config.tlm_config), vision.patch_size, vision.temporal_patch_size
+    assert isinstance(patch, int) and isinstance(frames, int) and text.num_key_value_heads is not None
+    whole = [index for index in vision.fullatt_block_indexes if index < vision.depth]
+    return Sizes(
+        hidden=text.hidden_size,
+        query=text.hidden_size,
+        key_value=text.hidden_size // text.num_attention_heads * text.num_key_value_heads,
+        heads=text.num_attention_heads,
+        intermediate=text.intermediate_size,
+        layers=text.num_hidden_layers,
+        vocabulary=text.vocab_size,
+        tied=config.tie_word_embeddings,
+        vision_hidden=vision.hidden_size,
+        vision_heads=vision.num_heads,
+        vision_intermediate=vision.intermediate_size,
+        vision_layers=vision.depth,
+        vision_layers_of_whole_images=len(whole),
+        patch=patch,
+        patch_values=vision.in_channels * frames * patch**2,
+        merge=vision.spatial_merge_size,
+        window=vision.window_size // patch,
+        prior=tlm.prior_size,
+        tlm_hidden=tlm.hidden_size if tlm.hidden_size is not None else max(128, 4 * text.hidden_size),
+        fusion=tlm.fusion,
+    )
+
+
+QWEN_7B = "Qwen/Qwen2.5-VL-7B-Instruct"
+# From config.json of that model on the Hub, with the TLM's defaults beside it, so that no Hub is needed.
+QWEN_7B_SIZES = Sizes(
+    hidden=3584,
+    query=3584,
+    key_value=512,
+    heads=28,
+    intermediate=18944,
+    layers=28,
+    vocabulary=152064,
+    tied=False,
+    vision_hidden=1280,
+    vision_heads=16,
+    vision_intermediate=3420,
+    vision_layers=32,
+    vision_layers_of_whole_images=4,
+    patch=14,
+    patch_values=3 * 2 * 14 * 14,
+    merge=2,
+    window=8,
+    prior=64,
+    tlm_hidden=4 * 3584,
+    fusion="tlm",
+)
+
+
+def find_model(name: str, revision: str = "main", recipes: Path | None = None) -> tuple[str, Sizes, int | None]:
+    """The model behind a recipe's `model_name_or_path`: its name, its sizes, and the image size that it fixes, if any.
+
+    Follows what a stage has left to its base, and a stage that has not run yet to its recipe's model. The 7B backbone
+    is known without the Hub.
+
+    Raises:
+        InputError: no such model, or one of another kind.
+    """
+    tlm: dict[str, Any] | None = None
+    outputs = _outputs(recipes) if recipes is not None else {}
+    seen: set[str] = set()
+    while name not in seen:
+        seen.add(name)
+        folder = Path(name)
+        if (folder / TLM_MANIFEST).is_file():
+            name, tlm = _base(folder / TLM_MANIFEST), _read_json(folder / TLM_MANIFEST).get("tlm_config")
+        elif (folder / ADAPTER_MANIFEST).is_file():
+            name = _base(folder / ADAPTER_MANIFEST)
+        elif name == QWEN_7B:
+            return name, replace(QWEN_7B_SIZES, **_tlm_fields(tlm)), None
+        elif (folder / "config.json").is_file():
+            return name, _sizes(name, revision, tlm), _image_size(folder / "processor_config.json")
+        elif name in outputs:
+            name = outputs[name]
+        elif not folder.exists() and HUB_ID.fullmatch(name):
+            return name, _sizes(name, revision, tlm), None
+        else:
+            raise InputError(
+                f"model_name_or_path: there is no model at {name}; run the stage that makes it, or plan with "
+                f"--model_name_or_path {QWEN_7B} or the folder of a model of the same size"
+            )
+    raise InputError(f"model_name_or_path: {name} leads back to itself, by way of {', '.join(sorted(seen))}")
+
+
+def _outputs(recipes: Path) -> dict[str, str]:
+    """Which model each recipe of a folder starts from, by the folder that it leaves its result in."""
+    found = {}
+    for path in sorted(recipes.glob("*.yaml")):
+        try:
+            fields = yaml.safe_load(path.read_text())
+        except (yaml.YAMLError, UnicodeDecodeError):
+            continue  # another file, which is not what was asked about
+        if isinstance(fields, dict) and {"output_dir", "model_name_or_path"} <= set(fields):
+            found[str(fields["output_dir"])] = str(fields["model_name_or_path"])
+    return found
+
+
+def _sizes(name: str, revision: str, tlm: dict[str, Any] | None) -> Sizes:
+    try:
+        kind = cast(dict, FusarGptConfig.get_config_dict(name, revision=revision)[0]).get("model_type")
+        if kind not in ("fusargpt", "qwen2_5_vl"):
+            raise InputError(f"model_name_or_path: {name} is of type {kind}; a plan knows fusargpt and qwen2_5_vl")
+        config = FusarGptConfig.from_pretrained(name, revision=revision)
+    except (OSError, StrictDataclassError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise InputError(f"model_name_or_path: the configuration of {name} cannot be read ({reason})") from error
+    return replace(sizes_of(config), **_tlm_fields(tlm))
+
+
+def _tlm_fields(tlm: dict[str, Any] | None) -> dict[str, Any]:
+    names = {"prior_size": "prior", "hidden_size": "tlm_hidden", "fusion": "fusion"}
+    return {names[key]: value for key, value in (tlm or {}).items() if key in names and value is not None}
+
+
+def _base(path: Path) -> str:
+    base = _read_json(path).get("base_model_name_or_path")
+    if not isinstance(base, str):
+        raise InputError(f"{path}: base_model_name_or_path: found {base}; expected the name of a model")
+    return base
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read ({error}); expected a JSON file that a stage has written") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: found {type(content).__name__}; expected a JSON object")
+    return content
+
+
+def _image_size(path: Path) -> int | None:
+    """The side of the square that a processor makes of every image; None where it keeps their sizes."""
+    if not path.is_file():
+        return None
+    processor = _read_json(path)
+    size = processor.get("image_processor", {}).get("size", {})
+    if processor.get("image_size") is None and size.get("shortest_edge") == size.get("longest_edge") is not None:
+        return round(math.sqrt(size["shortest_edge"]))
+    return processor.get("image_size")
