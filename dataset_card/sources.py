@@ -10,6 +10,7 @@ from rasterio.windows import Window
 from dataset_card.manifest import SceneRow
 from fusar_geo.errors import InputError
 from fusar_geo.image import read_image
+from fusar_geo.radiometry import Stretch
 from fusar_geo.scene import SarScene
 
 _PICTURES = (".png", ".jpg", ".jpeg")
@@ -51,8 +52,8 @@ class Picture:
     def stretch(self, band: int = 1) -> None:
         """None: what a picture holds is scaled already."""
 
-    def chip(self, window: Window, band: int = 1, stretch: None = None) -> NDArray[np.uint8]:
-        """Grey levels [h, w] of a window inside the picture, or [h, w, 3] where it is coloured."""
+    def chip(self, window: Window, band: int = 1, stretch: Stretch | None = None) -> NDArray[np.uint8]:
+        """Grey levels [h, w] of a window inside the picture, or [h, w, 3] where it is coloured; there is no stretch."""
         top, left = window.row_off, window.col_off
         return self._values[top : top + window.height, left : left + window.width]
 
