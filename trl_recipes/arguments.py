@@ -143,8 +143,10 @@ class RecipeArguments:
             )
         if self.feature_cache_gib <= 0:
             raise InputError(f"feature_cache_gib: found {self.feature_cache_gib}, expected more than 0")
-        if self.pairs_per_sequence < 1:
-            raise InputError(f"pairs_per_sequence: found {self.pairs_per_sequence}, expected 1 or more")
+        if type(self.pairs_per_sequence) is not int or self.pairs_per_sequence < 1:
+            raise InputError(
+                f"pairs_per_sequence: found {self.pairs_per_sequence!r}, expected a whole number from 1 on"
+            )
 
     @property
     def hides_earlier_answers(self) -> bool:

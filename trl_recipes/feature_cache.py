@@ -36,6 +36,9 @@ class EncodedImages(BaseModelOutputWithPooling):
     Pinning a batch's memory updates a copy of it in place, which the outputs of transformers refuse.
     """
 
+    # None by default, as transformers demands of every field.
+    pooler_output: tuple[Tensor, ...] = None  # pyright: ignore[reportIncompatibleVariableOverride, reportAssignmentType]
+
     def update(self, values: Mapping[str, Any]) -> None:
         for name, value in values.items():
             self[name] = value
@@ -53,7 +56,7 @@ class FeatureCache:
         limit_bytes: that all shards in `folder` may take.
 
     Raises:
-        InputError: for a shard that cannot be read.
+        InputError: for a folder that cannot be made, and a shard that cannot be read.
     """
 
     def __init__(self, folder: Path, fingerprint: str, limit_bytes: int) -> None:
@@ -63,11 +66,17 @@ class FeatureCache:
         self._needed: set[str] = set()
         self._files: dict[str, Any] = {}
         self._grids: dict[str, tuple[str, list[int]]] = {}  # shard and patch grid (t, h, w) by key
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(
+                f"feature_cache: {folder} cannot be made a folder ({error.strerror}); choose one that can be written"
+            ) from error
         with self._lock():
             self.shards.mkdir(exist_ok=True)
             self._in_use = FileLock(self.shards / f"in_use-{uuid4().hex}.lock")
             self._in_use.acquire()
+            self._is_used(self.shards)  # for what it clears away
             self._scan()
 
     def __contains__(self, key: str) -> bool:
@@ -95,7 +104,7 @@ class FeatureCache:
             grids.append(grid)
         # A copy: a batch that a worker sends must not hold on to the whole file that a tensor is a view of.
         together = torch.cat(tokens).split([len(image) for image in tokens])
-        return EncodedImages(pooler_output=together), torch.tensor(grids)  # pyright: ignore[reportArgumentType]
+        return EncodedImages(pooler_output=together), torch.tensor(grids)
 
     def reserve(self, needed: Mapping[str, int]) -> None:
         """Make room for the tokens of a data set, and keep those that are there from being removed by this run.

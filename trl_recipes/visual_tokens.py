@@ -158,10 +158,11 @@ def cache_visual_tokens(
     missing = [key for key in places if key not in cache]
     state.wait_for_everyone()  # before anyone adds: all have to see the same ones missing
     share = missing[state.process_index :: state.num_processes]
-    shown = not config.disable_tqdm and state.is_main_process
-    with tqdm(total=len(share), unit="image", desc="Visual tokens", disable=not shown) as progress:
-        images = _Images(datasets, [places[key] for key in share], processor)
-        _encode(model, images, share, cache, config, autocast, progress)
+    if share:
+        shown = not config.disable_tqdm and state.is_main_process
+        with tqdm(total=len(share), unit="image", desc="Visual tokens", disable=not shown) as progress:
+            images = _Images(datasets, [places[key] for key in share], processor)
+            _encode(model, images, share, cache, config, autocast, progress)
     state.wait_for_everyone()
     cache.refresh()
     absent = sum(key not in cache for key in places)

@@ -7,14 +7,17 @@ import pickle
 import time
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import torch
 from datasets import Dataset, Features, Image
 from datasets import config as datasets_config
 from filelock import FileLock
+from peft import PeftModel
 from torch.distributed.utils import _to_kwargs
 from torch.utils.data._utils.pin_memory import pin_memory
+from transformers import BatchFeature
 from transformers.utils import logging
 
 from fusar_geo.errors import InputError
@@ -99,7 +102,8 @@ def test_images_are_encoded_once_and_not_opened_while_training(folder, tmp_path,
     fields = {"feature_cache": tmp_path / "cache", "eval_strategy": "steps", "dataset_test_split": "train[:3]"}
     trainer = make_trainer(*parse(arguments(folder, tmp_path / "one", **fields, max_steps=2)))
     monkeypatch.setattr(Image, "decode_example", lambda *_, **__: pytest.fail("an image was decoded"))
-    trainer.model.get_base_model().model.visual.register_forward_hook(lambda *_: pytest.fail("the tower was called"))
+    tower = cast(PeftModel, trainer.model).get_submodule("base_model.model.model.visual")
+    tower.register_forward_hook(lambda *_: pytest.fail("the tower was called"))
     trainer.train()
     # The next run finds all of them.
     monkeypatch.setattr(visual_tokens, "_encode", lambda *call: encoded.extend(call[2]))
@@ -161,7 +165,7 @@ def test_the_fingerprint_follows_everything_that_makes_tokens():
     model.set_attn_implementation("eager")
     found.append(tower_fingerprint(model, processor, None))
     with torch.no_grad():
-        model.model.visual.merger.mlp[2].bias[0] += 1
+        cast(torch.nn.Linear, model.model.visual.get_submodule("merger.mlp.2")).bias[0] += 1
     found.append(tower_fingerprint(model, processor, None))
     found.append(tower_fingerprint(model.bfloat16(), processor, None))
     assert len(set(found)) == len(found) - 1
@@ -202,7 +206,8 @@ def fill(folder: Path, *fingerprints: str) -> None:
     for age, fingerprint in enumerate(reversed(fingerprints)):
         FeatureCache(folder, fingerprint, 100_000).add(tokens(0, 1))
         (path,) = folder.glob(f"{fingerprint}/*.safetensors")
-        os.utime(path, (time.time() - 100 * (age + 1),) * 2)
+        used = time.time() - 100 * (age + 1)
+        os.utime(path, (used, used))
 
 
 def test_those_of_other_towers_used_least_recently_go_first(tmp_path):
@@ -323,6 +328,12 @@ def test_what_a_dead_writer_left_is_cleared(tmp_path):
     assert not list(tmp_path.glob("*/*.partial"))
 
 
+def test_a_folder_that_is_none_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match=r"feature_cache: .*file cannot be made a folder \(File exists\)"):
+        FeatureCache(tmp_path / "file", "tower", 10_000)
+
+
 def test_the_lock_is_free_between_calls(tmp_path):
     FeatureCache(tmp_path, "tower", 10_000).add(tokens(0))
     with FileLock(tmp_path / "lock", timeout=0):
@@ -343,7 +354,7 @@ def test_a_batch_travels_to_a_gpu(tmp_path, monkeypatch):
     cache.add(tokens(0))
     encoded, _ = cache.batch(["0-0", "0-1"])
     monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor, *_: tensor + 1)
-    pinned = pin_memory({"mm_encoder_outputs": {"image": encoded}})["mm_encoder_outputs"]["image"]
+    pinned: Any = pin_memory(encoded)
     assert torch.equal(pinned.pooler_output[1], encoded.pooler_output[1] + 1)
     _, (moved,) = _to_kwargs((), {"mm_encoder_outputs": {"image": encoded}}, torch.device("cpu"), False)
     moved = moved["mm_encoder_outputs"]["image"].pooler_output
@@ -375,7 +386,7 @@ def test_given_tokens_are_modulated_once(stirred, way):
         for _ in range(2):  # what is given is not changed, so that it can be given again
             assert torch.equal(call(**rest, mm_encoder_outputs={"image": encoded}), expected)
         assert all(torch.equal(image, old) for image, old in zip(encoded.pooler_output, before, strict=True))
-        assert torch.equal(call(**without_prior(rest), mm_encoder_outputs={"image": encoded}), plain)
+        assert torch.equal(call(**without_prior(BatchFeature(rest)), mm_encoder_outputs={"image": encoded}), plain)
         assert not torch.equal(expected, plain)
 
 

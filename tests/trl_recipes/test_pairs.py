@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -80,7 +80,7 @@ def test_a_hidden_pair_has_the_loss_that_it_has_alone(processor, attention):
 
 
 def test_a_visible_pair_is_answered_in_sight_of_the_earlier_ones(processor):
-    pairs = list(pair_rows(dataset(ROWS), 3))
+    pairs: list[Any] = list(pair_rows(dataset(ROWS), 3))
     batch = TripletCollator(processor)(pairs)
     turns = [turn for pair in pairs[0]["pairs"] for turn in (*pair["prompt"], *pair["completion"])]
     shared = {name: value for name, value in pairs[0].items() if name != "pairs"}
@@ -164,7 +164,8 @@ def test_flash_attention_cannot_hide():
 @pytest.mark.parametrize(
     ("fields", "problem"),
     [
-        ({"pairs_per_sequence": 0}, "pairs_per_sequence: found 0, expected 1 or more"),
+        ({"pairs_per_sequence": 0}, "pairs_per_sequence: found 0, expected a whole number from 1 on"),
+        ({"pairs_per_sequence": 2.5}, "pairs_per_sequence: found 2.5"),
         ({"earlier_answers": "seen"}, "earlier_answers: found 'seen', expected one of hidden, visible"),
         ({"feature_cache_gib": 0}, "feature_cache_gib: found 0"),
     ],
@@ -238,7 +239,7 @@ def test_training_on_hidden_pairs_is_training_on_the_pairs(stage, tmp_path):
 def test_visible_pairs_train_as_a_conversation(stage, tmp_path):
     fields = {"pairs_per_sequence": 3, "earlier_answers": "visible", "per_device_train_batch_size": 4}
     trainer = make_trainer(*parse(arguments(stage, tmp_path / "out", **fields)))
-    assert len(trainer.train_dataset) == 4
+    assert len(cast(Dataset, trainer.train_dataset)) == 4
     batch = next(iter(trainer.get_train_dataloader()))
     assert "pair_ids" not in batch and batch["attention_mask"].shape == batch["input_ids"].shape
     assert torch.isfinite(trainer.compute_loss(trainer.model, batch))
