@@ -98,8 +98,8 @@ def parse_boxes(answer: str) -> Parsed[list[LabelledBox]]:
     """The boxes in the answer, in its order; "None" and "[]" are no boxes.
 
     A box is a JSON object with `bbox_2d`, four finite numbers, and `label`, a text that is not blank and no longer than
-    400 characters; other keys are passed over, but not those that hold an object. An object that is something else, a list or object that breaks off,
-    and an answer with neither a box nor "None" are problems. Boxes beside them are kept.
+    400 characters; other keys are passed over, but not those that hold an object. An object that is something else, a
+    list or object that breaks off, and an answer with neither a box nor "None" are problems. Boxes beside them stay.
     """
     boxes: list[LabelledBox] = []
     problems: list[str] = []
