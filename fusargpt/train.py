@@ -16,6 +16,8 @@ def main(arguments: Sequence[str]) -> None:
     if not arguments:
         raise InputError("no recipe; give one with --config, for example trl_recipes/stage1.yaml")
     try:
+        from yaml import YAMLError
+
         from trl_recipes.arguments import parse
         from trl_recipes.sft import run
     except ModuleNotFoundError as error:
@@ -25,6 +27,8 @@ def main(arguments: Sequence[str]) -> None:
         raise InputError(f"training needs {package}; pip install 'fusargpt[train]' brings it") from error
     try:
         recipe, config = parse(arguments)
+    except YAMLError as error:
+        raise InputError(f"the recipe is not YAML: {' '.join(str(error).split())}") from error
     except (ValueError, OSError) as error:
         raise InputError(str(error)) from error
     try:

@@ -1,7 +1,7 @@
 """Teach nano's language model to point at what it sees: python -m trl_recipes.pretrain_pointing --help
 
 The tower knows each target's place inside its token but, attention being relative, not where the token is; and an
-answer that names a box has to find the one token in which that target is. From dialogues alone a small language model
+answer that names a box has to find the one token in which that target is. From answers alone a small language model
 needs thousands of steps to begin with either. So it first learns both directly, on detection questions about scenes
 with targets:
 

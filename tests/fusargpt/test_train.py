@@ -29,6 +29,12 @@ def test_a_recipe_with_an_unknown_key_is_refused_in_one_line(tmp_path, capsys):
     check_refused(capsys, "--config", recipe, message="learning_rat")
 
 
+def test_a_recipe_that_is_not_yaml_is_refused_in_one_line(tmp_path, capsys):
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("train: [tlm\nprior: true\n")
+    check_refused(capsys, "--config", recipe, message=f'in "{recipe}", line 2')
+
+
 def test_a_finished_stage_is_not_overwritten(tmp_path, capsys):
     (tmp_path / "config.json").write_text("{}")
     check_refused(capsys, "--config", STAGE, "--output_dir", tmp_path, message="holds a finished stage")

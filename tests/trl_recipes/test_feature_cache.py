@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import pickle
 import time
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -12,17 +13,17 @@ from typing import Any, cast
 import pytest
 import torch
 from datasets import Dataset, Features, Image
-from datasets import config as datasets_config
 from filelock import FileLock
 from peft import PeftModel
 from torch.distributed.utils import _to_kwargs
 from torch.utils.data._utils.pin_memory import pin_memory
 from transformers import BatchFeature
-from transformers.utils import logging
 
 from fusar_geo.errors import InputError
 from modeling_fusargpt import FusarGptForConditionalGeneration
 from tests.tiny import PRIOR_FIELDS, stir_tlm, tiny_inputs, tiny_model, tiny_processor, without_prior
+from tests.trl_recipes import stages
+from tests.trl_recipes.stages import write_base
 from tests.trl_recipes.triplets import write_triplets
 from trl_recipes import visual_tokens
 from trl_recipes.arguments import parse
@@ -32,46 +33,16 @@ from trl_recipes.sft import main, make_trainer
 from trl_recipes.visual_tokens import read_images, tower_fingerprint
 
 GIB = 2**30
+arguments = partial(stages.arguments, train="tlm+lora", max_steps=4)
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """A tiny model in base/, whose TLM is not the identity, and triplets in data/."""
     folder = tmp_path_factory.mktemp("cached")
-    model = tiny_model()
-    stir_tlm(model)
-    model.save_pretrained(folder / "base")
-    tiny_processor().save_pretrained(folder / "base")
+    write_base(folder)
     write_triplets(folder / "data")
     return folder
-
-
-@pytest.fixture(autouse=True)
-def own_dataset_cache(monkeypatch, tmp_path_factory):
-    monkeypatch.setattr(datasets_config, "HF_DATASETS_CACHE", tmp_path_factory.getbasetemp() / "datasets")
-    logging.disable_progress_bar()
-
-
-def arguments(folder: Path, output_dir: Path, **fields: object) -> list[str]:
-    settings = {
-        "model_name_or_path": folder / "base",
-        "dataset_name": folder / "data",
-        "output_dir": output_dir,
-        "train": "tlm+lora",
-        "learning_rate": 1e-2,
-        "max_steps": 4,
-        "logging_steps": 1,
-        "per_device_train_batch_size": 4,
-        "use_cpu": True,
-        "bf16": False,
-        "activation_checkpointing": False,
-        "remove_unused_columns": False,
-        "save_strategy": "no",
-        "disable_tqdm": True,
-    } | fields
-    path = output_dir.with_suffix(".json")
-    path.write_text(json.dumps(settings | {"max_length": None}, default=str))
-    return ["--config", str(path)]
 
 
 def losses(output_dir: Path) -> list[float]:

@@ -1,18 +1,17 @@
 """Several pairs in one sequence: each one's loss is its own where earlier answers are hidden."""
 
-import json
-from pathlib import Path
+from functools import partial
 from typing import Any, cast
 
 import pytest
 import torch
 from datasets import Dataset, Features, Image, List
-from datasets import config as datasets_config
-from transformers.utils import logging
 
 from fusar_geo.errors import InputError
 from modeling_fusargpt import FusarGptForConditionalGeneration
 from tests.tiny import random_image, stir_tlm, tiny_model, tiny_processor
+from tests.trl_recipes import stages
+from tests.trl_recipes.stages import result, write_base
 from tests.trl_recipes.triplets import PRIOR_FEATURES, TURN, assistant, triplet, user
 from trl_recipes.arguments import parse
 from trl_recipes.attention import register_sdpa_float32
@@ -23,11 +22,9 @@ from trl_recipes.sft import main, make_trainer
 ASKED = (("How many ships?", "3"), ("Describe.", "A harbour with ships."), ("Where are they?", "1, 5"))
 FEATURES = Features({"image": Image(), **PRIOR_FEATURES, "prompt": List(TURN), "completion": List(TURN)})
 
-
-@pytest.fixture(autouse=True)
-def own_dataset_cache(monkeypatch, tmp_path_factory):
-    monkeypatch.setattr(datasets_config, "HF_DATASETS_CACHE", tmp_path_factory.getbasetemp() / "datasets")
-    logging.disable_progress_bar()
+arguments = partial(
+    stages.arguments, train="tlm", lr_scheduler_type="constant", max_steps=3, train_sampling_strategy="sequential"
+)
 
 
 @pytest.fixture(scope="module")
@@ -175,44 +172,11 @@ def test_fields_are_checked(tmp_path, fields, problem):
         parse(arguments(tmp_path, tmp_path / "out", **fields))
 
 
-def arguments(folder: Path, output_dir: Path, **fields: object) -> list[str]:
-    settings = {
-        "model_name_or_path": folder / "base",
-        "dataset_name": folder / "data",
-        "output_dir": output_dir,
-        "train": "tlm",
-        "learning_rate": 1e-2,
-        "lr_scheduler_type": "constant",
-        "max_steps": 3,
-        "logging_steps": 1,
-        "use_cpu": True,
-        "bf16": False,
-        "activation_checkpointing": False,
-        "remove_unused_columns": False,
-        "train_sampling_strategy": "sequential",
-        "save_strategy": "no",
-        "disable_tqdm": True,
-    } | fields
-    path = output_dir.with_suffix(".json")
-    path.write_text(json.dumps(settings | {"max_length": None}, default=str))
-    return ["--config", str(path)]
-
-
-def result(output_dir: Path) -> tuple[list[dict[str, Any]], dict[str, torch.Tensor]]:
-    """Logged steps and the trained TLM."""
-    history = json.loads((output_dir / "trainer_state.json").read_text())["log_history"]
-    model = FusarGptForConditionalGeneration.from_pretrained(output_dir, dtype="float32")
-    return [entry for entry in history if "loss" in entry], model.model.tlm.state_dict()
-
-
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory):
     """A model in base/ and, in data/, three pairs about each of four images."""
     folder = tmp_path_factory.mktemp("pairs")
-    model = tiny_model()
-    stir_tlm(model)
-    model.save_pretrained(folder / "base")
-    tiny_processor().save_pretrained(folder / "base")
+    write_base(folder)
     rows = [{**row(0, pair), **{"image": random_image(40, 40, seed=image)}} for image in range(4) for pair in range(3)]
     (folder / "data").mkdir()
     dataset(rows).to_parquet(folder / "data" / "train-00000-of-00001.parquet")

@@ -5,13 +5,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from datasets import config as datasets_config
 from safetensors.torch import load_file, save_file
 from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
-from transformers.utils import logging
 
 from modeling_fusargpt import FusarGptForConditionalGeneration
-from tests.tiny import stir_tlm, tiny_config, tiny_model, tiny_processor
+from tests.tiny import tiny_config, tiny_model, tiny_processor
+from tests.trl_recipes.stages import arguments, write_base
 from tests.trl_recipes.triplets import write_triplets
 from trl_recipes.arguments import parse
 from trl_recipes.checkpoint import load_model
@@ -23,39 +22,10 @@ from trl_recipes.sft import load_split, main, make_trainer, run
 def folder(tmp_path_factory):
     """A folder with a tiny model in base/, whose TLM is not the identity, and triplets in data/ and messages/."""
     folder = tmp_path_factory.mktemp("stages")
-    model = tiny_model()
-    stir_tlm(model)
-    model.save_pretrained(folder / "base")
-    tiny_processor().save_pretrained(folder / "base")
+    write_base(folder)
     write_triplets(folder / "data")
     write_triplets(folder / "messages", kind="messages")
     return folder
-
-
-@pytest.fixture(autouse=True)
-def own_dataset_cache(monkeypatch, tmp_path_factory):
-    monkeypatch.setattr(datasets_config, "HF_DATASETS_CACHE", tmp_path_factory.getbasetemp() / "datasets")
-    logging.disable_progress_bar()
-
-
-def arguments(folder: Path, output_dir: Path, **fields: object) -> list[str]:
-    settings = {
-        "model_name_or_path": folder / "base",
-        "dataset_name": folder / "data",
-        "output_dir": output_dir,
-        "learning_rate": 1e-2,
-        "max_steps": 2,
-        "per_device_train_batch_size": 4,
-        "use_cpu": True,
-        "bf16": False,
-        "activation_checkpointing": False,
-        "remove_unused_columns": False,
-        "save_strategy": "no",
-        "disable_tqdm": True,
-    } | fields
-    path = output_dir.with_suffix(".json")
-    path.write_text(json.dumps(settings | {"max_length": None}, default=str))
-    return ["--config", str(path)]  # JSON is YAML
 
 
 def moved(before: FusarGptForConditionalGeneration, after: FusarGptForConditionalGeneration) -> set[str]:
