@@ -68,7 +68,7 @@ def recipe(folder: Path, options: argparse.Namespace) -> tuple[RecipeArguments, 
     }
     path = folder / "recipe.yaml"
     path.write_text(json.dumps(settings))  # JSON is YAML
-    return parse(["--config", str(path)])
+    return parse([str(path)])
 
 
 def clocks() -> np.ndarray:

@@ -1,14 +1,12 @@
 """`fusargpt plan RECIPE.yaml`: what a stage will cost on GPUs that are not here."""
 
 import argparse
-import io
 import json
 from collections.abc import Iterable, Sequence
-from contextlib import redirect_stderr
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fusar_geo.errors import InputError
+from fusar_geo.errors import InputError, naming
 
 if TYPE_CHECKING:
     from trl_recipes.plan import Plan
@@ -33,8 +31,6 @@ def main(arguments: Sequence[str]) -> None:
     except ValueError:
         raise InputError(f"--triplets: found {options.triplets}; expected numbers, as 10000,1000000") from None
     try:
-        import yaml
-
         from trl_recipes.arguments import parse
         from trl_recipes.plan import Data, make_plan
     except ModuleNotFoundError as error:
@@ -42,18 +38,9 @@ def main(arguments: Sequence[str]) -> None:
         if package not in _EXTRA:
             raise
         raise InputError(f"planning needs {package}; pip install 'fusargpt[train]' brings it") from error
-    usage = io.StringIO()
-    try:
-        # A recipe for GPUs is planned on a machine without one.
-        with redirect_stderr(usage):
-            recipe, config = parse(["--config", str(options.recipe), *overrides, "--use_cpu", "true"])
-    except SystemExit as error:
-        # argparse has written all of the trainer's options, and in the last line what is wrong.
-        raise InputError(f"{options.recipe}: {usage.getvalue().strip().rpartition('error: ')[2]}") from error
-    except (ValueError, OSError) as error:
-        raise InputError(str(error)) from error
-    except yaml.YAMLError as error:
-        raise InputError(f"{options.recipe}: not a YAML file ({' '.join(str(error).split())})") from error
+    # A recipe for GPUs is planned on a machine without one.
+    with naming(str(options.recipe)):
+        recipe, config = parse([str(options.recipe), *overrides, "--use_cpu", "true"])
     given = {name: value for name, value in vars(options).items() if name in _DATA and value is not None}
     data = Data(**given)
     plan = make_plan(

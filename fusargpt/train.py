@@ -1,10 +1,19 @@
-"""`fusargpt train --config RECIPE.yaml [--key value]`: one stage of training."""
+"""`fusargpt train RECIPE.yaml [--key value]`: one stage of training."""
 
 from collections.abc import Sequence
 
 from fusar_geo.errors import InputError
 
 _EXTRA = ("trl", "peft", "datasets", "accelerate", "yaml")
+_USAGE = """usage: fusargpt train RECIPE.yaml [--key value ...]
+
+Run the stage that a recipe describes. Every field of the recipe can be overridden; a key that no field has is an error.
+
+examples:
+  fusargpt train trl_recipes/nano/stage2.yaml --max_steps 100
+  accelerate launch --config_file trl_recipes/accelerate/ddp.yaml -m trl_recipes.sft trl_recipes/stage1.yaml
+
+`python -m trl_recipes.sft --help` lists the fields; `fusargpt plan RECIPE.yaml` says what a stage will cost."""
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -13,11 +22,10 @@ def main(arguments: Sequence[str]) -> None:
     Raises:
         InputError: the training extra is not installed, no recipe or a wrong one, or an output that is in the way.
     """
-    if not arguments:
-        raise InputError("no recipe; give one with --config, for example trl_recipes/stage1.yaml")
+    if list(arguments) in (["--help"], ["-h"]):
+        print(_USAGE)
+        return
     try:
-        from yaml import YAMLError
-
         from trl_recipes.arguments import parse
         from trl_recipes.sft import run
     except ModuleNotFoundError as error:
@@ -26,12 +34,6 @@ def main(arguments: Sequence[str]) -> None:
             raise
         raise InputError(f"training needs {package}; pip install 'fusargpt[train]' brings it") from error
     try:
-        recipe, config = parse(arguments)
-    except YAMLError as error:
-        raise InputError(f"the recipe is not YAML: {' '.join(str(error).split())}") from error
-    except (ValueError, OSError) as error:
-        raise InputError(str(error)) from error
-    try:
-        run(recipe, config)
+        run(*parse(arguments))
     except (FileExistsError, FileNotFoundError) as error:
         raise InputError(str(error)) from error

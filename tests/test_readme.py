@@ -34,10 +34,10 @@ def test_python_snippets_run(snippet: str, tmp_path: Path) -> None:
 
 
 def test_the_training_command_trains(tmp_path: Path) -> None:
-    (line,) = [line for line in SHELL.splitlines() if line.startswith("python -m trl_recipes.sft")]
+    (line,) = [line for line in SHELL.splitlines() if line.startswith("fusargpt train")]
     arguments = shlex.split(line)[1:]
     arguments[arguments.index("--output_dir") + 1] = str(tmp_path / "out")
-    run([sys.executable, *arguments], tmp_path)
+    run([sys.executable, "-c", "import sys; from fusargpt.cli import main; sys.exit(main())", *arguments], tmp_path)
     assert (tmp_path / "out" / "model.safetensors").is_file()
 
 

@@ -1,11 +1,13 @@
 """The typed fields of a recipe, beside those of TRL's ``SFTConfig``, and the strict parser of both."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NoReturn, get_args
 
 from trl.scripts.utils import TrlParser
 from trl.trainer.sft_config import SFTConfig
+from yaml import YAMLError
 
 from fusar_geo.errors import InputError
 
@@ -161,19 +163,44 @@ class RecipeArguments:
         return self.train in ("lora", "tlm+lora")
 
 
+class _RecipeParser(TrlParser):
+    def error(self, message: str) -> NoReturn:
+        # argparse would print several hundred fields before what is wrong.
+        raise InputError(message)
+
+
 def parse(arguments: Sequence[str] | None = None) -> tuple[RecipeArguments, SFTConfig]:
-    """Read ``--config recipe.yaml`` and the ``--key value`` pairs that override it (``sys.argv`` when None).
+    """Read `recipe.yaml` and the ``--key value`` pairs after it, which override it (``sys.argv`` when None).
 
     Raises:
-        ValueError: for a key that no field has, or a value that a field does not allow, in YAML.
-        SystemExit: for the same on the command line (argparse prints its one line and exits with 2).
+        InputError: for no recipe, one that cannot be read or is not YAML, a key that no field has, or a value that a
+            field does not allow.
     """
+    given = list(sys.argv[1:] if arguments is None else arguments)
     # Without allow_abbrev=False, argparse takes `--train_` or `--learning` for the first field that starts so.
     dataclasses: list[Any] = [RecipeArguments, SFTConfig]
-    parser = TrlParser(dataclasses, prog="python -m trl_recipes.sft", allow_abbrev=False)
-    recipe, config = parser.parse_args_and_config(None if arguments is None else list(arguments))
+    parser = _RecipeParser(
+        dataclasses, prog="trl_recipes.sft", usage="%(prog)s RECIPE.yaml [--key value ...]", allow_abbrev=False
+    )
+    if given[:1] not in (["--help"], ["-h"]):
+        if not given or given[0].startswith("-"):
+            raise InputError(
+                f"no recipe: found {given[0] if given else 'no arguments'}, expected a YAML file first, for example "
+                "trl_recipes/stage1.yaml, and what overrides it after"
+            )
+        given.insert(0, "--config")
+    try:
+        recipe, config = parser.parse_args_and_config(given)
+    except YAMLError as error:
+        raise InputError(f"the recipe is not YAML: {' '.join(str(error).split())}") from error
+    except InputError:
+        raise
+    except OSError as error:
+        raise InputError(f"{error.filename}: cannot be read ({error.strerror}); expected a recipe") from error
+    except ValueError as error:
+        raise InputError(str(error)) from error
     for name, expected in DECIDED_HERE.items():
         value = vars(config)[name]
         if value is not None and value is not False:
-            raise ValueError(f"{name}: found {value!r}, expected {expected}")
+            raise InputError(f"{name}: found {value!r}, expected {expected}")
     return recipe, config

@@ -1,5 +1,6 @@
-"""Run one stage of training: ``python -m trl_recipes.sft --config trl_recipes/nano/stage1.yaml [--key value]``."""
+"""Run one stage of training: ``python -m trl_recipes.sft trl_recipes/nano/stage1.yaml [--key value]``."""
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from datasets import Dataset, concatenate_datasets, load_dataset
 from transformers import set_seed
 from trl.trainer.sft_config import SFTConfig
 
+from fusar_geo.errors import InputError
 from modeling_fusargpt import FusarGptForConditionalGeneration, FusarGptProcessor
 from trl_recipes.arguments import RecipeArguments, parse
 from trl_recipes.attention import register_sdpa_float32
@@ -137,4 +139,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except (InputError, FileExistsError, FileNotFoundError) as error:
+        sys.exit(f"trl_recipes.sft: error: {error}")

@@ -73,7 +73,7 @@ def test_triplets_that_are_no_numbers_are_refused_in_one_line(capsys):
     [
         ("learning_rate: 1", "recipe.yaml: the following arguments are required: --model_name_or_path"),
         ("- a list", "must contain a YAML mapping"),
-        ("{", "recipe.yaml: not a YAML file"),
+        ("{", "recipe.yaml: the recipe is not YAML"),
     ],
 )
 def test_a_recipe_that_is_none_is_refused_in_one_line(text, message, tmp_path, capsys):

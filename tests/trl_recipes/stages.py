@@ -37,7 +37,7 @@ def arguments(folder: Path, output_dir: Path, **fields: object) -> list[str]:
     } | fields
     path = output_dir.with_suffix(".json")
     path.write_text(json.dumps(settings | {"max_length": None}, default=str))
-    return ["--config", str(path)]  # JSON is YAML
+    return [str(path)]  # JSON is YAML
 
 
 def result(output_dir: Path) -> tuple[list[dict[str, Any]], dict[str, torch.Tensor]]:

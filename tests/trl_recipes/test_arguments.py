@@ -7,6 +7,7 @@ import yaml
 from accelerate.commands.config.config_args import load_config_from_file
 
 import trl_recipes
+from fusar_geo.errors import InputError
 from trl_recipes.arguments import parse
 
 FOLDER = Path(trl_recipes.__file__).parent
@@ -43,7 +44,7 @@ def test_there_are_recipes_for_both_sizes():
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.relative_to(FOLDER).as_posix())
 def test_every_recipe_parses(path):
-    stage, config = parse(["--config", str(path), *ON_CPU])
+    stage, config = parse([str(path), *ON_CPU])
     written = yaml.safe_load(path.read_text())
     assert stage.train == written["train"]
     assert config.learning_rate == written["learning_rate"]
@@ -75,23 +76,22 @@ def test_every_accelerate_config_is_one(path):
 
 def test_an_unknown_key_in_yaml_fails_and_is_named(tmp_path):
     with pytest.raises(ValueError, match="learning_rat'"):
-        parse(["--config", recipe(tmp_path, learning_rat=1e-3)])
+        parse([recipe(tmp_path, learning_rat=1e-3)])
 
 
 @pytest.mark.parametrize("unknown", ["--learning_rat", "--learnin", "--use_peft"])
-def test_an_unknown_key_on_the_command_line_fails_and_is_named(tmp_path, capsys, unknown):
-    with pytest.raises((SystemExit, ValueError)) as raised:
-        parse(["--config", recipe(tmp_path), unknown, "1"])
-    assert unknown in capsys.readouterr().err + str(raised.value)
+def test_an_unknown_key_on_the_command_line_fails_and_is_named(tmp_path, unknown):
+    with pytest.raises(InputError, match=unknown):
+        parse([recipe(tmp_path), unknown, "1"])
 
 
 def test_the_command_line_overrides_the_recipe(tmp_path):
-    _, config = parse(["--config", recipe(tmp_path, learning_rate=1e-3), "--learning_rate", "2e-3"])
+    _, config = parse([recipe(tmp_path, learning_rate=1e-3), "--learning_rate", "2e-3"])
     assert config.learning_rate == 2e-3
 
 
 def test_yaml_true_and_a_single_dataset_are_read_as_meant(tmp_path):
-    stage, _ = parse(["--config", recipe(tmp_path, prior=True)])
+    stage, _ = parse([recipe(tmp_path, prior=True)])
     assert stage.prior == "true" and stage.dataset_name == ["data"]
 
 
@@ -115,10 +115,26 @@ def test_yaml_true_and_a_single_dataset_are_read_as_meant(tmp_path):
 )
 def test_a_value_that_a_field_does_not_allow_fails(tmp_path, fields, message):
     with pytest.raises(ValueError, match=message):
-        parse(["--config", recipe(tmp_path, **fields)])
+        parse([recipe(tmp_path, **fields)])
 
 
-def test_a_required_field_that_is_missing_fails(tmp_path, capsys):
-    with pytest.raises(SystemExit):
-        parse(["--output_dir", str(tmp_path), "--train", "tlm", "--dataset_name", "data"])
-    assert "--model_name_or_path" in capsys.readouterr().err
+def test_a_required_field_that_is_missing_fails(tmp_path):
+    path = tmp_path / "recipe.yaml"
+    path.write_text("train: tlm\ndataset_name: data\n")
+    with pytest.raises(InputError, match="--model_name_or_path"):
+        parse([str(path), *ON_CPU])
+
+
+@pytest.mark.parametrize("arguments", [[], ["--config", "recipe.yaml"], ["--train", "tlm"]])
+def test_the_recipe_comes_first(arguments):
+    with pytest.raises(InputError, match=r"no recipe: found .*, expected a YAML file first"):
+        parse(arguments)
+
+
+def test_help_names_the_recipe_and_every_field(capsys):
+    with pytest.raises(SystemExit) as raised:
+        parse(["--help"])
+    assert raised.value.code == 0
+    text = capsys.readouterr().out
+    assert text.startswith("usage: trl_recipes.sft RECIPE.yaml")
+    assert all(field in text for field in ("--train", "--pairs_per_sequence", "--learning_rate"))

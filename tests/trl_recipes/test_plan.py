@@ -38,7 +38,7 @@ TRAINS = ("tlm", "tlm+lora", "lora", "language", "all")
 
 def plan(recipe: str = "stage1.yaml", *overrides: str, gpu: str = "a100-80g", gpus: int = 4, **options) -> Plan:
     path = FOLDER / recipe
-    stage, config = parse(["--config", str(path), *overrides, "--use_cpu", "true"])
+    stage, config = parse([str(path), *overrides, "--use_cpu", "true"])
     return make_plan(stage, config, gpu, gpus, recipes=path.parent, **options)
 
 
