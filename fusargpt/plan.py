@@ -83,13 +83,7 @@ def _flops(plan: "Plan") -> list[str]:
     for name, work in rows:
         parts = (work.forward, work.backward, work.recomputed, work.total)
         lines.append((name, *(f"{part / 1e12:.4g}" for part in parts)))
-    note = []
-    if plan.train != "all" and plan.flops["vision tower"].backward:
-        note = [
-            "Checkpointing asks for a gradient of the patches, so that the frozen tower is computed again and gone",
-            "through backwards, for nothing. A feature cache (--feature_cache FOLDER) spares it.",
-        ]
-    return _table(lines) + note
+    return _table(lines)
 
 
 def _memory(plan: "Plan") -> list[str]:

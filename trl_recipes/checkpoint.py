@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from modeling_fusargpt import FusarGptConfig, FusarGptForConditionalGeneration, FusarGptProcessor, TlmConfig
 from trl_recipes.arguments import RecipeArguments
 
+TLM_PREFIX = "model.tlm."
 TLM_WEIGHTS = "tlm.safetensors"
 TLM_MANIFEST = "tlm.json"
 ADAPTER_MANIFEST = "adapter_config.json"
@@ -105,7 +107,7 @@ def save_stage(
         adapter_folder = folder / "adapter" if recipe.save == "full" else folder
         model.save_pretrained(str(adapter_folder), save_embedding_layers=False)
     elif recipe.save == "trained":
-        save_tlm(folder, model, recipe)
+        save_tlm(folder, model.model.tlm.state_dict(), model.model.tlm.config, recipe)
     if recipe.save == "full":
         whole = model.merge_and_unload() if isinstance(model, PeftModel) else model
         # The TLM trains in float32 whatever the type of the model is.
@@ -113,18 +115,21 @@ def save_stage(
     processor.save_pretrained(folder)
 
 
-def save_tlm(folder: Path, model: FusarGptForConditionalGeneration, recipe: RecipeArguments) -> None:
+def tlm_weights(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Those of the TLM, by their names in it, out of a whole model's."""
+    return {name.removeprefix(TLM_PREFIX): tensor for name, tensor in state.items() if name.startswith(TLM_PREFIX)}
+
+
+def save_tlm(folder: Path, weights: Mapping[str, torch.Tensor], tlm_config: TlmConfig, recipe: RecipeArguments) -> None:
     """Write the TLM alone: ``tlm.safetensors`` with keys ``tlm.*``, and ``tlm.json``, which names the base model."""
     folder.mkdir(parents=True, exist_ok=True)
-    weights = {
-        f"tlm.{name}": tensor.detach().cpu().contiguous() for name, tensor in model.model.tlm.state_dict().items()
-    }
-    save_file(weights, folder / TLM_WEIGHTS, metadata={"format": "pt"})
-    tlm_config = model.model.tlm.config.to_dict()
+    tensors = {f"tlm.{name}": tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
+    save_file(tensors, folder / TLM_WEIGHTS, metadata={"format": "pt"})
+    fields = tlm_config.to_dict()
     manifest = {
         "base_model_name_or_path": recipe.model_name_or_path,
         "base_model_revision": recipe.model_revision,
-        "tlm_config": {name: tlm_config[name] for name in TLM_FIELDS},
+        "tlm_config": {name: fields[name] for name in TLM_FIELDS},
     }
     (folder / TLM_MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
 

@@ -68,9 +68,8 @@ class Stage:
 
     @property
     def gradient_reaches_tower(self) -> bool:
-        """Also in a frozen one under checkpointing: transformers then asks the gradient of every embedding's output,
-        that of the patches too, and autograd carries it through the whole tower to throw it away."""
-        return self.train == "all" or (self.checkpointing and not self.feature_cache)
+        """A frozen one runs without autograd, under checkpointing too."""
+        return self.train == "all"
 
     @property
     def gradient_reaches_first_layer(self) -> bool:

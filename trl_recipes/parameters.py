@@ -33,6 +33,8 @@ def freeze(model: FusarGptForConditionalGeneration, recipe: RecipeArguments) -> 
     """Leave gradients to exactly the parameters that ``recipe.train`` moves; LoRA comes later, on the frozen model.
 
     With ``all`` the TLM stays frozen too: the backbone is pre-trained without the prior, so the TLM is not called.
+    A frozen vision tower runs without autograd from here on. Under activation checkpointing transformers asks the
+    gradient of every embedding, that of the patches too, and the tower would be gone through backwards for nothing.
     """
     moving = {
         "tlm": ("TLM",),
@@ -43,6 +45,9 @@ def freeze(model: FusarGptForConditionalGeneration, recipe: RecipeArguments) -> 
     }[recipe.train]
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(part_of(name) in moving)
+    if "vision tower" not in moving:
+        tower = model.model.visual
+        tower.forward = torch.no_grad()(tower.forward)
     if recipe.trains_tlm:
         # The TLM is small; in bfloat16 most of its updates would round away.
         model.model.tlm.float()

@@ -18,6 +18,7 @@ from trl_recipes.collator import PRIOR_COLUMNS, TripletCollator
 from trl_recipes.pairs import check_pairs, hide_other_pairs, pair_rows
 from trl_recipes.parameters import check_prior_has_effect, freeze, lora_config, parameter_table
 from trl_recipes.patch_embedding import use_linear_patch_embedding
+from trl_recipes.sharding import whole_model
 from trl_recipes.trainer import StageTrainer
 from trl_recipes.visual_tokens import cache_visual_tokens
 
@@ -129,8 +130,9 @@ def run(recipe: RecipeArguments, config: SFTConfig) -> None:
     trainer.accelerator.print(parameter_table(trainer.model))
     trainer.train(resume_from_checkpoint=checkpoint)
     trainer.save_state()  # trainer_state.json, with the losses of the whole run
-    if config.should_save:
-        save_stage(trainer.accelerator.unwrap_model(trainer.model), trainer.processing_class, recipe, output_dir)
+    model = whole_model(trainer.model, trainer.accelerator)
+    if config.should_save and model is not None:
+        save_stage(model, trainer.processing_class, recipe, output_dir)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

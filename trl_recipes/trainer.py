@@ -1,4 +1,4 @@
-"""TRL's ``SFTTrainer`` with the two things a stage adds: a slower vision tower, and checkpoints of the TLM alone."""
+"""TRL's ``SFTTrainer`` with what a stage adds: a slower vision tower, checkpoints of the TLM alone, one mean loss."""
 
 from pathlib import Path
 from typing import Any
@@ -10,8 +10,9 @@ from trl.trainer.sft_trainer import SFTTrainer
 
 from modeling_fusargpt import FusarGptForConditionalGeneration, FusarGptProcessor
 from trl_recipes.arguments import RecipeArguments
-from trl_recipes.checkpoint import TLM_WEIGHTS, load_model, load_tlm, save_tlm
+from trl_recipes.checkpoint import TLM_WEIGHTS, load_model, load_tlm, save_tlm, tlm_weights
 from trl_recipes.parameters import part_of
+from trl_recipes.sharding import check_sharding, compute_in_given_types
 
 
 class StageTrainer(SFTTrainer):
@@ -27,6 +28,11 @@ class StageTrainer(SFTTrainer):
     def __init__(self, *, recipe: RecipeArguments, **arguments: Any) -> None:
         self.recipe = recipe
         super().__init__(**arguments)
+        # Qwen2.5-VL says that its own loss takes no count of tokens, and then a step's loss would be a mean of means of
+        # micro-batches and processes. TRL's loss takes it.
+        self.model_accepts_loss_kwargs = True
+        check_sharding(self.accelerator)
+        compute_in_given_types(self.accelerator)
 
     def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
         optimizer = super().create_optimizer(model)
@@ -51,7 +57,9 @@ class StageTrainer(SFTTrainer):
             return
         if self.args.should_save:
             model = self.accelerator.unwrap_model(self.model)
-            save_tlm(Path(output_dir or str(self.args.output_dir)), model, self.recipe)
+            # Given where the model is sharded.
+            weights = model.model.tlm.state_dict() if state_dict is None else tlm_weights(state_dict)
+            save_tlm(Path(output_dir or str(self.args.output_dir)), weights, model.config.tlm_config, self.recipe)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: torch.nn.Module | None = None) -> None:
         checkpoint = Path(resume_from_checkpoint)

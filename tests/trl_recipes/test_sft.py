@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
-from modeling_fusargpt import FusarGptForConditionalGeneration
+from modeling_fusargpt import FusarGptForConditionalGeneration, FusarGptModel
 from tests.tiny import tiny_config, tiny_model, tiny_processor
 from tests.trl_recipes.stages import arguments, write_base
 from tests.trl_recipes.triplets import write_triplets
@@ -36,6 +37,11 @@ def moved(before: FusarGptForConditionalGeneration, after: FusarGptForConditiona
 
 def load(path: Path) -> FusarGptForConditionalGeneration:
     return FusarGptForConditionalGeneration.from_pretrained(path, dtype="float32")
+
+
+def inner(trainer) -> FusarGptModel:
+    plain = trainer.accelerator.unwrap_model(trainer.model)
+    return (plain.get_base_model() if isinstance(plain, PeftModel) else plain).model
 
 
 def test_stage_1_moves_the_tlm_and_nothing_else(folder, tmp_path):
@@ -123,6 +129,17 @@ def test_activation_checkpointing_trains_to_the_same_weights(folder, tmp_path, t
     plain, checkpointed = load(tmp_path / "False"), load(tmp_path / "True")
     for (name, value), other in zip(plain.named_parameters(), checkpointed.parameters(), strict=True):
         torch.testing.assert_close(value, other, msg=name)
+
+
+@pytest.mark.parametrize(("train", "backward"), [("tlm", False), ("lora", False), ("all", True)])
+def test_gradients_go_through_a_tower_that_is_trained_and_no_other(folder, tmp_path, train, backward):
+    fields = {"train": train, "prior": "none" if train == "all" else "true", "activation_checkpointing": True}
+    trainer = make_trainer(*parse(arguments(folder, tmp_path / "out", **fields)))
+    reached = []
+    tower = inner(trainer).visual
+    tower.register_forward_hook(lambda *call: reached.append(call[2].pooler_output.requires_grad))
+    trainer.train()
+    assert reached == [backward] * 2
 
 
 def test_a_bfloat16_model_trains_in_float32_and_is_saved_as_it_was(folder, tmp_path):
