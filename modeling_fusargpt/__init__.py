@@ -2,27 +2,37 @@
 
 from transformers import AutoConfig, AutoModel, AutoModelForImageTextToText, AutoProcessor
 
-from .configuration_fusargpt import FusarGptConfig, TlmConfig
+from .backbones import AnyFusarGpt, AnyFusarGptConfig
+from .configuration_fusargpt import FusarGptConfig, FusarGptQwen3Config, TlmConfig
 from .modeling_fusargpt import FusarGptForConditionalGeneration, FusarGptModel
+from .modeling_fusargpt_qwen3 import FusarGptQwen3ForConditionalGeneration, FusarGptQwen3Model
 from .processing_fusargpt import FusarGptProcessor
 from .tlm import TokenwiseLinearModulation
 
-AutoConfig.register(FusarGptConfig.model_type, FusarGptConfig)
-AutoModel.register(FusarGptConfig, FusarGptModel)
-AutoModelForImageTextToText.register(FusarGptConfig, FusarGptForConditionalGeneration)
-AutoProcessor.register(FusarGptConfig, FusarGptProcessor)
-
-# What is saved then carries its code, and loads by `trust_remote_code=True` where this package is not installed.
-FusarGptConfig.register_for_auto_class()
-FusarGptModel.register_for_auto_class("AutoModel")
-FusarGptForConditionalGeneration.register_for_auto_class("AutoModelForImageTextToText")
+for config_class, inner_class, whole_class in (
+    (FusarGptConfig, FusarGptModel, FusarGptForConditionalGeneration),
+    (FusarGptQwen3Config, FusarGptQwen3Model, FusarGptQwen3ForConditionalGeneration),
+):
+    AutoConfig.register(config_class.model_type, config_class)
+    AutoModel.register(config_class, inner_class)
+    AutoModelForImageTextToText.register(config_class, whole_class)
+    AutoProcessor.register(config_class, FusarGptProcessor)
+    # What is saved then carries its code, and loads by `trust_remote_code=True` where this package is not installed.
+    config_class.register_for_auto_class()
+    inner_class.register_for_auto_class("AutoModel")
+    whole_class.register_for_auto_class("AutoModelForImageTextToText")
 FusarGptProcessor.register_for_auto_class()
 
 __all__ = [
+    "AnyFusarGpt",
+    "AnyFusarGptConfig",
     "FusarGptConfig",
     "FusarGptForConditionalGeneration",
     "FusarGptModel",
     "FusarGptProcessor",
+    "FusarGptQwen3Config",
+    "FusarGptQwen3ForConditionalGeneration",
+    "FusarGptQwen3Model",
     "TlmConfig",
     "TokenwiseLinearModulation",
 ]

@@ -12,20 +12,16 @@ from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_c
 from huggingface_hub.errors import HfHubHTTPError, StrictDataclassError
 from PIL import Image
 from safetensors import SafetensorError
-from transformers import AutoConfig
 from transformers.generation.streamers import BaseStreamer
 
 from fusar_geo.errors import InputError
 from fusar_geo.prior import Prior
-from modeling_fusargpt.configuration_fusargpt import FusarGptConfig
-from modeling_fusargpt.modeling_fusargpt import FusarGptForConditionalGeneration
+from modeling_fusargpt.backbones import AnyFusarGpt, model_class, read_config
 from modeling_fusargpt.processing_fusargpt import FusarGptProcessor
 
 MAX_NEW_TOKENS = 512
 """Enough for some twenty boxes in JSON."""
 
-# Published backbones, which load with a TLM that does nothing yet.
-_MODEL_TYPES = (FusarGptConfig.model_type, "qwen2_5_vl")
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 # The image processor of Qwen2-VL takes no longer strips.
 _MAX_ASPECT_RATIO = 200
@@ -35,7 +31,7 @@ _MAX_ASPECT_RATIO = 200
 class FusarGpt:
     """A model and its processor, ready to answer. Made by `load`."""
 
-    model: FusarGptForConditionalGeneration
+    model: AnyFusarGpt
     processor: FusarGptProcessor
 
     def answer(
@@ -140,7 +136,7 @@ class FusarGpt:
 
 
 def load(model: str | Path, device: str | None = None) -> FusarGpt:
-    """Load a FUSAR-GPT checkpoint, or a Qwen2.5-VL backbone whose TLM then does nothing.
+    """Load a FUSAR-GPT checkpoint, or a Qwen2.5-VL or Qwen3-VL backbone whose TLM then does nothing.
 
     Args:
         model: a folder with model and processor, or the Hub's `owner/name`.
@@ -154,21 +150,19 @@ def load(model: str | Path, device: str | None = None) -> FusarGpt:
     if device is None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        model_type = AutoConfig.from_pretrained(name).model_type
-        if model_type not in _MODEL_TYPES:
-            raise InputError(f"{name}: a model of type {model_type}; expected {' or '.join(_MODEL_TYPES)}")
+        config, is_backbone = read_config(name)
         processor = FusarGptProcessor.from_pretrained(name)
         dtype = torch.float32 if device == "cpu" else torch.bfloat16
         loaded, report = cast(
-            tuple[FusarGptForConditionalGeneration, dict[str, Any]],
-            FusarGptForConditionalGeneration.from_pretrained(name, dtype=dtype, output_loading_info=True),
+            tuple[AnyFusarGpt, dict[str, Any]],
+            model_class(config).from_pretrained(name, dtype=dtype, output_loading_info=True),
         )
     except InputError:
         raise
     # What transformers and safetensors raise on files that are missing, damaged or do not fit each other.
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError, StrictDataclassError) as error:
         raise InputError(f"{name}: the model cannot be loaded: {one_line(error)}") from error
-    _check_report(name, model_type, report)
+    _check_report(name, is_backbone, report)
     # transformers wraps `to` in a way that hides its signature.
     loaded.to(device)  # pyright: ignore[reportArgumentType]
     return FusarGpt(loaded.eval(), processor)
@@ -204,9 +198,9 @@ def _check_on_hub(name: str) -> None:
         raise InputError(f"{name}: not a folder, and the Hub cannot be reached: {one_line(error)}") from error
 
 
-def _check_report(name: str, model_type: str, report: Mapping[str, Any]) -> None:
+def _check_report(name: str, is_backbone: bool, report: Mapping[str, Any]) -> None:
     """Weights that the files lack would be random; only a backbone's TLM may be missing."""
-    missing = [key for key in report["missing_keys"] if model_type == FusarGptConfig.model_type or ".tlm." not in key]
+    missing = [key for key in report["missing_keys"] if not (is_backbone and ".tlm." in key)]
     if missing:
         raise InputError(f"{name}: {len(missing)} weights are missing, {sorted(missing)[0]} among them")
 

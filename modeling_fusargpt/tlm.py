@@ -113,7 +113,8 @@ class TokenwiseLinearModulation(nn.Module):
     ) -> Tensor:
         """
         Args:
-            tokens: `[T, C]`, the tokens of all images one after the other, each row-major over its token grid.
+            tokens: `[..., T, C]`, the tokens of all images one after the other, each row-major over its token grid.
+                Further axes in front are fused alike, and the alignment is computed once for all of them.
             patch_grids: (H, W) of every image, in patches; `T = sum H W / merge_size**2`.
             prior_embeddings: `[num_images, S, prior_size]`, unit vectors; zero in slots that only pad the batch.
             prior_positions: `[num_images, S, 2]`, (y, x) in [0, 1]; 0 and 1 are the centres of the first and last
@@ -121,7 +122,7 @@ class TokenwiseLinearModulation(nn.Module):
             prior_mask: bool `[num_images, S]`, the anchors that count; the others may hold anything, NaN included.
 
         Returns:
-            `[T, C]`, in the dtype of `tokens`.
+            `[..., T, C]`, in the dtype of `tokens`.
         """
         if self.config.fusion == "none":
             return tokens
@@ -133,9 +134,10 @@ class TokenwiseLinearModulation(nn.Module):
 
         # W2 and the sum over anchors commute; multiplications decide, since either order may be far the cheaper one.
         anchors, hidden_size, field_size = prior_mask.numel(), hidden.shape[-1], len(self.output_bias)
-        weighted_sums = len(tokens) * prior_mask.shape[1]
+        num_tokens = tokens.shape[-2]
+        weighted_sums = num_tokens * prior_mask.shape[1]
         project_first = anchors * hidden_size * field_size + weighted_sums * field_size
-        project_last = len(tokens) * hidden_size * field_size + weighted_sums * hidden_size
+        project_last = num_tokens * hidden_size * field_size + weighted_sums * hidden_size
 
         alignment = gaussian_alignment(
             positions, prior_mask, present, patch_grids, self.merge_size, self.config.sigma, self.config.gaussian_grid
@@ -154,7 +156,7 @@ class TokenwiseLinearModulation(nn.Module):
         elif self.config.fusion == "sum":
             fused = tokens.float() + field
         else:
-            pairs = torch.cat([tokens.float(), field], dim=-1).to(self.output_bias.dtype)
+            pairs = torch.cat([tokens.float(), field.expand_as(tokens)], dim=-1).to(self.output_bias.dtype)
             fused = tokens.float() + coverage * self.fusion_projection(pairs).float()
         return fused.to(tokens.dtype)
 

@@ -1,13 +1,23 @@
 """Tiny models and processors, built in code: every kind of layer, byte-level text, nothing downloaded."""
 
+from typing import Any, Literal
+
 import numpy as np
 import torch
 from PIL import Image
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import BatchFeature, PreTrainedTokenizerFast
+from transformers import (
+    BatchFeature,
+    PreTrainedTokenizerFast,
+    Qwen2_5_VLConfig,
+    Qwen2_5_VLForConditionalGeneration,
+    Qwen3VLConfig,
+    Qwen3VLForConditionalGeneration,
+)
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
-from modeling_fusargpt import FusarGptConfig, FusarGptForConditionalGeneration, FusarGptProcessor
+from modeling_fusargpt import AnyFusarGpt, FusarGptConfig, FusarGptProcessor, FusarGptQwen3Config
+from modeling_fusargpt.backbones import model_class
 
 SPECIAL_TOKENS = (
     "<|endoftext|>",
@@ -21,6 +31,7 @@ SPECIAL_TOKENS = (
 PRIOR_FIELDS = ("prior_embeddings", "prior_positions", "prior_mask")
 PATCH_SIZE = 4
 MERGE_SIZE = 2
+Backbone = Literal["qwen2_5", "qwen3"]
 CHAT_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
     "{% if message['content'] is string %}{{ message['content'] }}{% else %}"
@@ -59,6 +70,20 @@ def tiny_processor() -> FusarGptProcessor:
 
 def tiny_config(**overrides) -> FusarGptConfig:
     """A configuration of fewer than 100,000 parameters; `overrides` are arguments of `FusarGptConfig`."""
+    vision_config = {"window_size": 4 * PATCH_SIZE * MERGE_SIZE, "fullatt_block_indexes": [1]}
+    rope = {"mrope_section": [1, 1, 2]}
+    return FusarGptConfig(**{**_arguments({}, rope, vision_config), **overrides})
+
+
+def tiny_qwen3_config(**overrides) -> FusarGptQwen3Config:
+    """As `tiny_config`, with two levels of deep-stack features, which the prior modulates as well."""
+    vision_config = {"depth": 3, "num_position_embeddings": 36, "deepstack_visual_indexes": [0, 1]}
+    rope = {"mrope_section": [2, 1, 1], "mrope_interleaved": True}
+    overrides["tlm_config"] = {"deepstack": "modulated", **overrides.get("tlm_config", {})}
+    return FusarGptQwen3Config(**{**_arguments({"head_dim": 8}, rope, vision_config), **overrides})
+
+
+def _arguments(text: dict[str, Any], rope: dict[str, Any], vision: dict[str, Any]) -> dict[str, Any]:
     tokenizer = tiny_tokenizer()
     special = {token: tokenizer.convert_tokens_to_ids(token) for token in SPECIAL_TOKENS}
     text_config = {
@@ -69,7 +94,7 @@ def tiny_config(**overrides) -> FusarGptConfig:
         "num_attention_heads": 4,
         "num_key_value_heads": 2,
         "max_position_embeddings": 1024,
-        "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [1, 1, 2]},
+        "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, **rope},
         "bos_token_id": None,
         "eos_token_id": special["<|im_end|>"],
         "pad_token_id": special["<|endoftext|>"],
@@ -81,28 +106,40 @@ def tiny_config(**overrides) -> FusarGptConfig:
         "num_heads": 2,
         "patch_size": PATCH_SIZE,
         "spatial_merge_size": MERGE_SIZE,
-        "window_size": 4 * PATCH_SIZE * MERGE_SIZE,
         "out_hidden_size": 32,
-        "fullatt_block_indexes": [1],
     }
-    arguments = {
-        "text_config": text_config,
-        "vision_config": vision_config,
+    return {
+        "text_config": text_config | text,
+        "vision_config": vision_config | vision,
         "image_token_id": special["<|image_pad|>"],
         "video_token_id": special["<|video_pad|>"],
         "vision_start_token_id": special["<|vision_start|>"],
         "vision_end_token_id": special["<|vision_end|>"],
     }
-    return FusarGptConfig(**{**arguments, **overrides})
 
 
-def tiny_model(seed: int = 0, **overrides) -> FusarGptForConditionalGeneration:
+def tiny_model(seed: int = 0, backbone: Backbone = "qwen2_5", **overrides) -> AnyFusarGpt:
     """A model with random weights, in evaluation mode; its TLM is the identity, as a new one always is."""
+    config = tiny_config(**overrides) if backbone == "qwen2_5" else tiny_qwen3_config(**overrides)
     torch.manual_seed(seed)
-    return FusarGptForConditionalGeneration(tiny_config(**overrides)).eval()
+    return model_class(config)(config).eval()
 
 
-def stir_tlm(model: FusarGptForConditionalGeneration, seed: int = 0, scale: float = 0.5) -> None:
+def plain_backbone(model: AnyFusarGpt) -> Any:
+    """The published model that `model` is a difference to, with its weights, as if there had never been a TLM."""
+    fields = model.config.to_dict()
+    for name in ("tlm_config", "auto_map", "architectures", "model_type"):
+        fields.pop(name)
+    if isinstance(model.config, FusarGptConfig):
+        backbone = Qwen2_5_VLForConditionalGeneration(Qwen2_5_VLConfig(**fields))
+    else:
+        backbone = Qwen3VLForConditionalGeneration(Qwen3VLConfig(**fields))
+    weights = {name: value for name, value in model.state_dict().items() if not name.startswith("model.tlm.")}
+    backbone.load_state_dict(weights)
+    return backbone.eval()
+
+
+def stir_tlm(model: AnyFusarGpt, seed: int = 0, scale: float = 0.5) -> None:
     """Gives the TLM random weights, so that the prior changes the model's output visibly."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():

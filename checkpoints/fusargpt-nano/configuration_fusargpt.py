@@ -1,18 +1,21 @@
-"""Configuration of FUSAR-GPT: a Qwen2.5-VL configuration with a typed sub-configuration for the TLM."""
+"""Configurations of FUSAR-GPT: those of Qwen2.5-VL and Qwen3-VL, with a typed sub-configuration for the TLM."""
 
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self, cast
 
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 from transformers.models.qwen2_5_vl.configuration_qwen2_5_vl import Qwen2_5_VLConfig
+from transformers.models.qwen3_vl.configuration_qwen3_vl import Qwen3VLConfig
 
-# Written to every saved config.json, so that one folder serves all auto classes whichever of the models saved it.
-AUTO_MAP = {
-    "AutoConfig": "configuration_fusargpt.FusarGptConfig",
-    "AutoModel": "modeling_fusargpt.FusarGptModel",
-    "AutoModelForImageTextToText": "modeling_fusargpt.FusarGptForConditionalGeneration",
-    "AutoProcessor": "processing_fusargpt.FusarGptProcessor",
-}
+
+def _auto_map(module: str, name: str) -> dict[str, str]:
+    """Written to every saved config.json, so that one folder serves all auto classes whichever model saved it."""
+    return {
+        "AutoConfig": f"configuration_fusargpt.{name}Config",
+        "AutoModel": f"{module}.{name}Model",
+        "AutoModelForImageTextToText": f"{module}.{name}ForConditionalGeneration",
+        "AutoProcessor": "processing_fusargpt.FusarGptProcessor",
+    }
 
 
 @strict
@@ -27,6 +30,10 @@ class TlmConfig(PreTrainedConfig):
         gaussian_grid: `"patch"`, the authors' release: weights computed on the patch grid, sigma in patches, then
             resized to the token grid. `"token"`, the paper's text: computed on the token grid, sigma in tokens.
         fusion: How the prior enters the visual tokens: `"tlm"`, or for the ablation `"sum"`, `"concat"` or `"none"`.
+        deepstack: What becomes of Qwen3-VL's deep-stack features, the tokens of earlier vision layers that are added
+            to the first language layers. `"untouched"`: they stay the backbone's, the prior acts on the visual tokens
+            alone. `"modulated"`: each level is fused with the prior as the visual tokens are, by the same weights.
+            Qwen2.5-VL has none, and takes `"untouched"` only.
 
     Raises:
         ValueError: On an unknown key.
@@ -41,6 +48,7 @@ class TlmConfig(PreTrainedConfig):
     sigma: float | int = 2.0
     gaussian_grid: Literal["patch", "token"] = "patch"
     fusion: Literal["tlm", "sum", "concat", "none"] = "tlm"
+    deepstack: Literal["untouched", "modulated"] = "untouched"
 
     def __post_init__(self, **kwargs):
         # The parent turns every further key into an attribute, which would let a misspelt option pass unnoticed.
@@ -49,7 +57,8 @@ class TlmConfig(PreTrainedConfig):
         unknown = sorted(set(kwargs) - known_to_parent)
         if unknown:
             raise ValueError(
-                f"tlm_config: unknown keys {unknown}; expected prior_size, hidden_size, sigma, gaussian_grid, fusion."
+                f"tlm_config: unknown keys {unknown}; expected prior_size, hidden_size, sigma, gaussian_grid, fusion, "
+                "deepstack."
             )
         super().__post_init__(**kwargs)
 
@@ -60,12 +69,31 @@ class TlmConfig(PreTrainedConfig):
                 raise ValueError(f"tlm_config.{name}: found {value}, expected a positive number.")
 
 
+class _OnBackbone(PreTrainedConfig):
+    """Reads the config.json of FUSAR-GPT and of its published backbone, and no other."""
+
+    backbone_type: ClassVar[str]
+
+    @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Self:
+        """As the parent's. ValueError for a `model_type` that these classes would read as a model of random weights."""
+        found = config_dict.get("model_type", cls.model_type)
+        if found not in (cls.model_type, cls.backbone_type):
+            raise ValueError(
+                f"model_type: found {found!r}, expected {cls.model_type!r} or {cls.backbone_type!r} for {cls.__name__}."
+            )
+        return super().from_dict(config_dict, **kwargs)
+
+
 @strict
-class FusarGptConfig(Qwen2_5_VLConfig):
-    r"""Configuration of FUSAR-GPT. Takes everything that `Qwen2_5_VLConfig` takes, and `tlm_config`.
+class FusarGptConfig(_OnBackbone, Qwen2_5_VLConfig):
+    r"""Configuration of FUSAR-GPT on Qwen2.5-VL. Takes everything that `Qwen2_5_VLConfig` takes, and `tlm_config`.
 
     Args:
         tlm_config: A `TlmConfig` or a dict of its arguments; `None` for the defaults.
+
+    Raises:
+        huggingface_hub.errors.StrictDataclassError: On `deepstack="modulated"`, which this backbone does not have.
 
     Example:
 
@@ -77,13 +105,40 @@ class FusarGptConfig(Qwen2_5_VLConfig):
     """
 
     model_type = "fusargpt"
+    backbone_type: ClassVar[str] = "qwen2_5_vl"
     sub_configs_defaults: ClassVar[dict[str, Any]] = {**Qwen2_5_VLConfig.sub_configs_defaults, "tlm_config": TlmConfig}
 
     tlm_config: dict | PreTrainedConfig | None = None
 
     def __post_init__(self, **kwargs):
-        kwargs.setdefault("auto_map", dict(AUTO_MAP))
+        kwargs.setdefault("auto_map", _auto_map("modeling_fusargpt", "FusarGpt"))
+        super().__post_init__(**kwargs)
+
+    def validate_deepstack(self) -> None:
+        deepstack = cast(TlmConfig, self.tlm_config).deepstack
+        if deepstack != "untouched":
+            raise ValueError(
+                f"tlm_config.deepstack: found {deepstack!r}, expected 'untouched'; Qwen2.5-VL has no such features."
+            )
+
+
+@strict
+class FusarGptQwen3Config(_OnBackbone, Qwen3VLConfig):
+    r"""Configuration of FUSAR-GPT on Qwen3-VL. Takes everything that `Qwen3VLConfig` takes, and `tlm_config`.
+
+    Args:
+        tlm_config: A `TlmConfig` or a dict of its arguments; `None` for the defaults.
+    """
+
+    model_type = "fusargpt_qwen3"
+    backbone_type: ClassVar[str] = "qwen3_vl"
+    sub_configs_defaults: ClassVar[dict[str, Any]] = {**Qwen3VLConfig.sub_configs_defaults, "tlm_config": TlmConfig}
+
+    tlm_config: dict | PreTrainedConfig | None = None
+
+    def __post_init__(self, **kwargs):
+        kwargs.setdefault("auto_map", _auto_map("modeling_fusargpt_qwen3", "FusarGptQwen3"))
         super().__post_init__(**kwargs)
 
 
-__all__ = ["FusarGptConfig", "TlmConfig"]
+__all__ = ["FusarGptConfig", "FusarGptQwen3Config", "TlmConfig"]

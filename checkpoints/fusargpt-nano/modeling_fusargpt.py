@@ -1,28 +1,27 @@
-"""FUSAR-GPT as a difference to Qwen2.5-VL: the TLM modulates the visual tokens before the language model reads them.
+"""FUSAR-GPT as a difference to its backbone: the TLM modulates the visual tokens before the language model reads them.
 
-The TLM lives in the inner model, because training loops may call that one and apply `lm_head` themselves.
+The TLM lives in the inner model, because training loops may call that one and apply `lm_head` themselves. The
+difference is written once, in `ModulatedModel` and `ModulatedForConditionalGeneration`; each backbone adds two classes
+that name it. Those of Qwen2.5-VL stand here, those of Qwen3-VL in `modeling_fusargpt_qwen3`.
 """
 
 import math
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
-from transformers import initialization
+from transformers import GenerationMixin, PreTrainedModel, initialization
 from transformers.cache_utils import Cache
 from transformers.conversion_mapping import register_checkpoint_conversion_mapping
 from transformers.core_model_loading import WeightRenaming
 from transformers.modeling_outputs import BaseModelOutputWithPast, BaseModelOutputWithPooling, CausalLMOutputWithPast
 from transformers.models.qwen2_5_vl.configuration_qwen2_5_vl import Qwen2_5_VLTextConfig, Qwen2_5_VLVisionConfig
-from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import (
-    Qwen2_5_VLForConditionalGeneration,
-    Qwen2_5_VLModel,
-    Qwen2_5_VLPreTrainedModel,
-)
+from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLForConditionalGeneration, Qwen2_5_VLModel
+from transformers.models.qwen3_vl.configuration_qwen3_vl import Qwen3VLTextConfig, Qwen3VLVisionConfig
 from transformers.utils.generic import can_return_tuple
 
-from .configuration_fusargpt import FusarGptConfig, TlmConfig
+from .configuration_fusargpt import FusarGptConfig, FusarGptQwen3Config, TlmConfig
 from .tlm import TokenwiseLinearModulation, check_priors
 
 PRIOR_FIELDS = ("prior_embeddings", "prior_positions", "prior_mask")
@@ -38,10 +37,23 @@ register_checkpoint_conversion_mapping(
 )
 
 
-class FusarGptPreTrainedModel(Qwen2_5_VLPreTrainedModel):
-    """What both models share: the configuration, and the initialisation of the TLM."""
+def _parts(
+    config: FusarGptConfig | FusarGptQwen3Config,
+) -> tuple[Qwen2_5_VLTextConfig | Qwen3VLTextConfig, Qwen2_5_VLVisionConfig | Qwen3VLVisionConfig, TlmConfig]:
+    """The configurations of language model, vision tower and TLM, whose fields transformers leaves untyped."""
+    return cast(Any, config.text_config), cast(Any, config.vision_config), cast(TlmConfig, config.tlm_config)
 
-    config: FusarGptConfig
+
+class ModulatedModel(PreTrainedModel):
+    """The inner model's difference to its backbone, which follows it among the bases: a TLM behind the vision tower."""
+
+    config: FusarGptConfig | FusarGptQwen3Config
+
+    def __init__(self, config: FusarGptConfig | FusarGptQwen3Config):
+        super().__init__(config)
+        text_config, vision_config, tlm_config = _parts(config)
+        self.tlm = TokenwiseLinearModulation(tlm_config, text_config.hidden_size, vision_config.spatial_merge_size)
+        self.post_init()
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
@@ -58,19 +70,6 @@ class FusarGptPreTrainedModel(Qwen2_5_VLPreTrainedModel):
             initialization.zeros_(module.fusion_projection.weight)
         else:
             initialization.zeros_(module.output_projection.weight)
-
-
-class FusarGptModel(FusarGptPreTrainedModel, Qwen2_5_VLModel):
-    """Qwen2.5-VL without its language head, with a TLM behind the vision tower."""
-
-    def __init__(self, config: FusarGptConfig):
-        super().__init__(config)
-        text_config = cast(Qwen2_5_VLTextConfig, config.text_config)
-        vision_config = cast(Qwen2_5_VLVisionConfig, config.vision_config)
-        self.tlm = TokenwiseLinearModulation(
-            cast(TlmConfig, config.tlm_config), text_config.hidden_size, vision_config.spatial_merge_size
-        )
-        self.post_init()
 
     @can_return_tuple
     def get_image_features(
@@ -94,7 +93,8 @@ class FusarGptModel(FusarGptPreTrainedModel, Qwen2_5_VLModel):
             prior_mask: bool `[num_images, S]`, False for padding.
 
         Returns:
-            An output whose `pooler_output` holds `[h w, C]` for each image.
+            An output whose `pooler_output` holds `[h w, C]` for each image; of Qwen3-VL also `deepstack_features`,
+            which hold the same for each level.
 
         Raises:
             ValueError: If a prior field is missing, does not fit the images, or holds NaN or positions off the image.
@@ -113,6 +113,8 @@ class FusarGptModel(FusarGptPreTrainedModel, Qwen2_5_VLModel):
     ) -> BaseModelOutputWithPooling:
         """`outputs` of the vision tower with its visual tokens modulated by the priors; what is given stays as it is.
 
+        Deep-stack features are modulated as well where `tlm_config.deepstack` says so.
+
         Args:
             outputs: Its `pooler_output` holds `[h w, C]` for each image, not modulated yet.
             image_grid_thw: As in `get_image_features`, and so are the three prior fields.
@@ -121,20 +123,23 @@ class FusarGptModel(FusarGptPreTrainedModel, Qwen2_5_VLModel):
             ValueError: If tokens do not fit their grid, a prior field is missing, does not fit the images, or holds NaN
                 or positions off the image.
         """
-        num_images, prior_size = len(image_grid_thw), cast(TlmConfig, self.config.tlm_config).prior_size
-        priors = check_priors(prior_embeddings, prior_positions, prior_mask, num_images, prior_size)
+        _, vision_config, tlm_config = _parts(self.config)
+        num_images = len(image_grid_thw)
+        priors = check_priors(prior_embeddings, prior_positions, prior_mask, num_images, tlm_config.prior_size)
         if priors is None:
             return outputs
         # One [h w, C] for each image, whatever the parent's annotation says.
-        tokens = cast(tuple[Tensor, ...], outputs.pooler_output)
+        levels = [cast(tuple[Tensor, ...], outputs.pooler_output)]
+        if tlm_config.deepstack == "modulated":
+            levels += cast(Any, outputs).deepstack_features
         patch_grids = [(height, width) for _, height, width in image_grid_thw.tolist()]
-        merge_size = cast(Qwen2_5_VLVisionConfig, self.config.vision_config).spatial_merge_size
-        expected = [height * width // merge_size**2 for height, width in patch_grids]
-        found = [len(image_tokens) for image_tokens in tokens]
+        expected = [height * width // vision_config.spatial_merge_size**2 for height, width in patch_grids]
+        found = [len(image_tokens) for image_tokens in levels[0]]
         if found != expected:
             raise ValueError(f"pooler_output: found {found} tokens an image, expected {expected} for image_grid_thw.")
-        modulated = self.tlm(torch.cat(tokens), patch_grids, *priors)
-        return replace(outputs, pooler_output=torch.split(modulated, found))
+        modulated = self.tlm(torch.stack([torch.cat(tokens) for tokens in levels]), patch_grids, *priors)
+        first, *others = [tokens.split(found) for tokens in modulated]
+        return replace(outputs, pooler_output=first, **({"deepstack_features": others} if others else {}))
 
     @can_return_tuple
     def forward(
@@ -186,7 +191,8 @@ class FusarGptModel(FusarGptPreTrainedModel, Qwen2_5_VLModel):
                 )
             modulated = self.modulate(encoded, image_grid_thw, **priors)
             mm_encoder_outputs = {**cast(dict, mm_encoder_outputs), "image": modulated}
-        return super().forward(
+        parent: Any = super()
+        return parent.forward(
             input_ids=input_ids,
             attention_mask=attention_mask,
             position_ids=position_ids,
@@ -204,14 +210,17 @@ class FusarGptModel(FusarGptPreTrainedModel, Qwen2_5_VLModel):
         )
 
 
-class FusarGptForConditionalGeneration(FusarGptPreTrainedModel, Qwen2_5_VLForConditionalGeneration):
-    """FUSAR-GPT with its language head: SAR images, their geospatial prior and a question in, an answer out."""
+class ModulatedForConditionalGeneration(PreTrainedModel, GenerationMixin):
+    """The difference of the model with its language head to its backbone, which follows it among the bases."""
 
-    def __init__(self, config: FusarGptConfig):
-        # Past the parent's constructor, which would build a backbone only to be thrown away.
-        Qwen2_5_VLPreTrainedModel.__init__(self, config)
-        self.model = FusarGptModel(config)
-        text_config = cast(Qwen2_5_VLTextConfig, config.text_config)
+    config: FusarGptConfig | FusarGptQwen3Config
+    inner_class: ClassVar[type[ModulatedModel]]
+
+    def __init__(self, config: FusarGptConfig | FusarGptQwen3Config):
+        # Past the backbone's constructor, which would build a model only to be thrown away.
+        PreTrainedModel.__init__(self, config)
+        self.model = self.inner_class(config)
+        text_config = _parts(config)[0]
         self.lm_head = nn.Linear(text_config.hidden_size, text_config.vocab_size, bias=False)
         self.post_init()
 
@@ -238,7 +247,7 @@ class FusarGptForConditionalGeneration(FusarGptPreTrainedModel, Qwen2_5_VLForCon
         prior_mask: Tensor | None = None,
         **kwargs: Any,
     ) -> tuple | CausalLMOutputWithPast:
-        """As the parent's, with the prior that `FusarGptModel.get_image_features` describes.
+        """As the parent's, with the prior that `ModulatedModel.get_image_features` describes.
 
         Raises:
             ValueError: If a prior is given without images, or is not a usable one.
@@ -304,4 +313,23 @@ def check_no_priors(priors: dict[str, Tensor | None]) -> None:
             )
 
 
-__all__ = ["FusarGptForConditionalGeneration", "FusarGptModel", "FusarGptPreTrainedModel"]
+class FusarGptModel(ModulatedModel, Qwen2_5_VLModel):
+    """Qwen2.5-VL without its language head, with a TLM behind the vision tower."""
+
+    config: FusarGptConfig
+
+
+class FusarGptForConditionalGeneration(ModulatedForConditionalGeneration, Qwen2_5_VLForConditionalGeneration):
+    """FUSAR-GPT on Qwen2.5-VL: SAR images, their geospatial prior and a question in, an answer out."""
+
+    config: FusarGptConfig
+    model: FusarGptModel
+    inner_class = FusarGptModel
+
+
+__all__ = [
+    "FusarGptForConditionalGeneration",
+    "FusarGptModel",
+    "ModulatedForConditionalGeneration",
+    "ModulatedModel",
+]

@@ -31,8 +31,8 @@ def processor():
 
 
 @pytest.fixture(scope="module")
-def model():
-    model = tiny_model()
+def model(backbone):
+    model = tiny_model(backbone=backbone)
     stir_tlm(model)
     # Steep heads, so that rounding between batches does not decide between two near equals.
     with torch.no_grad():
@@ -83,8 +83,8 @@ def test_the_prior_changes_the_answer(model, processor, mode):
     assert not torch.equal(answers(model, inputs, **MODES[mode]), answers(model, without_prior(inputs), **MODES[mode]))
 
 
-def test_sampled_sequences_follow_the_seed_and_differ(processor):
-    model = tiny_model()
+def test_sampled_sequences_follow_the_seed_and_differ(backbone, processor):
+    model = tiny_model(backbone=backbone)
     stir_tlm(model)
     inputs = tiny_inputs(processor, sizes=((32, 48), (64, 24)), anchors=(6, 3))
     drawn = []
@@ -100,7 +100,7 @@ def test_sampled_sequences_follow_the_seed_and_differ(processor):
 def test_every_image_is_modulated_once(model, processor, mode):
     inputs = tiny_inputs(processor, sizes=((32, 48), (64, 24)), anchors=(6, 3))
     tokens_seen = []
-    hook = model.model.tlm.register_forward_hook(lambda module, arguments, output: tokens_seen.append(len(output)))
+    hook = model.model.tlm.register_forward_hook(lambda module, arguments, output: tokens_seen.append(output.shape[-2]))
     try:
         answers(model, inputs, **MODES[mode])
     finally:

@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import Qwen2_5_VLForConditionalGeneration
 
-from modeling_fusargpt import FusarGptForConditionalGeneration, FusarGptModel
+from modeling_fusargpt.modeling_fusargpt import ModulatedModel
 from tests.tiny import (
     PRIOR_FIELDS,
+    plain_backbone,
     question,
     random_image,
     random_prior,
@@ -28,23 +28,16 @@ def processor():
 
 
 @pytest.fixture
-def model():
-    model = tiny_model()
+def model(backbone):
+    model = tiny_model(backbone=backbone)
     stir_tlm(model)
     return model
-
-
-def backbone_of(model: FusarGptForConditionalGeneration) -> Qwen2_5_VLForConditionalGeneration:
-    backbone = Qwen2_5_VLForConditionalGeneration(model.config).eval()
-    weights = {name: value for name, value in model.state_dict().items() if not name.startswith("model.tlm.")}
-    backbone.load_state_dict(weights)
-    return backbone
 
 
 @torch.no_grad()
 def test_no_prior_is_the_backbone_bit_for_bit(model, processor):
     inputs = tiny_inputs(processor, sizes=((32, 48), (64, 24)), anchors=(6, 3))
-    expected = backbone_of(model)(**without_prior(inputs)).logits
+    expected = plain_backbone(model)(**without_prior(inputs)).logits
     assert torch.equal(model(**without_prior(inputs)).logits, expected)
     assert not torch.equal(model(**inputs).logits, expected)
 
@@ -52,8 +45,8 @@ def test_no_prior_is_the_backbone_bit_for_bit(model, processor):
 @torch.no_grad()
 @pytest.mark.parametrize("empty", ["zero anchors", "all masked", "all entries None"])
 @pytest.mark.parametrize("fusion", FUSIONS)
-def test_a_prior_without_anchors_is_the_backbone_bit_for_bit(processor, empty, fusion):
-    model = tiny_model(tlm_config={"fusion": fusion})
+def test_a_prior_without_anchors_is_the_backbone_bit_for_bit(backbone, processor, empty, fusion):
+    model = tiny_model(backbone=backbone, tlm_config={"fusion": fusion})
     stir_tlm(model)
     inputs = tiny_inputs(processor, sizes=((32, 48), (64, 24)), anchors=(6, 3))
     if empty == "all masked":
@@ -64,21 +57,21 @@ def test_a_prior_without_anchors_is_the_backbone_bit_for_bit(processor, empty, f
         images = [random_image(32, 48), random_image(64, 24, seed=1)]
         inputs = processor(images=images, text=[question()] * 2, priors=[None, None], padding=True, return_tensors="pt")
         assert inputs["prior_embeddings"].shape == (2, 0, 64)
-    assert torch.equal(model(**inputs).logits, backbone_of(model)(**without_prior(inputs)).logits)
+    assert torch.equal(model(**inputs).logits, plain_backbone(model)(**without_prior(inputs)).logits)
 
 
 @torch.no_grad()
 @pytest.mark.parametrize("fusion", FUSIONS)
-def test_a_new_model_starts_as_the_backbone(processor, fusion):
-    model = tiny_model(tlm_config={"fusion": fusion})
+def test_a_new_model_starts_as_the_backbone(backbone, processor, fusion):
+    model = tiny_model(backbone=backbone, tlm_config={"fusion": fusion})
     inputs = tiny_inputs(processor)
-    assert torch.equal(model(**inputs).logits, backbone_of(model)(**without_prior(inputs)).logits)
+    assert torch.equal(model(**inputs).logits, plain_backbone(model)(**without_prior(inputs)).logits)
 
 
 @pytest.mark.parametrize("fusion", FUSIONS)
-def test_a_new_model_learns_from_what_the_prior_says(processor, fusion):
+def test_a_new_model_learns_from_what_the_prior_says(backbone, processor, fusion):
     """Were both layers behind the hidden one zero, the embeddings would have no influence on any gradient, ever."""
-    model = tiny_model(tlm_config={"fusion": fusion})
+    model = tiny_model(backbone=backbone, tlm_config={"fusion": fusion})
     inputs = tiny_inputs(processor)
     gradients = []
     for embeddings in (inputs["prior_embeddings"], -inputs["prior_embeddings"]):
@@ -89,9 +82,9 @@ def test_a_new_model_learns_from_what_the_prior_says(processor, fusion):
     assert (gradients[0] - gradients[1]).abs().max() > 1e-6
 
 
-def test_the_first_layer_starts_wide_enough_for_unit_vectors():
+def test_the_first_layer_starts_wide_enough_for_unit_vectors(backbone):
     """With the backbone's 0.02 the hidden layer would start close to zero, and the modulation would hardly move."""
-    first = tiny_model().model.tlm.input_projection
+    first = tiny_model(backbone=backbone).model.tlm.input_projection
     for values in (first.weight, first.bias):
         assert values.abs().max() <= 1 / 64**0.5
         assert values.std().item() == pytest.approx(1 / (3 * 64) ** 0.5, rel=0.2)
@@ -99,8 +92,8 @@ def test_the_first_layer_starts_wide_enough_for_unit_vectors():
 
 @torch.no_grad()
 @pytest.mark.parametrize("gaussian_grid", ["patch", "token"])
-def test_visual_tokens_of_a_batch_equal_one_by_one(processor, gaussian_grid):
-    model = tiny_model(tlm_config={"gaussian_grid": gaussian_grid})
+def test_visual_tokens_of_a_batch_equal_one_by_one(backbone, processor, gaussian_grid):
+    model = tiny_model(backbone=backbone, tlm_config={"gaussian_grid": gaussian_grid})
     stir_tlm(model)
     sizes, anchors = ((32, 48), (64, 24), (16, 16)), (6, 0, 9)
     names = ("pixel_values", "image_grid_thw", *PRIOR_FIELDS)
@@ -131,12 +124,12 @@ def test_several_images_in_one_text_keep_their_own_priors(model, processor):
 
 @torch.no_grad()
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
-def test_attention_implementations_agree(processor, attention, tmp_path):
-    model = tiny_model()
+def test_attention_implementations_agree(backbone, processor, attention, tmp_path):
+    model = tiny_model(backbone=backbone)
     stir_tlm(model)
     model.save_pretrained(tmp_path)
     inputs = tiny_inputs(processor, sizes=((32, 48), (64, 24)), anchors=(6, 3))
-    loaded = FusarGptForConditionalGeneration.from_pretrained(tmp_path, attn_implementation=attention).eval()
+    loaded = type(model).from_pretrained(tmp_path, attn_implementation=attention).eval()
     assert loaded.model.language_model.config._attn_implementation == attention
     torch.testing.assert_close(loaded(**inputs).logits, model(**inputs).logits, atol=1e-4, rtol=0)
 
@@ -260,5 +253,5 @@ def test_a_prior_without_an_image_is_an_error(model, processor, way):
 
 
 def test_the_vision_tower_alone_has_no_tlm(model):
-    assert isinstance(model.model, FusarGptModel)
+    assert isinstance(model.model, ModulatedModel)
     assert not [name for name, _ in model.model.visual.named_parameters() if "tlm" in name]
