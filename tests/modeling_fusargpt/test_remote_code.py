@@ -4,12 +4,22 @@ import json
 import os
 import subprocess
 import sys
+from typing import get_args
 
 import numpy as np
 import pytest
 import torch
 
-from tests.tiny import question, random_image, random_prior, stir_tlm, tiny_inputs, tiny_model, tiny_processor
+from tests.tiny import (
+    Backbone,
+    question,
+    random_image,
+    random_prior,
+    stir_tlm,
+    tiny_inputs,
+    tiny_model,
+    tiny_processor,
+)
 
 READ = """
 import json, sys
@@ -27,39 +37,63 @@ import torch
 from PIL import Image
 from transformers import AutoConfig, AutoModel, AutoModelForImageTextToText, AutoProcessor
 
-folder, arrays, results = sys.argv[1:]
+arrays, *folders = sys.argv[1:]
 torch.set_num_threads(1)
-config = AutoConfig.from_pretrained(folder, trust_remote_code=True)
-processor = AutoProcessor.from_pretrained(folder, trust_remote_code=True)
-inner = AutoModel.from_pretrained(folder, trust_remote_code=True)
-model = AutoModelForImageTextToText.from_pretrained(folder, trust_remote_code=True)
 with np.load(arrays) as stored:
     prior = {name: stored[name] for name in ("prior_embeddings", "prior_positions")}
     image, text = Image.fromarray(stored["image"]), str(stored["text"])
-inputs = processor(images=[image], text=[text], priors=[prior], return_tensors="pt")
-with torch.no_grad():
-    logits = model(**inputs).logits
-    hidden = inner(**inputs).last_hidden_state
-model.save_pretrained(results)
-processor.save_pretrained(results)
-np.savez(results + "/results.npz", logits=logits.numpy(), hidden=hidden.numpy())
-classes = {type(part).__name__: type(part).__module__ for part in (config, processor, inner, model)}
-print(json.dumps(classes))
+for folder in folders:
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=True)
+    processor = AutoProcessor.from_pretrained(folder, trust_remote_code=True)
+    inner = AutoModel.from_pretrained(folder, trust_remote_code=True)
+    model = AutoModelForImageTextToText.from_pretrained(folder, trust_remote_code=True)
+    inputs = processor(images=[image], text=[text], priors=[prior], return_tensors="pt")
+    with torch.no_grad():
+        logits = model(**inputs).logits
+        hidden = inner(**inputs).last_hidden_state
+    model.save_pretrained(folder + "-again")
+    processor.save_pretrained(folder + "-again")
+    np.savez(folder + "-again/results.npz", logits=logits.numpy(), hidden=hidden.numpy())
+    classes = {type(part).__name__: type(part).__module__ for part in (config, processor, inner, model)}
+    print(json.dumps(classes))
 """
 
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("saved")
-    model, processor = tiny_model(), tiny_processor()
-    stir_tlm(model)
-    model.save_pretrained(folder / "model")
-    processor.save_pretrained(folder / "model")
-    return folder, model, processor
+    """A folder with a folder for each backbone, and the models in them."""
+    folder, models = tmp_path_factory.mktemp("saved"), {}
+    for backbone in get_args(Backbone):
+        models[backbone] = tiny_model(backbone=backbone)
+        stir_tlm(models[backbone])
+        models[backbone].save_pretrained(folder / backbone)
+        tiny_processor().save_pretrained(folder / backbone)
+    return folder, models
 
 
-def test_a_saved_folder_carries_its_code_and_maps_every_auto_class(saved):
-    folder = saved[0] / "model"
+@pytest.fixture(scope="module")
+def classes_elsewhere(saved, tmp_path_factory) -> dict[str, dict[str, str]]:
+    """Modules by class, of what another process has loaded from each folder; starting one takes long."""
+    folder, models = saved
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    prior, image = random_prior(6), random_image(32, 48)
+    np.savez(elsewhere / "arrays.npz", image=np.asarray(image), text=question(), **prior)
+    environment = {"HF_HOME": str(elsewhere / "hf_home"), "HF_HUB_OFFLINE": "1", "PATH": os.environ["PATH"]}
+    finished = subprocess.run(
+        [sys.executable, "-I", "-c", READ, str(elsewhere / "arrays.npz"), *(str(folder / name) for name in models)],
+        cwd=elsewhere,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert finished.returncode == 0, finished.stderr
+    read = [json.loads(line) for line in finished.stdout.splitlines() if line.startswith("{")]
+    return dict(zip(models, read, strict=True))
+
+
+def test_a_saved_folder_carries_its_code_and_maps_every_auto_class(backbone, saved):
+    folder = saved[0] / backbone
     auto_map = json.loads((folder / "config.json").read_text())["auto_map"]
     assert set(auto_map) == {"AutoConfig", "AutoModel", "AutoModelForImageTextToText", "AutoProcessor"}
     for reference in auto_map.values():
@@ -68,40 +102,20 @@ def test_a_saved_folder_carries_its_code_and_maps_every_auto_class(saved):
 
 
 @torch.no_grad()
-def test_loads_and_runs_where_the_package_is_unknown(saved, tmp_path):
-    folder, model, processor = saved
-    prior, image = random_prior(6), random_image(32, 48)
-    arrays = tmp_path / "arrays.npz"
-    np.savez(
-        arrays,
-        image=np.asarray(image),
-        text=question(),
-        prior_embeddings=prior["prior_embeddings"],
-        prior_positions=prior["prior_positions"],
-    )
-    elsewhere, results = tmp_path / "elsewhere", tmp_path / "results"
-    elsewhere.mkdir()
-    environment = {"HF_HOME": str(tmp_path / "hf_home"), "HF_HUB_OFFLINE": "1", "PATH": os.environ["PATH"]}
-    finished = subprocess.run(
-        [sys.executable, "-I", "-c", READ, str(folder / "model"), str(arrays), str(results)],
-        cwd=elsewhere,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert finished.returncode == 0, finished.stderr
-    classes = json.loads(finished.stdout.splitlines()[-1])
+def test_loads_and_runs_where_the_package_is_unknown(backbone, saved, classes_elsewhere):
+    folder, models = saved
+    model, again = models[backbone], folder / f"{backbone}-again"
+    classes = classes_elsewhere[backbone]
     assert set(classes) == {
-        "FusarGptConfig",
         "FusarGptProcessor",
-        "FusarGptModel",
-        "FusarGptForConditionalGeneration",
+        type(model.config).__name__,
+        type(model.model).__name__,
+        type(model).__name__,
     }
     assert all(module.startswith("transformers_modules.") for module in classes.values())
-    inputs = tiny_inputs(processor)
-    with np.load(results / "results.npz") as read:
+    inputs = tiny_inputs(tiny_processor())
+    with np.load(again / "results.npz") as read:
         torch.testing.assert_close(torch.from_numpy(read["logits"]), model(**inputs).logits, atol=1e-6, rtol=0)
         hidden = model.model(**inputs).last_hidden_state
         torch.testing.assert_close(torch.from_numpy(read["hidden"]), hidden, atol=1e-6, rtol=0)
-    assert {path.name for path in results.glob("*.py")} == {path.name for path in (folder / "model").glob("*.py")}
+    assert {path.name for path in again.glob("*.py")} == {path.name for path in (folder / backbone).glob("*.py")}
