@@ -32,9 +32,8 @@ def compute_in_given_types(accelerator: Accelerator) -> None:
     accelerate's own policy rounds all that enters a block to 16 bits, the positions of anchors and the angles of the
     vision tower among it, sums gradients in 16 bits, and rounds the losses of tokens.
     """
-    plugin = accelerator.state.fsdp_plugin
-    if plugin is not None and plugin.mixed_precision_policy is not None:
-        plugin.mixed_precision_policy = MixedPrecisionPolicy(reduce_dtype=torch.float32, cast_forward_inputs=False)
+    if accelerator.is_fsdp2 and accelerator.mixed_precision != "no":
+        accelerator.state.fsdp_plugin.mixed_precision_policy = MixedPrecisionPolicy(reduce_dtype=torch.float32, cast_forward_inputs=False)
 
 
 def whole_model(
