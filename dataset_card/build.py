@@ -33,6 +33,7 @@ from dataset_card.survey import Failure, Surveyed, survey
 from dataset_card.triplets import BUILDER_VERSION, CHIPS_PER_PART, Part, alpha_earth
 from dataset_card.workers import Crash, run_all
 from fusar_geo.errors import InputError
+from fusar_geo.remote import shown
 from modeling_fusargpt.tasks import TARGETS
 
 SCHEMAS: dict[str, pa.Schema] = {
@@ -104,28 +105,41 @@ def build(
         failures += _run(jobs, settings, workers, run)
         scenes, parts = _whole_scenes(found, jobs, failures, settings)
         failures.sort(key=lambda failure: failure.row.number)
-        shards = _write_shards(out, splits, scenes, parts)
-        counts = sum((Counter(part.counts) for row_parts in parts.values() for part in row_parts), Counter())
-        of_splits = Counter(splits[scene.row.id] for scene in scenes)
-        report = Report(out, shards, dict(sorted(counts.items())), dict(of_splits), tuple(failures))
-        if shards:
-            shown = [(splits[scene.row.id], scene) for scene in scenes]
-            write_card(out, title, shown, report.counts, settings)
-        else:
-            (out / "README.md").unlink(missing_ok=True)
-        _conclude(report, fingerprint)
+        with _writing(out):
+            shards = _write_shards(out, splits, scenes, parts)
+            counts = sum((Counter(part.counts) for row_parts in parts.values() for part in row_parts), Counter())
+            of_splits = Counter(splits[scene.row.id] for scene in scenes)
+            report = Report(out, shards, dict(sorted(counts.items())), dict(of_splits), tuple(failures))
+            if shards:
+                shown_scenes = [(splits[scene.row.id], scene) for scene in scenes]
+                write_card(out, title, shown_scenes, report.counts, settings)
+            else:
+                (out / "README.md").unlink(missing_ok=True)
+            _conclude(report, fingerprint)
         return report
+
+
+@contextmanager
+def _writing(out: Path) -> Iterator[None]:
+    """A folder that cannot be written to, or a full disk, is said in one line; what is finished stays."""
+    try:
+        yield
+    except OSError as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{out}: cannot be written ({reason}); make room, or name another folder") from error
 
 
 @contextmanager
 def _claimed(out: Path) -> Iterator[None]:
     """The folder, made where it is missing, for this run alone."""
     parts = out / _PARTS
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{out}: a file; expected a folder for the dataset")
-    if out.is_dir() and any(out.iterdir()) and not (parts.is_dir() or (out / FINISHED).is_file()):
-        raise InputError(f"{out}: holds files that no build of a dataset left there; name a new folder")
-    parts.mkdir(parents=True, exist_ok=True)
+    with _writing(out):
+        if out.exists() and not out.is_dir():
+            raise InputError(f"{out}: a file; expected a folder for the dataset")
+        if out.is_dir() and any(out.iterdir()) and not (parts.is_dir() or (out / FINISHED).is_file()):
+            raise InputError(f"{out}: holds files that no build of a dataset left there; name a new folder")
+        parts.mkdir(parents=True, exist_ok=True)
+        (parts / "lock").touch()
     with open(parts / "lock", "w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -172,9 +186,8 @@ def _run(jobs: Sequence[Job], settings: Settings, workers: int, run: Runner) -> 
         for job, result in run(partial(do_job, settings=settings, schemas=SCHEMAS), todo, workers):
             row = job.part.row
             if isinstance(result, Crash):
-                result = (
-                    f"{row.scene}: the process that worked on it died, for want of memory or by a fault in a library"
-                )
+                reason = "the process that worked on it died, for want of memory or by a fault in a library"
+                result = f"{shown(row.scene)}: {reason}"
             if result is not None:
                 failed.setdefault(row.number, Failure(row, result))
             progress.update(job.part.last - job.part.first)
@@ -197,7 +210,7 @@ def _whole_scenes(
         if number in parts and not sum(part.counts.get("chips", 0) for part in parts[number]):
             share = f"more than {settings.max_nodata:.0%}"
             reason = f"no chip holds enough data: {share} of each of its {scene.chips} chips is nodata"
-            failures.append(Failure(scene.row, f"{scene.row.scene}: {reason}"))
+            failures.append(Failure(scene.row, f"{shown(scene.row.scene)}: {reason}"))
             del parts[number]
     return [scene for scene in found if scene.row.number in parts], parts
 
@@ -224,7 +237,12 @@ def _conclude(report: Report, fingerprint: str) -> None:
     out = report.folder
     if report.failures:
         lines = [
-            {"id": failure.row.id, "row": failure.row.number, "scene": failure.row.scene, "reason": failure.reason}
+            {
+                "id": failure.row.id,
+                "row": failure.row.number,
+                "scene": shown(failure.row.scene),
+                "reason": failure.reason,
+            }
             for failure in report.failures
         ]
         (out / FAILURES).write_text("".join(json.dumps(line) + "\n" for line in lines))

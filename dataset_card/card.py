@@ -94,25 +94,26 @@ def _content(folder: Path, split: str) -> Content:
 
 
 def _samples(folder: Path) -> Iterator[Image.Image]:
-    """Chips spread over the dataset, half of them with objects where there are such."""
+    """Chips spread over the dataset, those with objects first."""
     paths = sorted(folder.glob("instructions/*.parquet")) or sorted(folder.glob("captions/*.parquet"))
     groups = [(path, group) for path in paths for group in range(pq.read_metadata(path).num_row_groups)]
-    step = max(1, len(groups) // _SHEET_CHIPS)
-    chosen = groups[::step][:_SHEET_CHIPS]
-    each = -(-_SHEET_CHIPS // max(len(chosen), 1))
-    left = _SHEET_CHIPS
-    for path, group in chosen:
+    chosen = groups[:: max(1, len(groups) // _SHEET_CHIPS)][:_SHEET_CHIPS]
+    shown: set[bytes] = set()
+    for number, (path, group) in enumerate(chosen):
         with pq.ParquetFile(path) as file:
             table = file.read_row_group(group, columns=["image", "objects"])
         images: dict[bytes, list[list[int]]] = {}
         for row in table.to_pylist():
-            images.setdefault(row["image"]["bytes"], [item["bbox_2d"] for item in row["objects"]])
+            # The rows of a chip may lie in two groups.
+            if row["image"]["bytes"] not in shown:
+                images.setdefault(row["image"]["bytes"], [item["bbox_2d"] for item in row["objects"]])
         with_objects = [image for image, boxes in images.items() if boxes]
         without = [image for image, boxes in images.items() if not boxes]
-        wanted = min(each, left)
-        shown = _spread(with_objects, wanted)
-        for encoded in [*shown, *_spread(without, wanted - len(shown))]:
-            left -= 1
+        # What the groups before had too few chips for is shared by those that are left.
+        wanted = -(-(_SHEET_CHIPS - len(shown)) // (len(chosen) - number))
+        first = _spread(with_objects, wanted)
+        for encoded in [*first, *_spread(without, wanted - len(first))]:
+            shown.add(encoded)
             with Image.open(io.BytesIO(encoded)) as picture:
                 yield _small(picture, images[encoded])
 

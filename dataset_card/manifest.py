@@ -9,6 +9,9 @@ Columns, of which only `scene` has to be there:
 | `polarization` | which one of the raster to read, or what its only band is; default: its first |
 | `band` | of the raster, from 1, where it does not say which of its bands the polarization is |
 | `stored` | what its values are, "grey", "decibels", "amplitude" or "power"; default: detected |
+| `nodata` | the value that marks pixels without data; default: what the raster says |
+| `crs` | of its transform or control points, as EPSG:32611; default: what the raster says |
+| `height_m` | of the ground above the ellipsoid, for rasters placed by RPCs; default: the middle of theirs |
 | `acquired` | ISO date; default: what the raster says |
 | `sensor` | default: what the raster says |
 | `year` | of the AlphaEarth field; default: that of `acquired` |
@@ -25,6 +28,7 @@ geometry is not read, because the raster knows better where it lies.
 import csv
 import io
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
@@ -57,6 +61,9 @@ class SceneRow:
     polarization: str | None = None
     band: int | None = None
     stored: Stored | None = None
+    nodata: float | None = None
+    crs: str | None = None
+    height_m: float | None = None
     acquired: date | None = None
     sensor: str | None = None
     year: int | None = None
@@ -197,6 +204,7 @@ def _row(columns: Mapping[str, Any], origin: str, number: int, folder: Path) -> 
     given = dict(columns)
     boxes = given.pop("boxes", None)
     year, band = given.pop("year", None), given.pop("band", None)
+    nodata, height_m = given.pop("nodata", None), given.pop("height_m", None)
     texts = {name: _text(name, value) for name, value in given.items()}
     if texts["scene"] is None:
         raise InputError("scene is empty; it names the SAR raster")
@@ -217,6 +225,9 @@ def _row(columns: Mapping[str, Any], origin: str, number: int, folder: Path) -> 
         sensor=texts.get("sensor"),
         band=_band(band),
         stored=_stored(texts.get("stored")),
+        nodata=_number("nodata", nodata),
+        crs=texts.get("crs"),
+        height_m=_number("height_m", height_m),
         year=_year(year),
         caption=texts.get("caption"),
         land_cover=None if land_cover is None else _located(land_cover, folder),
@@ -240,8 +251,8 @@ def _text(name: str, value: Any) -> str | None:
 
 
 def _located(path: str, folder: Path) -> str:
-    """A path of the manifest as it can be opened from anywhere; URLs and GDAL's /vsi paths stay as they are."""
-    if "://" in path or path.startswith("/vsi"):
+    """A path of the manifest as it can be opened from anywhere; URLs stay as they are."""
+    if "://" in path:
         return path
     return str((folder / path).absolute())
 
@@ -277,6 +288,19 @@ def _whole_number(value: Any) -> int | None:
         return None
     # Not isdigit, which knows digits of other scripts; not int, which knows True and underscores.
     return int(text) if isinstance(value, int | str) and re.fullmatch("[0-9]{1,4}", text) else 0
+
+
+def _number(name: str, value: Any) -> float | None:
+    """None for an empty cell."""
+    if value is None or not str(value).strip():
+        return None
+    try:
+        number = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise InputError(f"{name}: found {value!r}; expected a number")
+    return number
 
 
 def _stored(text: str | None) -> Stored | None:

@@ -60,11 +60,14 @@ def _check(folder: Path, partly: bool) -> None:
         raise InputError(f"{folder}: no README.md; expected a folder that 'fusargpt triplets build' made")
     if not (folder / FINISHED).is_file() and not partly:
         raise InputError(f"{folder}: the build has not finished; run it again")
-    parts = card.read_text(encoding="utf-8").split("---\n")
-    header = yaml.safe_load(parts[1]) if len(parts) > 2 else None
-    configs = header.get("configs") if isinstance(header, dict) else None
-    if not configs:
-        raise InputError(f"{card}: no configs in its YAML; build the folder again")
-    for pattern in (item["path"] for config in configs for item in config["data_files"]):
-        if not any(folder.glob(pattern)):
-            raise InputError(f"{folder}: the card names {pattern}, but there is no such file; build it again")
+    try:
+        header = yaml.safe_load(card.read_text(encoding="utf-8").split("---\n")[1])
+        patterns = [item["path"] for config in header["configs"] for item in config["data_files"]]
+        missing = [pattern for pattern in patterns if not any(folder.glob(pattern))]
+    # A card that was edited: no text, no YAML, or another structure.
+    except (ValueError, yaml.YAMLError, LookupError, TypeError, NotImplementedError) as error:
+        raise InputError(f"{card}: no configs with data files in its YAML; build the folder again") from error
+    if not patterns:
+        raise InputError(f"{card}: names no shards; build the folder again")
+    if missing:
+        raise InputError(f"{folder}: the card names {missing[0]}, but there is no such file; build it again")

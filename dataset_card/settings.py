@@ -34,8 +34,6 @@ class Settings:
         max_pixels: area above which it shrinks them.
         image_size: side of the square to which the model's processor squeezes every image, where it does so; None where
             it keeps the aspect ratio, as those of Qwen2.5-VL do.
-        image_size: side of the square to which the model's processor squeezes every image, where it does so; None where
-            it keeps the aspect ratio, as those of Qwen2.5-VL do.
         split_distance_km: scenes that are nearer to each other share a split.
         shares: of places in train, validation and test.
 
@@ -57,7 +55,6 @@ class Settings:
     missing_prior: Literal["raise", "empty"] = "raise"
     min_pixels: int = MIN_PIXELS
     max_pixels: int = MAX_PIXELS
-    image_size: int | None = None
     image_size: int | None = None
     split_distance_km: float = SPLIT_DISTANCE_KM
     shares: tuple[float, float, float] = DEFAULT_SHARES
@@ -91,6 +88,10 @@ class Settings:
         if self.image_size is not None:
             fits = self.image_size % TOKEN_SIDE == 0 and 1 <= self.image_size // TOKEN_SIDE <= 128
             _check("image-size", self.image_size, fits, f"a multiple of {TOKEN_SIDE} pixels, at most 3584")
+        mapping = dict(self.labels)
+        for name, target in self.labels:
+            expected = f"one class for {name}, which is {mapping[name]} as well"
+            _check("label", f"{name}={target}", target == mapping[name], expected)
         # Raises on labels that it does not know.
         _ = self.names
 

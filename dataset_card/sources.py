@@ -65,10 +65,21 @@ def open_scene(row: SceneRow) -> SarScene | Picture:
         InputError: a file that is not there, is damaged or is of another kind.
     """
     if Path(row.scene.split("?")[0]).suffix.lower() in _PICTURES:
-        if row.stored not in (None, "grey"):
-            raise InputError(f"stored: found {row.stored!r} for a picture; leave it out")
+        stored = None if row.stored == "grey" else row.stored
+        told = {"stored": stored, "nodata": row.nodata, "crs": row.crs, "height_m": row.height_m}
+        for column, value in told.items():
+            if value is not None:
+                raise InputError(f"{column}: found {value!r} for a picture; leave it out")
         return Picture(row.scene, row.acquired, row.sensor)
-    return SarScene.open(row.scene, acquired=row.acquired, sensor=row.sensor, stored=row.stored)
+    return SarScene.open(
+        row.scene,
+        acquired=row.acquired,
+        sensor=row.sensor,
+        stored=row.stored,
+        nodata=row.nodata,
+        crs=row.crs,
+        height_m=row.height_m,
+    )
 
 
 def chosen_band(scene: SarScene | Picture, row: SceneRow) -> tuple[int, str]:

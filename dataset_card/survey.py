@@ -14,6 +14,7 @@ from dataset_card.sources import open_scene
 from dataset_card.splits import Located
 from fusar_geo.errors import InputError
 from fusar_geo.geometry import Bounds
+from fusar_geo.remote import shown
 
 
 @dataclass(frozen=True)
@@ -30,8 +31,8 @@ class Failure:
     def of(row: SceneRow, error: Exception) -> "Failure":
         """Of what went wrong: an InputError says it itself, from anything else it takes the type, too."""
         reason = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
-        reason = " ".join(reason.split())
-        return Failure(row, reason if row.scene in reason else f"{row.scene}: {reason}")
+        reason, scene = " ".join(reason.split()), shown(row.scene)
+        return Failure(row, reason if scene in reason else f"{scene}: {reason}")
 
 
 @dataclass(frozen=True)

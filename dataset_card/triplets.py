@@ -35,7 +35,7 @@ from fusar_geo.alphaearth import AlphaEarth
 from fusar_geo.anchors import spatiotemporal_anchors
 from fusar_geo.block_cache import BlockCache
 from fusar_geo.embeddings import EMBEDDING_SIZE, quantize
-from fusar_geo.errors import InputError
+from fusar_geo.errors import InputError, NoPriorError
 from fusar_geo.geometry import WGS84
 from fusar_geo.prior import Prior
 from fusar_geo.radiometry import Stretch
@@ -47,6 +47,7 @@ BUILDER_VERSION = 1
 """Raised by every change of what a scene yields, so that parts of an earlier release are not mixed in."""
 CHIPS_PER_PART = 256
 """What one worker does at a time of a large scene."""
+_WITHOUT_ANCHORS = "to build such chips without anchors, add --missing-prior empty"
 
 
 @dataclass(frozen=True)
@@ -194,17 +195,21 @@ class _Cutter:
         if settings.aef is None or (self.year is None and settings.missing_prior == "empty"):
             return _empty_prior()
         if self.year is None:
-            raise InputError("no anchors, because the scene has no date; name one as acquired or year")
-        return spatiotemporal_anchors(
-            self.scene.geometry,
-            self.year,
-            source=alpha_earth(settings.aef),
-            grid=None if settings.anchors is None else (settings.anchors, settings.anchors),
-            spacing_m=settings.anchor_spacing_m,
-            window=window,
-            resolution=settings.resolution,
-            missing=settings.missing_prior,
-        )
+            reason = "no anchors, because the scene has no date; name one as acquired or year"
+            raise NoPriorError(f"{reason}; {_WITHOUT_ANCHORS}")
+        try:
+            return spatiotemporal_anchors(
+                self.scene.geometry,
+                self.year,
+                source=alpha_earth(settings.aef),
+                grid=None if settings.anchors is None else (settings.anchors, settings.anchors),
+                spacing_m=settings.anchor_spacing_m,
+                window=window,
+                resolution=settings.resolution,
+                missing=settings.missing_prior,
+            )
+        except NoPriorError as error:
+            raise NoPriorError(f"{error}; {_WITHOUT_ANCHORS}") from error
 
     def _describe(self, chip: Chip, image: _Image, fields: dict[str, Any]) -> None:
         caption, description = self.part.row.caption, None

@@ -1,5 +1,6 @@
 """One tile of an AlphaEarth field: a GeoTIFF of 64 int8 bands, of which single blocks are read."""
 
+import logging
 import math
 import struct
 from collections.abc import Iterable
@@ -15,6 +16,9 @@ from rasterio.transform import array_bounds
 from fusar_geo.byte_ranges import CONNECTIONS, ByteRanges, open_file
 from fusar_geo.embeddings import EMBEDDING_SIZE, NODATA
 from fusar_geo.errors import InputError
+
+# What tifffile logs about damaged files, our errors say in one line; who sets up logging gets it all the same.
+logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
 _MAX_BLOCK_PIXELS = 4096 * 4096  # 1 GiB of memory
 
@@ -153,6 +157,9 @@ class AlphaEarthTile:
         if not pages:
             raise InputError(f"{name}: no image in the file")
         page = pages[0]
+        # tifffile passes over tags that point beyond the end of the file.
+        if not page.dataoffsets:
+            raise InputError(f"{name}: the file ends at byte {self._ranges.size:,}, inside its header; fetch it again")
         if page.samplesperpixel != EMBEDDING_SIZE or page.dtype != np.int8:
             raise InputError(f"{name}: found {page.samplesperpixel} bands of {page.dtype}; expected 64 of int8")
         if page.imagedepth != 1 or page.is_subsampled:

@@ -9,7 +9,7 @@ from rasterio.windows import Window
 from fusar_geo.alphaearth import AlphaEarth
 from fusar_geo.earth import wrap_longitude
 from fusar_geo.embeddings import EMBEDDING_SIZE
-from fusar_geo.errors import InputError
+from fusar_geo.errors import InputError, NoPriorError
 from fusar_geo.geometry import Geometry
 from fusar_geo.prior import Prior
 
@@ -53,8 +53,9 @@ def spatiotemporal_anchors(
         The anchors that remain, row by row from the north.
 
     Raises:
-        InputError: neither or both of `grid` and `spacing_m`, values out of range, a window outside the image, what
-            `missing` says, or a field that cannot be read.
+        NoPriorError: no georeference, year or data, as `missing` says.
+        InputError: neither or both of `grid` and `spacing_m`, values out of range, a window outside the image, or a
+            field that cannot be read.
     """
     _check_choice("resolution", resolution, ("native", "match"))
     _check_choice("missing", missing, ("raise", "empty"))
@@ -85,7 +86,7 @@ def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
 
 def _empty_or_raise(missing: str, reason: str) -> Prior:
     if missing == "raise":
-        raise InputError(reason)
+        raise NoPriorError(reason)
     return Prior(np.zeros((0, EMBEDDING_SIZE), np.float32), np.zeros((0, 2), np.float32), np.zeros((0, 2), np.float64))
 
 

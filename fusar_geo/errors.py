@@ -15,6 +15,10 @@ class NoDataError(InputError):
     """Nothing to see: no pixel of an image or of a window of it holds data."""
 
 
+class NoPriorError(InputError):
+    """No anchors for an image: no georeference, or a year or a place that the AlphaEarth field does not cover."""
+
+
 @contextmanager
 def naming(name: str) -> Iterator[None]:
     """Errors of the block begin with `name`: a file, or a file and a part of it."""

@@ -1,11 +1,13 @@
 """From a manifest to shards: what is in them, and that their bytes depend on scenes and settings alone."""
 
+import errno
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,6 +32,7 @@ from tests.dataset_card.crashing import crash_on, raise_on
 from tests.dataset_card.places import (
     CHIP,
     CORNERS,
+    CRS,
     HEIGHT,
     WIDTH,
     YEAR,
@@ -197,7 +200,7 @@ def test_failing_scenes_are_named_and_cost_the_others_nothing(built: Report, pla
         ({"scene": "blank.tif", "year": YEAR}, "no .*data"),
         ({"scene": "early.tif"}, "year 2015: not in the AlphaEarth field"),
         ({"scene": "undated.tif"}, "the scene has no date; name one as acquired or year"),
-        ({"scene": "far.tif"}, "no data of 2021 in the AlphaEarth field"),
+        ({"scene": "far.tif"}, "no data of 2021 in the AlphaEarth field.* add --missing-prior empty"),
         ({"scene": "nowhere.tif"}, "the image has no georeference"),
         ({"scene": str(places / "scene1.tif"), "id": "x", "band": 3}, "band: found 3; the raster has 1"),
         ({"scene": str(places / "scene1.tif"), "id": "y", "boxes": [{"label": "ship"}]}, "boxes, object 1: expected"),
@@ -249,6 +252,38 @@ def test_chips_without_enough_data_are_left_out_and_counted(tmp_path: Path) -> N
     assert [bool(chip.instructions) for chip in chips] == [False, True, False, True]
     assert sum(chip.counts["chips without enough data"] for chip in chips) == 2
     assert [bool(chip.instructions) for chip in one_part(manifest, max_nodata=0.6)] == [True, True, False, True]
+
+
+def test_what_the_raster_does_not_say_comes_from_the_manifest(places: Path, tmp_path: Path) -> None:
+    values = decibels(3, 112, 224)
+    values[:, :60] = -30
+    with rasterio.open(
+        tmp_path / "bare.tif",
+        "w",
+        driver="GTiff",
+        width=224,
+        height=112,
+        count=1,
+        dtype="float32",
+        transform=place_of(CORNERS[0])["transform"],
+    ) as file:
+        file.write(values, 1)
+    row = {"scene": "bare.tif", "crs": CRS, "nodata": -30, "acquired": f"{YEAR}-03-04"}
+    row |= {"sensor": "ICEYE-X7", "polarization": "HH", "boxes": []}
+    first, second = one_part(
+        write_manifest(tmp_path / "m.jsonl", [row]), aef=str(places / "aef"), missing_prior="raise"
+    )
+    assert first.counts["chips without enough data"] == 1
+    found = second.instructions[0]
+    assert (found["sensor"], found["polarization"], found["acquired"]) == ("ICEYE-X7", "HH", f"{YEAR}-03-04")
+    assert len(found["prior_positions"]) == 64 and found["bounds"][0] == pytest.approx(-118.07, abs=0.01)
+
+
+def test_a_picture_has_no_georeference_to_tell(tmp_path: Path) -> None:
+    for name, value in (("crs", CRS), ("nodata", 0), ("height_m", 3), ("stored", "power")):
+        (row,) = read_manifest(write_manifest(tmp_path / "m.jsonl", [{"scene": "a.png", name: value}]))
+        with pytest.raises(InputError, match=f"{name}: found .* for a picture; leave it out"):
+            open_scene(row)
 
 
 def test_zeros_of_amplitude_images_are_without_data(tmp_path: Path) -> None:
@@ -339,6 +374,34 @@ def test_folders_that_are_not_ours(places: Path, tmp_path: Path) -> None:
         build(places / "manifest.jsonl", tmp_path, settings(places), workers=0)
     with pytest.raises(InputError, match="a file; expected a folder"):
         build(places / "manifest.jsonl", tmp_path / "notes.txt", settings(places), workers=0)
+    with pytest.raises(InputError, match=r"notes\.txt.below: cannot be written .*; make room, or name another folder"):
+        build(places / "manifest.jsonl", tmp_path / "notes.txt" / "below", settings(places), workers=0)
+
+
+def test_a_full_disk_is_said_in_one_line_and_costs_no_part(
+    built: Report, places: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch, pytest.raises(InputError, match=r"out: cannot be written .*No space left"):
+        patch.setattr("dataset_card.build.write_shards", full)
+        build(places / "manifest.jsonl", tmp_path / "out", settings(places), workers=0)
+
+    def nothing_left(_: Any, jobs: Any, __: int) -> Iterator[Any]:
+        assert list(jobs) == []
+        return iter(())
+
+    report = build(places / "manifest.jsonl", tmp_path / "out", settings(places), workers=0, run=nothing_left)
+    assert shards(report.folder) == shards(built.folder)
+
+
+def test_keys_in_addresses_are_not_shown(places: Path, tmp_path: Path) -> None:
+    rows = [{"scene": "http://127.0.0.1:9/a.tif?key=secret"}]
+    out = tmp_path / "out"
+    (failure,) = build(write_manifest(tmp_path / "m.jsonl", rows), out, settings(places), workers=0).failures
+    assert "http://127.0.0.1:9/a.tif: cannot be read" in str(failure)
+    assert "secret" not in str(failure) + (out / "failures.jsonl").read_text()
 
 
 def test_two_builds_in_one_folder(places: Path, tmp_path: Path) -> None:
@@ -370,6 +433,7 @@ def test_a_field_that_is_not_there_is_said_at_once(places: Path, tmp_path: Path)
         ({"shares": (0.5, 0.1, 0.1)}, "split-shares"),
         ({"targets": ("bridge",)}, "targets: found bridge; expected some of ship, aircraft"),
         ({"labels": (("Boat", "vessel"),)}, "label Boat=vessel"),
+        ({"labels": (("Jet", "ship"), ("Jet", "aircraft"))}, "label: found Jet=ship; expected one class for Jet"),
         ({"image_size": 100}, "image-size: found 100; expected a multiple of 28"),
         ({"min_pixels": 5000, "max_pixels": 4000}, "min-pixels"),
     ],

@@ -46,7 +46,8 @@ def test_its_pictures_show_places_and_chips(built: Report) -> None:
     # Marks in the colours of the three splits.
     assert {(37, 99, 168), (217, 123, 22), (179, 38, 58)} <= {colour for _, colour in colours or ()}
     with Image.open(built.folder / "contact_sheet.jpg") as sheet:
-        assert sheet.width > 5 * 112 and sheet.height >= 112
+        # All eighteen in rows of eight.
+        assert sheet.size == (8 * 116 - 4, 3 * 116 - 4)
 
 
 def test_without_georeference_and_priors(tmp_path: Path) -> None:
@@ -106,4 +107,8 @@ def test_folders_that_are_not_ready(built: Report, tmp_path: Path, hub: Hub) -> 
         push(tmp_path, REPO, api=client(hub))
     with pytest.raises(InputError, match=r"the card names captions/.*but there is no such file"):
         push(tmp_path, REPO, partly=True, api=client(hub))
+    for wrong in (b"\xff", b"# Title\n", b"---\n: [\n---\n", b"---\nconfigs: [3]\n---\n"):
+        (tmp_path / "README.md").write_bytes(wrong)
+        with pytest.raises(InputError, match=r"README\.md: no configs with data files in its YAML"):
+            push(tmp_path, REPO, partly=True, api=client(hub))
     assert hub.created == []

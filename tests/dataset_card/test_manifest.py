@@ -21,6 +21,9 @@ FULL = {
     "polarization": "VV",
     "band": "2",
     "stored": "decibels",
+    "nodata": "-9999",
+    "crs": "EPSG:32611",
+    "height_m": "12.5",
     "acquired": "2021-01-05",
     "sensor": "Sentinel-1A",
     "year": "2020",
@@ -55,6 +58,7 @@ def test_every_column_is_read_from_every_format(name: str, tmp_path: Path) -> No
     assert full.scene == str(tmp_path / "scenes/a.tif") and full.boxes == str(tmp_path / "boxes.xml")
     assert full.land_cover == "/data/cover.tif"
     assert (full.acquired, full.year, full.band, full.stored) == (date(2021, 1, 5), 2020, 2, "decibels")
+    assert (full.nodata, full.crs, full.height_m) == (-9999, "EPSG:32611", 12.5)
     assert (full.id, full.split, full.caption) == ("harbour", "test", "A harbour, with ships.")
     assert (url.scene, url.id, url.boxes, url.year) == ("https://host/b.tif?key=1", "b", None, None)
     assert full.origin == f"{tmp_path / name}, row {2 if name == 'm.csv' else 1}"
@@ -87,6 +91,9 @@ def test_a_spreadsheets_mark_and_blank_rows_do_not_matter(tmp_path: Path) -> Non
         ({"scene": "a.tif", "year": True}, "year: found True"),
         ({"scene": "a.tif", "year": 2024.5}, "year: found 2024.5"),
         ({"scene": "a.tif", "band": 0}, "band: found 0"),
+        ({"scene": "a.tif", "nodata": "none"}, "nodata: found 'none'; expected a number"),
+        ({"scene": "a.tif", "nodata": "nan"}, "nodata: found 'nan'; expected a number"),
+        ({"scene": "a.tif", "height_m": True}, "height_m: found True; expected a number"),
         ({"scene": "a.tif", "stored": "dB"}, "stored: found 'dB'; expected one of grey, decibels"),
         ({"scene": "a.tif", "split": "dev"}, "split: found 'dev'; expected one of train, validation, test"),
         ({"scene": "a.tif", "sensor": 1}, "sensor: found 1; expected text"),

@@ -278,6 +278,13 @@ class TestBadFields:
         path.write_bytes(path.read_bytes()[:length])
         self.fails(root, r"tile.tiff: (not a TIFF file, or a damaged one|no image|the file ends)")
 
+    def test_a_tile_whose_tags_are_cut_off(self, tmp_path):
+        """Published tiles have thousands of blocks, so that their positions stand behind the tags."""
+        root = write_field(tmp_path, random_codes(64, 64), tiled=True, blockxsize=16, blockysize=16, interleave="band")
+        path = root / TILE[1:]
+        path.write_bytes(path.read_bytes()[:1500])
+        self.fails(root, r"tile.tiff: the file ends at byte 1,500, inside its header; fetch it again")
+
     def test_a_tile_cut_off_in_its_blocks(self, root):
         path = root / TILE[1:]
         path.write_bytes(path.read_bytes()[:-1000])

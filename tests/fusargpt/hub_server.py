@@ -7,6 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from unittest.mock import patch
+
+from huggingface_hub import constants
 
 REPO = "someone/harbours"
 
@@ -78,7 +81,9 @@ def serve_hub() -> Iterator[Hub]:
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
-        yield hub
+        # Whoever runs tests offline means other servers.
+        with patch.object(constants, "HF_HUB_OFFLINE", False):
+            yield hub
     finally:
         server.shutdown()
         server.server_close()
