@@ -34,7 +34,7 @@ from trl_recipes.checkpoint import load_model
 from trl_recipes.collator import TripletCollator
 from trl_recipes.parameters import freeze, lora_config
 from trl_recipes.patch_embedding import use_linear_patch_embedding
-from trl_recipes.sft import load_split, make_trainer, prepare_data
+from trl_recipes.sft import in_sequences, load_split, make_trainer, prepare_data
 from trl_recipes.trainer import StageTrainer
 
 PAIRS = 4  # about each image, in the layout `instructions`
@@ -139,7 +139,9 @@ def measure(folder: Path, options: argparse.Namespace) -> None:
     use_linear_patch_embedding(model.model)
     split = load_split(fields, fields.dataset_train_split)
     start = clocks()
-    prepare_data(fields, config, model, FusarGptProcessor.from_pretrained(fields.model_name_or_path), [split])
+    processor = FusarGptProcessor.from_pretrained(fields.model_name_or_path)
+    _, keyed = prepare_data(fields, config, model, processor, [split])
+    in_sequences(fields, config, keyed)
     encoding = clocks() - start
     ours = make_trainer(fields, config)
     loop = ReleaseLoop(fields, split, ours, options.images_a_step * PAIRS)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from fusar_geo.errors import InputError
 
-_EXTRA = ("trl", "peft", "datasets", "accelerate", "yaml")
+_EXTRA = ("trl", "peft", "datasets", "accelerate", "yaml", "sacrebleu", "rouge_score")
 _USAGE = """usage: fusargpt train RECIPE.yaml [--key value ...]
 
 Run the stage that a recipe describes. Every field of the recipe can be overridden; a key that no field has is an error.

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from typing import Any, Literal, NoReturn, get_args
 
 from trl.scripts.utils import TrlParser
@@ -34,6 +35,8 @@ DECIDED_HERE = {
     "resume_from_checkpoint": "null: use resume: true",
     "push_to_hub": "false: push output_dir when the stage is done",
 }
+
+REPORTERS = ("tensorboard", "trackio")  # extras of this package; others are the Trainer's own
 
 
 @dataclass
@@ -103,6 +106,14 @@ class RecipeArguments:
             "pairs are one conversation, later ones in sight of earlier ones."
         },
     )
+    eval_answers: int = field(
+        default=64,
+        metadata={
+            "help": "Questions of the test split that every evaluation has answered and scores, at most; 0 for none. "
+            "Rows need a column task; as many of each task are asked as there are, the same in every run."
+        },
+    )
+    eval_answer_tokens: int = field(default=256, metadata={"help": "Tokens after which such an answer is cut."})
 
     def __post_init__(self) -> None:
         # YAML reads an unquoted true as a boolean, and one dataset as a string.
@@ -131,6 +142,10 @@ class RecipeArguments:
                 f"{self.train}, which freezes the vision tower"
             )
         self._check_feature_cache_and_pairs()
+        for name, least in (("eval_answers", 0), ("eval_answer_tokens", 1)):
+            value = vars(self)[name]
+            if type(value) is not int or value < least:
+                raise InputError(f"{name}: found {value!r}, expected a whole number from {least} on")
         if self.dtype == "bfloat16" and self.train in ("all", "language"):
             raise ValueError(
                 f"dtype: found bfloat16, expected float32 with train: {self.train}: small updates of bfloat16 weights "
@@ -199,6 +214,16 @@ def parse(arguments: Sequence[str] | None = None) -> tuple[RecipeArguments, SFTC
         raise InputError(f"{error.filename}: cannot be read ({error.strerror}); expected a recipe") from error
     except ValueError as error:
         raise InputError(str(error)) from error
+    metric = config.metric_for_best_model
+    # The Trainer takes every metric whose name does not end in "loss" for one that grows.
+    if metric and config.greater_is_better and (metric.endswith("_mae") or "loss_" in metric):
+        raise InputError(
+            f"greater_is_better: found true with metric_for_best_model: {metric}, which is better when it is smaller; "
+            "set greater_is_better: false"
+        )
+    for name in config.report_to:
+        if name in REPORTERS and find_spec(name) is None:
+            raise InputError(f"report_to: {name} is not installed; pip install 'fusargpt[{name}]' brings it")
     for name, expected in DECIDED_HERE.items():
         value = vars(config)[name]
         if value is not None and value is not False:

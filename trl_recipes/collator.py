@@ -13,6 +13,7 @@ from modeling_fusargpt import FusarGptProcessor
 from modeling_fusargpt.processing_fusargpt import batch_priors
 from trl_recipes.feature_cache import FeatureCache
 from trl_recipes.pairs import PADDING, join_pairs, one_conversation, pair_positions
+from trl_recipes.watching import NO_TASK, TASK_COLUMN, answer_tasks
 
 PRIOR_COLUMNS = ("prior_embeddings", "prior_positions")
 IGNORED_LABEL = -100
@@ -35,13 +36,15 @@ class TripletCollator(DataCollatorForVisionLanguageModeling):
         prior: whether the rows carry priors. When False no ``prior_*`` field reaches the model.
         features: visual tokens computed before; None processes images.
         hide_earlier_answers: whether each of ``pairs`` is read as if it were alone; otherwise as one conversation.
+        tasks: names that the rows' column ``task`` may hold, in the order of their ids; empty when there is none.
 
     Returns (when called on a list of rows):
         ``input_ids``, ``attention_mask``, ``mm_token_type_ids``, ``labels`` [batch, tokens] padded on the right,
         ``pixel_values`` (with ``features`` ``mm_encoder_outputs``), ``image_grid_thw`` [batch, 3], and with priors
         ``prior_embeddings`` float32 [batch, S_max, 64], ``prior_positions`` float32 [batch, S_max, 2] (y, x) in [0, 1],
         ``prior_mask`` bool [batch, S_max]. For hidden pairs also ``pair_ids`` [batch, tokens] and ``position_ids``
-        [3, batch, tokens].
+        [3, batch, tokens]. With ``tasks`` also ``task_ids`` [batch, tokens], -1 where no task's loss falls; the model
+        does not take them.
 
     Raises:
         KeyError: when a row lacks the image, a prior column or the conversation, or its image is not in ``features``.
@@ -52,6 +55,7 @@ class TripletCollator(DataCollatorForVisionLanguageModeling):
     prior: bool = True
     features: FeatureCache | None = None
     hide_earlier_answers: bool = False
+    tasks: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.max_length is not None:
@@ -77,17 +81,40 @@ class TripletCollator(DataCollatorForVisionLanguageModeling):
 
     def torch_call(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
         images = self._images(examples)
-        merge_size = self.processor.image_processor.merge_size
-        grids = [(rows // merge_size, columns // merge_size) for _, rows, columns in images["image_grid_thw"].tolist()]
+        grids = self._token_grids(images)
         sequences = self._sequences(examples, grids)
         # The tokens come first: what comes first tells the trainer the size of the batch.
         output = self._padded(sequences) | images
         if self.hide_earlier_answers:
             output |= self._pairs_apart(sequences, grids)
-        if self.prior:
-            priors = batch_priors([_prior(example) for example in examples])
-            output |= {name: torch.from_numpy(values) for name, values in priors.items()}
-        return output
+        if self.tasks:
+            tasks = [self._tasks_of_answers(example) for example in examples]
+            output["task_ids"] = answer_tasks(output["labels"], tasks, IGNORED_LABEL)
+        return output | self._priors(examples)
+
+    def questions(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
+        """What ``generate`` takes to answer the ``prompt`` of every row; otherwise as a batch of training, left-padded.
+
+        Returns ``input_ids``, ``attention_mask``, ``mm_token_type_ids`` [batch, tokens], images and priors.
+        """
+        images = self._images(examples)
+        prompts = [list(example["prompt"]) for example in examples]
+        texts = self._rendered(prompts, self._token_grids(images), add_generation_prompt=True)
+        # Answers are decoded from the right end, so that padding must be on the left.
+        encoded = self.processor.tokenizer(texts, padding=True, padding_side="left", return_tensors="pt")
+        input_ids = encoded["input_ids"]
+        tokens = {
+            "input_ids": input_ids,
+            "attention_mask": encoded["attention_mask"],
+            "mm_token_type_ids": (input_ids == self.processor.image_token_id).long(),
+        }
+        return tokens | images | self._priors(examples)
+
+    def _priors(self, examples: list[dict[str, Any]]) -> dict[str, Tensor]:
+        if not self.prior:
+            return {}
+        priors = batch_priors([_prior(example) for example in examples])
+        return {name: torch.from_numpy(values) for name, values in priors.items()}
 
     def _images(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
         """Patches or visual tokens of the images, and their grids."""
@@ -100,22 +127,36 @@ class TripletCollator(DataCollatorForVisionLanguageModeling):
         encoded, grids = self.features.batch(example["image_key"] for example in examples)
         return {"mm_encoder_outputs": {"image": encoded}, "image_grid_thw": grids}
 
+    def _token_grids(self, images: dict[str, Any]) -> list[tuple[int, int]]:
+        """Rows and columns of each image's tokens."""
+        merge_size = self.processor.image_processor.merge_size
+        return [(rows // merge_size, columns // merge_size) for _, rows, columns in images["image_grid_thw"].tolist()]
+
+    def _rendered(
+        self, conversations: list[list[dict[str, Any]]], grids: list[tuple[int, int]], **options: bool
+    ) -> list[str]:
+        """Texts of conversations, each about an image of its grid, with a token for every one of the image's."""
+        # A placeholder of its own for the image: the text before and after is tokenized as the processor does it.
+        texts = self.processor.apply_chat_template(
+            [prepare_multimodal_messages(messages, images=[None]) for messages in conversations],
+            tokenize=False,
+            **options,
+        )
+        return [self._with_image(text, rows * columns) for text, (rows, columns) in zip(texts, grids, strict=True)]
+
     def _sequences(
         self, examples: list[dict[str, Any]], grids: list[tuple[int, int]]
     ) -> list[tuple[list[int], list[int], list[int]]]:
         """Token ids, labels and pair ids of every row."""
-        conversations, lengths = [], []
-        for example, (rows, columns) in zip(examples, grids, strict=True):
+        conversations, own_grids, lengths = [], [], []
+        for example, grid in zip(examples, grids, strict=True):
             own = self._conversations(example)
-            conversations += [(messages, learned, rows * columns) for messages, learned in own]
+            conversations += own
+            own_grids += [grid] * len(own)
             lengths.append(len(own))
-        # A placeholder of its own for the image: the text before and after is tokenized as the processor does it.
-        rendered = self.processor.apply_chat_template(
-            [prepare_multimodal_messages(messages, images=[None]) for messages, _, _ in conversations], tokenize=False
-        )
-        texts = [self._with_image(text, tokens) for text, (_, _, tokens) in zip(rendered, conversations, strict=True)]
+        texts = self._rendered([messages for messages, _ in conversations], own_grids)
         encoded = self.processor.tokenizer(texts)["input_ids"]
-        pairs = [(ids, self._labels(ids, learned)) for ids, (_, learned, _) in zip(encoded, conversations, strict=True)]
+        pairs = [(ids, self._labels(ids, learned)) for ids, (_, learned) in zip(encoded, conversations, strict=True)]
         sequences = []
         for length in lengths:
             own, pairs = pairs[:length], pairs[length:]
@@ -141,6 +182,16 @@ class TripletCollator(DataCollatorForVisionLanguageModeling):
                 "the row has no assistant turn to learn from; expected at least one in its completion or messages"
             )
         return conversations
+
+    def _tasks_of_answers(self, example: dict[str, Any]) -> list[int]:
+        """The task of every answer that a row learns."""
+        tasks = []
+        for part in example.get("pairs", [example]):
+            name = part[TASK_COLUMN]
+            task = NO_TASK if name is None else self.tasks.index(name)
+            turns = part["messages"] if "messages" in part else part["completion"]
+            tasks += [task for turn in turns if turn["role"] == "assistant"]
+        return tasks
 
     def _with_image(self, text: str, tokens: int) -> str:
         """The text with as many image tokens as its image has."""

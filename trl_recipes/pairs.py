@@ -17,7 +17,9 @@ from torch import Tensor, nn
 from fusar_geo.errors import InputError
 from modeling_fusargpt import FusarGptForConditionalGeneration
 from trl_recipes.visual_tokens import read_images
+from trl_recipes.watching import TASK_COLUMN
 
+CONVERSATION = ("prompt", "completion")
 PADDING = -1  # pair id of a token that only fills the row
 MASKED_ATTENTION = ("sdpa", "eager", "sdpa_float32")  # those that take any mask
 
@@ -35,8 +37,8 @@ def pair_rows(rows: Dataset, pairs_per_sequence: int, processes: int | None = No
         processes: that read the image files.
 
     Returns:
-        Rows with the columns of their first one but for ``prompt`` and ``completion``, and ``pairs``, a list of
-        ``{"prompt": ..., "completion": ...}``.
+        Rows with the columns of their first one but for ``prompt``, ``completion`` and ``task``, and ``pairs``, a list
+        of ``{"prompt": ..., "completion": ...}``, each with its ``task`` where rows have one.
 
     Raises:
         InputError: for rows of ``messages``, which hold several turns already, and for images that cannot be read.
@@ -61,7 +63,8 @@ class _Pairs:
 
     def __init__(self, rows: Dataset) -> None:
         self.rows = rows
-        self.conversations = rows.select_columns(["prompt", "completion"])
+        self.own = [name for name in (*CONVERSATION, TASK_COLUMN) if name in rows.column_names]
+        self.conversations = rows.select_columns(self.own)
 
     def __call__(self, groups: dict[str, list[list[int]]]) -> dict[str, list[Any]]:
         found = [self._row(*group) for group in groups["rows"]]
@@ -69,7 +72,7 @@ class _Pairs:
 
     def _row(self, first: int, *others: int) -> dict[str, Any]:
         row = self.rows[first]
-        pairs = [{"prompt": row.pop("prompt"), "completion": row.pop("completion")}]
+        pairs = [{name: row.pop(name) for name in self.own}]
         return {**row, "pairs": pairs + [self.conversations[other] for other in others]}
 
 

@@ -15,18 +15,22 @@ from trl_recipes.arguments import RecipeArguments, parse
 from trl_recipes.attention import register_sdpa_float32
 from trl_recipes.checkpoint import ADAPTER_MANIFEST, TLM_MANIFEST, load_model, save_stage
 from trl_recipes.collator import PRIOR_COLUMNS, TripletCollator
+from trl_recipes.curves import draw_stage
+from trl_recipes.evaluation import AnswerScores
 from trl_recipes.pairs import check_pairs, hide_other_pairs, pair_rows
 from trl_recipes.parameters import check_prior_has_effect, freeze, lora_config, parameter_table
 from trl_recipes.patch_embedding import use_linear_patch_embedding
 from trl_recipes.sharding import whole_model
 from trl_recipes.trainer import StageTrainer
 from trl_recipes.visual_tokens import cache_visual_tokens
+from trl_recipes.watching import TASK_COLUMN, check_task_column, task_names
 
 
 def load_split(recipe: RecipeArguments, split: str) -> Dataset:
-    """The recipe's datasets, concatenated, with the columns that training reads and no others.
+    """The recipe's datasets, concatenated, with the columns that training reads, and ``task`` where there is one.
 
-    Raises ValueError for a dataset without an image, a conversation, or (with ``prior: true``) a prior column.
+    Raises ValueError for a dataset without an image, a conversation, or (with ``prior: true``) a prior column, and
+    InputError for a column ``task`` that does not hold texts.
     """
     parts = []
     for name in recipe.dataset_name:
@@ -39,6 +43,9 @@ def load_split(recipe: RecipeArguments, split: str) -> Dataset:
                 f"dataset {name} has no column {', '.join(missing)}; found {', '.join(part.column_names)}; expected "
                 "image, messages (or prompt and completion), and both prior columns unless `prior: none`"
             )
+        if TASK_COLUMN in part.column_names:
+            check_task_column(name, part)
+            columns.append(TASK_COLUMN)
         parts.append(part.select_columns(columns))
     return concatenate_datasets(parts)
 
@@ -50,7 +57,7 @@ def prepare_data(
     processor: FusarGptProcessor,
     splits: Sequence[Dataset],
 ) -> tuple[TripletCollator, list[Dataset]]:
-    """The collator and the splits as it reads them: with visual tokens computed, and with pairs in one sequence.
+    """The collator, and the splits with visual tokens computed, one question a row still.
 
     Raises InputError for images that cannot be read, tokens that do not fit, and pairs that cannot be hidden.
     """
@@ -68,11 +75,34 @@ def prepare_data(
         prior=recipe.prior == "true",
         features=features,
         hide_earlier_answers=recipe.hides_earlier_answers,
+        tasks=task_names(splits),
     )
+    return collator, list(splits)
+
+
+def in_sequences(recipe: RecipeArguments, config: SFTConfig, splits: Sequence[Dataset]) -> list[Dataset]:
+    """The splits with the pairs about an image in one row, as the recipe has it.
+
+    Raises InputError for images that cannot be read.
+    """
     if recipe.pairs_per_sequence == 1:
-        return collator, list(splits)
+        return list(splits)
     with config.main_process_first(desc="grouping pairs"):
-        return collator, [pair_rows(split, recipe.pairs_per_sequence, config.dataset_num_proc) for split in splits]
+        return [pair_rows(split, recipe.pairs_per_sequence, config.dataset_num_proc) for split in splits]
+
+
+def answers_to_score(
+    recipe: RecipeArguments, config: SFTConfig, collator: TripletCollator, tests: Sequence[Dataset]
+) -> AnswerScores | None:
+    """The questions of every evaluation; None without evaluations, and where rows have no task or are ``messages``.
+
+    Raises InputError for a row whose completion is not in its task's form.
+    """
+    if not tests or recipe.eval_answers == 0 or not {TASK_COLUMN, "prompt"} <= set(tests[0].column_names):
+        return None
+    count, tokens, batch = recipe.eval_answers, recipe.eval_answer_tokens, config.per_device_eval_batch_size
+    answers = AnswerScores(collator, tests[0], count, tokens, batch)
+    return answers if answers.tasks else None
 
 
 def last_checkpoint(output_dir: str) -> str | None:
@@ -98,6 +128,8 @@ def make_trainer(recipe: RecipeArguments, config: SFTConfig) -> StageTrainer:
     processor = FusarGptProcessor.from_pretrained(recipe.model_name_or_path, revision=recipe.model_revision)
     names = [recipe.dataset_train_split, *([recipe.dataset_test_split] if config.eval_strategy != "no" else [])]
     collator, splits = prepare_data(recipe, config, model, processor, [load_split(recipe, name) for name in names])
+    answers = answers_to_score(recipe, config, collator, splits[1:])
+    splits = in_sequences(recipe, config, splits)
     # Our collator makes the batches from the rows as they are, also where these hold a key instead of an image.
     config.dataset_kwargs = {"skip_prepare_dataset": True}
     return StageTrainer(
@@ -105,6 +137,7 @@ def make_trainer(recipe: RecipeArguments, config: SFTConfig) -> StageTrainer:
         model=model,
         args=config,
         data_collator=collator,
+        answers=answers,
         train_dataset=splits[0],
         eval_dataset=splits[1] if len(splits) == 2 else None,
         processing_class=processor,
@@ -133,6 +166,7 @@ def run(recipe: RecipeArguments, config: SFTConfig) -> None:
     model = whole_model(trainer.model, trainer.accelerator)
     if config.should_save and model is not None:
         save_stage(model, trainer.processing_class, recipe, output_dir)
+        draw_stage(Path(output_dir))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -1,4 +1,4 @@
-"""TRL's ``SFTTrainer`` with what a stage adds: a slower vision tower, checkpoints of the TLM alone, one mean loss."""
+"""The trainer of a stage: a slower vision tower, checkpoints of the TLM alone, one mean loss, and all of it watched."""
 
 from pathlib import Path
 from typing import Any
@@ -6,20 +6,20 @@ from typing import Any
 import torch
 from peft import PeftModel
 from transformers import PreTrainedModel
-from trl.trainer.sft_trainer import SFTTrainer
 
 from modeling_fusargpt import FusarGptForConditionalGeneration, FusarGptProcessor
 from trl_recipes.arguments import RecipeArguments
 from trl_recipes.checkpoint import TLM_WEIGHTS, load_model, load_tlm, save_tlm, tlm_weights
 from trl_recipes.parameters import part_of
 from trl_recipes.sharding import check_sharding, compute_in_given_types
+from trl_recipes.watched_trainer import WatchedTrainer
 
 
-class StageTrainer(SFTTrainer):
-    """``SFTTrainer`` of one stage.
+class StageTrainer(WatchedTrainer):
+    """``SFTTrainer`` of one stage, watched.
 
     Args:
-        recipe: the stage's own fields; everything else goes to ``SFTTrainer`` unchanged.
+        recipe: the stage's own fields; everything else goes to ``WatchedTrainer`` unchanged.
     """
 
     model: PreTrainedModel | PeftModel
@@ -72,3 +72,10 @@ class StageTrainer(SFTTrainer):
             plain.load_state_dict(load_model(resume_from_checkpoint).state_dict())
         else:
             super()._load_from_checkpoint(resume_from_checkpoint, model)
+
+    def _load_best_model(self) -> None:
+        # The parent looks for files and names that are not those of a stage, and goes on without them.
+        if self.is_deepspeed_enabled or self.is_fsdp_enabled:
+            super()._load_best_model()
+        else:
+            self._load_from_checkpoint(str(self.state.best_model_checkpoint))

@@ -4,6 +4,8 @@ FUSAR-GPT, arXiv 2602.19190, section 3.2. Three steps: every anchor's embedding 
 the distance between anchor and token aligns anchors with tokens; every token is scaled and shifted.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -86,12 +88,18 @@ class TokenwiseLinearModulation(nn.Module):
         config: The TLM's configuration.
         channels: Width C of the visual tokens.
         merge_size: Patches that a visual token spans along each axis.
+
+    Attributes:
+        observer: Called in every forward, without a gradient, with gamma `[T, C]` (None but for `"tlm"`), what is added
+            to the tokens (beta) `[T, C]` (for `"concat"` `[..., T, C]`), and the sum of the anchors' weights `[T, 1]`,
+            in float32; None by default.
     """
 
     def __init__(self, config: TlmConfig, channels: int, merge_size: int):
         super().__init__()
         self.config = config
         self.merge_size = merge_size
+        self.observer: Callable[[Tensor | None, Tensor, Tensor], None] | None = None
         if config.fusion == "none":
             return
         hidden_size = config.hidden_size if config.hidden_size is not None else max(128, 4 * channels)
@@ -150,15 +158,18 @@ class TokenwiseLinearModulation(nn.Module):
             field = self.output_projection(mean_hidden.to(hidden.dtype)).float()
         field = field + coverage * self.output_bias.float()
 
+        gamma, scaled = None, tokens.float()
         if self.config.fusion == "tlm":
             gamma, beta = field.chunk(2, dim=-1)
-            fused = tokens.float() * (1 + gamma) + beta
+            scaled = scaled * (1 + gamma)
         elif self.config.fusion == "sum":
-            fused = tokens.float() + field
+            beta = field
         else:
-            pairs = torch.cat([tokens.float(), field.expand_as(tokens)], dim=-1).to(self.output_bias.dtype)
-            fused = tokens.float() + coverage * self.fusion_projection(pairs).float()
-        return fused.to(tokens.dtype)
+            pairs = torch.cat([scaled, field.expand_as(tokens)], dim=-1).to(self.output_bias.dtype)
+            beta = coverage * self.fusion_projection(pairs).float()
+        if self.observer is not None:
+            self.observer(None if gamma is None else gamma.detach(), beta.detach(), coverage)
+        return (scaled + beta).to(tokens.dtype)
 
     @staticmethod
     def _sum_over_anchors(alignment: list[Tensor], values: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ TURN = {"role": Value("string"), "content": Value("string")}
 PRIOR_FEATURES = {"prior_embeddings": List(List(Value("int8"))), "prior_positions": List(List(Value("float32")))}
 QUESTIONS = ("How many ships are there in this image?", "Describe this image.")
 ANSWERS = ("3", "A harbour with ships.")
+TASKS = ("count", "describe")
 
 
 def user(text: str) -> dict[str, str]:
@@ -43,11 +44,19 @@ def triplet(seed: int, kind: str = "prompt", anchors: int = 4) -> dict[str, Any]
     return row
 
 
-def write_triplets(folder: Path, rows: int = 8, kind: str = "prompt", without: tuple[str, ...] = ()) -> Path:
-    """A folder with one Parquet shard (split train) of ``rows`` triplets; ``without`` names columns to leave out."""
+def write_triplets(
+    folder: Path, rows: int = 8, kind: str = "prompt", without: tuple[str, ...] = (), tasks: bool = False
+) -> Path:
+    """A folder with one Parquet shard (split train) of ``rows`` triplets.
+
+    ``without`` names columns to leave out; with ``tasks`` each row says its own.
+    """
     conversation = {"messages": List(TURN)} if kind == "messages" else {"prompt": List(TURN), "completion": List(TURN)}
     features = Features({"id": Value("string"), "image": Image(), **PRIOR_FEATURES, **conversation})
     records = [{"id": str(seed), **triplet(seed, kind, anchors=2 + seed % 3)} for seed in range(rows)]
+    if tasks:
+        features["task"] = Value("string")
+        records = [{**record, "task": TASKS[seed % 2]} for seed, record in enumerate(records)]
     folder.mkdir(parents=True)
     shard = Dataset.from_list(records, features=features).remove_columns(list(without))
     shard.to_parquet(folder / "train-00000-of-00001.parquet")
