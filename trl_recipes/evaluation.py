@@ -11,7 +11,7 @@ from datasets import Dataset
 
 from fusar_geo.errors import InputError
 from metrics.scores import TALLIES, task_scores
-from modeling_fusargpt import FusarGptForConditionalGeneration
+from modeling_fusargpt import AnyFusarGpt
 from trl_recipes.collator import TripletCollator
 from trl_recipes.watching import TASK_COLUMN
 
@@ -62,9 +62,7 @@ class AnswerScores:
         except InputError as error:
             raise InputError(f"eval_answers: the test split: completion: {error}") from error
 
-    def __call__(
-        self, model: FusarGptForConditionalGeneration, prepare: Callable[[dict[str, Any]], dict[str, Any]]
-    ) -> dict[str, float]:
+    def __call__(self, model: AnyFusarGpt, prepare: Callable[[dict[str, Any]], dict[str, Any]]) -> dict[str, float]:
         """Scores by `TASK_METRIC`, as `metrics` names them: shares from 0 to 1, NaN where there is nothing to score.
 
         Args:
@@ -82,7 +80,7 @@ class AnswerScores:
         return self._scores([answer for _, answer in sorted(every)])
 
     @torch.no_grad()
-    def _answers(self, model: FusarGptForConditionalGeneration, inputs: dict[str, Any]) -> list[str]:
+    def _answers(self, model: AnyFusarGpt, inputs: dict[str, Any]) -> list[str]:
         # transformers types `generate` by a protocol that its own models do not meet.
         generate: Any = model.generate  # pyright: ignore[reportAttributeAccessIssue]
         tokens = generate(
