@@ -13,6 +13,7 @@ VERBS = {
     "ask": "answer a question about a SAR image",
     "convert": "turn the authors' released weights into a model of this package",
     "demo": "serve a web page that answers questions about SAR images",
+    "evaluate": "score models on a dataset, with the prior true, absent or shuffled",
     "plan": "work out what a stage will cost on other machines",
     "quickstart": "answer all five tasks on sample scenes and draw one picture",
     "train": "run one stage of training from a recipe",
@@ -26,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; `arguments` are those of the command line when None.
 
     Returns:
-        The exit code: 0, 1 when `triplets build` had to leave out some scenes, 2 when the user's input is not what it
+        The exit code: 0, 1 when `triplets build` or `evaluate` had to leave out some items, 2 when the user's input is not what it
         should be (one line on stderr says what), 130 when interrupted. argparse itself exits with 2 on a wrong usage.
     """
     options = _parser().parse_args(arguments)

@@ -41,6 +41,17 @@ def test_the_training_command_trains(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "model.safetensors").is_file()
 
 
+def test_the_evaluation_command_evaluates(tmp_path: Path) -> None:
+    (line,) = [line for line in SHELL.splitlines() if line.startswith("fusargpt evaluate")]
+    # One question of each task, so that it takes seconds.
+    arguments = [*shlex.split(line)[1:], "--limit", "1", "--out", str(tmp_path / "out")]
+    output = run(
+        [sys.executable, "-c", "import sys; from fusargpt.cli import main; sys.exit(main())", *arguments], tmp_path
+    )
+    assert "fusargpt-nano, prior shuffled" in output
+    assert (tmp_path / "out" / "report.html").is_file()
+
+
 def test_the_ask_commands_are_understood(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     lines = [line for line in SHELL.splitlines() if line.startswith("fusargpt ask")]
