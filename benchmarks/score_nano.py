@@ -23,12 +23,12 @@ def main() -> int:
     parser.add_argument("--scenes", type=int, default=500)
     parser.add_argument("--out", type=Path, required=True, help="JSON with all scores and predictions")
     options = parser.parse_args()
+    if not options.out.suffix:
+        parser.error(f"--out: found {options.out}; expected a file, as scores.json")
     folder = options.out.with_suffix("")
-    code = fusargpt(
-        ["evaluate", options.model, SIMULATOR, "--split", options.split, "--limit", str(options.scenes)]
-        + ["--prior", "true,none,shuffled", "--baseline", "majority", "--max-new-tokens", "160", "--batch-size", "50"]
-        + ["--out", str(folder)]
-    )
+    answering = ["--prior", "true,none,shuffled", "--baseline", "majority", "--max-new-tokens", "160"]
+    asked = ["--split", options.split, "--limit", str(options.scenes), "--batch-size", "50"]
+    code = fusargpt(["evaluate", options.model, SIMULATOR, *answering, *asked, "--out", str(folder)])
     if (folder / RESULTS).is_file():
         shutil.copyfile(folder / RESULTS, options.out)
     return code

@@ -27,8 +27,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; `arguments` are those of the command line when None.
 
     Returns:
-        The exit code: 0, 1 when `triplets build` or `evaluate` had to leave out some items, 2 when the user's input is not what it
-        should be (one line on stderr says what), 130 when interrupted. argparse itself exits with 2 on a wrong usage.
+        The exit code: 0, 1 when `triplets build` or `evaluate` had to leave out some items, 2 when the user's input is
+        not what it should be (one line on stderr says what), 130 when interrupted. argparse itself exits with 2 on a
+        wrong usage.
     """
     options = _parser().parse_args(arguments)
     run: Callable[[Sequence[str]], int | None] = import_module(f"fusargpt.{options.verb}").main

@@ -14,8 +14,8 @@ _FORMS = {
     ),
     "classify": f"Answer with the name of one class alone: {{classes}}; or {NONE_ANSWER}.",
     "detect": (
-        'Answer with a JSON list alone, as [{{"bbox_2d": [x1, y1, x2, y2], "label": "ship"}}], with corners in pixels '
-        f"of the image, which is {{width}} x {{height}}, or {NONE_ANSWER}."
+        'Answer with a JSON list alone, as [{{"bbox_2d": [x1, y1, x2, y2], "label": "ship"}}], with corners in '
+        f"{{unit}}, or {NONE_ANSWER}."
     ),
 }
 
@@ -26,7 +26,16 @@ def classes(items: Iterable[Item]) -> str:
     return ", ".join(sorted(names or TARGETS))
 
 
-def with_form(item: Item, seen: tuple[int, int], class_names: str) -> str:
-    """The question of `item` and the form of its answer. `seen`: width and height of the image for the model."""
-    form = _FORMS[item.task].format(classes=class_names, width=seen[0], height=seen[1])
-    return f"{item.question} {form}"
+def with_form(item: Item, seen: tuple[int, int], class_names: str, in_thousandths: bool) -> str:
+    """The question of `item` and the form of its answer.
+
+    Args:
+        item: what is asked.
+        seen: width and height of the image in the unit of boxes.
+        class_names: as `classes` returns them.
+        in_thousandths: whether that unit is a thousandth of the image instead of a pixel.
+    """
+    unit = f"pixels of the image, which is {seen[0]} x {seen[1]}"
+    if in_thousandths:
+        unit = "thousandths of the image's width and height"
+    return f"{item.question} {_FORMS[item.task].format(classes=class_names, unit=unit)}"

@@ -13,14 +13,16 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from fusar_geo.errors import InputError
 from fusar_geo.prior import Prior
-from metrics.benchmark.contestants import MAJORITY, Entry
+from metrics.benchmark.contestants import MAJORITY, OWN_TYPES, Entry
 from metrics.benchmark.items import Item
 from metrics.benchmark.text import one_line
+from modeling_fusargpt.configuration_fusargpt import FusarGptConfig, FusarGptQwen3Config
 from modeling_fusargpt.predict import FusarGpt, load
 from modeling_fusargpt.tasks import NONE_ANSWER, TASKS
 
-# Read by our own processor, which makes of images and text what theirs does and needs no torchvision.
-_OURS = ("fusargpt", "qwen2_5_vl")
+# Ours and their backbones, which our classes load with a TLM that does nothing; our processor makes of images and text
+# what theirs does, and needs no torchvision.
+_OURS = (*OWN_TYPES, FusarGptConfig.backbone_type, FusarGptQwen3Config.backbone_type)
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +48,7 @@ class Answerer(Protocol):
 
 
 class FusarGptAnswerer:
-    """A FUSAR-GPT model, or a Qwen2.5-VL without a prior."""
+    """A FUSAR-GPT model, or one of the backbones without a prior."""
 
     def __init__(self, predictor: FusarGpt) -> None:
         self._predictor = predictor

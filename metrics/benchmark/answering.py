@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator, Sequence
 
 from datasets import Dataset
+from PIL import Image
 from tqdm import tqdm
 
 from metrics.benchmark.answer_forms import classes, with_form
@@ -77,7 +78,7 @@ class Answering:
         prior = None if given is None else read_prior(self._rows[given])
         question = item.question
         if entry.with_form:
-            question = with_form(item, answerer.seen_size(image), self._classes)
+            question = with_form(item, _frame(entry, answerer, image), self._classes, entry.in_thousandths)
         return Asked(item, image, question, prior)
 
     def _answer(self, entry: Entry, answerer: Answerer, batch: list[Asked], journal: Journal) -> list[Failure]:
@@ -89,7 +90,7 @@ class Answering:
             seconds = (time.perf_counter() - started) / len(batch)
             journal.add(
                 [
-                    Answer(asked.item.id, asked.question, text, answerer.seen_size(asked.image), round(seconds, 4))
+                    Answer(asked.item.id, asked.question, text, _frame(entry, answerer, asked.image), round(seconds, 4))
                     for asked, text in zip(batch, texts, strict=True)
                 ]
             )
@@ -101,3 +102,8 @@ class Answering:
             tqdm.write(f"A batch of {len(batch)} failed, and is asked one by one: {one_line(error)}")
             return [failure for asked in batch for failure in self._answer(entry, answerer, [asked], journal)]
         return []
+
+
+def _frame(entry: Entry, answerer: Answerer, image: Image.Image) -> tuple[int, int]:
+    """Width and height of the image in the unit of the entry's boxes."""
+    return (1000, 1000) if entry.in_thousandths else answerer.seen_size(image)

@@ -11,11 +11,15 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_
 import modeling_fusargpt  # noqa: F401  registers its classes with AutoConfig
 from fusar_geo.errors import InputError
 from metrics.benchmark.text import one_line
-from modeling_fusargpt.configuration_fusargpt import FusarGptConfig
+from modeling_fusargpt.configuration_fusargpt import FusarGptConfig, FusarGptQwen3Config
 from modeling_fusargpt.predict import check_name
 
 MAJORITY = "majority"
 """The baseline that says what is most often true in the training split."""
+OWN_TYPES = (FusarGptConfig.model_type, FusarGptQwen3Config.model_type)
+"""Of models that take a prior."""
+# Qwen's own conventions for boxes: in thousandths of the image but for Qwen2.5-VL, whose are pixels.
+_IN_THOUSANDTHS = ("qwen2_vl", "qwen3_vl", "qwen3_vl_moe")
 # What decides about the answers of a model folder; its card does not.
 _SUFFIXES = {".json", ".jinja", ".safetensors", ".bin", ".model", ".txt"}
 
@@ -42,7 +46,12 @@ class Entry:
 
     @property
     def takes_prior(self) -> bool:
-        return self.model_type == FusarGptConfig.model_type
+        return self.model_type in OWN_TYPES
+
+    @property
+    def in_thousandths(self) -> bool:
+        """Whether its boxes are in thousandths of the image's width and height instead of pixels."""
+        return self.model_type in _IN_THOUSANDTHS
 
 
 def enter(models: Sequence[str], priors: Sequence[str], answer_form: str) -> list[Entry]:
@@ -65,7 +74,7 @@ def enter(models: Sequence[str], priors: Sequence[str], answer_form: str) -> lis
             entries.append(Entry(model, title, MAJORITY, "", "none", False))
             continue
         model_type, revision = _identify(model)
-        ours = model_type == FusarGptConfig.model_type
+        ours = model_type in OWN_TYPES
         with_form = answer_form == "always" or (answer_form == "auto" and not ours)
         for prior in priors if ours else ("none",):
             label = f"{title}, prior {prior}" if ours else title

@@ -17,7 +17,7 @@ class Answer:
         id: of the item.
         prompt: the question as it was put, with the form of the answer where that was added.
         answer: the text that the model wrote.
-        seen: width and height in pixels of the image as the model saw it, which boxes are in.
+        seen: width and height of the image in the unit of the model's boxes: pixels as it saw them, or thousandths.
         seconds: the batch's time divided by its size.
     """
 

@@ -99,7 +99,7 @@ def test_other_models_are_told_the_form_of_the_answer(place):
     prompts = {label: {one["id"]: one["prompt"] for one in found} for label, found in results["predictions"].items()}
     assert prompts[TRUE]["chip-0-count"] == prompts["majority"]["chip-0-count"] == tasks.prompt("count")
     assert prompts["backbone"]["chip-0-count"] == f"{tasks.prompt('count')} Answer with the number alone, in digits."
-    assert "of the image, which is 48 x 32, or None." in prompts["backbone"]["chip-0-detect"]
+    assert "with corners in pixels of the image, which is 48 x 32, or None." in prompts["backbone"]["chip-0-detect"]
     assert '[{"bbox_2d": [x1, y1, x2, y2], "label": "ship"}]' in prompts["backbone"]["chip-0-detect"]
     assert "one class alone: aircraft, ship; or None." in prompts["backbone"]["chip-0-classify"]
     assert [entry["with_form"] for entry in results["entries"]] == [False, False, False, True, False]
@@ -221,6 +221,15 @@ def test_any_model_that_answers_about_images_can_be_asked(place, tmp_path):
     assert run(place, *arguments, "--batch-size", 1, "--out", tmp_path / "one", model=str(tmp_path / "llava")) == 0
     found = answers(tmp_path / "three", "llava")
     assert len(found) == 3 and found == answers(tmp_path / "one", "llava")
+
+
+def test_boxes_of_a_plain_qwen3_are_thousandths(place, tmp_path):
+    write_backbone(tmp_path / "qwen3", "qwen3")
+    model = str(tmp_path / "qwen3")
+    assert run(place, "--tasks", "detect", "--limit", 1, "--out", tmp_path / "out", model=model) == 0
+    (found,) = read_results(tmp_path / "out")["predictions"]["qwen3"]
+    assert found["seen"] == [1000, 1000]
+    assert "with corners in thousandths of the image's width and height" in found["prompt"]
 
 
 def test_a_parquet_file_and_the_simulator_are_asked_too(place, tmp_path):

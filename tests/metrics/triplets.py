@@ -6,14 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
-from transformers import Qwen2_5_VLConfig
-from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLForConditionalGeneration
 
 from dataset_card.features import RECORD_FEATURES
 from dataset_card.questions import conversation
 from fusar_geo.embeddings import quantize
 from modeling_fusargpt.tasks import prompt
-from tests.tiny import random_image, random_prior, stir_tlm, tiny_config, tiny_model, tiny_processor
+from tests.tiny import Backbone, plain_backbone, random_image, random_prior, stir_tlm, tiny_model, tiny_processor
 
 ANSWERS = {
     "describe": ("Mostly water. Two ships on the water.", "Crops and trees. No targets.", "Built area beside water."),
@@ -65,12 +63,9 @@ def write_model(folder: Path) -> str:
     return str(folder)
 
 
-def write_backbone(folder: Path) -> str:
-    """A tiny Qwen2.5-VL, with files as the Hub has them."""
-    config = tiny_config().to_dict()
-    for key in ("model_type", "tlm_config", "auto_map", "architectures"):
-        config.pop(key, None)
-    Qwen2_5_VLForConditionalGeneration(Qwen2_5_VLConfig(**config)).save_pretrained(folder)
+def write_backbone(folder: Path, backbone: Backbone = "qwen2_5") -> str:
+    """A tiny Qwen-VL without a TLM, with files as the Hub has them."""
+    plain_backbone(tiny_model(seed=1, backbone=backbone)).save_pretrained(folder)
     processor = tiny_processor()
     processor.image_processor.save_pretrained(folder)
     processor.tokenizer.save_pretrained(folder)
