@@ -1,5 +1,6 @@
 """One entry answers its items in batches; what fails alone costs no other item."""
 
+import sys
 import time
 from collections.abc import Iterator, Sequence
 
@@ -99,7 +100,7 @@ class Answering:
         except Exception as error:
             if len(batch) == 1:
                 return [Failure(batch[0].item.id, one_line(error), entry.label)]
-            tqdm.write(f"A batch of {len(batch)} failed, and is asked one by one: {one_line(error)}")
+            tqdm.write(f"A batch of {len(batch)} failed, and is asked one by one: {one_line(error)}", sys.stderr)
             return [failure for asked in batch for failure in self._answer(entry, answerer, [asked], journal)]
         return []
 

@@ -3,7 +3,7 @@
 import gc
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -88,12 +88,14 @@ def evaluate(options: Options) -> Evaluation:
     journals = {entry.label: _journal(options.out, entry, settings, device) for entry in entries}
     answering = Answering(rows, items, options.max_new_tokens, options.batch_size)
     left = {label: [item for item in items if item.id not in journal.answers] for label, journal in journals.items()}
+    # Counted before hours go by: the training split may not be there.
+    majority = _majority(options) if any(left[entry.label] for entry in entries if entry.model == MAJORITY) else None
     with tqdm(total=len(items) * len(entries), unit="answer", disable=None) as progress, _loaded() as models:
         progress.update(progress.total - sum(map(len, left.values())))
         for entry in entries:
             if left[entry.label]:
                 progress.set_description(entry.label)
-                answerer = models.get(entry, options, device)
+                answerer = majority if entry.model == MAJORITY and majority else models.get(entry, device)
                 failures += answering.run(entry, answerer, given[entry.label], journals[entry.label], progress)
     asked = {item.id for item in items}
     answers = {
@@ -109,13 +111,13 @@ class _Models:
     """The model in use: settings of the prior follow each other, and no two models fill the memory."""
 
     def __init__(self) -> None:
-        self._name, self._answerer = "", None
+        self._name = ""
+        self._answerer: Answerer | None = None
 
-    def get(self, entry: Entry, options: Options, device: str) -> Answerer:
+    def get(self, entry: Entry, device: str) -> Answerer:
         if self._answerer is None or self._name != entry.model:
             self.free()
-            self._name = entry.model
-            self._answerer = _majority(options) if entry.model == MAJORITY else load_answerer(entry, device)
+            self._name, self._answerer = entry.model, load_answerer(entry, device)
         return self._answerer
 
     def free(self) -> None:
@@ -126,7 +128,7 @@ class _Models:
 
 
 @contextmanager
-def _loaded():
+def _loaded() -> Iterator[_Models]:
     models = _Models()
     try:
         yield models

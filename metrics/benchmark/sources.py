@@ -80,7 +80,7 @@ def _joined(parts: dict[str, Dataset], columns: Sequence[str]) -> Dataset:
         if missing:
             raise InputError(
                 f"{title}: no column {', '.join(missing)}; found {', '.join(part.column_names)}; expected a dataset of "
-                "triplet records"
+                "triplet records (without the prior's columns only with --prior none)"
             )
         if not len(part):
             raise InputError(f"{title}: the split has no rows")

@@ -288,6 +288,14 @@ def test_a_dataset_without_the_columns_of_triplets_is_refused(place, tmp_path, c
     assert "no column image, task, prompt, completion, prior_embeddings, prior_positions; found id, question" in message
 
 
+def test_the_majority_answer_needs_a_training_split(place, tmp_path, capsys):
+    (tmp_path / "data").mkdir()
+    write(tmp_path / "data")
+    (tmp_path / "data" / "train-00000-of-00001.parquet").unlink()
+    base = (place / MODEL, tmp_path / "data", "--baseline", "majority")
+    assert "split 'train' cannot be read: " in refused(capsys, *base, "--out", tmp_path / "out")
+
+
 def test_a_model_that_does_not_see_is_refused(place, tmp_path, capsys):
     BertConfig().save_pretrained(tmp_path / "bert")
     message = refused(capsys, tmp_path / "bert", place / "data", "--out", tmp_path / "out")
