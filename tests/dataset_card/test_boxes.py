@@ -270,7 +270,7 @@ json_values = st.recursive(
 )
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.lists(json_values, max_size=3))
 def test_garbage_is_refused_in_one_line_or_read(entries: list[Any]) -> None:
     try:

@@ -56,7 +56,7 @@ def test_targets_on_dark_ground_are_not_told_apart_by_backscatter() -> None:
     """Ships on water and aircraft on aprons: brightness of the target and of the ground around it give no class."""
     values: dict[str, list[tuple[float, float]]] = {"ship": [], "aircraft": []}
     low, high = DISPLAY_DB["VV"]
-    for seed in range(400):
+    for seed in range(200):
         scene = simulate_scene(seed)
         if not scene.targets:
             continue

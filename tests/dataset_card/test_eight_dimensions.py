@@ -34,7 +34,7 @@ def halves(left: int, right: int, side: int = 60) -> np.ndarray:
     return cover
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(covers, objects, st.floats(0.1, 100), st.integers(0, 10**9))
 def test_any_place_is_described_in_eight_sentences(cover, boxes, resolution_m, wording):
     description = describe_place(cover, boxes, resolution_m)
@@ -46,7 +46,7 @@ def test_any_place_is_described_in_eight_sentences(cover, boxes, resolution_m, w
     assert text[0].isupper() or text[0].isdigit()
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(covers, st.integers(0, 10**9))
 def test_every_class_is_named_with_its_share_and_no_absent_one(cover, wording):
     description = describe_place(cover, [], 10.0)
