@@ -10,7 +10,8 @@ import torch
 from peft import PeftModel
 from safetensors.torch import load_file, save_file
 
-from modeling_fusargpt import FusarGptConfig, FusarGptForConditionalGeneration, FusarGptProcessor, TlmConfig
+from modeling_fusargpt import AnyFusarGpt, FusarGptProcessor, TlmConfig
+from modeling_fusargpt.backbones import model_class, read_config
 from trl_recipes.arguments import RecipeArguments
 
 TLM_PREFIX = "model.tlm."
@@ -18,7 +19,7 @@ TLM_WEIGHTS = "tlm.safetensors"
 TLM_MANIFEST = "tlm.json"
 ADAPTER_MANIFEST = "adapter_config.json"
 HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
-TLM_FIELDS = ("prior_size", "hidden_size", "sigma", "gaussian_grid", "fusion")
+TLM_FIELDS = ("prior_size", "hidden_size", "sigma", "gaussian_grid", "fusion", "deepstack")
 MANIFEST_KEYS = {"base_model_name_or_path", "base_model_revision", "tlm_config"}
 
 
@@ -28,7 +29,7 @@ def load_model(
     dtype: torch.dtype = torch.float32,
     attn_implementation: str | None = None,
     tlm_config: dict[str, Any] | None = None,
-) -> FusarGptForConditionalGeneration:
+) -> AnyFusarGpt:
     """Load whatever a stage has left in its output folder, or a Hub model, as one plain model.
 
     Args:
@@ -72,10 +73,10 @@ def load_model(
             f"{name_or_path} holds no model: found {found}; expected config.json (a model), {TLM_MANIFEST} (a TLM) or "
             f"{ADAPTER_MANIFEST} (an adapter). Has its stage run to the end?"
         )
-    config = FusarGptConfig.from_pretrained(name_or_path, revision=revision)
+    config, _ = read_config(name_or_path, revision)
     if tlm_config is not None:
         config.tlm_config = TlmConfig(**tlm_config)
-    loaded: Any = FusarGptForConditionalGeneration.from_pretrained(
+    loaded: Any = model_class(config).from_pretrained(
         name_or_path, revision=revision, config=config, output_loading_info=True, **options
     )
     model, report = loaded
@@ -85,13 +86,13 @@ def load_model(
     if missing or unexpected:
         raise ValueError(
             f"{name_or_path}: found no weights for {missing[:3]} ({len(missing)} in all), and weights that the model "
-            f"does not have {unexpected[:3]} ({len(unexpected)} in all); expected those of Qwen2.5-VL or FUSAR-GPT"
+            f"does not have {unexpected[:3]} ({len(unexpected)} in all); expected those of its backbone or of FUSAR-GPT"
         )
     return model
 
 
 def save_stage(
-    model: FusarGptForConditionalGeneration | PeftModel,
+    model: AnyFusarGpt | PeftModel,
     processor: FusarGptProcessor,
     recipe: RecipeArguments,
     output_dir: str,
@@ -134,7 +135,7 @@ def save_tlm(folder: Path, weights: Mapping[str, torch.Tensor], tlm_config: TlmC
     (folder / TLM_MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
 
 
-def load_tlm(model: FusarGptForConditionalGeneration, folder: Path) -> None:
+def load_tlm(model: AnyFusarGpt, folder: Path) -> None:
     """Copy ``tlm.safetensors`` of ``folder`` into the model. ValueError when its keys or shapes are not the model's."""
     weights = load_file(folder / TLM_WEIGHTS)
     expected = {f"tlm.{name}": tuple(tensor.shape) for name, tensor in model.model.tlm.state_dict().items()}

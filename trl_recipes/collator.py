@@ -76,7 +76,7 @@ class TripletCollator(DataCollatorForVisionLanguageModeling):
         if with_newline[:-1] != self._turn_start or self._turn_end in (None, tokenizer.unk_token_id):
             raise ValueError(
                 "the tokenizer does not know the ChatML turns '<|im_start|>assistant\\n' and '<|im_end|>': found "
-                f"{tokenizer.convert_ids_to_tokens(with_newline)}. Use the processor of a Qwen2.5-VL or FUSAR-GPT."
+                f"{tokenizer.convert_ids_to_tokens(with_newline)}. Use the processor of the backbone or of a FUSAR-GPT."
             )
 
     def torch_call(self, examples: list[dict[str, Any]]) -> dict[str, Any]:

@@ -1,9 +1,9 @@
 """Visual tokens on disk: computed once by a frozen vision tower, read again in every epoch of every run.
 
 The folder holds a folder a fingerprint (of the tower that computed the tokens), and that holds safetensors shards: a
-tensor [tokens, C] for each image, by the image's key, and their patch grids in the header. Shards appear whole, by a
-rename under the folder's lock, and are never changed. A run holds a lock file beside the shards it reads, so that no
-other run, short of room, takes them away.
+tensor [tokens, C] for each image, by the image's key, and their patch grids in the header. With deep-stack features it
+is [1 + levels, tokens, C], the visual tokens first. Shards appear whole, by a rename under the folder's lock, and are
+never changed. A run holds a lock file beside the shards it reads, so that no other run, short of room, takes them away.
 """
 
 import json
@@ -33,11 +33,14 @@ SUFFIX = ".safetensors"
 class EncodedImages(BaseModelOutputWithPooling):
     """Visual tokens of a batch's images as the model takes them: `pooler_output` holds [h w, C] for each image.
 
+    `deepstack_features` holds the same for each level of a tower that has them, and is None otherwise.
+
     Pinning a batch's memory updates a copy of it in place, which the outputs of transformers refuse.
     """
 
     # None by default, as transformers demands of every field.
     pooler_output: tuple[Tensor, ...] = None  # pyright: ignore[reportIncompatibleVariableOverride, reportAssignmentType]
+    deepstack_features: list[tuple[Tensor, ...]] | None = None
 
     def update(self, values: Mapping[str, Any]) -> None:
         for name, value in values.items():
@@ -103,8 +106,9 @@ class FeatureCache:
             tokens.append(self._file(name).get_tensor(key))
             grids.append(grid)
         # A copy: a batch that a worker sends must not hold on to the whole file that a tensor is a view of.
-        together = torch.cat(tokens).split([len(image) for image in tokens])
-        return EncodedImages(pooler_output=together), torch.tensor(grids)
+        together, sizes = torch.cat(tokens, dim=-2), [image.shape[-2] for image in tokens]
+        first, *levels = [level.split(sizes) for level in (together if together.ndim == 3 else together[None])]
+        return EncodedImages(pooler_output=first, deepstack_features=levels or None), torch.tensor(grids)
 
     def reserve(self, needed: Mapping[str, int]) -> None:
         """Make room for the tokens of a data set, and keep those that are there from being removed by this run.
@@ -127,7 +131,7 @@ class FeatureCache:
                 os.utime(self.shards / name)
 
     def add(self, entries: Mapping[str, tuple[Tensor, Tensor]]) -> None:
-        """Write a shard with the tokens [tokens, C] and the patch grid (t, h, w) of images, by key.
+        """Write a shard with the tokens [tokens, C] or [1 + levels, tokens, C] and the patch grid of images, by key.
 
         Those that another process has written meanwhile are left out. Raises InputError when they do not fit.
         """

@@ -15,7 +15,7 @@ from datasets import Dataset
 from torch import Tensor, nn
 
 from fusar_geo.errors import InputError
-from modeling_fusargpt import FusarGptForConditionalGeneration
+from modeling_fusargpt import AnyFusarGpt
 from trl_recipes.visual_tokens import read_images
 from trl_recipes.watching import TASK_COLUMN
 
@@ -182,7 +182,7 @@ def pair_attention(pair_ids: Tensor) -> Tensor:
     return backwards & ((key == 0) | (key == query))
 
 
-def hide_other_pairs(model: FusarGptForConditionalGeneration) -> None:
+def hide_other_pairs(model: AnyFusarGpt) -> None:
     """Make ``model``'s language model obey the ``pair_ids`` [batch, tokens] of a batch; without them nothing changes.
 
     Raises:

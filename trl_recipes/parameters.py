@@ -4,17 +4,17 @@ import torch
 from peft import LoraConfig
 from torch import nn
 
-from modeling_fusargpt import FusarGptForConditionalGeneration
+from modeling_fusargpt import AnyFusarGpt
 from trl_recipes.arguments import RecipeArguments
 
 # Every linear layer of the language model's blocks; neither the vision tower, the merger, the TLM nor lm_head.
 LANGUAGE_LINEAR_LAYERS = r"model\.language_model\.layers\.\d+\.(self_attn|mlp)\.(q|k|v|o|gate|up|down)_proj"
 
-# Order matters: a parameter belongs to the first part whose name it contains.
+# Order matters: a parameter belongs to the first part whose name it contains. Qwen3-VL has several mergers.
 PARTS = {
     "LoRA": "lora_",
     "TLM": ".tlm.",
-    "merger": ".visual.merger.",
+    "merger": "merger",
     "vision tower": ".visual.",
     "language model": ".language_model.",
     "lm_head": "lm_head.",
@@ -29,7 +29,7 @@ def part_of(name: str) -> str:
     raise KeyError(f"parameter {name} belongs to none of {', '.join(PARTS)}")
 
 
-def freeze(model: FusarGptForConditionalGeneration, recipe: RecipeArguments) -> None:
+def freeze(model: AnyFusarGpt, recipe: RecipeArguments) -> None:
     """Leave gradients to exactly the parameters that ``recipe.train`` moves; LoRA comes later, on the frozen model.
 
     With ``all`` the TLM stays frozen too: the backbone is pre-trained without the prior, so the TLM is not called.
@@ -67,7 +67,7 @@ def lora_config(recipe: RecipeArguments) -> LoraConfig | None:
     )
 
 
-def check_prior_has_effect(model: FusarGptForConditionalGeneration, recipe: RecipeArguments) -> None:
+def check_prior_has_effect(model: AnyFusarGpt, recipe: RecipeArguments) -> None:
     """Raise ValueError when a frozen TLM is still the identity, so that the priors of the rows would change nothing.
 
     ``fusion: none`` is the ablation without a fusion and passes.

@@ -10,7 +10,7 @@ from transformers import set_seed
 from trl.trainer.sft_config import SFTConfig
 
 from fusar_geo.errors import InputError
-from modeling_fusargpt import FusarGptForConditionalGeneration, FusarGptProcessor
+from modeling_fusargpt import AnyFusarGpt, FusarGptProcessor
 from trl_recipes.arguments import RecipeArguments, parse
 from trl_recipes.attention import register_sdpa_float32
 from trl_recipes.checkpoint import ADAPTER_MANIFEST, TLM_MANIFEST, load_model, save_stage
@@ -53,7 +53,7 @@ def load_split(recipe: RecipeArguments, split: str) -> Dataset:
 def prepare_data(
     recipe: RecipeArguments,
     config: SFTConfig,
-    model: FusarGptForConditionalGeneration,
+    model: AnyFusarGpt,
     processor: FusarGptProcessor,
     splits: Sequence[Dataset],
 ) -> tuple[TripletCollator, list[Dataset]]:

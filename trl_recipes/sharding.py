@@ -10,7 +10,7 @@ from torch.distributed.fsdp import MixedPrecisionPolicy
 from transformers import AutoModelForImageTextToText
 
 from fusar_geo.errors import InputError
-from modeling_fusargpt import FusarGptForConditionalGeneration
+from modeling_fusargpt import AnyFusarGpt
 
 
 def check_sharding(accelerator: Accelerator) -> None:
@@ -36,9 +36,7 @@ def compute_in_given_types(accelerator: Accelerator) -> None:
         accelerator.state.fsdp_plugin.mixed_precision_policy = MixedPrecisionPolicy(reduce_dtype=torch.float32, cast_forward_inputs=False)
 
 
-def whole_model(
-    model: torch.nn.Module, accelerator: Accelerator
-) -> FusarGptForConditionalGeneration | PeftModel | None:
+def whole_model(model: torch.nn.Module, accelerator: Accelerator) -> AnyFusarGpt | PeftModel | None:
     """The model as it is without any wrapper, on the CPU where it was sharded. Every process has to call this.
 
     None in all processes but the first when the model is sharded: its weights are gathered there.

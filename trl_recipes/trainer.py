@@ -7,7 +7,7 @@ import torch
 from peft import PeftModel
 from transformers import PreTrainedModel
 
-from modeling_fusargpt import FusarGptForConditionalGeneration, FusarGptProcessor
+from modeling_fusargpt import AnyFusarGpt, FusarGptProcessor
 from trl_recipes.arguments import RecipeArguments
 from trl_recipes.checkpoint import TLM_WEIGHTS, load_model, load_tlm, save_tlm, tlm_weights
 from trl_recipes.parameters import part_of
@@ -66,7 +66,7 @@ class StageTrainer(WatchedTrainer):
         plain = self.accelerator.unwrap_model(model or self.model)
         if (checkpoint / TLM_WEIGHTS).is_file():
             load_tlm(plain, checkpoint)
-        elif isinstance(plain, FusarGptForConditionalGeneration):
+        elif isinstance(plain, AnyFusarGpt):
             # Saved files name the weights as Qwen2.5-VL's do. The parent would compare those names with the model's,
             # find none of them, and go on with the weights that the model happens to have.
             plain.load_state_dict(load_model(resume_from_checkpoint).state_dict())

@@ -18,7 +18,7 @@ from tqdm import tqdm
 from trl.trainer.sft_config import SFTConfig
 
 from fusar_geo.errors import InputError
-from modeling_fusargpt import FusarGptForConditionalGeneration, FusarGptProcessor
+from modeling_fusargpt import AnyFusarGpt, FusarGptProcessor, FusarGptQwen3ForConditionalGeneration
 from trl_recipes.feature_cache import SHARD_BYTES, FeatureCache
 
 IMAGES_AT_ONCE = 8
@@ -29,9 +29,7 @@ def autocast_type(config: SFTConfig) -> torch.dtype | None:
     return torch.bfloat16 if config.bf16 else torch.float16 if config.fp16 else None
 
 
-def tower_fingerprint(
-    model: FusarGptForConditionalGeneration, processor: FusarGptProcessor, autocast: torch.dtype | None
-) -> str:
+def tower_fingerprint(model: AnyFusarGpt, processor: FusarGptProcessor, autocast: torch.dtype | None) -> str:
     """32 hexadecimal digits of all that visual tokens depend on beside the image.
 
     The weights of tower and merger with their type, the tower's configuration and attention, the layer that embeds
@@ -114,7 +112,7 @@ class _Images(torch.utils.data.Dataset):
 
 
 def cache_visual_tokens(
-    model: FusarGptForConditionalGeneration,
+    model: AnyFusarGpt,
     processor: FusarGptProcessor,
     folder: Path,
     limit_bytes: int,
@@ -143,7 +141,11 @@ def cache_visual_tokens(
         described = [read_images(dataset, config.dataset_num_proc) for dataset in datasets]
     places: dict[str, tuple[int, int]] = {}
     needed: dict[str, int] = {}
-    token_bytes = torch.empty(0, dtype=autocast or tower.dtype).element_size() * tower.config.out_hidden_size
+    levels = 1
+    if isinstance(model, FusarGptQwen3ForConditionalGeneration):
+        levels += len(model.model.visual.deepstack_visual_indexes)
+    element_bytes = torch.empty(0, dtype=autocast or tower.dtype).element_size()
+    token_bytes = levels * tower.config.out_hidden_size * element_bytes
     for dataset, rows in enumerate(described):
         sizes = zip(rows["image_height"], rows["image_width"], strict=True)
         for row, (key, size) in enumerate(zip(rows["image_key"], sizes, strict=True)):
@@ -180,7 +182,7 @@ def cache_visual_tokens(
 
 @torch.no_grad()
 def _encode(
-    model: FusarGptForConditionalGeneration,
+    model: AnyFusarGpt,
     images: _Images,
     keys: list[str],
     cache: FeatureCache,
@@ -197,9 +199,11 @@ def _encode(
     for batch_keys, patches, grids in _batches(images, keys, config.dataloader_num_workers):
         with computing:
             outputs = encode(patches.to(device), grids.to(device), return_dict=True)
-        for key, tokens, grid in zip(batch_keys, outputs.pooler_output, grids, strict=True):
-            shard[key] = (tokens.to("cpu", copy=True), grid)
-            size += tokens.nbytes
+        levels = [outputs.pooler_output, *(outputs.get("deepstack_features") or ())]
+        for key, grid, *tokens in zip(batch_keys, grids, *levels, strict=True):
+            stored = torch.stack(tokens) if len(tokens) > 1 else tokens[0]
+            shard[key] = (stored.to("cpu", copy=True), grid)
+            size += stored.nbytes
         progress.update(len(batch_keys))
         if size >= SHARD_BYTES:
             cache.add(shard)
