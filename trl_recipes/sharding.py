@@ -33,7 +33,9 @@ def compute_in_given_types(accelerator: Accelerator) -> None:
     vision tower among it, sums gradients in 16 bits, and rounds the losses of tokens.
     """
     if accelerator.is_fsdp2 and accelerator.mixed_precision != "no":
-        accelerator.state.fsdp_plugin.mixed_precision_policy = MixedPrecisionPolicy(reduce_dtype=torch.float32, cast_forward_inputs=False)
+        accelerator.state.fsdp_plugin.mixed_precision_policy = MixedPrecisionPolicy(
+            reduce_dtype=torch.float32, cast_forward_inputs=False
+        )
 
 
 def whole_model(model: torch.nn.Module, accelerator: Accelerator) -> AnyFusarGpt | PeftModel | None:

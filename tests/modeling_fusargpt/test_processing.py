@@ -124,26 +124,41 @@ def test_saves_and_loads_without_video(processor, tmp_path):
         assert torch.equal(value, expected[name]), name
 
 
-def test_reads_the_folder_of_a_qwen_checkpoint(processor, tmp_path):
-    """Published Qwen2.5-VL folders hold a preprocessor_config.json that names another processor class."""
-    processor.tokenizer.save_pretrained(tmp_path)
-    published_file = {
+PUBLISHED = {
+    "qwen2_5": {
         "min_pixels": 3136,
         "max_pixels": 12845056,
         "patch_size": 14,
-        "temporal_patch_size": 2,
-        "merge_size": 2,
         "image_mean": [0.5, 0.5, 0.5],
         "image_std": [0.25, 0.25, 0.25],
         "image_processor_type": "Qwen2VLImageProcessor",
         "processor_class": "Qwen2_5_VLProcessor",
-    }
+    },
+    "qwen3": {
+        "size": {"longest_edge": 16777216, "shortest_edge": 65536},
+        "patch_size": 16,
+        "image_mean": [0.5, 0.5, 0.5],
+        "image_std": [0.5, 0.5, 0.5],
+        "image_processor_type": "Qwen2VLImageProcessorFast",
+        "processor_class": "Qwen3VLProcessor",
+    },
+}
+
+
+def test_reads_the_folder_of_a_qwen_checkpoint(backbone, processor, tmp_path):
+    """Published folders hold a preprocessor_config.json that names another processor class."""
+    processor.tokenizer.save_pretrained(tmp_path)
+    published_file = {"temporal_patch_size": 2, "merge_size": 2, **PUBLISHED[backbone]}
     (tmp_path / "preprocessor_config.json").write_text(json.dumps(published_file))
     loaded = FusarGptProcessor.from_pretrained(tmp_path)
+    side = published_file["patch_size"]
     batch = loaded(
-        images=random_image(56, 84), text=question(), priors=[random_prior(2)], text_kwargs={"return_tensors": "pt"}
+        images=random_image(16 * side, 24 * side),
+        text=question(),
+        priors=[random_prior(2)],
+        text_kwargs={"return_tensors": "pt"},
     )
-    assert batch["image_grid_thw"].tolist() == [[1, 4, 6]]
+    assert batch["image_grid_thw"].tolist() == [[1, 16, 24]]
     assert batch["prior_mask"].tolist() == [[True, True]]
 
 
