@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from transformers import TrainerCallback
 
 from fusar_geo.errors import InputError
@@ -249,13 +250,18 @@ def test_watching_and_evaluating_change_no_bit_of_what_is_trained(folder, tmp_pa
     assert not WATCHED & set(steps(tmp_path / "blind")[0])
 
 
-def test_tensorboard_gets_the_same_numbers(folder, tmp_path):
-    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+@pytest.fixture(scope="module")
+def reported(folder):
+    """What two steps have left that reported to TensorBoard and were evaluated after each."""
     fields = {"report_to": "tensorboard", "eval_strategy": "steps", "eval_steps": 1, "dataset_test_split": "train"}
-    main(arguments(folder, tmp_path / "out", train="tlm", **fields, eval_answer_tokens=2))
-    (events,) = (tmp_path / "out").rglob("events.out.tfevents.*")
-    read = accumulator.EventAccumulator(str(events)).Reload()
-    first, second = steps(tmp_path / "out")
+    main(arguments(folder, folder / "reported", train="tlm", **fields, eval_answer_tokens=2))
+    return folder / "reported"
+
+
+def test_tensorboard_gets_the_same_numbers(reported):
+    (events,) = reported.rglob("events.out.tfevents.*")
+    read = EventAccumulator(str(events)).Reload()
+    first, second = steps(reported)
     for name in {"loss", "loss_count", "loss_describe"} | WATCHED:
         scalars = read.Scalars(f"train/{name}")
         assert [scalar.step for scalar in scalars] == [1, 2]
@@ -269,14 +275,9 @@ def test_a_reporter_that_is_not_installed_is_named(folder, tmp_path, monkeypatch
         parse(arguments(folder, tmp_path / "out", train="tlm", report_to="tensorboard"))
 
 
-def test_the_curves_lie_beside_what_was_trained(folder, tmp_path):
-    main(arguments(folder, tmp_path / "out", train="tlm"))
-    with Image.open(tmp_path / "out" / "curves.png") as picture:
-        alone = picture.height
-    fields = {"eval_strategy": "steps", "eval_steps": 1, "dataset_test_split": "train", "eval_answer_tokens": 2}
-    main(arguments(folder, tmp_path / "evaluated", train="tlm", **fields))
-    with Image.open(tmp_path / "evaluated" / "curves.png") as picture:
-        assert picture.height > alone  # a row for the scores
+def test_the_curves_lie_beside_what_was_trained(folder, reported, tmp_path):
+    with Image.open(reported / "curves.png") as picture:
+        assert picture.height == 5 * 330  # loss, loss by task, scores, TLM, throughput
     main(arguments(folder, tmp_path / "silent", train="tlm", logging_strategy="no"))
     assert not (tmp_path / "silent" / "curves.png").exists()
 
