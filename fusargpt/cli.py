@@ -14,6 +14,7 @@ VERBS = {
     "convert": "turn the authors' released weights into a model of this package",
     "demo": "serve a web page that answers questions about SAR images",
     "evaluate": "score models on a dataset, with the prior true, absent or shuffled",
+    "merge": "write one plain checkpoint of a TLM or an adapter with its base",
     "plan": "work out what a stage will cost on other machines",
     "quickstart": "answer all five tasks on sample scenes and draw one picture",
     "train": "run one stage of training from a recipe",

@@ -27,6 +27,7 @@ def main(arguments: Sequence[str]) -> None:
     import transformers.utils.logging
 
     from modeling_fusargpt.convert import convert
+    from modeling_fusargpt.write_artefacts import name_base
 
     huggingface_hub.utils.logging.set_verbosity_error()
     transformers.utils.logging.set_verbosity_error()
@@ -38,9 +39,8 @@ def main(arguments: Sequence[str]) -> None:
     print(f"  TLM    hidden size {done.hidden_size}, sigma {done.sigma:g} patches")
     print(f"  images squeezed to {done.image_size} x {done.image_size} pixels, processor of {done.processor}")
     if not options.merge:
-        print(
-            f"It names its backbone and its TLM by the paths {options.base} and {options.out / 'tlm'}; keep both there."
-        )
+        backbone = name_base(options.base, options.out / "tlm")
+        print(f"Its backbone is {backbone}, by base_model_name_or_path in {options.out / 'tlm' / 'config.json'}")
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -5,8 +5,6 @@ Their release is a LoRA adapter on Qwen2.5-VL (`adapter_config.json`, `adapter_m
 anything else is refused by name.
 """
 
-import json
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +13,6 @@ from typing import Any, cast
 import torch
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import AutoConfig
 from transformers.models.qwen2_5_vl.configuration_qwen2_5_vl import Qwen2_5_VLTextConfig, Qwen2_5_VLVisionConfig
@@ -24,9 +21,11 @@ from fusar_geo.errors import InputError
 from modeling_fusargpt.configuration_fusargpt import FusarGptConfig, TlmConfig
 from modeling_fusargpt.lora_adapter import CONFIG_FILE, WEIGHTS_FILE, LoraLayer, read_adapter, write_adapter
 from modeling_fusargpt.modeling_fusargpt import FusarGptForConditionalGeneration
+from modeling_fusargpt.new_folder import check_free, new_folder
 from modeling_fusargpt.predict import check_name, one_line
 from modeling_fusargpt.processing_fusargpt import PRIOR_SIZE, FusarGptProcessor
 from modeling_fusargpt.release_tlm import TLM_FILE, ReleaseTlm, read_tlm
+from modeling_fusargpt.write_artefacts import complete_adapter, write_tlm
 
 # What a Trainer leaves beside weights. Other files of weights would be left out without a word.
 _TRAINING_STATE = {"training_args.bin", "optimizer.pt", "scheduler.pt", "scaler.pt"}
@@ -69,15 +68,14 @@ def convert(source: Path, base: str, out: Path, *, merge: bool = True, dtype: to
         merge: True: a whole model, the adapter added to the backbone's weights in float32, with code and processor;
             loads by `AutoModelForImageTextToText` and `modeling_fusargpt.predict.load`. False: the adapter and, in
             `tlm/`, the TLM, both by this package's names and both naming what they belong to, as stages with
-            `save: trained` leave them; loads by `trl_recipes.checkpoint.load_model`.
+            `save: trained` leave them; loads by the same.
         dtype: of a whole model's weights; None takes the backbone's. Without merging they keep the release's own.
 
     Raises:
         InputError: for anything that is missing, damaged or not known, in `source` or in `base`, and an `out` that is
             in the way or cannot be written.
     """
-    out = out.resolve()  # "." has no name to put another beside
-    _check_out(out)
+    check_free(out)
     _check_source(source)
     config = _backbone_config(base)
     tlm = read_tlm(source, _parts(config)[0].hidden_size)
@@ -88,21 +86,14 @@ def convert(source: Path, base: str, out: Path, *, merge: bool = True, dtype: to
     processor_source = str(source) if any((source / name).is_file() for name in _PROCESSOR_FILES) else base
     processor = _processor(processor_source, tlm.image_size, config)
 
-    partial = _make_partial(out)
-    try:
-        model = _merged_model(base, config, layers, tlm, dtype) if merge else None
-        if model is not None:
-            model.save_pretrained(partial)
+    # The folder first: whether it can be written is known before minutes are spent on the backbone.
+    with new_folder(out) as folder:
+        if merge:
+            _merged_model(base, config, layers, tlm, dtype).save_pretrained(folder)
         else:
-            _write_apart(partial, out, base, layers, tlm)
-        processor.save_pretrained(partial)
-        if out.is_dir():
-            out.rmdir()
-        partial.rename(out)
-    except (OSError, SafetensorError) as error:
-        raise _cannot_be_written(out, error) from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+            _write_apart(folder, out, base, config, layers, tlm)
+            processor.save_pretrained(folder / "tlm")
+        processor.save_pretrained(folder)
     in_vision = sum(name.startswith("model.visual.") for name in layers)
     return Conversion(
         language_layers=len(layers) - in_vision,
@@ -112,27 +103,6 @@ def convert(source: Path, base: str, out: Path, *, merge: bool = True, dtype: to
         image_size=tlm.image_size,
         processor=processor_source,
     )
-
-
-def _check_out(out: Path) -> None:
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"{out}: found a file or a folder with files, expected a new or an empty folder")
-
-
-def _make_partial(out: Path) -> Path:
-    """The folder that becomes `out` when it is complete; made before minutes are spent on the backbone."""
-    partial = out.with_name(f"{out.name}.partial")
-    try:
-        partial.mkdir(parents=True)
-    except FileExistsError as error:
-        raise InputError(f"{partial}: left by a conversion that was cut off, or still running; remove it") from error
-    except OSError as error:
-        raise _cannot_be_written(out, error) from error
-    return partial
-
-
-def _cannot_be_written(out: Path, error: Exception) -> InputError:
-    return InputError(f"{out}: cannot be written: {one_line(error)}")
 
 
 def _check_source(source: Path) -> None:
@@ -232,23 +202,10 @@ def _merged_model(
     return model
 
 
-def _write_apart(folder: Path, out: Path, base: str, layers: Mapping[str, LoraLayer], tlm: ReleaseTlm) -> None:
+def _write_apart(
+    folder: Path, out: Path, base: str, config: FusarGptConfig, layers: Mapping[str, LoraLayer], tlm: ReleaseTlm
+) -> None:
     """The adapter in `folder` and the TLM in its `tlm/`, for `out` to be their place; each names what it belongs to."""
-    # By absolute paths, so that they are found from any folder.
-    backbone = str(Path(base).resolve()) if Path(base).is_dir() else base
-    (folder / "tlm").mkdir()
-    weights = {f"tlm.{name}": tensor.contiguous() for name, tensor in tlm.weights.items()}
-    save_file(weights, folder / "tlm" / "tlm.safetensors", metadata={"format": "pt"})
-    manifest = {
-        "base_model_name_or_path": backbone,
-        "base_model_revision": "main",
-        "tlm_config": {
-            "prior_size": PRIOR_SIZE,
-            "hidden_size": tlm.hidden_size,
-            "sigma": tlm.sigma,
-            "gaussian_grid": "patch",
-            "fusion": "tlm",
-        },
-    }
-    (folder / "tlm" / "tlm.json").write_text(json.dumps(manifest, indent=2) + "\n")
-    write_adapter(folder, layers, str(out / "tlm"))
+    write_tlm(folder / "tlm", config, tlm.weights, base, place=out / "tlm")
+    write_adapter(folder, layers, "./tlm")
+    complete_adapter(folder, config, str(folder / "tlm"))

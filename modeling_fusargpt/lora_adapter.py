@@ -133,10 +133,12 @@ def write_adapter(folder: Path, layers: Mapping[str, LoraLayer], base: str) -> N
         layers: as `read_adapter` returns them, at least one.
         base: folder or Hub id of the model that the adapter belongs to.
     """
+    # Without "model." they also name the layers of the model without its head.
+    ends = {name.removeprefix("model."): layer for name, layer in layers.items()}
     first = next(iter(layers.values()))
     rank, alpha = len(first.down), first.scale * len(first.down)
-    deviating_ranks = {name: len(layer.down) for name, layer in layers.items() if len(layer.down) != rank}
-    alphas = {name: layer.scale * len(layer.down) for name, layer in layers.items()}
+    deviating_ranks = {name: len(layer.down) for name, layer in ends.items() if len(layer.down) != rank}
+    alphas = {name: layer.scale * len(layer.down) for name, layer in ends.items()}
     config = {
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
@@ -147,7 +149,7 @@ def write_adapter(folder: Path, layers: Mapping[str, LoraLayer], base: str) -> N
         "lora_alpha": alpha,
         "lora_dropout": 0.0,
         "bias": "none",
-        "target_modules": sorted(layers),
+        "target_modules": sorted(ends),
         # peft reads the keys of patterns as regular expressions.
         "rank_pattern": {re.escape(name): found for name, found in deviating_ranks.items()},
         "alpha_pattern": {re.escape(name): found for name, found in alphas.items() if found != alpha},

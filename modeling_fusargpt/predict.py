@@ -1,11 +1,10 @@
 """Questions and images in, answers out: a loaded model with its processor, decoding greedily."""
 
-import re
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import torch
 from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
@@ -16,13 +15,13 @@ from transformers.generation.streamers import BaseStreamer
 
 from fusar_geo.errors import InputError
 from fusar_geo.prior import Prior
+from modeling_fusargpt.artefacts import HUB_ID, ArtefactError
 from modeling_fusargpt.backbones import AnyFusarGpt, model_class, read_config
 from modeling_fusargpt.processing_fusargpt import FusarGptProcessor
 
 MAX_NEW_TOKENS = 512
 """Enough for some twenty boxes in JSON."""
 
-_HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 # The image processor of Qwen2-VL takes no longer strips.
 _MAX_ASPECT_RATIO = 200
 
@@ -139,33 +138,41 @@ def load(model: str | Path, device: str | None = None) -> FusarGpt:
     """Load a FUSAR-GPT checkpoint, or a Qwen2.5-VL or Qwen3-VL backbone whose TLM then does nothing.
 
     Args:
-        model: a folder with model and processor, or the Hub's `owner/name`.
+        model: a folder with model and processor, or the Hub's `owner/name`. What a stage has left with `save: trained`,
+            a TLM or an adapter that names its base, is loaded as one model.
         device: as torch names it; None takes a GPU where there is one. Weights are float32 on the CPU, else bfloat16.
 
     Raises:
-        InputError: no such folder or repository, a model of another type, or files that are missing or damaged.
+        InputError: no such folder or repository, a model of another type, or files that are missing or damaged, those
+            of a base among them.
     """
-    name = str(model)
-    check_name(name)
     if device is None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
+    loaded, processor = load_parts(str(model), torch.float32 if device == "cpu" else torch.bfloat16)
+    # transformers wraps `to` in a way that hides its signature.
+    loaded.to(device)  # pyright: ignore[reportArgumentType]
+    return FusarGpt(loaded.eval(), processor)
+
+
+def load_parts(name: str, dtype: torch.dtype | Literal["auto"]) -> tuple[AnyFusarGpt, FusarGptProcessor]:
+    """Model and processor on the CPU; otherwise as `load`. With the dtype "auto", that of the model's configuration."""
+    check_name(name)
     try:
         config, is_backbone = read_config(name)
         processor = FusarGptProcessor.from_pretrained(name)
-        dtype = torch.float32 if device == "cpu" else torch.bfloat16
         loaded, report = cast(
             tuple[AnyFusarGpt, dict[str, Any]],
-            model_class(config).from_pretrained(name, dtype=dtype, output_loading_info=True),
+            model_class(config).from_pretrained(name, dtype=dtype, merge_adapter=True, output_loading_info=True),
         )
     except InputError:
         raise
+    except ArtefactError as error:
+        raise InputError(str(error)) from error
     # What transformers and safetensors raise on files that are missing, damaged or do not fit each other.
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError, StrictDataclassError) as error:
         raise InputError(f"{name}: the model cannot be loaded: {one_line(error)}") from error
     _check_report(name, is_backbone, report)
-    # transformers wraps `to` in a way that hides its signature.
-    loaded.to(device)  # pyright: ignore[reportArgumentType]
-    return FusarGpt(loaded.eval(), processor)
+    return loaded, processor
 
 
 def check_name(name: str) -> None:
@@ -179,7 +186,7 @@ def check_name(name: str) -> None:
             raise InputError(f"{name}: found {found}; expected a model folder with config.json")
     elif folder.exists():
         raise InputError(f"{name}: a file; expected a model folder or the Hub's owner/name")
-    elif folder.parts[0] in (".", "..", "~") or Path(folder.parts[0]).is_dir() or not _HUB_ID.fullmatch(name):
+    elif folder.parts[0] in (".", "..", "~") or Path(folder.parts[0]).is_dir() or not HUB_ID.fullmatch(name):
         raise InputError(f"{name}: no such model folder; expected one, or the Hub's owner/name")
     elif not isinstance(try_to_load_from_cache(name, "config.json"), str):
         _check_on_hub(name)

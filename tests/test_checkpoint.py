@@ -9,7 +9,7 @@ from checkpoints import NANO
 from modeling_fusargpt.predict import load
 
 CODE = Path(modeling_fusargpt.__file__).parent
-MODULES = ["configuration_fusargpt.py", "modeling_fusargpt.py", "processing_fusargpt.py", "tlm.py"]
+MODULES = ["artefacts.py", "configuration_fusargpt.py", "modeling_fusargpt.py", "processing_fusargpt.py", "tlm.py"]
 
 
 @pytest.mark.parametrize("name", MODULES)

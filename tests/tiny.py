@@ -128,7 +128,8 @@ def tiny_model(seed: int = 0, backbone: Backbone = "qwen2_5", **overrides) -> An
 def plain_backbone(model: AnyFusarGpt) -> Any:
     """The published model that `model` is a difference to, with its weights, as if there had never been a TLM."""
     fields = model.config.to_dict()
-    for name in ("tlm_config", "auto_map", "architectures", "model_type"):
+    ours = ("tlm_config", "weights", "base_model_name_or_path", "base_model_revision")
+    for name in (*ours, "auto_map", "architectures", "model_type"):
         fields.pop(name)
     if isinstance(model.config, FusarGptConfig):
         backbone = Qwen2_5_VLForConditionalGeneration(Qwen2_5_VLConfig(**fields))

@@ -7,8 +7,9 @@ from torch import nn
 from modeling_fusargpt import AnyFusarGpt
 from trl_recipes.arguments import RecipeArguments
 
-# Every linear layer of the language model's blocks; neither the vision tower, the merger, the TLM nor lm_head.
-LANGUAGE_LINEAR_LAYERS = r"model\.language_model\.layers\.\d+\.(self_attn|mlp)\.(q|k|v|o|gate|up|down)_proj"
+# Every linear layer of the language model's blocks; neither the vision tower, the merger, the TLM nor lm_head. Without
+# "model." they are those of the model without its head, so that AutoModel takes the adapter as well.
+LANGUAGE_LINEAR_LAYERS = r"(model\.)?language_model\.layers\.\d+\.(self_attn|mlp)\.(q|k|v|o|gate|up|down)_proj"
 
 # Order matters: a parameter belongs to the first part whose name it contains. Qwen3-VL has several mergers.
 PARTS = {

@@ -11,9 +11,10 @@ from trl.trainer.sft_config import SFTConfig
 
 from fusar_geo.errors import InputError
 from modeling_fusargpt import AnyFusarGpt, FusarGptProcessor
+from modeling_fusargpt.artefacts import ADAPTER_CONFIG_FILE
 from trl_recipes.arguments import RecipeArguments, parse
 from trl_recipes.attention import register_sdpa_float32
-from trl_recipes.checkpoint import ADAPTER_MANIFEST, TLM_MANIFEST, load_model, save_stage
+from trl_recipes.checkpoint import load_model, save_stage
 from trl_recipes.collator import PRIOR_COLUMNS, TripletCollator
 from trl_recipes.curves import draw_stage
 from trl_recipes.evaluation import AnswerScores
@@ -148,7 +149,7 @@ def make_trainer(recipe: RecipeArguments, config: SFTConfig) -> StageTrainer:
 def run(recipe: RecipeArguments, config: SFTConfig) -> None:
     """Train one stage and leave its result in ``config.output_dir``."""
     output_dir = str(config.output_dir)
-    finished = [name for name in ("config.json", TLM_MANIFEST, ADAPTER_MANIFEST) if Path(output_dir, name).is_file()]
+    finished = [name for name in ("config.json", ADAPTER_CONFIG_FILE) if Path(output_dir, name).is_file()]
     if finished:
         raise FileExistsError(
             f"output_dir: {output_dir} holds a finished stage ({finished[0]}); remove it or choose another"

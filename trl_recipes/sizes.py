@@ -12,7 +12,7 @@ from transformers.models.qwen2_5_vl.configuration_qwen2_5_vl import Qwen2_5_VLTe
 
 from fusar_geo.errors import InputError
 from modeling_fusargpt import FusarGptConfig, TlmConfig
-from trl_recipes.checkpoint import ADAPTER_MANIFEST, HUB_ID, TLM_MANIFEST
+from modeling_fusargpt.artefacts import ADAPTER_CONFIG_FILE, HUB_ID, ArtefactError, read_artefact
 
 
 @dataclass(frozen=True)
@@ -183,10 +183,11 @@ def find_model(name: str, revision: str = "main", recipes: Path | None = None) -
     while name not in seen:
         seen.add(name)
         folder = Path(name)
-        if (folder / TLM_MANIFEST).is_file():
-            name, tlm = _base(folder / TLM_MANIFEST), _read_json(folder / TLM_MANIFEST).get("tlm_config")
-        elif (folder / ADAPTER_MANIFEST).is_file():
-            name = _base(folder / ADAPTER_MANIFEST)
+        base = _base(folder)
+        if base is not None:
+            if tlm is None and (folder / "config.json").is_file():
+                tlm = _read_json(folder / "config.json").get("tlm_config")
+            name, revision = base
         elif name == QWEN_7B:
             return name, replace(QWEN_7B_SIZES, **_tlm_fields(tlm)), None
         elif (folder / "config.json").is_file():
@@ -233,11 +234,15 @@ def _tlm_fields(tlm: dict[str, Any] | None) -> dict[str, Any]:
     return {names[key]: value for key, value in (tlm or {}).items() if key in names and value is not None}
 
 
-def _base(path: Path) -> str:
-    base = _read_json(path).get("base_model_name_or_path")
-    if not isinstance(base, str):
-        raise InputError(f"{path}: base_model_name_or_path: found {base}; expected the name of a model")
-    return base
+def _base(folder: Path) -> tuple[str, str] | None:
+    """Name and revision of what a stage's TLM or adapter belongs to; None for a whole model, or where there is none."""
+    if not any((folder / name).is_file() for name in ("config.json", ADAPTER_CONFIG_FILE)):
+        return None
+    try:
+        artefact = read_artefact(str(folder))
+    except ArtefactError as error:
+        raise InputError(f"model_name_or_path: {error}") from error
+    return None if artefact.base is None else (artefact.base, artefact.base_revision or "main")
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -8,8 +8,9 @@ from peft import PeftModel
 from transformers import PreTrainedModel
 
 from modeling_fusargpt import AnyFusarGpt, FusarGptProcessor
+from modeling_fusargpt.artefacts import TLM_FILE, load_tlm
 from trl_recipes.arguments import RecipeArguments
-from trl_recipes.checkpoint import TLM_WEIGHTS, load_model, load_tlm, save_tlm, tlm_weights
+from trl_recipes.checkpoint import load_model, save_tlm, tlm_weights
 from trl_recipes.parameters import part_of
 from trl_recipes.sharding import check_sharding, compute_in_given_types
 from trl_recipes.watched_trainer import WatchedTrainer
@@ -59,13 +60,13 @@ class StageTrainer(WatchedTrainer):
             model = self.accelerator.unwrap_model(self.model)
             # Given where the model is sharded.
             weights = model.model.tlm.state_dict() if state_dict is None else tlm_weights(state_dict)
-            save_tlm(Path(output_dir or str(self.args.output_dir)), weights, model.config.tlm_config, self.recipe)
+            save_tlm(Path(output_dir or str(self.args.output_dir)), weights, model.config, self.recipe)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: torch.nn.Module | None = None) -> None:
         checkpoint = Path(resume_from_checkpoint)
         plain = self.accelerator.unwrap_model(model or self.model)
-        if (checkpoint / TLM_WEIGHTS).is_file():
-            load_tlm(plain, checkpoint)
+        if (checkpoint / TLM_FILE).is_file():
+            load_tlm(plain.model.tlm, checkpoint / TLM_FILE)
         elif isinstance(plain, AnyFusarGpt):
             # Saved files name the weights as Qwen2.5-VL's do. The parent would compare those names with the model's,
             # find none of them, and go on with the weights that the model happens to have.

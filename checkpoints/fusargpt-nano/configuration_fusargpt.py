@@ -7,6 +7,8 @@ from transformers import PreTrainedConfig
 from transformers.models.qwen2_5_vl.configuration_qwen2_5_vl import Qwen2_5_VLConfig
 from transformers.models.qwen3_vl.configuration_qwen3_vl import Qwen3VLConfig
 
+Weights = Literal["whole", "tlm", "adapter"]
+
 
 def _auto_map(module: str, name: str) -> dict[str, str]:
     """Written to every saved config.json, so that one folder serves all auto classes whichever model saved it."""
@@ -70,9 +72,13 @@ class TlmConfig(PreTrainedConfig):
 
 
 class _OnBackbone(PreTrainedConfig):
-    """Reads the config.json of FUSAR-GPT and of its published backbone, and no other."""
+    """Reads the config.json of FUSAR-GPT and of its published backbone, and no other; says what lies beside it."""
 
     backbone_type: ClassVar[str]
+
+    weights: Weights = "whole"
+    base_model_name_or_path: str | None = None
+    base_model_revision: str | None = None
 
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Self:
@@ -91,6 +97,11 @@ class FusarGptConfig(_OnBackbone, Qwen2_5_VLConfig):
 
     Args:
         tlm_config: A `TlmConfig` or a dict of its arguments; `None` for the defaults.
+        weights: What the folder with this configuration holds: `"whole"` a model, `"tlm"` the TLM alone, `"adapter"` a
+            LoRA adapter. `from_pretrained` takes the rest from the base.
+        base_model_name_or_path: Of a TLM alone: the model that it was trained on, a Hub id or a folder; one that begins
+            with `./` or `../` is beside the folder with this configuration. An adapter's is in `adapter_config.json`.
+        base_model_revision: Branch, tag or commit of a base on the Hub.
 
     Raises:
         huggingface_hub.errors.StrictDataclassError: On `deepstack="modulated"`, which this backbone does not have.
@@ -128,6 +139,7 @@ class FusarGptQwen3Config(_OnBackbone, Qwen3VLConfig):
 
     Args:
         tlm_config: A `TlmConfig` or a dict of its arguments; `None` for the defaults.
+        weights, base_model_name_or_path, base_model_revision: As of `FusarGptConfig`.
     """
 
     model_type = "fusargpt_qwen3"

@@ -21,6 +21,7 @@ from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLForCond
 from transformers.models.qwen3_vl.configuration_qwen3_vl import Qwen3VLTextConfig, Qwen3VLVisionConfig
 from transformers.utils.generic import can_return_tuple
 
+from .artefacts import LoadsArtefacts
 from .configuration_fusargpt import FusarGptConfig, FusarGptQwen3Config, TlmConfig
 from .tlm import TokenwiseLinearModulation, check_priors
 
@@ -44,7 +45,7 @@ def _parts(
     return cast(Any, config.text_config), cast(Any, config.vision_config), cast(TlmConfig, config.tlm_config)
 
 
-class ModulatedModel(PreTrainedModel):
+class ModulatedModel(LoadsArtefacts):
     """The inner model's difference to its backbone, which follows it among the bases: a TLM behind the vision tower."""
 
     config: FusarGptConfig | FusarGptQwen3Config
@@ -53,6 +54,9 @@ class ModulatedModel(PreTrainedModel):
         super().__init__(config)
         text_config, vision_config, tlm_config = _parts(config)
         self.tlm = TokenwiseLinearModulation(tlm_config, text_config.hidden_size, vision_config.spatial_merge_size)
+        if config.weights == "tlm":
+            # It comes from a file of its own, or stays new; the backbone's files are not reported to lack it.
+            self._keys_to_ignore_on_load_missing = [r"^(model\.)?tlm\."]
         self.post_init()
 
     @torch.no_grad()
@@ -210,7 +214,7 @@ class ModulatedModel(PreTrainedModel):
         )
 
 
-class ModulatedForConditionalGeneration(PreTrainedModel, GenerationMixin):
+class ModulatedForConditionalGeneration(LoadsArtefacts, GenerationMixin):
     """The difference of the model with its language head to its backbone, which follows it among the bases."""
 
     config: FusarGptConfig | FusarGptQwen3Config

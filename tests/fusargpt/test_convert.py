@@ -69,7 +69,9 @@ def test_without_merging_the_user_learns_what_belongs_together(place, tmp_path, 
     assert main(arguments(place, "--out", str(out), "--no-merge")) == 0
     output = capsys.readouterr().out
     assert output.startswith(f"{out}: an adapter, with its TLM in tlm/\n")
-    assert output.endswith(f"{place / 'backbone'} and {out / 'tlm'}; keep both there.\n")
+    assert output.endswith(
+        f"Its backbone is {place / 'backbone'}, by base_model_name_or_path in {out}/tlm/config.json\n"
+    )
     assert not (out / "model.safetensors").exists()
 
 

@@ -430,7 +430,7 @@ def test_an_output_in_the_way_is_left_alone(folder, backbone, tmp_path, monkeypa
     for name in ("ours", "ours.partial"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "notes.txt").touch()
-        with pytest.raises(InputError, match=f"{name}: (found a file|left by a conversion)"):
+        with pytest.raises(InputError, match=f"{name}: (found a file|left by a command)"):
             convert(tmp_path / "release", str(folder), tmp_path / "ours")
         assert (tmp_path / name / "notes.txt").exists()
         (tmp_path / name / "notes.txt").unlink()

@@ -293,10 +293,11 @@ def test_a_plan_is_json():
 
 def test_what_a_stage_has_left_leads_to_its_base(tmp_path):
     (tmp_path / "stage1").mkdir()
-    manifest = {"base_model_name_or_path": QWEN_7B, "tlm_config": {"hidden_size": 256, "fusion": "sum", "sigma": 2.0}}
-    (tmp_path / "stage1" / "tlm.json").write_text(json.dumps(manifest))
+    config = {"model_type": "fusargpt", "weights": "tlm", "base_model_name_or_path": QWEN_7B}
+    config["tlm_config"] = {"hidden_size": 256, "fusion": "sum", "sigma": 2.0}
+    (tmp_path / "stage1" / "config.json").write_text(json.dumps(config))
     (tmp_path / "stage2").mkdir()
-    adapter = {"base_model_name_or_path": str(tmp_path / "stage1")}
+    adapter = {"base_model_name_or_path": "../stage1"}
     (tmp_path / "stage2" / "adapter_config.json").write_text(json.dumps(adapter))
     name, sizes, _ = find_model(str(tmp_path / "stage2"))
     assert name == QWEN_7B
@@ -330,8 +331,8 @@ def broken(folder: Path, files: dict[str, str]) -> str:
         ({}, "there is no model at"),
         ({"config.json": "{"}, "cannot be read"),
         ({"config.json": LlamaConfig().to_json_string()}, "is of type llama"),
-        ({"tlm.json": "[]"}, "found list; expected a JSON object"),
-        ({"tlm.json": "{}"}, "base_model_name_or_path: found None"),
+        ({"config.json": "[]"}, "found list, expected a JSON object"),
+        ({"config.json": '{"model_type": "fusargpt", "weights": "tlm"}'}, "base_model_name_or_path: found None"),
         ({"adapter_config.json": "{"}, "adapter_config.json: cannot be read"),
     ],
 )

@@ -189,7 +189,7 @@ def test_saving_the_trained_part_alone_writes_no_backbone(folder, tmp_path):
     weights = sorted(path.relative_to(tmp_path / "out").as_posix() for path in tmp_path.glob("out/**/*.safetensors"))
     assert weights == ["checkpoint-1/tlm.safetensors", "checkpoint-2/tlm.safetensors", "tlm.safetensors"]
     assert all(name.startswith("tlm.") for name in load_file(tmp_path / "out" / "tlm.safetensors"))
-    assert json.loads((tmp_path / "out" / "tlm.json").read_text())["base_model_name_or_path"] == str(folder / "base")
+    assert json.loads((tmp_path / "out" / "config.json").read_text())["base_model_name_or_path"] == str(folder / "base")
 
 
 @pytest.mark.parametrize(
