@@ -16,6 +16,7 @@ Train = Literal["tlm", "tlm+lora", "lora", "all", "language"]
 Prior = Literal["true", "none"]
 Save = Literal["full", "trained"]
 Dtype = Literal["float32", "bfloat16"]
+Quantization = Literal["none", "nf4"]
 EarlierAnswers = Literal["hidden", "visible"]
 
 # Fields of SFTConfig that this script or its collator decides, each with what to use instead.
@@ -73,6 +74,17 @@ class RecipeArguments:
     )
     model_revision: str = field(default="main", metadata={"help": "Branch, tag or commit of a Hub model."})
     dtype: Dtype = field(default="float32", metadata={"help": "Type of the frozen weights; trained ones are float32."})
+    quantization: Quantization = field(
+        default="none",
+        metadata={
+            "help": "nf4: the frozen linear layers of the language model are held in 4 bits, quantized when the model "
+            "is loaded (QLoRA; needs bitsandbytes, and save: trained). none: in dtype."
+        },
+    )
+    double_quantization: bool = field(
+        default=True,  # QLoRA, arXiv 2305.14314, section 3
+        metadata={"help": "Quantize the scales of 4-bit blocks too (quantization: nf4)."},
+    )
     attn_implementation: str | None = field(
         default=None,
         metadata={"help": "sdpa (the default), eager, sdpa_float32 (fast on a CPU), flash_attention_2 (GPU)."},
@@ -122,7 +134,14 @@ class RecipeArguments:
         if isinstance(self.dataset_name, str):
             self.dataset_name = [self.dataset_name]
         # argparse checks choices on the command line only, not those that come from YAML.
-        checked = {"train": Train, "prior": Prior, "save": Save, "dtype": Dtype, "earlier_answers": EarlierAnswers}
+        checked = {
+            "train": Train,
+            "prior": Prior,
+            "save": Save,
+            "dtype": Dtype,
+            "quantization": Quantization,
+            "earlier_answers": EarlierAnswers,
+        }
         for name, choices in checked.items():
             value = vars(self)[name]
             if value not in get_args(choices):
@@ -142,6 +161,7 @@ class RecipeArguments:
                 f"{self.train}, which freezes the vision tower"
             )
         self._check_feature_cache_and_pairs()
+        self._check_quantization()
         for name, least in (("eval_answers", 0), ("eval_answer_tokens", 1)):
             value = vars(self)[name]
             if type(value) is not int or value < least:
@@ -163,6 +183,20 @@ class RecipeArguments:
         if type(self.pairs_per_sequence) is not int or self.pairs_per_sequence < 1:
             raise InputError(
                 f"pairs_per_sequence: found {self.pairs_per_sequence!r}, expected a whole number from 1 on"
+            )
+
+    def _check_quantization(self) -> None:
+        if self.quantization == "none":
+            return
+        if self.train in ("all", "language"):
+            raise InputError(
+                f"quantization: found {self.quantization} with train: {self.train}, expected a language model that "
+                "stays as it is; set train: lora, tlm+lora or tlm, or leave quantization out"
+            )
+        if self.save == "full":
+            raise InputError(
+                f"quantization: found {self.quantization} with save: full, expected save: trained: an adapter merged "
+                "into 4 bits is rounded with them, and is merged into the weights that it names afterwards"
             )
 
     @property

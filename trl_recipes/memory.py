@@ -22,8 +22,8 @@ _TILE_POSITIONS, _TILE_VOCABULARY = 4096, 32768
 _COPIES_WITHOUT_TRITON = 8
 # DeepSpeed's reduce_bucket_size, in gradients.
 _ZERO_BUCKET = 500_000_000
-# NF4 in blocks of 64 weights, with doubly quantised scales: a byte for each block, a float32 for 256 blocks.
-_NF4_BYTES = 1 / 2 + 1 / 64 + 4 / (64 * 256)
+# NF4 in blocks of 64 weights, each with a float32 scale; doubly quantised, a byte, and a float32 for 256 blocks.
+_NF4_BYTES = {False: 1 / 2 + 4 / 64, True: 1 / 2 + 1 / 64 + 4 / (64 * 256)}
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,7 @@ class Run:
         sequences: per device and micro-batch.
         gpus: that share the work.
         triton: whether the loss is computed by kernels, as on GPUs.
+        double_quantization: whether the scales of weights in 4 bits are quantised too.
     """
 
     stage: Stage
@@ -49,6 +50,7 @@ class Run:
     sequences: int
     gpus: int
     triton: bool = True
+    double_quantization: bool = True
 
 
 @dataclass(frozen=True)
@@ -117,9 +119,11 @@ def memory_per_gpu(sizes: Sizes, shape: Shape, run: Run, strategy: Strategy) -> 
         if stage.trains_language_model:
             raise ValueError(f"train: {stage.train} moves the language model, which 4 bits cannot hold")
         linear = sizes.layers * sum(layer.inputs * layer.outputs for layer in sizes.language_layer)
-        # TRL brings what is trained beside quantised weights to bfloat16, and the optimizer's states follow.
-        weights = (frozen - linear + trained + kept) * 2 + linear * _NF4_BYTES
-        gradients, states = trained * 2, states / 2
+        weights = (
+            (frozen - linear) * run.weight_bytes
+            + (trained + kept) * FLOAT32
+            + linear * _NF4_BYTES[run.double_quantization]
+        )
         dequantised = 2 * max(layer.inputs * layer.outputs for layer in sizes.language_layer)
         communication = dequantised + (gradients if parallel else 0)
     kept_by_autograd, one_layer = _activations(sizes, shape, run)
@@ -140,7 +144,7 @@ def _gathered(sizes: Sizes, run: Run) -> int:
     vision = sum(layer.parameters for layer in sizes.vision_layer)
     in_layers = sizes.layers * language + sizes.vision_layers * vision
     rest = sum(sizes.parameters().values()) - in_layers
-    return (rest + 3 * max(language, vision)) * run.product_bytes
+    return (rest + 3 * max(language, vision)) * run.weight_bytes
 
 
 def _batch(sizes: Sizes, shape: Shape, run: Run) -> int:

@@ -93,12 +93,21 @@ def parameter_table(model: nn.Module) -> str:
     """Text table with a line for each part of the model: its parameters, and how many of them are trained."""
     totals = dict.fromkeys(PARTS, 0)
     trained = dict.fromkeys(PARTS, 0)
-    for name, parameter in model.named_parameters():
+    counted: set[int] = set()
+    for name, module in model.named_modules():
         # peft keeps the original of a module that it trains a copy of: not a weight of the model being trained.
-        if ".original_module." in name:
+        if ".original_module" in name:
             continue
-        totals[part_of(name)] += parameter.numel()
-        trained[part_of(name)] += parameter.numel() if parameter.requires_grad else 0
+        for kind, parameter in module.named_parameters(recurse=False):
+            if id(parameter) in counted:  # a head that is tied to the embeddings
+                continue
+            counted.add(id(parameter))
+            # Weights in 4 bits are packed, in a shape of their own.
+            whole = isinstance(module, nn.Linear) and kind == "weight"
+            size = module.in_features * module.out_features if whole else parameter.numel()
+            part = part_of(f"{name}.{kind}")
+            totals[part] += size
+            trained[part] += size if parameter.requires_grad else 0
     rows = [(part, totals[part], trained[part]) for part in reversed(PARTS) if totals[part]]
     rows.append(("all", sum(totals.values()), sum(trained.values())))
     lines = [f"{'part':<16}{'parameters':>16}{'trained':>16}"]

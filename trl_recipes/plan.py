@@ -254,7 +254,7 @@ def make_plan(
         anchors=shape.anchors or 0,
         feature_cache=run.stage.feature_cache,
         flops=flops,
-        options=_options(sizes, shape, run, GPUS[gpu]),
+        options=_options(sizes, shape, run, GPUS[gpu], recipe.quantization != "none"),
         scales=[],
     )
     encode = sequence_flops(sizes, shape, replace(run.stage, feature_cache=False, checkpointing=False))
@@ -293,14 +293,17 @@ def _run(recipe: RecipeArguments, config: SFTConfig, gpus: int) -> Run:
         optimizer_bytes=OPTIMIZERS[optimizer],
         sequences=config.per_device_train_batch_size,
         gpus=gpus,
+        double_quantization=recipe.double_quantization,
     )
 
 
-def _options(sizes: Sizes, shape: Shape, run: Run, gpu: Gpu) -> list[Option]:
+def _options(sizes: Sizes, shape: Shape, run: Run, gpu: Gpu, quantized: bool) -> list[Option]:
     options = []
     for checkpointing in (run.stage.checkpointing, not run.stage.checkpointing):
         for strategy in STRATEGIES:
             if strategy == "qlora" and run.stage.trains_language_model:
+                continue
+            if quantized and strategy != "qlora":
                 continue
             spread = replace(run, stage=replace(run.stage, checkpointing=checkpointing))
             memory = memory_per_gpu(sizes, shape, spread, strategy)

@@ -21,6 +21,7 @@ from trl_recipes.evaluation import AnswerScores
 from trl_recipes.pairs import check_pairs, hide_other_pairs, pair_rows
 from trl_recipes.parameters import check_prior_has_effect, freeze, lora_config, parameter_table
 from trl_recipes.patch_embedding import use_linear_patch_embedding
+from trl_recipes.quantization import adapt_quantized, quantize
 from trl_recipes.sharding import whole_model
 from trl_recipes.trainer import StageTrainer
 from trl_recipes.visual_tokens import cache_visual_tokens
@@ -122,6 +123,9 @@ def make_trainer(recipe: RecipeArguments, config: SFTConfig) -> StageTrainer:
     )
     check_prior_has_effect(model, recipe)
     freeze(model, recipe)
+    if recipe.quantization != "none":
+        compute_type = torch.bfloat16 if config.bf16 else model.dtype
+        quantize(model, recipe.double_quantization, compute_type, config.device)
     if config.use_cpu:
         use_linear_patch_embedding(model.model)
     # peft writes this name into the adapter as its base.
@@ -133,16 +137,18 @@ def make_trainer(recipe: RecipeArguments, config: SFTConfig) -> StageTrainer:
     splits = in_sequences(recipe, config, splits)
     # Our collator makes the batches from the rows as they are, also where these hold a key instead of an image.
     config.dataset_kwargs = {"skip_prepare_dataset": True}
+    adapter = lora_config(recipe)
+    adapted = adapt_quantized(model, adapter) if adapter is not None and recipe.quantization != "none" else None
     return StageTrainer(
         recipe=recipe,
-        model=model,
+        model=model if adapted is None else adapted,
         args=config,
         data_collator=collator,
         answers=answers,
         train_dataset=splits[0],
         eval_dataset=splits[1] if len(splits) == 2 else None,
         processing_class=processor,
-        peft_config=lora_config(recipe),
+        peft_config=adapter if adapted is None else None,
     )
 
 

@@ -6,15 +6,16 @@ from typing import Any, cast
 import torch
 from accelerate import Accelerator
 from peft import PeftModel, get_peft_model
-from torch.distributed.fsdp import MixedPrecisionPolicy
+from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy
 from transformers import AutoModelForImageTextToText
 
 from fusar_geo.errors import InputError
 from modeling_fusargpt import AnyFusarGpt
+from trl_recipes.arguments import RecipeArguments
 
 
-def check_sharding(accelerator: Accelerator) -> None:
-    """Raise InputError where an accelerate config asks for FSDP and would silently get something else."""
+def check_sharding(accelerator: Accelerator, recipe: RecipeArguments) -> None:
+    """Raise InputError where an accelerate config asks for FSDP and cannot have it, or would get something else."""
     if os.environ.get("ACCELERATE_USE_FSDP") != "true":
         return
     if accelerator.distributed_type != "FSDP":
@@ -24,18 +25,37 @@ def check_sharding(accelerator: Accelerator) -> None:
         )
     if not accelerator.is_fsdp2:
         raise InputError("fsdp_version: found 1, expected 2, as in trl_recipes/accelerate/fsdp2.yaml")
+    if recipe.quantization != "none":
+        raise InputError(
+            f"quantization: found {recipe.quantization} under FSDP2, expected none: blocks of 4 bits are not divided; "
+            "launch with the config ddp.yaml"
+        )
 
 
 def compute_in_given_types(accelerator: Accelerator) -> None:
-    """Leave the types of a step to autocast, as without FSDP2, except for weights that are gathered in 16 bits.
+    """Leave the types of a step to autocast, as without FSDP2.
 
     accelerate's own policy rounds all that enters a block to 16 bits, the positions of anchors and the angles of the
     vision tower among it, sums gradients in 16 bits, and rounds the losses of tokens.
     """
-    if accelerator.is_fsdp2 and accelerator.mixed_precision != "no":
-        accelerator.state.fsdp_plugin.mixed_precision_policy = MixedPrecisionPolicy(
-            reduce_dtype=torch.float32, cast_forward_inputs=False
-        )
+    if accelerator.mixed_precision != "no":
+        policy = MixedPrecisionPolicy(reduce_dtype=torch.float32, cast_forward_inputs=False)
+        accelerator.state.fsdp_plugin.mixed_precision_policy = policy
+
+
+def gather_head(model: AnyFusarGpt) -> None:
+    """Have FSDP2 gather lm_head where TRL's loss reads it.
+
+    The loss takes the head's weights without calling it. From weights still sharded it makes whole ones, and each
+    process would keep its own gradient of its part instead of the mean of all.
+    """
+
+    def gather(*_call: Any) -> None:
+        head = model.get_output_embeddings()
+        if isinstance(head, FSDPModule):
+            head.unshard()
+
+    model.model.register_forward_pre_hook(gather)
 
 
 def whole_model(model: torch.nn.Module, accelerator: Accelerator) -> AnyFusarGpt | PeftModel | None:

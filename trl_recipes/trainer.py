@@ -12,7 +12,7 @@ from modeling_fusargpt.artefacts import TLM_FILE, load_tlm
 from trl_recipes.arguments import RecipeArguments
 from trl_recipes.checkpoint import load_model, save_tlm, tlm_weights
 from trl_recipes.parameters import part_of
-from trl_recipes.sharding import check_sharding, compute_in_given_types
+from trl_recipes.sharding import check_sharding, compute_in_given_types, gather_head
 from trl_recipes.watched_trainer import WatchedTrainer
 
 
@@ -32,8 +32,11 @@ class StageTrainer(WatchedTrainer):
         # Qwen2.5-VL says that its own loss takes no count of tokens, and then a step's loss would be a mean of means of
         # micro-batches and processes. TRL's loss takes it.
         self.model_accepts_loss_kwargs = True
-        check_sharding(self.accelerator)
-        compute_in_given_types(self.accelerator)
+        check_sharding(self.accelerator, recipe)
+        if self.accelerator.is_fsdp2:
+            compute_in_given_types(self.accelerator)
+            plain = self.accelerator.unwrap_model(self.model)
+            gather_head(plain.get_base_model() if isinstance(plain, PeftModel) else plain)
 
     def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
         optimizer = super().create_optimizer(model)

@@ -1,10 +1,12 @@
 """Recipes are read strictly: every YAML of the project parses, and what no field knows fails."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 from accelerate.commands.config.config_args import load_config_from_file
+from accelerate.commands.launch import launch_command_parser
 
 import trl_recipes
 from fusar_geo.errors import InputError
@@ -12,6 +14,14 @@ from trl_recipes.arguments import parse
 
 FOLDER = Path(trl_recipes.__file__).parent
 RECIPES = sorted([*FOLDER.glob("*.yaml"), *FOLDER.glob("nano/*.yaml")])
+# Kind and processes of each config.
+ACCELERATE = {
+    "cpu": ("NO", 1),
+    "one_gpu": ("NO", 1),
+    "ddp": ("MULTI_GPU", 8),
+    "zero2": ("DEEPSPEED", 8),
+    "fsdp2": ("FSDP", 8),
+}
 # Recipes for a GPU parse on a machine that has none.
 ON_CPU = ("--use_cpu", "true")
 
@@ -36,6 +46,7 @@ def test_there_are_recipes_for_both_sizes():
     assert {path.relative_to(FOLDER).as_posix() for path in RECIPES} == {
         "stage1.yaml",
         "stage2.yaml",
+        "stage2_qlora.yaml",
         "nano/pretrain.yaml",
         "nano/stage1.yaml",
         "nano/stage2.yaml",
@@ -52,7 +63,13 @@ def test_every_recipe_parses(path):
 
 
 @pytest.mark.parametrize(
-    ("first", "second"), [("stage1", "stage2"), ("nano/pretrain", "nano/stage1"), ("nano/stage1", "nano/stage2")]
+    ("first", "second"),
+    [
+        ("stage1", "stage2"),
+        ("stage1", "stage2_qlora"),
+        ("nano/pretrain", "nano/stage1"),
+        ("nano/stage1", "nano/stage2"),
+    ],
 )
 def test_each_stage_starts_from_the_output_of_the_one_before(first, second):
     before, after = (yaml.safe_load((FOLDER / f"{name}.yaml").read_text()) for name in (first, second))
@@ -70,8 +87,34 @@ def test_the_paper_s_numbers_are_in_the_release_recipes():
 
 @pytest.mark.parametrize("path", sorted(FOLDER.glob("accelerate/*.yaml")), ids=lambda path: path.name)
 def test_every_accelerate_config_is_one(path):
-    config = load_config_from_file(str(path))  # raises for unknown keys
+    config: Any = load_config_from_file(str(path))  # raises for unknown keys
     assert config.mixed_precision == "bf16" and config.num_machines == 1
+    kind, processes = ACCELERATE[path.stem]
+    assert (config.distributed_type, config.num_processes) == (kind, processes)
+    # Read back by the launcher's own parser: every key of a plugin has to be an option of it.
+    plugin = {**config.fsdp_config, **config.deepspeed_config}
+    options = vars(launch_command_parser().parse_args(["script.py"]))
+    assert set(plugin) <= set(options)
+
+
+def test_there_is_an_accelerate_config_for_every_strategy():
+    assert {path.stem for path in FOLDER.glob("accelerate/*.yaml")} == set(ACCELERATE)
+
+
+def test_4_bits_change_the_hardware_and_not_what_is_learned():
+    whole, quantized = (yaml.safe_load((FOLDER / f"stage2{name}.yaml").read_text()) for name in ("", "_qlora"))
+    different = {name for name in whole | quantized if whole.get(name) != quantized.get(name)}
+    assert different == {
+        "output_dir",
+        "save",
+        "quantization",
+        "double_quantization",
+        "attn_implementation",
+        "per_device_train_batch_size",
+        "gradient_accumulation_steps",
+    }
+    batches = [r["per_device_train_batch_size"] * r["gradient_accumulation_steps"] for r in (whole, quantized)]
+    assert batches[0] == batches[1]
 
 
 def test_an_unknown_key_in_yaml_fails_and_is_named(tmp_path):
@@ -106,6 +149,9 @@ def test_yaml_true_and_a_single_dataset_are_read_as_meant(tmp_path):
         ({"train": "all", "save": "trained"}, "set save: full"),
         ({"train": "lora", "vision_learning_rate_ratio": 0.3}, "freezes the vision tower"),
         ({"train": "all", "dtype": "bfloat16"}, "expected float32"),
+        ({"quantization": "int8"}, "quantization: found 'int8', expected one of none, nf4"),
+        ({"quantization": "nf4", "train": "language", "prior": "none"}, "stays as it is; set train: lora"),
+        ({"quantization": "nf4", "train": "lora", "save": "full"}, "expected save: trained"),
         ({"max_length": 1024}, "max_length: found 1024, expected null"),
         ({"remove_unused_columns": True}, "the prior columns would be dropped"),
         ({"resume_from_checkpoint": "out"}, "use resume: true"),
