@@ -95,7 +95,7 @@ def test_two_processes_train_what_one_does(folder, strategy):
         env={**os.environ, "OMP_NUM_THREADS": "1", "HF_DATASETS_CACHE": str(folder / strategy / "datasets")},
         capture_output=True,
         text=True,
-        timeout=900,
+        timeout=1800,
     )
     assert result.returncode == 0, result.stderr[-4000:]
     for stage in STAGES:
