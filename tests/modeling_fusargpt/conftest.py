@@ -7,6 +7,6 @@ import pytest
 from tests.tiny import Backbone
 
 
-@pytest.fixture(scope="session", params=get_args(Backbone))
+@pytest.fixture(scope="module", params=get_args(Backbone))
 def backbone(request: pytest.FixtureRequest) -> Backbone:
     return request.param

@@ -8,7 +8,7 @@ import torch
 from datasets import Dataset, Features, Image, List
 
 from fusar_geo.errors import InputError
-from modeling_fusargpt import FusarGptForConditionalGeneration
+from modeling_fusargpt import AnyFusarGpt
 from tests.tiny import random_image, stir_tlm, tiny_model, tiny_processor
 from tests.trl_recipes import stages
 from tests.trl_recipes.stages import result, write_base
@@ -48,7 +48,7 @@ def dataset(rows: list[dict[str, Any]]) -> Dataset:
     return Dataset.from_list(rows, features=FEATURES)
 
 
-def model_with(attention: str) -> FusarGptForConditionalGeneration:
+def model_with(attention: str) -> AnyFusarGpt:
     register_sdpa_float32()
     model = tiny_model()
     stir_tlm(model)
@@ -57,7 +57,7 @@ def model_with(attention: str) -> FusarGptForConditionalGeneration:
     return model
 
 
-def answer_losses(model: FusarGptForConditionalGeneration, batch: dict[str, Any]) -> list[torch.Tensor]:
+def answer_losses(model: AnyFusarGpt, batch: dict[str, Any]) -> list[torch.Tensor]:
     """For each row the losses of the tokens that are learned, in their order."""
     labels = batch.pop("labels")[:, 1:]
     with torch.no_grad():
