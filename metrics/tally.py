@@ -8,12 +8,14 @@ the same images can be compared image by image.
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
 from fusar_geo.errors import InputError
 
 BOOTSTRAP_DRAWS = 1000
+_KEPT_DRAWS = 4_000_000  # images drawn: 32 MB
 
 
 @dataclass(frozen=True)
@@ -72,8 +74,11 @@ class Tally:
     def _values(self, seed: int) -> np.ndarray:
         """The statistic over all images, then over each draw: [1 + draws]."""
         n = len(self.rows)
-        rng = np.random.default_rng(seed)
-        drawn = [self.rows[rng.integers(0, n, n)].sum(0) for _ in range(BOOTSTRAP_DRAWS if n else 0)]
+        if n * BOOTSTRAP_DRAWS <= _KEPT_DRAWS:
+            drawn = list(_times_drawn(n, seed) @ self.rows)
+        else:
+            rng = np.random.default_rng(seed)
+            drawn = [self.rows[rng.integers(0, n, n)].sum(0) for _ in range(BOOTSTRAP_DRAWS)]
         return self.statistic(np.stack([self.rows.sum(0), *drawn]))
 
 
@@ -119,6 +124,14 @@ def pairs(answers: Sequence[str], references: Sequence[str]) -> list[tuple[str, 
 def unreadable_reference(index: int, reference: str, expected: str) -> InputError:
     """The error for a reference that is not in its task's form."""
     return InputError(f"references[{index}]: found {reference!r}; expected {expected}")
+
+
+@lru_cache(maxsize=3)
+def _times_drawn(n: int, seed: int) -> np.ndarray:
+    """How often each image is in each draw, float64 [draws, n]; kept, as a table of scores draws the same again."""
+    rng = np.random.default_rng(seed)
+    draws = range(BOOTSTRAP_DRAWS if n else 0)
+    return np.array([np.bincount(rng.integers(0, n, n), minlength=n) for _ in draws], float).reshape(len(draws), n)
 
 
 def _interval(values: np.ndarray, tally: Tally) -> Score:

@@ -18,6 +18,13 @@ def test_the_interval_is_that_of_a_share() -> None:
     assert score == Tally.mean([1, 0] * 200).score()
 
 
+def test_many_images_are_drawn_like_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    tally = Tally(np.random.default_rng(0).integers(0, 9, (50, 2)).astype(float))
+    kept = tally.score()
+    monkeypatch.setattr("metrics.tally._KEPT_DRAWS", 0)
+    assert tally.score() == kept
+
+
 def test_images_that_agree_have_no_width() -> None:
     score = Tally.mean([1] * 7).score()
     assert (score.low, score.value, score.high) == (1, 1, 1)

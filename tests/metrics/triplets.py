@@ -50,7 +50,8 @@ def write(folder: Path, change: Callable[[list[dict[str, Any]]], Any] | None = N
     if change is not None:
         change(test)
     for split, made in (("train", rows(first=10)), ("test", test)):
-        Dataset.from_list(made, features=RECORD_FEATURES).to_parquet(folder / f"{split}-00000-of-00001.parquet")
+        columns = {name: [row[name] for row in made] for name in RECORD_FEATURES}
+        Dataset.from_dict(columns, features=RECORD_FEATURES).to_parquet(folder / f"{split}-00000-of-00001.parquet")
     return str(folder)
 
 
