@@ -43,8 +43,8 @@ def test_the_training_command_trains(tmp_path: Path) -> None:
 
 def test_the_evaluation_command_evaluates(tmp_path: Path) -> None:
     (line,) = [line for line in SHELL.splitlines() if line.startswith("fusargpt evaluate")]
-    # One question of each task, so that it takes seconds.
-    arguments = [*shlex.split(line)[1:], "--limit", "1", "--out", str(tmp_path / "out")]
+    # Two questions of each task, so that it takes seconds and there are priors to exchange.
+    arguments = [*shlex.split(line)[1:], "--limit", "2", "--out", str(tmp_path / "out")]
     output = run(
         [sys.executable, "-c", "import sys; from fusargpt.cli import main; sys.exit(main())", *arguments], tmp_path
     )
