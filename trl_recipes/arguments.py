@@ -18,6 +18,8 @@ Save = Literal["full", "trained"]
 Dtype = Literal["float32", "bfloat16"]
 Quantization = Literal["none", "nf4"]
 EarlierAnswers = Literal["hidden", "visible"]
+OnFullDisk = Literal["stop", "continue"]
+Unreadable = Literal["raise", "skip"]
 
 # Fields of SFTConfig that this script or its collator decides, each with what to use instead.
 DECIDED_HERE = {
@@ -71,6 +73,24 @@ class RecipeArguments:
     resume: bool = field(
         default=False,
         metadata={"help": "Go on from the last complete checkpoint in output_dir; start afresh if there is none."},
+    )
+    unreadable: Unreadable = field(
+        default="raise",
+        metadata={
+            "help": "What to do about rows whose image does not decode, or whose prior or conversation the collator "
+            "cannot take; all are looked at before the first step. raise: end with the first one's name and reason. "
+            "skip: leave them out, and say which at the end."
+        },
+    )
+    unreadable_share: float = field(
+        default=0.01, metadata={"help": "Share of a dataset's rows that may be unreadable (unreadable: skip)."}
+    )
+    on_full_disk: OnFullDisk = field(
+        default="stop",
+        metadata={
+            "help": "When there is no room for a checkpoint. stop: end with one line; the same command goes on from "
+            "the checkpoint before. continue: train on without this one."
+        },
     )
     model_revision: str = field(default="main", metadata={"help": "Branch, tag or commit of a Hub model."})
     dtype: Dtype = field(default="float32", metadata={"help": "Type of the frozen weights; trained ones are float32."})
@@ -141,6 +161,8 @@ class RecipeArguments:
             "dtype": Dtype,
             "quantization": Quantization,
             "earlier_answers": EarlierAnswers,
+            "unreadable": Unreadable,
+            "on_full_disk": OnFullDisk,
         }
         for name, choices in checked.items():
             value = vars(self)[name]
@@ -160,6 +182,8 @@ class RecipeArguments:
                 f"vision_learning_rate_ratio: found {self.vision_learning_rate_ratio}, expected 1.0 with train: "
                 f"{self.train}, which freezes the vision tower"
             )
+        if not 0 <= self.unreadable_share <= 1:
+            raise InputError(f"unreadable_share: found {self.unreadable_share}, expected a share from 0 to 1")
         self._check_feature_cache_and_pairs()
         self._check_quantization()
         for name, least in (("eval_answers", 0), ("eval_answer_tokens", 1)):

@@ -80,18 +80,21 @@ def save_stage(
     processor: FusarGptProcessor,
     recipe: RecipeArguments,
     output_dir: str,
+    place: Path | None = None,
 ) -> None:
-    """Write a stage's result into ``output_dir``, with the processor beside it.
+    """Write a stage's result into ``output_dir``, with the processor beside it; ``place`` is where it will be put.
 
     ``save: full`` writes a whole model that loads with ``trust_remote_code``: LoRA is merged, and its adapter kept in
     ``adapter/``. ``save: trained`` writes the TLM alone (``train: tlm``) or the peft adapter, each naming its base. All
     are written in the recipe's ``dtype``; what trains is float32 whatever that is.
     """
     folder, dtype = Path(output_dir), getattr(torch, recipe.dtype)
+    place = place or folder
     if isinstance(model, PeftModel):
-        save_adapter(folder / "adapter" if recipe.save == "full" else folder, model, recipe, dtype)
+        under = "adapter" if recipe.save == "full" else "."
+        save_adapter(folder / under, model, recipe, dtype, place / under)
     elif recipe.save == "trained":
-        save_tlm(folder, model.model.tlm.state_dict(), model.config, recipe, dtype)
+        save_tlm(folder, model.model.tlm.state_dict(), model.config, recipe, dtype, place)
     if recipe.save == "full":
         whole = model.merge_and_unload() if isinstance(model, PeftModel) else model
         whole.to(dtype).save_pretrained(folder)
@@ -109,14 +112,16 @@ def save_tlm(
     config: AnyFusarGptConfig,
     recipe: RecipeArguments,
     dtype: torch.dtype | None = None,
+    place: Path | None = None,
 ) -> None:
     """Write the TLM alone, in ``dtype`` or its own: ``tlm.safetensors``, and ``config.json``, which names the base."""
-    write_tlm(folder, config, weights, recipe.model_name_or_path, recipe.model_revision, dtype=dtype)
+    write_tlm(folder, config, weights, recipe.model_name_or_path, recipe.model_revision, dtype=dtype, place=place)
 
 
-def save_adapter(folder: Path, model: PeftModel, recipe: RecipeArguments, dtype: torch.dtype) -> None:
+def save_adapter(folder: Path, model: PeftModel, recipe: RecipeArguments, dtype: torch.dtype, place: Path) -> None:
     """Write the peft adapter in ``dtype``, naming its base, and what it takes to load it by the auto classes."""
     weights = {name: tensor.to(dtype) for name, tensor in model.state_dict().items() if tensor.is_floating_point()}
     # No stage trains embeddings; without this peft asks the base's folder or the Hub whether they have changed.
     model.save_pretrained(str(folder), state_dict=weights, save_embedding_layers=False)
-    complete_adapter(folder, model.get_base_model().config, recipe.model_name_or_path, recipe.model_revision)
+    config = model.get_base_model().config
+    complete_adapter(folder, config, recipe.model_name_or_path, recipe.model_revision, place=place)

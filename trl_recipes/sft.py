@@ -2,26 +2,31 @@
 
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
+from accelerate import PartialState
 from datasets import Dataset, concatenate_datasets, load_dataset
+from datasets import config as datasets_config
 from transformers import set_seed
 from trl.trainer.sft_config import SFTConfig
 
 from fusar_geo.errors import InputError
 from modeling_fusargpt import AnyFusarGpt, FusarGptProcessor
-from modeling_fusargpt.artefacts import ADAPTER_CONFIG_FILE
 from trl_recipes.arguments import RecipeArguments, parse
 from trl_recipes.attention import register_sdpa_float32
 from trl_recipes.checkpoint import load_model, save_stage
 from trl_recipes.collator import PRIOR_COLUMNS, TripletCollator
 from trl_recipes.curves import draw_stage
+from trl_recipes.durable import RESULT, STATE, checkpoints, finished_by, holding, publish
 from trl_recipes.evaluation import AnswerScores
+from trl_recipes.full_disk import watching_disk
 from trl_recipes.pairs import check_pairs, hide_other_pairs, pair_rows
 from trl_recipes.parameters import check_prior_has_effect, freeze, lora_config, parameter_table
 from trl_recipes.patch_embedding import use_linear_patch_embedding
 from trl_recipes.quantization import adapt_quantized, quantize
+from trl_recipes.readable import keep_readable, write_left_out
 from trl_recipes.sharding import whole_model
 from trl_recipes.trainer import StageTrainer
 from trl_recipes.visual_tokens import cache_visual_tokens
@@ -29,7 +34,12 @@ from trl_recipes.watching import TASK_COLUMN, check_task_column, task_names
 
 
 def load_split(recipe: RecipeArguments, split: str) -> Dataset:
-    """The recipe's datasets, concatenated, with the columns that training reads, and ``task`` where there is one.
+    """The recipe's datasets, concatenated, as `load_parts` returns them."""
+    return concatenate_datasets([part for _, part in load_parts(recipe, split)])
+
+
+def load_parts(recipe: RecipeArguments, split: str) -> list[tuple[str, Dataset]]:
+    """The recipe's datasets by name, with the columns that training reads, and ``task`` where there is one.
 
     Raises ValueError for a dataset without an image, a conversation, or (with ``prior: true``) a prior column, and
     InputError for a column ``task`` that does not hold texts.
@@ -48,8 +58,8 @@ def load_split(recipe: RecipeArguments, split: str) -> Dataset:
         if TASK_COLUMN in part.column_names:
             check_task_column(name, part)
             columns.append(TASK_COLUMN)
-        parts.append(part.select_columns(columns))
-    return concatenate_datasets(parts)
+        parts.append((name, part.select_columns(columns)))
+    return parts
 
 
 def prepare_data(
@@ -107,13 +117,6 @@ def answers_to_score(
     return answers if answers.tasks else None
 
 
-def last_checkpoint(output_dir: str) -> str | None:
-    """The newest complete checkpoint in ``output_dir``, or None. A run cut while saving leaves an incomplete one."""
-    # trainer_state.json is written last.
-    complete = [path.parent for path in Path(output_dir).glob("checkpoint-*/trainer_state.json")]
-    return str(max(complete, key=lambda path: int(path.name.removeprefix("checkpoint-")))) if complete else None
-
-
 def make_trainer(recipe: RecipeArguments, config: SFTConfig) -> StageTrainer:
     """Model, processor, data and collator of a stage, in a trainer that is ready to run."""
     set_seed(config.seed)
@@ -132,7 +135,16 @@ def make_trainer(recipe: RecipeArguments, config: SFTConfig) -> StageTrainer:
     model.name_or_path = recipe.model_name_or_path
     processor = FusarGptProcessor.from_pretrained(recipe.model_name_or_path, revision=recipe.model_revision)
     names = [recipe.dataset_train_split, *([recipe.dataset_test_split] if config.eval_strategy != "no" else [])]
-    collator, splits = prepare_data(recipe, config, model, processor, [load_split(recipe, name) for name in names])
+    rows_cache = Path(datasets_config.HF_DATASETS_CACHE)
+    remedy = "free some space, or set HF_DATASETS_CACHE to another folder"
+    with (
+        config.main_process_first(desc="checking rows"),
+        watching_disk(rows_cache, "datasets: the rows as datasets keeps them", None, remedy),
+    ):
+        read = [
+            keep_readable(load_parts(recipe, name), name, recipe, processor, config.dataset_num_proc) for name in names
+        ]
+    collator, splits = prepare_data(recipe, config, model, processor, [rows for rows, _ in read])
     answers = answers_to_score(recipe, config, collator, splits[1:])
     splits = in_sequences(recipe, config, splits)
     # Our collator makes the batches from the rows as they are, also where these hold a key instead of an image.
@@ -141,6 +153,7 @@ def make_trainer(recipe: RecipeArguments, config: SFTConfig) -> StageTrainer:
     adapted = adapt_quantized(model, adapter) if adapter is not None and recipe.quantization != "none" else None
     return StageTrainer(
         recipe=recipe,
+        left_out=[some for _, left_out in read for some in left_out],
         model=model if adapted is None else adapted,
         args=config,
         data_collator=collator,
@@ -153,27 +166,48 @@ def make_trainer(recipe: RecipeArguments, config: SFTConfig) -> StageTrainer:
 
 
 def run(recipe: RecipeArguments, config: SFTConfig) -> None:
-    """Train one stage and leave its result in ``config.output_dir``."""
-    output_dir = str(config.output_dir)
-    finished = [name for name in ("config.json", ADAPTER_CONFIG_FILE) if Path(output_dir, name).is_file()]
-    if finished:
-        raise FileExistsError(
-            f"output_dir: {output_dir} holds a finished stage ({finished[0]}); remove it or choose another"
-        )
-    checkpoint = last_checkpoint(output_dir)
+    """Train one stage and leave its result in ``config.output_dir``, where no other run may be at work."""
+    output_dir = Path(str(config.output_dir))
+    _refuse_finished(output_dir)
+    with holding(output_dir) if config.should_save else nullcontext():
+        PartialState().wait_for_everyone()
+        _refuse_finished(output_dir)
+        _train(recipe, config, output_dir)
+
+
+def _refuse_finished(output_dir: Path) -> None:
+    sign = finished_by(output_dir)
+    if sign is not None:
+        raise FileExistsError(f"output_dir: {output_dir} holds a finished stage ({sign}); remove it or choose another")
+
+
+def _train(recipe: RecipeArguments, config: SFTConfig, output_dir: Path) -> None:
+    found = checkpoints(output_dir)
+    checkpoint = found[-1] if found else None
     if checkpoint is not None and not recipe.resume:
         raise FileExistsError(
-            f"output_dir: {output_dir} holds {Path(checkpoint).name} of an earlier run; set `resume: true` to "
+            f"output_dir: {output_dir} holds {checkpoint.name} of an earlier run; set `resume: true` to "
             "go on from it, or remove it to start afresh"
         )
+    if checkpoint is not None:
+        config.eval_on_start = False  # it is in the log
     trainer = make_trainer(recipe, config)
     trainer.accelerator.print(parameter_table(trainer.model))
-    trainer.train(resume_from_checkpoint=checkpoint)
-    trainer.save_state()  # trainer_state.json, with the losses of the whole run
+    trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     model = whole_model(trainer.model, trainer.accelerator)
     if config.should_save and model is not None:
-        save_stage(model, trainer.processing_class, recipe, output_dir)
-        draw_stage(Path(output_dir))
+        partial = output_dir / RESULT
+        remedy = "free some space and run the same command with `resume: true`, which goes on from the last checkpoint"
+        with watching_disk(output_dir, "output_dir: the stage's result", None, remedy):
+            partial.mkdir()
+            trainer.state.save_to_json(str(partial / STATE))  # with the losses of the whole run
+            if trainer.left_out:
+                write_left_out(trainer.left_out, partial)
+            save_stage(model, trainer.processing_class, recipe, str(partial), output_dir)
+            publish(output_dir)
+            draw_stage(output_dir)
+    for left_out in trainer.left_out:
+        trainer.accelerator.print(left_out)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -1,5 +1,6 @@
 """The trainer of a stage: a slower vision tower, checkpoints of the TLM alone, one mean loss, and all of it watched."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from modeling_fusargpt.artefacts import TLM_FILE, load_tlm
 from trl_recipes.arguments import RecipeArguments
 from trl_recipes.checkpoint import load_model, save_tlm, tlm_weights
 from trl_recipes.parameters import part_of
+from trl_recipes.readable import LeftOut
 from trl_recipes.sharding import check_sharding, compute_in_given_types, gather_head
 from trl_recipes.watched_trainer import WatchedTrainer
 
@@ -21,14 +23,16 @@ class StageTrainer(WatchedTrainer):
 
     Args:
         recipe: the stage's own fields; everything else goes to ``WatchedTrainer`` unchanged.
+        left_out: rows of the datasets that are not among those given.
     """
 
     model: PreTrainedModel | PeftModel
     processing_class: FusarGptProcessor
 
-    def __init__(self, *, recipe: RecipeArguments, **arguments: Any) -> None:
+    def __init__(self, *, recipe: RecipeArguments, left_out: Sequence[LeftOut] = (), **arguments: Any) -> None:
         self.recipe = recipe
-        super().__init__(**arguments)
+        self.left_out = left_out
+        super().__init__(on_full_disk=recipe.on_full_disk, **arguments)
         # Qwen2.5-VL says that its own loss takes no count of tokens, and then a step's loss would be a mean of means of
         # micro-batches and processes. TRL's loss takes it.
         self.model_accepts_loss_kwargs = True

@@ -8,21 +8,21 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from transformers import PreTrainedModel
 from transformers.trainer_utils import EvalLoopOutput
-from trl.trainer.sft_trainer import SFTTrainer
 
 from fusar_geo.errors import InputError
 from trl_recipes.collator import TripletCollator
 from trl_recipes.evaluation import AnswerScores
+from trl_recipes.resumable import ResumableTrainer
 from trl_recipes.watching import Watch
 
 
-class WatchedTrainer(SFTTrainer):
+class WatchedTrainer(ResumableTrainer):
     """``SFTTrainer`` that logs what ``Watch`` sees, and what ``AnswerScores`` says in every evaluation.
 
     Args:
         data_collator: of the rows, with the tasks that they name.
         answers: questions that every evaluation has answered and scores; None for none.
-        arguments: go to ``SFTTrainer`` unchanged.
+        arguments: go to ``ResumableTrainer`` unchanged.
 
     Raises:
         InputError: for questions to a model of which no process holds the whole.
@@ -60,6 +60,14 @@ class WatchedTrainer(SFTTrainer):
         if mode is not None:
             logs |= self.watch.report(mode, self.args.device, self.accelerator.reduce)
         super().log(logs, start_time)
+
+    def curve_so_far(self) -> dict[str, Any]:
+        return super().curve_so_far() | {"watched": self.watch.so_far(self.args.device, self.accelerator.reduce)}
+
+    def take_up(self, curve: dict[str, Any]) -> None:
+        super().take_up(curve)
+        if self.accelerator.is_main_process:  # they are sums over all processes, and will be added up again
+            self.watch.take_up(curve["watched"], self.args.device)
 
     def evaluate(self, *arguments: Any, **options: Any) -> dict[str, float]:
         # Reading the test split draws from the generator of which dropout draws: training goes on as if it had not.

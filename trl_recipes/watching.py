@@ -69,6 +69,10 @@ class TaskLoss:
         self.sums = None
         return sums.flatten()
 
+    def put(self, sums: Tensor) -> None:
+        """Count on from what `take` has given."""
+        self.sums = sums.view(2, -1)
+
     def read(self, sums: Sequence[float]) -> dict[str, float]:
         """`loss_TASK` of every task that had an answer token."""
         half = len(sums) // 2
@@ -104,6 +108,10 @@ class TlmHealth:
         sums = torch.zeros(5, device=device) if self.sums is None else self.sums
         self.sums = None
         return sums
+
+    def put(self, sums: Tensor) -> None:
+        """Count on from what `take` has given."""
+        self.sums = sums
 
     @staticmethod
     def read(sums: Sequence[float]) -> dict[str, float]:
@@ -213,6 +221,20 @@ class Watch:
         for part, own in zip(watched, parts, strict=True):
             result |= part.read(list(_first(sums, len(own))))
         return result
+
+    def so_far(self, device: torch.device, add_up: Callable[[Tensor], Tensor]) -> list[list[float]]:
+        """What has been counted of training since the last report, over all processes, but for the throughput."""
+        sums = []
+        for part in (self.losses["train"], self.health):
+            own = part.take(device)
+            part.put(own)
+            sums.append(add_up(own.clone()).tolist())  # which may add up in place
+        return sums
+
+    def take_up(self, sums: Sequence[Sequence[float]], device: torch.device) -> None:
+        """Count on from what `so_far` has given."""
+        for part, own in zip((self.losses["train"], self.health), sums, strict=True):
+            part.put(torch.tensor(own, device=device))
 
 
 def _first(values: Iterator[float], count: int) -> Iterator[float]:
