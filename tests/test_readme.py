@@ -12,6 +12,7 @@ import pytest
 from fusar_geo.errors import InputError
 from fusargpt import ask
 from fusargpt.cli import VERBS
+from tests.modeling_fusargpt.chain import write_backbone, write_stage1, write_stage2
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -19,18 +20,28 @@ PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 SHELL = "\n".join(re.findall(r"```shell\n(.*?)```", README, re.DOTALL)).replace("\\\n", " ")
 
 
-def run(command: list[str], tmp_path: Path) -> str:
-    """Run in the repository with a new cache and no network; returns stdout."""
+def run(command: list[str], tmp_path: Path, folder: Path = ROOT) -> str:
+    """Run in the repository, or another folder, with a new cache and no network; returns stdout."""
     environment = {**os.environ, "HF_HOME": str(tmp_path / "cache"), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
-    result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
+    result = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stderr[-3000:]
     return result.stdout
 
 
-@pytest.mark.parametrize("snippet", PYTHON, ids=["automodel", "load_dataset"])
+@pytest.mark.parametrize("snippet", PYTHON[:2], ids=["automodel", "load_dataset"])
 def test_python_snippets_run(snippet: str, tmp_path: Path) -> None:
     output = run([sys.executable, "-c", snippet], tmp_path)
     assert output.strip()
+
+
+def test_what_the_stages_leave_loads(tmp_path: Path) -> None:
+    (snippet,) = PYTHON[2:]
+    write_backbone(tmp_path / "qwen")
+    write_stage1(tmp_path / "build" / "7b" / "stage1", tmp_path / "qwen")
+    write_stage2(tmp_path / "build" / "7b" / "stage2", tmp_path / "build" / "7b" / "stage1")
+    described = "print(type(model).__name__, type(base).__name__)"
+    output = run([sys.executable, "-c", f"{snippet}\n{described}"], tmp_path, tmp_path)
+    assert output == "PeftModelForCausalLM FusarGptForConditionalGeneration\n"
 
 
 def test_the_training_command_trains(tmp_path: Path) -> None:

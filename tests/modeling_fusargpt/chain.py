@@ -6,23 +6,27 @@ from typing import Any
 import torch
 from peft import LoraConfig, get_peft_model
 
-from modeling_fusargpt import FusarGptForConditionalGeneration
+from modeling_fusargpt import AnyFusarGpt
+from modeling_fusargpt.backbones import model_class, read_config
 from modeling_fusargpt.write_artefacts import complete_adapter, write_tlm
-from tests.tiny import plain_backbone, stir_tlm, tiny_model, tiny_processor
+from tests.tiny import Backbone, plain_backbone, stir_tlm, tiny_model, tiny_processor
 from trl_recipes.parameters import LANGUAGE_LINEAR_LAYERS
 
 
-def write_backbone(folder: Path) -> None:
-    """A tiny Qwen2.5-VL."""
-    plain_backbone(tiny_model()).save_pretrained(folder)
+def write_backbone(folder: Path, backbone: Backbone = "qwen2_5") -> None:
+    """A tiny model as published."""
+    plain_backbone(tiny_model(backbone=backbone)).save_pretrained(folder)
     tiny_processor().save_pretrained(folder)
 
 
-def write_stage1(
-    folder: Path, base: Path | str, read: Path | None = None, seed: int = 0
-) -> FusarGptForConditionalGeneration:
+def load_any(name: str, **options: Any) -> AnyFusarGpt:
+    """The model with head in a folder, on either backbone."""
+    return model_class(read_config(name)[0]).from_pretrained(name, **options)
+
+
+def write_stage1(folder: Path, base: Path | str, read: Path | None = None, seed: int = 0) -> AnyFusarGpt:
     """A TLM alone in `folder` that names `base`, whose files are in `read`; returns the model in memory."""
-    model = FusarGptForConditionalGeneration.from_pretrained(read or base)
+    model = load_any(str(read or base))
     stir_tlm(model, seed)
     write_tlm(folder, model.config, model.model.tlm.state_dict(), str(base))
     tiny_processor().save_pretrained(folder)
@@ -39,7 +43,7 @@ def write_stage2(
     seed: int = 1,
 ) -> Any:
     """A LoRA adapter in `folder` that names `base`, whose files are in `read`; returns peft's model in memory."""
-    model = FusarGptForConditionalGeneration.from_pretrained(read or base, merge_adapter=True)
+    model = load_any(str(read or base), merge_adapter=True)
     config = model.config
     torch.manual_seed(seed)
     settings = LoraConfig(

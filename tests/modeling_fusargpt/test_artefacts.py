@@ -130,6 +130,23 @@ def test_prediction_takes_them(place, name, expected):
     check_equal(logits(load(place / name, device="cpu").model), expected[name], 1e-5)
 
 
+def test_the_same_on_qwen3(tmp_path):
+    write_backbone(tmp_path / "backbone", "qwen3")
+    first = write_stage1(tmp_path / "stage1", tmp_path / "backbone")
+    second = write_stage2(tmp_path / "stage2", tmp_path / "stage1")
+    check_equal(logits(AutoModelForImageTextToText.from_pretrained(tmp_path / "stage1")), logits(first))
+    check_equal(logits(AutoModelForImageTextToText.from_pretrained(tmp_path / "stage2")), logits(second))
+    merge(tmp_path / "stage2", tmp_path / "whole")
+    check_equal(logits(AutoModelForImageTextToText.from_pretrained(tmp_path / "whole")), logits(second), 1e-5)
+
+
+def test_a_tlm_of_another_backbone_is_refused(place, tmp_path):
+    write_backbone(tmp_path / "backbone", "qwen3")
+    shutil.copytree(place / "stage1", tmp_path / "stage1")
+    with pytest.raises(ArtefactError, match=r"stage1: its base .*backbone is of type qwen3_vl, expected qwen2_5_vl or"):
+        AutoModelForImageTextToText.from_pretrained(tmp_path / "stage1")
+
+
 # Where the folders are
 
 
