@@ -199,7 +199,8 @@ def write_llava(folder: Path) -> None:
         "{{ '<image>' if part['type'] == 'image' else part['text'] }}{% endfor %}{% endfor %}"
     )
     images = CLIPImageProcessorPil(size={"shortest_edge": 16}, crop_size={"height": 16, "width": 16})
-    size: dict[str, Any] = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+    size: dict[str, Any] = dict.fromkeys(("hidden_size", "intermediate_size"), 16)
+    size |= dict.fromkeys(("num_hidden_layers", "num_attention_heads"), 2)
     config = LlavaConfig(
         vision_config=CLIPVisionConfig(**size, image_size=16, patch_size=8),
         text_config=LlamaConfig(**size, vocab_size=len(tokenizer), num_key_value_heads=2),
