@@ -99,7 +99,7 @@ class TripletCollator(DataCollatorForVisionLanguageModeling):
         """
         images = self._images(examples)
         prompts = [list(example["prompt"]) for example in examples]
-        texts = self._rendered(prompts, self._token_grids(images), add_generation_prompt=True)
+        texts = self._rendered(prompts, self._token_grids(images), ask=True)
         # Answers are decoded from the right end, so that padding must be on the left.
         encoded = self.processor.tokenizer(texts, padding=True, padding_side="left", return_tensors="pt")
         input_ids = encoded["input_ids"]
@@ -133,14 +133,17 @@ class TripletCollator(DataCollatorForVisionLanguageModeling):
         return [(rows // merge_size, columns // merge_size) for _, rows, columns in images["image_grid_thw"].tolist()]
 
     def _rendered(
-        self, conversations: list[list[dict[str, Any]]], grids: list[tuple[int, int]], **options: bool
+        self, conversations: list[list[dict[str, Any]]], grids: list[tuple[int, int]], ask: bool = False
     ) -> list[str]:
-        """Texts of conversations, each about an image of its grid, with a token for every one of the image's."""
+        """Texts of conversations, each about an image of its grid, with a token for every one of the image's.
+
+        With ``ask`` each ends where an answer begins.
+        """
         # A placeholder of its own for the image: the text before and after is tokenized as the processor does it.
         texts = self.processor.apply_chat_template(
             [prepare_multimodal_messages(messages, images=[None]) for messages in conversations],
             tokenize=False,
-            **options,
+            add_generation_prompt=ask,
         )
         return [self._with_image(text, rows * columns) for text, (rows, columns) in zip(texts, grids, strict=True)]
 

@@ -20,7 +20,7 @@ STATE = "trainer_state.json"
 PICTURE = "curves.png"
 COLOURS = ("#1f5fa8", "#d4700a", "#2a8a4a", "#a83279", "#8a6d3b", "#4a4a4a")
 # A task has one colour in every panel.
-TASK_COLOURS = dict(zip(sorted(TASKS), COLOURS, strict=False))
+TASK_COLOURS: dict[str, str] = dict(zip(sorted(TASKS), COLOURS, strict=False))
 TASK_LOSS = "loss_"
 
 

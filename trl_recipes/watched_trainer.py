@@ -1,6 +1,6 @@
 """TRL's ``SFTTrainer`` with its run watched: more is logged, evaluations score answers, and training is the same."""
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from peft import PeftModel
@@ -58,16 +58,19 @@ class WatchedTrainer(ResumableTrainer):
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         mode = "train" if "loss" in logs else "eval" if "eval_loss" in logs else None
         if mode is not None:
-            logs |= self.watch.report(mode, self.args.device, self.accelerator.reduce)
+            logs |= self.watch.report(mode, self.args.device, self._add_up)
         super().log(logs, start_time)
 
     def curve_so_far(self) -> dict[str, Any]:
-        return super().curve_so_far() | {"watched": self.watch.so_far(self.args.device, self.accelerator.reduce)}
+        return super().curve_so_far() | {"watched": self.watch.so_far(self.args.device, self._add_up)}
 
     def take_up(self, curve: dict[str, Any]) -> None:
         super().take_up(curve)
         if self.accelerator.is_main_process:  # they are sums over all processes, and will be added up again
             self.watch.take_up(curve["watched"], self.args.device)
+
+    def _add_up(self, values: Tensor) -> Tensor:
+        return cast(Tensor, self.accelerator.reduce(values, reduction="sum"))
 
     def evaluate(self, *arguments: Any, **options: Any) -> dict[str, float]:
         # Reading the test split draws from the generator of which dropout draws: training goes on as if it had not.
@@ -85,9 +88,10 @@ class WatchedTrainer(ResumableTrainer):
     ) -> EvalLoopOutput:
         output = super().evaluation_loop(dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix)
         if self.answers is not None and metric_key_prefix == "eval":
-            model = self.accelerator.unwrap_model(self.model)
-            plain = model.get_base_model() if isinstance(model, PeftModel) else model
+            model: Any = self.accelerator.unwrap_model(self.model)
+            plain: Any = model.get_base_model() if isinstance(model, PeftModel) else model
             with self.compute_loss_context_manager():
                 scores = self.answers(plain, self._prepare_inputs)
-            output.metrics.update({f"eval_{name}": value for name, value in scores.items()})
+            scored = {f"eval_{name}": value for name, value in scores.items()}
+            output = output._replace(metrics={**(output.metrics or {}), **scored})
         return output

@@ -13,10 +13,10 @@ from trl.trainer.sft_config import SFTConfig
 
 from fusar_geo.errors import InputError
 from fusar_geo.prior import Prior
-from modeling_fusargpt import FusarGptForConditionalGeneration, FusarGptProcessor
+from modeling_fusargpt import AnyFusarGpt, FusarGptProcessor
 from modeling_fusargpt.predict import FusarGpt
 from modeling_fusargpt.processing_fusargpt import batch_priors
-from tests.tiny import stir_tlm, tiny_model, tiny_processor
+from tests.tiny import Backbone, stir_tlm, tiny_model, tiny_processor
 from tests.trl_recipes.stages import arguments, write_base
 from tests.trl_recipes.triplets import QUESTIONS, assistant, triplet, user, write_triplets
 from trl_recipes.arguments import parse
@@ -55,16 +55,21 @@ def rows_of(folder: Path) -> Dataset:
     return Dataset.from_parquet(str(folder / "data" / "train-00000-of-00001.parquet"))
 
 
-@pytest.fixture(scope="module")
-def stirred() -> tuple[FusarGptForConditionalGeneration, FusarGptProcessor]:
-    model = tiny_model()
+def stirred_model(backbone: Backbone) -> AnyFusarGpt:
+    model = tiny_model(backbone=backbone)
     stir_tlm(model)
-    return model, tiny_processor()
+    return model
 
 
+@pytest.fixture(scope="module")
+def stirred() -> tuple[AnyFusarGpt, FusarGptProcessor]:
+    return stirred_model("qwen2_5"), tiny_processor()
+
+
+@pytest.mark.parametrize("backbone", ["qwen2_5", "qwen3"])
 @pytest.mark.parametrize("cached", [False, True])
-def test_answers_are_those_that_the_model_gives_when_asked(folder, stirred, tmp_path, cached):
-    model, processor = stirred
+def test_answers_are_those_that_the_model_gives_when_asked(folder, tmp_path, cached, backbone):
+    model, processor = stirred_model(backbone), tiny_processor()
     rows = rows_of(folder)
     features, read = None, [rows]
     if cached:
@@ -80,9 +85,10 @@ def test_answers_are_those_that_the_model_gives_when_asked(folder, stirred, tmp_
     priors = [
         batch_priors([{name: row[name] for name in ("prior_embeddings", "prior_positions")}]) for row in rows.to_list()
     ]
+    records: list[dict[str, Any]] = list(rows)  # pyright: ignore[reportAssignmentType]
     alone = FusarGpt(model, processor).answers(
-        [row["image"] for row in rows],
-        [row["prompt"][-1]["content"] for row in rows],
+        [row["image"] for row in records],
+        [row["prompt"][-1]["content"] for row in records],
         [Prior(prior["prior_embeddings"][0], prior["prior_positions"][0]) for prior in priors],
         max_new_tokens=12,
         batch_size=1,

@@ -16,9 +16,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from transformers import TrainerCallback
 
 from fusar_geo.errors import InputError
-from modeling_fusargpt import FusarGptForConditionalGeneration, FusarGptProcessor
+from modeling_fusargpt import FusarGptForConditionalGeneration, FusarGptProcessor, TlmConfig
 from modeling_fusargpt.tlm import TokenwiseLinearModulation
-from tests.tiny import tiny_config
 from tests.trl_recipes.stages import arguments, write_base
 from tests.trl_recipes.triplets import TASKS, write_triplets
 from trl_recipes import arguments as recipe_arguments
@@ -66,7 +65,8 @@ def base(folder: Path) -> tuple[FusarGptForConditionalGeneration, TripletCollato
     recipe, _ = parse(arguments(folder, folder / "read", train="tlm"))
     model = FusarGptForConditionalGeneration.from_pretrained(folder / "base", dtype="float32").eval()
     collator = TripletCollator(FusarGptProcessor.from_pretrained(folder / "base"))
-    return model, collator, list(load_split(recipe, "train"))
+    rows: Any = load_split(recipe, "train")
+    return model, collator, list(rows)
 
 
 @pytest.mark.parametrize("accumulated", [1, 2])
@@ -159,7 +159,7 @@ def test_the_tlms_health_is_that_of_the_modulation(folder, tmp_path):
 
 
 def test_tokens_near_anchors_count_as_modulated():
-    model = TokenwiseLinearModulation(tiny_config().tlm_config, 32, merge_size=2)
+    model = TokenwiseLinearModulation(TlmConfig(), 32, merge_size=2)
     health = watching.TlmHealth(model)
     embeddings = torch.nn.functional.normalize(torch.ones(1, 1, 64), dim=-1)
     # One anchor in the corner: normalised twice, its weight is a half where the Gaussian is epsilon squared, at
@@ -173,7 +173,7 @@ def test_tokens_near_anchors_count_as_modulated():
 
 @pytest.mark.parametrize("fusion", ["sum", "concat"])
 def test_fusions_that_only_add_have_no_gamma(fusion):
-    model = TokenwiseLinearModulation(tiny_config(tlm_config={"fusion": fusion}).tlm_config, 32, merge_size=2)
+    model = TokenwiseLinearModulation(TlmConfig(fusion=fusion), 32, merge_size=2)
     health = watching.TlmHealth(model)
     with torch.no_grad():
         for parameter in model.parameters():
