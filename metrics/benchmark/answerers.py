@@ -141,9 +141,11 @@ def load_answerer(entry: Entry, device: str) -> Answerer:
         return FusarGptAnswerer(load(entry.model, device))
     try:
         processor: Any = AutoProcessor.from_pretrained(entry.model, trust_remote_code=False)
-        model, report = AutoModelForImageTextToText.from_pretrained(
+        # Typed as a model alone, also where the report on its weights comes with it.
+        loaded: Any = AutoModelForImageTextToText.from_pretrained(
             entry.model, dtype=number_type(device), output_loading_info=True, trust_remote_code=False
         )
+        model, report = loaded
     # What transformers and safetensors raise on files that are missing, damaged or do not fit, and on absent packages.
     except (OSError, ValueError, RuntimeError, KeyError, ImportError, SafetensorError) as error:
         raise InputError(f"{entry.model}: the model cannot be loaded: {one_line(error)}") from error

@@ -86,7 +86,7 @@ def asked_alone(predictor: predict.FusarGpt, place: Path, name: str, found: list
 
     from metrics.benchmark.items import read_prior
 
-    data = load_dataset(str(place / "data"), split="test")
+    data: Any = load_dataset(str(place / "data"), split="test")
     row = next(row for row in data if row["id"] == name)
     question = next(one["prompt"] for one in found if one["id"] == name)
     other = None if prior is None else read_prior(data[prior * len(tasks.TASKS)])
@@ -201,10 +201,11 @@ def write_llava(folder: Path) -> None:
     images = CLIPImageProcessorPil(size={"shortest_edge": 16}, crop_size={"height": 16, "width": 16})
     size: dict[str, Any] = dict.fromkeys(("hidden_size", "intermediate_size"), 16)
     size |= dict.fromkeys(("num_hidden_layers", "num_attention_heads"), 2)
+    fields: dict[str, Any] = {"image_token_id": tokenizer.convert_tokens_to_ids("<image>")}
     config = LlavaConfig(
         vision_config=CLIPVisionConfig(**size, image_size=16, patch_size=8),
         text_config=LlamaConfig(**size, vocab_size=len(tokenizer), num_key_value_heads=2),
-        image_token_id=tokenizer.convert_tokens_to_ids("<image>"),
+        **fields,
         vision_feature_layer=-1,
     )
     torch.manual_seed(0)
