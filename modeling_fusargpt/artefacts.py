@@ -17,8 +17,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
-from transformers.utils import is_peft_available
 from transformers.utils.hub import cached_file
+from transformers.utils.import_utils import is_peft_available
 
 from .configuration_fusargpt import FusarGptConfig, FusarGptQwen3Config, Weights
 

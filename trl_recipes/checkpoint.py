@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from peft import PeftModel
@@ -123,5 +123,5 @@ def save_adapter(folder: Path, model: PeftModel, recipe: RecipeArguments, dtype:
     weights = {name: tensor.to(dtype) for name, tensor in model.state_dict().items() if tensor.is_floating_point()}
     # No stage trains embeddings; without this peft asks the base's folder or the Hub whether they have changed.
     model.save_pretrained(str(folder), state_dict=weights, save_embedding_layers=False)
-    config = model.get_base_model().config
+    config = cast(AnyFusarGpt, model.get_base_model()).config
     complete_adapter(folder, config, recipe.model_name_or_path, recipe.model_revision, place=place)
