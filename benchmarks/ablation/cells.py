@@ -1,0 +1,43 @@
+"""The cells of the ablation: what differs between trainings that share backbone, data, steps and recipes."""
+
+from dataclasses import dataclass
+
+SEEDS = (0, 1, 2)
+FUSIONS = ("tlm", "sum", "concat", "none")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One training and its answers.
+
+    Attributes:
+        variant: what differs from "tlm", the release's own settings, which is the reference of every comparison.
+        seed: of the TLM's and LoRA's first weights and of the order of the rows; cells of one seed are paired.
+        fusion: how prior and visual tokens meet; "none" is fine-tuned alike, without a prior.
+        sigma: of the Gaussian alignment, in patches.
+        per_side: anchors along each side of an image.
+        stages: 2, or 1: TLM and LoRA on the rows of both stages at once, for as many steps.
+    """
+
+    variant: str
+    seed: int
+    fusion: str = "tlm"
+    sigma: float = 2.0
+    per_side: int = 8
+    stages: int = 2
+
+    @property
+    def name(self) -> str:
+        return f"{self.variant}-{self.seed}"
+
+
+CELLS = {
+    cell.name: cell
+    for cell in (
+        *(Cell(fusion, seed, fusion=fusion) for seed in SEEDS for fusion in FUSIONS),
+        *(Cell("one-stage", seed, stages=1) for seed in SEEDS),
+        *(Cell(f"anchors-{per_side}", 0, per_side=per_side) for per_side in (2, 4)),
+        *(Cell(f"sigma-{sigma}", 0, sigma=sigma) for sigma in (1, 4)),
+    )
+}
+VARIANTS = tuple(dict.fromkeys(cell.variant for cell in CELLS.values()))

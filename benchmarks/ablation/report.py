@@ -1,0 +1,138 @@
+"""The tables and the picture of the ablation, from the results of its cells."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+from matplotlib import pyplot
+
+from benchmarks.ablation.cells import CELLS, VARIANTS
+from benchmarks.ablation.run import PRIORS, read, result_path
+from metrics.scores import TALLIES
+from metrics.tally import Tally, difference
+
+# One metric a task, which the others follow; all of them are in the results' answers.
+METRICS = {
+    "describe": "bleu4",
+    "count": "accuracy",
+    "localize": "exact",
+    "classify": "accuracy",
+    "detect": "f1@0.25",
+}
+REFERENCE = "tlm"
+COLOURS = ("#1f5fa8", "#9aa7b5", "#d0743c")
+
+Answers = Mapping[str, Mapping[str, Sequence[str]]]
+
+
+def read_results(results: Path) -> dict[str, dict[int, Answers]]:
+    """Answers by variant and seed, of the cells that are done."""
+    done: dict[str, dict[int, Answers]] = {}
+    for cell in CELLS.values():
+        path = result_path(results, cell)
+        if path.exists():
+            done.setdefault(cell.variant, {})[cell.seed] = read(path)["answers"]
+    return done
+
+
+def pooled(seeds: Sequence[Answers], task: str, prior: str) -> Tally:
+    """The task's metric over images, each of which adds what it adds under every seed."""
+    tallies = [TALLIES[task](answers[task][prior], answers[task]["reference"])[METRICS[task]] for answers in seeds]
+    rows = sum(tally.rows for tally in tallies[1:]) + tallies[0].rows
+    return Tally(rows, tallies[0].statistic, tallies[0].percent)
+
+
+def report(results: Path) -> str:
+    """Markdown: scores of every variant, differences to the reference over shared seeds, and the scores of each seed.
+
+    Intervals are of images drawn again, not of seeds: these are shown one by one.
+    """
+    done = read_results(results)
+    header = [f"{task} {metric}" for task, metric in METRICS.items()]
+    scores = _table(
+        ["variant", "seeds", "prior at test", *header],
+        [
+            [
+                variant,
+                str(len(seeds)),
+                prior,
+                *(str(pooled(list(seeds.values()), task, prior).score()) for task in METRICS),
+            ]
+            for variant, seeds in done.items()
+            for prior in (PRIORS if variant != "none" else ("none",))
+        ],
+    )
+    differences = _table(
+        [f"{REFERENCE} minus", "seeds", *header],
+        [
+            [variant, " ".join(map(str, shared)), *(_difference(done, variant, shared, task) for task in METRICS)]
+            for variant, seeds in done.items()
+            if variant != REFERENCE and (shared := sorted(set(seeds) & set(done.get(REFERENCE, ()))))
+        ],
+    )
+    single = _table(
+        ["variant", "seed", *header],
+        [
+            [variant, str(seed), *(f"{100 * pooled([answers], task, 'true').score().value:.1f}" for task in METRICS)]
+            for variant, seeds in done.items()
+            for seed, answers in seeds.items()
+        ],
+    )
+    return "\n\n".join(
+        (
+            f"{sum(map(len, done.values()))} of {len(CELLS)} cells are done.",
+            "Scores, percent:",
+            scores,
+            "Differences under the prior that each was trained with, points:",
+            differences,
+            "Each seed, prior true (none for `none`), percent:",
+            single,
+        )
+    )
+
+
+def _score(seeds: Sequence[Answers], task: str, prior: str) -> str:
+    return str(pooled(seeds, task, prior).score())
+
+
+def _difference(done: Mapping[str, Mapping[int, Answers]], variant: str, seeds: Sequence[int], task: str) -> str:
+    first, second = (pooled([done[name][seed] for seed in seeds], task, "true") for name in (REFERENCE, variant))
+    return str(difference(first, second))
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    return "\n".join(f"| {' | '.join(row)} |" for row in (header, ["---"] * len(header), *rows))
+
+
+def draw(results: Path, out: Path) -> None:
+    """One panel a task: every variant's score under each prior at test, with its interval and each seed as a dot."""
+    done = read_results(results)
+    variants = [variant for variant in VARIANTS if variant in done]
+    figure, panels = pyplot.subplots(1, len(METRICS), figsize=(16, 0.9 + 0.48 * len(variants)), layout="constrained")
+    for panel, (task, metric) in zip(panels, METRICS.items(), strict=True):
+        for row, variant in enumerate(variants):
+            shown = PRIORS if variant != "none" else ("none",)
+            for prior in shown:
+                index = PRIORS.index(prior)
+                height = row + 0.24 * (index - 1)
+                answers = list(done[variant].values())
+                score = pooled(answers, task, prior).score()
+                label = f"prior {prior}" if row == 0 else None
+                interval = [[score.value - score.low], [score.high - score.value]]
+                panel.barh(height, score.value, 0.22, xerr=interval, color=COLOURS[index], label=label, ecolor="#333")
+                panel.plot(
+                    [pooled([one], task, prior).score().value for one in answers],
+                    [height] * len(answers),
+                    linestyle="",
+                    marker="o",
+                    markersize=3,
+                    color="black",
+                )
+        panel.set(title=f"{task}: {metric}", xlim=(0, 1), ylim=(len(variants) - 0.5, -0.5))
+        panel.set_yticks(range(len(variants)), variants if panel is panels[0] else [""] * len(variants))
+        panel.grid(axis="x", alpha=0.3)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(PRIORS))
+    figure.savefig(out, dpi=110)
+    pyplot.close(figure)

@@ -1,0 +1,158 @@
+"""Train and question one cell of the ablation; what is done already is not done again."""
+
+import gzip
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+from transformers import set_seed
+
+from benchmarks.ablation.cells import Cell
+from dataset_card.records import LAYOUTS, SPLIT_SEEDS, records
+from dataset_card.scene import simulate_scene
+from dataset_card.simulate import simulate
+from fusar_geo.embeddings import dequantize
+from fusar_geo.errors import InputError
+from fusar_geo.prior import Prior
+from modeling_fusargpt import FusarGptConfig, FusarGptForConditionalGeneration, FusarGptProcessor, TlmConfig
+from modeling_fusargpt.predict import load
+from modeling_fusargpt.tasks import TASKS
+from trl_recipes.checkpoint import TLM_FIELDS, load_model
+from trl_recipes.parameters import part_of
+
+RECIPES = Path(__file__).parent
+PRIORS = ("true", "none", "shuffled")
+TRAINING_SCENES = 4800
+CAPTIONS_START, INSTRUCTIONS_START = 300_000, 400_000  # places that nano's own training does not use
+HELD_OUT_START = 100_000  # of the split test, of which nano's scores use the first thousands
+BATCH_SIZE = 50
+MAX_NEW_TOKENS = 160
+
+
+def result_path(results: Path, cell: Cell) -> Path:
+    return results / f"{cell.name}.json.gz"
+
+
+def run_cell(cell: Cell, backbone: Path, build: Path, results: Path, scenes: int) -> None:
+    """Write the result of `cell` into `results`; nothing to do when it is there.
+
+    Args:
+        cell: what to train.
+        backbone: pre-trained model folder that all cells start from; its TLM, if any, is left out.
+        build: folder of data, cached visual tokens and trainings. An interrupted cell goes on from there.
+        results: folder of results, one file a cell.
+        scenes: held-out scenes to ask about, all five tasks each.
+
+    Raises:
+        InputError: a result about another number of scenes.
+    """
+    path = result_path(results, cell)
+    if path.exists():
+        if (found := read(path)["scenes"]) != scenes:
+            raise InputError(f"{path}: answers about {found} scenes, expected {scenes}; remove it to ask again")
+        return
+    folder = build / cell.name
+    captions, instructions = make_data(cell.per_side, build / "data")
+    shared = ["--seed", str(cell.seed), "--feature_cache", str(build / "features")]
+    if cell.fusion == "none":
+        # Fine-tuned alike, without a prior: LoRA on the same rows for the same steps.
+        shared += ["--prior", "none"]
+    both = "lora" if cell.fusion == "none" else "tlm+lora"
+    initial = make_initial(cell, backbone, folder / "initial")
+    if cell.stages == 2:
+        stage1 = folder / "stage1"
+        train("stage1.yaml", initial, stage1, ["--train", both, "--dataset_name", captions, *shared])
+        data = ["--dataset_name", instructions, captions]
+        train("stage2.yaml", stage1, folder / "stage2", [*data, *shared])
+    else:
+        data = ["--dataset_name", instructions, captions]
+        train("one_stage.yaml", initial, folder / "stage2", ["--train", both, *data, *shared])
+    write(path, {"cell": vars(cell), "scenes": scenes, "answers": ask(cell, folder / "stage2", scenes)})
+
+
+def make_data(per_side: int, data: Path) -> tuple[str, str]:
+    """Folders of captions and instructions with `per_side`^2 anchors; images are the same for every `per_side`."""
+    folders = []
+    for layout, start in (("captions", CAPTIONS_START), ("instructions", INSTRUCTIONS_START)):
+        folder = data / f"{layout}-{per_side}"
+        simulate(folder, layout, "train", TRAINING_SCENES, 0.0, per_side, start, workers=2)
+        folders.append(str(folder))
+    return folders[0], folders[1]
+
+
+def make_initial(cell: Cell, backbone: Path, folder: Path) -> Path:
+    """The backbone with a new TLM of the cell's kind, which is the identity."""
+    if not (folder / "config.json").exists():
+        config = FusarGptConfig.from_pretrained(backbone)
+        fields = {name: vars(config.tlm_config)[name] for name in TLM_FIELDS}
+        config.tlm_config = TlmConfig(**(fields | {"fusion": cell.fusion, "sigma": cell.sigma}))
+        set_seed(cell.seed)
+        model = FusarGptForConditionalGeneration(config)
+        weights = load_model(str(backbone)).state_dict()
+        model.load_state_dict(
+            {name: weights[name] if part_of(name) != "TLM" else new for name, new in model.state_dict().items()}
+        )
+        FusarGptProcessor.from_pretrained(backbone).save_pretrained(folder)
+        model.save_pretrained(folder)
+    return folder
+
+
+def train(recipe: str, start: Path, output: Path, arguments: list[str]) -> None:
+    """Run a stage in a process of its own; it goes on from its last checkpoint."""
+    if (output / "config.json").exists():
+        return
+    command = [sys.executable, "-m", "trl_recipes.sft", str(RECIPES / recipe)]
+    folders = ["--model_name_or_path", str(start), "--output_dir", str(output)]
+    subprocess.run([*command, *folders, *arguments], check=True)
+
+
+def ask(cell: Cell, model: Path, scenes: int) -> dict[str, dict[str, list[str]]]:
+    """For every task the true answers under "reference" and the model's under the name of each prior.
+
+    "shuffled" gives every scene the prior of the next one. A cell without a fusion gives the same answer under any
+    prior, and is asked once.
+    """
+    predictor = load(model)
+    first = SPLIT_SEEDS["test"] + HELD_OUT_START
+    asked = [
+        records(simulate_scene(seed), LAYOUTS["questions"], per_side=cell.per_side)
+        for seed in range(first, first + scenes)
+    ]
+    images = [rows[0]["image"].convert("RGB") for rows in asked]
+    priors = [Prior(dequantize(rows[0]["prior_embeddings"]), rows[0]["prior_positions"]) for rows in asked]
+    given = {"true": priors, "none": [None] * scenes, "shuffled": priors[1:] + priors[:1]}
+    if cell.fusion == "none":
+        del given["true"], given["shuffled"]
+    answers: dict[str, dict[str, list[str]]] = {}
+    with tqdm(total=len(TASKS) * len(given) * scenes, unit="answer", desc=cell.name) as progress:
+        for task in TASKS:
+            rows = [next(row for row in scene if row["task"] == task) for scene in asked]
+            questions = [row["prompt"][0]["content"] for row in rows]
+            answers[task] = {"reference": [row["completion"][0]["content"] for row in rows]}
+            for name, prior in given.items():
+                answers[task][name] = []
+                for start in range(0, scenes, BATCH_SIZE):
+                    batch = slice(start, start + BATCH_SIZE)
+                    answers[task][name] += predictor.answers(
+                        images[batch], questions[batch], prior[batch], MAX_NEW_TOKENS, BATCH_SIZE
+                    )
+                    progress.update(len(questions[batch]))
+    if cell.fusion == "none":
+        for of_task in answers.values():
+            of_task |= dict.fromkeys(PRIORS, of_task["none"])
+    return answers
+
+
+def write(path: Path, result: dict[str, Any]) -> None:
+    """Compressed JSON, written beside and renamed; the same result gives the same bytes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    partial.write_bytes(gzip.compress(json.dumps(result).encode(), mtime=0))
+    partial.replace(path)
+
+
+def read(path: Path) -> dict[str, Any]:
+    return json.loads(gzip.decompress(path.read_bytes()))
