@@ -8,3 +8,6 @@ from pathlib import Path
 
 NANO = Path(__file__).resolve().parent / "fusargpt-nano"
 """Folder of fusargpt-nano: model, processor and model card, loadable by `from_pretrained`."""
+
+NANO_BACKBONE = NANO.with_name("fusargpt-nano-backbone")
+"""Folder of nano before both stages: what they, and the ablation, start from."""
