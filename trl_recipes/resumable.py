@@ -3,7 +3,7 @@
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from accelerate.utils import gather_object
@@ -42,8 +42,9 @@ class ResumableTrainer(SFTTrainer):
 
     def curve_so_far(self) -> dict[str, Any]:
         """What has been summed since the last log, over all processes."""
+        losses: Any = nested_gather(self._tr_loss, self.args.parallel_mode)
         return {
-            "loss": nested_gather(self._tr_loss, self.args.parallel_mode).mean().item(),
+            "loss": losses.mean().item(),
             "logged_at": self._globalstep_last_logged,
             "total_loss": self._total_loss_scalar,
             "tokens": self._total_train_tokens,
@@ -99,7 +100,7 @@ class ResumableTrainer(SFTTrainer):
             if best == target or best.exists():
                 self.state.best_model_checkpoint = str(best)
         self.store_flos()
-        self.state.stateful_callbacks[CURVE] = self.curve_so_far()
+        _kept(self.state)[CURVE] = self.curve_so_far()
         about = (run_dir, f"output_dir: {target.name}", self._checkpoint_bytes(), self._remedy())
         # Agreed on by all processes before the first one writes: part of the writing is done together.
         full = self._any_full(lambda: check_room(*about)) or self._any_full(lambda: self._write(partial, about))
@@ -147,7 +148,7 @@ class ResumableTrainer(SFTTrainer):
             for callback in [*self.callback_handler.callbacks, self.control]:
                 if isinstance(callback, ExportableState):
                     states.setdefault(type(callback).__name__, []).append(callback.state())
-            self.state.stateful_callbacks.update({name: of if len(of) > 1 else of[0] for name, of in states.items()})
+            _kept(self.state).update({name: of if len(of) > 1 else of[0] for name, of in states.items()})
             self.state.save_to_json(str(folder / STATE))
 
     def _checkpoint_bytes(self) -> int:
@@ -176,7 +177,7 @@ class _CurveSoFar(TrainerCallback):
         self.save_is_due = False
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        curve: Any = state.stateful_callbacks.get(CURVE) if state.stateful_callbacks else None
+        curve = _kept(state).get(CURVE)
         if curve is not None:
             self.trainer.take_up(curve)
 
@@ -190,3 +191,8 @@ class _CurveSoFar(TrainerCallback):
     def on_epoch_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         if self.save_is_due:
             control.should_save, self.save_is_due = True, False
+
+
+def _kept(state: TrainerState) -> dict[str, Any]:
+    """What ``trainer_state.json`` keeps of callbacks; transformers annotates it as what it is made from."""
+    return cast(dict[str, Any], state.stateful_callbacks)

@@ -102,7 +102,8 @@ def test_rows_are_left_out_by_choice_and_reported(folder, tmp_path, capsys):
     fields = {"train": "tlm", "unreadable": "skip", "unreadable_share": 0.2, "dataset_name": folder / "one"}
     fields |= {"feature_cache": tmp_path / "features"}
     recipe, config = parse(arguments(folder, tmp_path / "out", **fields))
-    assert len(make_trainer(recipe, config).train_dataset) == 5
+    train: Any = make_trainer(recipe, config).train_dataset
+    assert len(train) == 5
     capsys.readouterr()
     main(arguments(folder, tmp_path / "out", **fields))
     last = capsys.readouterr().out.splitlines()[-1]
