@@ -72,10 +72,6 @@ class WatchedTrainer(ResumableTrainer):
     def _add_up(self, values: Tensor) -> Tensor:
         return cast(Tensor, self.accelerator.reduce(values, reduction="sum"))
 
-    def _add_up(self, tensor: Tensor) -> Tensor:
-        total: Any = self.accelerator.reduce(tensor)
-        return total
-
     def evaluate(self, *arguments: Any, **options: Any) -> dict[str, float]:
         # Reading the test split draws from the generator of which dropout draws: training goes on as if it had not.
         devices = [self.args.device] if self.args.device.type == "cuda" else []
