@@ -1,5 +1,6 @@
 # make quickstart: install what inference needs, then answer five questions about sample scenes.
-# make test:       install everything, then run the tests.
+# make test:       install everything, then run the tests. Those of the demo drive a Chromium: on Debian, root gets it
+#                  installed; otherwise one line says what is missing, and without CI=1 they are skipped with that reason.
 # make lint:       ruff (lint and format) and pyright.
 # Each makes .venv when it is missing and installs again only after pyproject.toml or the constraints changed.
 
@@ -7,14 +8,20 @@ PYTHON ?= python3
 CONSTRAINTS := constraints/cpu.txt
 BIN := .venv/bin
 
-.PHONY: quickstart test lint clean
+.PHONY: quickstart test browser lint clean
 .DELETE_ON_ERROR:
 
 quickstart: .venv/installed
 	$(BIN)/fusargpt quickstart
 
-test: .venv/installed-dev
+test: .venv/installed-dev browser
 	$(BIN)/python -m pytest
+
+browser: .venv/installed-dev
+	@$(BIN)/python -m tests.space_app.browser >/dev/null || { \
+	    test "$$(id -u)" = 0 && command -v apt-get >/dev/null && \
+	    apt-get update --quiet=2 && apt-get install --quiet=2 --yes --no-install-recommends chromium >/dev/null; \
+	    $(BIN)/python -m tests.space_app.browser || test -z "$$CI"; }
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .

@@ -15,6 +15,8 @@ def main(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(
         prog="fusargpt demo",
         description="Serve a web page that answers questions about SAR images. Stop it with Ctrl-C.",
+        epilog="The environment variable FUSARGPT_ALPHAEARTH names the AlphaEarth fields that visitors may fetch "
+        "anchors from, as name=root;name=root, where a root is a folder or an http, https, s3 or gs address.",
     )
     parser.add_argument(
         "--model",
@@ -36,10 +38,8 @@ def main(arguments: Sequence[str]) -> None:
     except ImportError as error:
         raise InputError('the demo needs gradio; install it with: pip install "fusargpt[demo]"') from error
 
-    import transformers.utils.logging
+    # First, before torch.
+    import space_app.accelerator  # noqa: F401
+    from space_app.serving import chosen_model, serve
 
-    from space_app.app import chosen_model, serve
-
-    transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
     serve(chosen_model() if options.model is None else options.model, options.host, options.port)

@@ -10,6 +10,7 @@ from modeling_fusargpt.tasks import GRID_SIDE
 
 # Small images are enlarged by a whole factor to at least this many pixels, so that lines and labels are thin on them.
 _SHORTEST_SIDE = 640
+_LONGEST_SIDE = 4096
 _COLOURS = {"ship": (255, 140, 60), "aircraft": (70, 200, 255)}
 _OTHER_COLOUR = (190, 240, 90)
 _INK = (15, 15, 20)
@@ -20,8 +21,11 @@ _FONT = ImageFont.load_default(_FONT_SIZE)
 
 
 def enlarge(image: Image.Image) -> Image.Image:
-    """`image` enlarged by a whole factor, pixels kept as squares, to at least 640 pixels on the shorter side."""
-    factor = max(1, math.ceil(_SHORTEST_SIDE / min(image.size)))
+    """`image` enlarged by a whole factor, pixels kept as squares, to at least 640 pixels on the shorter side.
+
+    Strips get less, so that their longer side stays below 4,096 pixels.
+    """
+    factor = max(1, min(math.ceil(_SHORTEST_SIDE / min(image.size)), _LONGEST_SIDE // max(image.size)))
     return image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
 
 
@@ -56,7 +60,7 @@ def _with_boxes(picture: Image.Image, image: Image.Image, parsed: Parsed[list[La
     scale = picture.width / image.width
     drawn = 0
     for box, label in boxes:
-        if inside := _clip(box, *image.size):
+        if inside := clip_box(box, *image.size):
             _draw_box(picture, [value * scale for value in inside], label)
             drawn += 1
     note = f"{len(boxes)} {'box' if len(boxes) == 1 else 'boxes'}"
@@ -69,7 +73,7 @@ def _with_boxes(picture: Image.Image, image: Image.Image, parsed: Parsed[list[La
     return picture, f"{note}."
 
 
-def _clip(box: Sequence[float], width: int, height: int) -> tuple[float, float, float, float] | None:
+def clip_box(box: Sequence[float], width: int, height: int) -> tuple[float, float, float, float] | None:
     """The part of [x1, y1, x2, y2] inside the image; None where there is none."""
     x1, y1, x2, y2 = box
     left, top, right, bottom = max(x1, 0), max(y1, 0), min(x2, width), min(y2, height)

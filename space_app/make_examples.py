@@ -1,46 +1,120 @@
 """Write the demo's example scenes: python -m space_app.make_examples
 
-Simulated scenes of the test split, so that the model has not trained on them: an image and a prior each, and
-examples.json, which says what is truly there and which question each is for.
+Simulated scenes of the test split, so that the model has not trained on them: a GeoTIFF of grey levels each, a
+thumbnail, a prior, and examples.json, which says what is truly there and which question each is for. Beside them lies a
+simulated AlphaEarth field of the same places, in the layout of the published one, so that anchors can be fetched
+without a network. The places are free choices on coasts and plains; what the scenes show is not there.
 """
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
-from dataset_card.records import SPLIT_SEEDS, answer, scene_fields
-from dataset_card.scene import simulate_scene
-from fusar_geo.embeddings import dequantize
-from fusar_geo.prior import Prior, save_prior
+import numpy as np
+import rasterio
+from affine import Affine
+
+from dataset_card.records import SPLIT_SEEDS, answer
+from dataset_card.rendering import render_sar
+from dataset_card.scene import RESOLUTION_M, Scene, simulate_scene
+from dataset_card.vector_field import VectorField
+from dataset_card.world_files import north_up_grid
+from fusar_geo.alphaearth import AlphaEarth
+from fusar_geo.alphaearth_layout import write_index, write_tile
+from fusar_geo.anchors import spatiotemporal_anchors
+from fusar_geo.geometry import Geometry
+from fusar_geo.mapping import WGS84, project
+from fusar_geo.prior import save_prior
 from modeling_fusargpt.tasks import PLURALS
 
 FOLDER = Path(__file__).with_name("examples")
-# Name, seed counted from the split's first, and the task and target of the question.
-SCENES = (
-    ("harbour", 15, "detect", "ship"),
-    ("airfield", 18, "count", "aircraft"),
-    ("inland", 11, "describe", "ship"),
+YEAR = 2024
+ANCHORS_PER_SIDE = 8
+_AEF_PIXEL_M = 10.0
+
+
+@dataclass(frozen=True)
+class Example:
+    """A seed counted from the split's first, a UTM zone with a place in it, and the question that the scene is for."""
+
+    name: str
+    seed: int
+    crs: str
+    zone: str
+    lonlat: tuple[float, float]
+    task: str
+    target: str
+
+
+EXAMPLES = (
+    Example("harbour", 15, "EPSG:32632", "32N", (8.05, 53.57), "detect", "ship"),
+    Example("airfield", 18, "EPSG:32614", "14N", (-99.05, 38.45), "count", "aircraft"),
+    Example("inland", 11, "EPSG:32720", "20S", (-61.40, -33.20), "describe", "ship"),
 )
 
 
 def make_examples(folder: Path) -> None:
-    """Write the three scenes and their list into `folder`; what is there under the same names is replaced."""
-    listed = []
-    for name, seed, task, target in SCENES:
-        scene = simulate_scene(SPLIT_SEEDS["test"] + seed)
-        fields = scene_fields(scene)
-        fields["image"].save(folder / f"{name}.png", optimize=True)
-        embeddings = dequantize(fields["prior_embeddings"])
-        save_prior(folder / f"{name}.npz", Prior(embeddings, fields["prior_positions"], fields["prior_lonlat"]))
-        listed.append(
-            {
-                "image": f"{name}.png",
-                "prior": f"{name}.npz",
-                "caption": f"{answer(scene, 'count', target)} {PLURALS[target]}",
-                "task": task,
-                "target": target,
-            }
-        )
+    """Write the scenes, their field and their list into `folder`; what is there under the same names is replaced."""
+    scenes = [simulate_scene(SPLIT_SEEDS["test"] + example.seed) for example in EXAMPLES]
+    places = [_geometry(example, scene) for example, scene in zip(EXAMPLES, scenes, strict=True)]
+    field = folder / "aef"
+    for example, scene, (geometry, transform) in zip(EXAMPLES, scenes, places, strict=True):
+        _write_scene(folder, example, scene, transform)
+        _write_tile(field, example, scene, geometry)
+    write_index(field)
+    source = AlphaEarth(field)
+    for example, (geometry, _) in zip(EXAMPLES, places, strict=True):
+        grid = (ANCHORS_PER_SIDE, ANCHORS_PER_SIDE)
+        save_prior(folder / f"{example.name}.npz", spatiotemporal_anchors(geometry, YEAR, source=source, grid=grid))
+    listed = [_entry(example, scene) for example, scene in zip(EXAMPLES, scenes, strict=True)]
     (folder / "examples.json").write_text(json.dumps(listed, indent=2) + "\n")
+
+
+def _geometry(example: Example, scene: Scene) -> tuple[Geometry, Affine]:
+    height, width = scene.region.shape
+    x, y = np.round(project(WGS84, example.crs, np.array([example.lonlat]))[0] / _AEF_PIXEL_M) * _AEF_PIXEL_M
+    transform = Affine(RESOLUTION_M, 0, x, 0, -RESOLUTION_M, y)
+    return Geometry.from_affine(transform, example.crs, width, height), transform
+
+
+def _write_scene(folder: Path, example: Example, scene: Scene, transform: Affine) -> None:
+    # Grey levels, which are taken as they are: what the model is trained on is stretched between fixed limits.
+    image = render_sar(scene)
+    image.save(folder / f"{example.name}.png", optimize=True)
+    profile = {"driver": "GTiff", "dtype": "uint8", "count": 1, "compress": "deflate", "predictor": 2}
+    with rasterio.open(
+        folder / f"{example.name}.tif",
+        "w",
+        width=image.width,
+        height=image.height,
+        crs=example.crs,
+        transform=transform,
+        **profile,
+    ) as dataset:
+        dataset.update_tags(ACQUISITION_DATETIME=f"{YEAR}-06-15T05:40:12Z", SENSOR="simulated")
+        dataset.write(np.asarray(image), 1)
+        dataset.set_band_description(1, "VV")
+
+
+def _write_tile(field: Path, example: Example, scene: Scene, geometry: Geometry) -> None:
+    grid, height, width = north_up_grid(geometry.bounds(), example.crs, _AEF_PIXEL_M)
+    # South-up, as published tiles are.
+    south = grid.f - height * _AEF_PIXEL_M
+    transform = Affine(_AEF_PIXEL_M, 0, grid.c, 0, _AEF_PIXEL_M, south)
+    codes = VectorField.of(scene, geometry, YEAR).tile(example.crs, transform, height, width)
+    path = field / str(YEAR) / example.zone / f"{example.name}.tiff"
+    write_tile(path, codes, crs=example.crs, transform=transform, overviews=False)
+
+
+def _entry(example: Example, scene: Scene) -> dict[str, str]:
+    return {
+        "image": f"{example.name}.tif",
+        "thumbnail": f"{example.name}.png",
+        "prior": f"{example.name}.npz",
+        "caption": f"{answer(scene, 'count', example.target)} {PLURALS[example.target]}",
+        "task": example.task,
+        "target": example.target,
+    }
 
 
 if __name__ == "__main__":

@@ -1,7 +1,9 @@
 """An answer as it grows, from a model that decodes in a thread of its own."""
 
-from collections.abc import Generator
+import time
+from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from threading import Event
 
 from PIL import Image
@@ -9,20 +11,38 @@ from transformers import TextIteratorStreamer
 
 from fusar_geo.prior import Prior
 from modeling_fusargpt.predict import FusarGpt
+from space_app.accelerator import on_gpu
+from space_app.limits import MAX_ANSWER_SECONDS
 
 
-class _ReaderLeft(Exception):
-    """Ends decoding when nobody reads the answer any more."""
+@dataclass(frozen=True)
+class Piece:
+    """The answer so far; the last piece is `final`, and `out_of_time` when the model was stopped before its end."""
+
+    text: str
+    final: bool = False
+    out_of_time: bool = False
+
+
+Stream = Callable[[Image.Image, str, Prior | None, int, float], Generator[Piece]]
+"""`stream_answer` on one model: image, question, prior, most new tokens and seconds."""
+
+
+class _Stopped(Exception):
+    """Ends decoding when nobody reads the answer any more, or when its time is over."""
 
 
 class _Streamer(TextIteratorStreamer):
-    def __init__(self, tokenizer):
+    def __init__(self, tokenizer, seconds: float):
         super().__init__(tokenizer, skip_prompt=True, skip_special_tokens=True)
         self.reader_left = Event()
+        self.deadline = time.monotonic() + seconds
+        self.out_of_time = False
 
     def put(self, value) -> None:
-        if self.reader_left.is_set():
-            raise _ReaderLeft
+        self.out_of_time = time.monotonic() > self.deadline
+        if self.out_of_time or self.reader_left.is_set():
+            raise _Stopped
         super().put(value)
 
     def end_of_stream(self) -> None:
@@ -31,17 +51,22 @@ class _Streamer(TextIteratorStreamer):
 
 
 def stream_answer(
-    predictor: FusarGpt, image: Image.Image, question: str, prior: Prior | None, max_new_tokens: int
-) -> Generator[str]:
-    """The answer to `question` so far, longer with every item; the last one is the whole answer.
+    predictor: FusarGpt,
+    image: Image.Image,
+    question: str,
+    prior: Prior | None,
+    max_new_tokens: int,
+    seconds: float = MAX_ANSWER_SECONDS,
+) -> Generator[Piece]:
+    """The answer to `question` so far, longer with every piece; the last one is the whole answer.
 
-    Closing the iterator stops the model after the token it is at, and returns when it has stopped, so that at no time
-    more answers are decoded than are read.
+    After `seconds` the model is stopped at the token it is at, and the last piece says so. Closing the iterator stops
+    it likewise, and returns when it has stopped, so that at no time more answers are decoded than are read.
 
     Raises:
         InputError: as `FusarGpt.answer`.
     """
-    streamer = _Streamer(predictor.processor.tokenizer)
+    streamer = _Streamer(predictor.processor.tokenizer, seconds)
 
     def decode() -> str:
         try:
@@ -49,13 +74,30 @@ def stream_answer(
         finally:
             streamer.end_of_stream()
 
+    text = ""
     with ThreadPoolExecutor(max_workers=1) as executor:
         decoding = executor.submit(decode)
         try:
-            text = ""
             for piece in streamer:
                 text += piece
-                yield text.strip()
+                yield Piece(text.strip())
         finally:
             streamer.reader_left.set()
-    yield decoding.result()
+    try:
+        yield Piece(decoding.result(), final=True)
+    except _Stopped:
+        yield Piece(text.strip(), final=True, out_of_time=True)
+
+
+def stream_of(predictor: FusarGpt) -> Stream:
+    """`stream_answer` on this model, with the GPU of a Space that lends one.
+
+    The model is bound to the function, not handed over with each call: what is handed over goes to another process.
+    """
+
+    def stream(
+        image: Image.Image, question: str, prior: Prior | None, max_new_tokens: int, seconds: float
+    ) -> Generator[Piece]:
+        yield from stream_answer(predictor, image, question, prior, max_new_tokens, seconds)
+
+    return on_gpu(stream)

@@ -32,6 +32,6 @@ def test_without_gradio_the_extra_is_named(capsys, monkeypatch):
 
 def test_the_page_is_served_where_asked(monkeypatch):
     served = []
-    monkeypatch.setattr("space_app.app.serve", lambda *arguments: served.append(arguments))
+    monkeypatch.setattr("space_app.serving.serve", lambda *arguments: served.append(arguments))
     assert main(["demo", "--model", "folder", "--host", "0.0.0.0", "--port", "8000"]) == 0
     assert served == [("folder", "0.0.0.0", 8000)]

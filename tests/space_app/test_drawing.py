@@ -26,6 +26,10 @@ def test_small_images_are_enlarged_by_a_whole_factor_and_large_ones_kept():
     assert enlarge(large).size == large.size
 
 
+def test_a_strip_is_not_enlarged_without_end():
+    assert max(enlarge(Image.new("RGB", (1680, 28))).size) <= 4096
+
+
 def test_a_box_is_framed_where_the_answer_puts_it_and_its_inside_left_as_it_is():
     picture, note = draw_answer(GREY, "detect", boxes(([20, 30, 60, 50], "ship")))
     mask = changed(picture)

@@ -4,29 +4,31 @@ from itertools import pairwise
 import pytest
 
 from fusar_geo.errors import InputError
-from modeling_fusargpt.predict import FusarGpt
 from space_app.streaming import stream_answer
-from tests.tiny import random_image, tiny_model, tiny_processor
+from tests.tiny import random_image
 
 IMAGE = random_image(40, 56)
 QUESTION = "How many ships?"
 
 
-@pytest.fixture(scope="module")
-def predictor() -> FusarGpt:
-    return FusarGpt(tiny_model(), tiny_processor())
-
-
 def test_the_answer_grows_to_what_the_model_says(predictor):
-    parts = list(stream_answer(predictor, IMAGE, QUESTION, None, max_new_tokens=12))
-    assert parts[-1] == predictor.answer(IMAGE, QUESTION, max_new_tokens=12)
-    assert len(parts) > 1
-    assert all(len(before) <= len(after) for before, after in pairwise(parts))
+    pieces = list(stream_answer(predictor, IMAGE, QUESTION, None, max_new_tokens=12))
+    assert pieces[-1].text == predictor.answer(IMAGE, QUESTION, max_new_tokens=12)
+    assert len(pieces) > 1
+    assert all(len(before.text) <= len(after.text) for before, after in pairwise(pieces))
+    assert [piece.final for piece in pieces] == [False] * (len(pieces) - 1) + [True]
+    assert not pieces[-1].out_of_time
 
 
 def test_a_refused_question_raises_instead_of_waiting_for_words(predictor):
     with pytest.raises(InputError, match="empty text"):
         list(stream_answer(predictor, IMAGE, " ", None, max_new_tokens=12))
+
+
+def test_an_answer_ends_with_its_time(predictor):
+    last = list(stream_answer(predictor, IMAGE, QUESTION, None, max_new_tokens=80, seconds=0))[-1]
+    assert last.final and last.out_of_time
+    assert len(last.text) < len(predictor.answer(IMAGE, QUESTION, max_new_tokens=80))
 
 
 def test_closing_the_iterator_stops_the_model(predictor):

@@ -1,0 +1,122 @@
+"""What the page does with a model and nothing of how it looks: look at an image, fetch anchors, answer."""
+
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from fusar_geo.alphaearth import AlphaEarth
+from fusar_geo.errors import InputError
+from fusar_geo.prior import Prior, save_prior
+from modeling_fusargpt.predict import MAX_NEW_TOKENS, FusarGpt
+from space_app.answering import Answer, answers_to, priors_to_ask
+from space_app.fields import fetch_anchors
+from space_app.inputs import read_question, read_small_prior
+from space_app.limits import MAX_ANSWER_SECONDS, Scratch, public_message
+from space_app.scenes import UploadedScene, read_scene
+from space_app.streaming import Stream, stream_of
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a visitor asks, as the controls hold it.
+
+    Attributes:
+        image: path of the image; None before there is one.
+        prior: path of its .npz; None without one.
+        task: one of the five tasks, or "free".
+        target: "ship" or "aircraft".
+        question: of "free".
+        compare: answer with the prior, then without it.
+        band: of a TIFF, from 1.
+        place: "west, south, east, north" in degrees for an image that does not say it; "" when unknown.
+    """
+
+    image: str | None
+    prior: str | None
+    task: str = "describe"
+    target: str = "ship"
+    question: str = ""
+    compare: bool = False
+    band: float | None = 1
+    place: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Demo:
+    """One model and what belongs to its page.
+
+    Attributes:
+        predictor: the model.
+        name: of the model, as the page shows it.
+        fields: the AlphaEarth fields that are offered, by name.
+        max_new_tokens: where an answer is cut.
+        seconds: after which an answer is stopped.
+        scratch: where files for visitors are written.
+        stream: the model's answers.
+    """
+
+    predictor: FusarGpt
+    name: str
+    fields: Mapping[str, AlphaEarth]
+    max_new_tokens: int = MAX_NEW_TOKENS
+    seconds: float = MAX_ANSWER_SECONDS
+    scratch: Scratch = field(default_factory=Scratch)
+    stream: Stream = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "stream", stream_of(self.predictor))
+
+    def look(self, image: str | None, band: float | None = 1, place: str = "") -> UploadedScene:
+        """The image as `space_app.scenes.read_scene` reads it.
+
+        Raises:
+            InputError: as `read_scene`, or a band that is no whole number.
+        """
+        if band is None or not float(band).is_integer():
+            raise InputError(f"Band: found {band}; expected a whole number from 1")
+        return read_scene(self.predictor, image, int(band), place)
+
+    def prior(self, path: str | None) -> Prior | None:
+        """The prior of a file; None without one.
+
+        Raises:
+            InputError: as `space_app.inputs.read_small_prior`.
+        """
+        return None if path is None else read_small_prior(path)
+
+    def anchors(self, scene: UploadedScene, year: float | None, name: str | None, per_side: float) -> str:
+        """Fetch the anchors of a scene; returns the path of their .npz file.
+
+        Raises:
+            InputError: as `space_app.fields.fetch_anchors`.
+        """
+        prior = fetch_anchors(self.fields, name, scene, year, per_side)
+        path = self.scratch.new_folder() / f"{Path(scene.name).stem}-{int(year or 0)}.npz"
+        save_prior(path, prior)
+        return str(path)
+
+    def answers(self, asked: Question) -> Generator[tuple[UploadedScene, Prior | None, list[Answer]]]:
+        """The answers as they grow, see `space_app.answering.answers_to`.
+
+        Raises:
+            InputError: anything about the question that is not as it should be.
+        """
+        question = read_question(asked.task, asked.target, asked.question)
+        scene = self.look(asked.image, asked.band, asked.place)
+        prior = self.prior(asked.prior)
+        priors = priors_to_ask(prior, asked.compare)
+        growing = answers_to(
+            self.stream, scene, question, asked.task, asked.target, priors, self.max_new_tokens, self.seconds
+        )
+        try:
+            for answers in growing:
+                yield scene, prior, answers
+        finally:
+            growing.close()
+
+    def message(self, error: InputError, *paths: str | None) -> str:
+        """An error as a visitor may read it: files by their names, fields by theirs, and no markup."""
+        shown: dict[str, Any] = {str(path): Path(path).name for path in paths if path}
+        shown |= {str(source.root): name for name, source in self.fields.items()}
+        return public_message(error, shown)

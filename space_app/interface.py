@@ -1,0 +1,190 @@
+"""How the page is laid out: what an answer takes on the left, the answer in the middle, place and prior right of it."""
+
+import html
+import json
+from typing import Any
+
+import gradio as gr
+
+from fusar_geo.embeddings import ATTRIBUTION
+from modeling_fusargpt.tasks import TARGETS
+from space_app.demo import Demo
+from space_app.endpoints import add_endpoints
+from space_app.events import Events
+from space_app.fields import EXAMPLES
+from space_app.inputs import FREE
+from space_app.limits import KEEP_SECONDS, MAX_ANCHORS_PER_SIDE, MAX_UPLOAD_BYTES, QUEUE_LENGTH
+from space_app.place_map import place_map
+from space_app.stage import empty_stage
+from space_app.widgets import AnswerView, Widgets
+from space_app.wording import WELCOME, earlier, hint
+
+TASK_CHOICES = [
+    ("Describe", "describe"),
+    ("Count", "count"),
+    ("Localize", "localize"),
+    ("Classify", "classify"),
+    ("Detect", "detect"),
+    ("Ask freely", FREE),
+]
+IMAGE_TYPES = [".tif", ".tiff", ".png", ".jpg", ".jpeg"]
+# How many of each kind of work run at the same time. An answer takes all the cores there are.
+LIMITS: dict[str, dict[str, Any]] = {
+    "model": {"concurrency_id": "model", "concurrency_limit": 1},
+    "reading": {"concurrency_id": "reading", "concurrency_limit": 2},
+    "fetching": {"concurrency_id": "fetching", "concurrency_limit": 2},
+}
+
+
+def build(demo: Demo) -> gr.Blocks:
+    """The page of one model, with its named endpoints."""
+    examples = json.loads((EXAMPLES / "examples.json").read_text())
+    with gr.Blocks(
+        title="FUSAR-GPT", analytics_enabled=False, fill_width=True, delete_cache=(KEEP_SECONDS // 4, KEEP_SECONDS)
+    ) as page:
+        gr.HTML(
+            '<header class="fg-head"><h1>FUSAR-GPT</h1><p>Ask about a SAR image, with or without what AlphaEarth knows '
+            f"of the place. Model: <code>{html.escape(demo.name)}</code></p></header>"
+        )
+        with gr.Row(elem_classes="fg-page"):
+            with gr.Column(scale=3, min_width=300):
+                asking = _image_and_question(examples)
+            with gr.Column(scale=6, min_width=320):
+                results = _results()
+            with gr.Column(scale=3, min_width=300):
+                knowing = _place_and_prior(list(demo.fields))
+        gr.HTML(f'<p class="fg-foot">Examples are simulated. {ATTRIBUTION} Outlines of the map: Natural Earth.</p>')
+        widgets = Widgets(**asking, **results, **knowing)
+        # First, so that their names are theirs: events have those of their functions.
+        add_endpoints(demo, widgets, LIMITS)
+        Events(demo, widgets, examples, LIMITS).connect()
+        # A number field shows 0 until it is told that there is none.
+        page.load(lambda: None, None, widgets.year, queue=False, show_progress="hidden", api_visibility="private")
+    return page.queue(max_size=QUEUE_LENGTH)
+
+
+def _image_and_question(examples: list[dict[str, str]]) -> dict[str, Any]:
+    """All that an answer takes, so that it fits on one screen."""
+    made: dict[str, Any] = {}
+    with gr.Column(elem_classes="fg-step"):
+        gr.HTML("<h2><span>1</span> Image</h2><p>Start with a simulated one; its label says what is truly there.</p>")
+        made["examples"] = gr.Gallery(
+            [(EXAMPLES / example["thumbnail"], example["caption"]) for example in examples],
+            show_label=False,
+            label="Examples",
+            columns=len(examples),
+            rows=1,
+            allow_preview=False,
+            interactive=False,
+            buttons=[],
+            height="auto",
+            elem_classes="fg-examples",
+        )
+        made["image"] = gr.File(
+            label=f"Your own: GeoTIFF, TIFF, PNG, JPEG; {MAX_UPLOAD_BYTES // 2**20} MB",
+            file_types=IMAGE_TYPES,
+            height=130,
+            elem_id="fg-image",
+        )
+        made["band"] = gr.Number(
+            1, label="Band", info="Which band of the file to look at.", precision=0, minimum=1, visible=False
+        )
+    with gr.Column(elem_classes="fg-step"):
+        gr.HTML("<h2><span>2</span> Question</h2><p>The image stays: ask one after the other.</p>")
+        made["task"] = gr.Radio(
+            TASK_CHOICES, value="describe", label="Task", info="Each asks what the model was trained to answer."
+        )
+        made["target"] = gr.Radio(
+            list(TARGETS), value="ship", label="Target", info="What is counted, localized or detected.", visible=False
+        )
+        made["question"] = gr.Textbox(
+            "",
+            label="Question",
+            info="In your own words; Enter asks.",
+            placeholder="What is on the water?",
+            max_lines=4,
+            visible=False,
+        )
+        made["compare"] = gr.Checkbox(
+            label="Side by side", info="With the prior, then without it: what does it change?"
+        )
+        made["ask"] = gr.Button("Ask", variant="primary", elem_id="fg-ask")
+        made["stop"] = gr.Button("Stop", variant="stop", visible=False, elem_id="fg-stop")
+    return made
+
+
+def _place_and_prior(fields: list[str]) -> dict[str, Any]:
+    """Where the image lies and what is known of the place; none of it is needed for an answer."""
+    made: dict[str, Any] = {}
+    with gr.Column(elem_classes="fg-step"):
+        gr.HTML("<h2>Place <small>optional</small></h2><p>Where and when the image was taken.</p>")
+        made["map"] = gr.HTML(place_map(None, None), elem_id="fg-map")
+        made["place"] = gr.Textbox(
+            "",
+            label="Bounds",
+            info="West, south, east, north in degrees: from the file, or typed (Enter shows them on the map).",
+            placeholder="8.05, 53.56, 8.07, 53.57",
+            max_lines=1,
+        )
+        made["year"] = gr.Number(
+            None,
+            label="Year",
+            info="Filled in from the file's date.",
+            precision=0,
+            placeholder="2024",
+            elem_id="fg-year",
+        )
+    with gr.Column(elem_classes="fg-step"):
+        gr.HTML("<h2>Prior <small>optional</small></h2><p>Without one, the model looks at the image alone.</p>")
+        made["field"] = gr.Dropdown(
+            fields,
+            value=fields[0] if fields else None,
+            label="AlphaEarth field",
+            info="Where anchors are fetched from; the published ones need a network.",
+        )
+        made["per_side"] = gr.Slider(
+            1, MAX_ANCHORS_PER_SIDE, value=8, step=1, label="Anchors a side", info="nano was trained with 8 x 8."
+        )
+        made["fetch"] = gr.Button("Fetch anchors", elem_id="fg-fetch")
+        made["fetched"] = gr.HTML("", elem_id="fg-fetched")
+        made["prior"] = gr.File(
+            label="Anchors (.npz): fetched or your own", file_types=[".npz"], height=130, elem_id="fg-prior"
+        )
+    return made
+
+
+def _results() -> dict[str, Any]:
+    """The image with its answer, twice for a comparison, and what can be taken home."""
+    made: dict[str, Any] = {}
+    with gr.Row(elem_classes="fg-answers", elem_id="fg-answer"):
+        with gr.Column(min_width=280):
+            made["first"] = _answer_view("Answer", empty_stage(), hint(WELCOME), "fg-first")
+        with gr.Column(min_width=280, visible=False) as beside:
+            made["second"] = _answer_view("Answer without the prior", "", "", "fg-second")
+    made["beside"] = beside
+    with gr.Row(elem_classes="fg-downloads"):
+        for name, label in (("picture_file", "PNG"), ("json_file", "JSON"), ("geojson_file", "GeoJSON")):
+            made[name] = gr.DownloadButton(
+                f"Download {label}", interactive=False, size="sm", min_width=120, elem_id=f"fg-{label.lower()}"
+            )
+    with gr.Accordion("Earlier questions about this image", open=False):
+        made["earlier"] = gr.HTML(earlier([]))
+    made["history"] = gr.State([], time_to_live=KEEP_SECONDS)
+    return made
+
+
+def _answer_view(label: str, stage: str, note: str, name: str) -> AnswerView:
+    # The picture last: it may be higher than the window.
+    return AnswerView(
+        note=gr.HTML(note, elem_id=f"{name}-note"),
+        text=gr.Textbox(
+            label=label,
+            interactive=False,
+            lines=2,
+            max_lines=12,
+            buttons=["copy"],
+            placeholder="What the model writes appears here.",
+            elem_id=f"{name}-text",
+        ),
+        stage=gr.HTML(stage, elem_id=f"{name}-stage"),
+    )

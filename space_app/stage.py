@@ -1,0 +1,93 @@
+"""The picture on the page, as HTML: the image as the model sees it, and a slider that uncovers the prior over it."""
+
+import base64
+import html
+import io
+
+from PIL import Image
+
+from fusar_geo.prior import Prior
+from space_app.answering import Answer
+from space_app.drawing import draw_answer, enlarge
+from space_app.inputs import FREE
+from space_app.prior_colours import mark_anchors, over_image
+from space_app.scenes import UploadedScene
+
+_LONGEST_SIDE = 1280
+"""Of the pictures in the page; downloads are whole."""
+_HALF = 50
+_UNCOVER = "this.closest('figure').style.setProperty('--fg-share', this.value + '%')"
+
+
+def draw(scene: UploadedScene, answer: Answer | None) -> tuple[Image.Image, str]:
+    """The enlarged image with what the answer says about places, and a line about it; "" when there is none."""
+    if answer is None or answer.state == "writing":
+        return enlarge(scene.seen), ""
+    return draw_answer(scene.seen, None if answer.task == FREE else answer.task, answer.text)
+
+
+def stage(scene: UploadedScene, prior: Prior | None, answer: Answer | None = None) -> str:
+    """HTML of the image; with a prior, of its false colours and anchors under a slider."""
+    front, note = draw(scene, answer)
+    described = html.escape(f"{scene.name} as the model sees it. {note}".strip(), quote=True)
+    picture = f'<img src="{_data_url(front)}" alt="{described}">'
+    if prior is None or not len(prior.embeddings):
+        return f'<figure class="fg-stage"><div class="fg-layers">{picture}</div>{_caption(scene, None)}</figure>'
+    task = "describe" if answer is None or answer.state == "writing" else answer.task
+    coloured = over_image(scene.seen, prior)
+    text = "" if answer is None else answer.text
+    behind = mark_anchors(draw_answer(coloured, None if task == FREE else task, text)[0], prior)
+    return (
+        f'<figure class="fg-stage" style="--fg-share:{_HALF}%"><div class="fg-layers">{picture}'
+        f'<img class="fg-prior" src="{_data_url(behind)}" alt="The prior in false colour, with its anchors">'
+        '<span class="fg-edge" aria-hidden="true"></span></div>'
+        '<label class="fg-slider"><span>SAR</span><input type="range" min="0" max="100" '
+        f'value="{_HALF}" aria-label="How much of the prior is shown" '
+        f'oninput="{_UNCOVER}"><span>prior</span></label>'
+        f"{_caption(scene, prior)}</figure>"
+    )
+
+
+def empty_stage() -> str:
+    """Before there is an image."""
+    return (
+        '<figure class="fg-stage fg-blank"><div><p class="fg-big">Choose an example, or upload a SAR image.</p>'
+        "<p>It is shown here as the model sees it, and the answer is drawn on it.</p></div></figure>"
+    )
+
+
+def problem_stage(message: str) -> str:
+    """Instead of an image that cannot be shown; `message` is escaped already."""
+    return (
+        '<figure class="fg-stage fg-blank fg-problem" role="alert"><div>'
+        f'<p class="fg-big">This image cannot be used.</p><p>{message}</p></div></figure>'
+    )
+
+
+def _caption(scene: UploadedScene, prior: Prior | None) -> str:
+    width, height = scene.seen.size
+    parts = [f"{scene.picture.width} x {scene.picture.height} pixels, seen by the model at {width} x {height}"]
+    known = [word for word in (scene.sensor, "+".join(filter(None, scene.bands))) if word]
+    if known:
+        parts.append(" ".join(known))
+    if scene.acquired is not None:
+        parts.append(scene.acquired.isoformat())
+    if prior is not None:
+        parts.append(f"{len(prior.embeddings)} anchors, coloured by where their embeddings differ most")
+    problem = (
+        ""
+        if not scene.problem
+        else f'<br><span role="alert">Georeference not used: {html.escape(scene.problem)}</span>'
+    )
+    return f"<figcaption>{html.escape(' · '.join(parts))}{problem}</figcaption>"
+
+
+def _data_url(picture: Image.Image) -> str:
+    if max(picture.size) > _LONGEST_SIDE:
+        picture = picture.copy()
+        picture.thumbnail((_LONGEST_SIDE, _LONGEST_SIDE))
+    encoded = io.BytesIO()
+    # Grey levels as such: a third of the bytes of the same in colour.
+    red, green, blue = (band.tobytes() for band in picture.split())
+    (picture.convert("L") if red == green == blue else picture).save(encoded, "PNG", compress_level=6)
+    return "data:image/png;base64," + base64.b64encode(encoded.getvalue()).decode()
