@@ -14,8 +14,9 @@ from space_app.inputs import FREE, TASKS_WITH_TARGET
 from space_app.place_map import place_map
 from space_app.scenes import UploadedScene
 from space_app.stage import draw, empty_stage, problem_stage, stage
+from space_app.stopping import Stops
 from space_app.widgets import AnswerView, Widgets
-from space_app.wording import STOPPED, WELCOME, earlier, hint, note_of, problem
+from space_app.wording import STOPPED, STOPPING, WELCOME, earlier, hint, note_of, problem, waiting
 
 Changes = dict[Any, Any]
 
@@ -44,10 +45,12 @@ class Events:
         self.on = widgets
         self.examples = examples
         self.limits = limits
+        self.stops = Stops()
 
     def connect(self) -> None:
         """Attach every handler; inside the page that is being built."""
-        on, private = self.on, {"api_visibility": "private"}
+        on = self.on
+        private: dict[str, Any] = {"api_visibility": "private"}
         quick = {**private, "queue": False, "show_progress": "hidden"}
         seen = [on.image, on.prior, on.band, on.place, on.year]
         shown = [*_parts(on.first), *_parts(on.second), on.beside, on.map, *self._files, on.earlier, on.history]
@@ -83,7 +86,8 @@ class Events:
         )
         answered.failure(self.refused, None, on.first.note, **quick)
         answered.then(self.end, None, [on.ask, on.stop], **quick)
-        on.stop.click(self.stopped, None, [on.ask, on.stop, on.first.note], cancels=[answered], **quick)
+        # The answer ends itself: a request that Gradio cancels takes along one that is made right after it.
+        on.stop.click(self.stop, None, on.first.note, **quick)
 
     def choose(self, event: gr.SelectData) -> Changes:
         """An example: its image, prior and question."""
@@ -127,7 +131,8 @@ class Events:
         try:
             scene = self.demo.look(image, band, place)
         except InputError as error:
-            return {self.on.first.note: problem(self.demo.message(error, image))}
+            # What is wrong with the image itself, `look` says.
+            return {self.on.first.note: problem(self.demo.message(error, image)) if self._can_be_read(image) else ""}
         known = year if scene.acquired is None else scene.acquired.year
         return {**self._blank(), **self._shown(scene, prior, known)}
 
@@ -159,21 +164,24 @@ class Events:
             self.on.question: gr.Textbox(visible=task == FREE),
         }
 
-    def begin(self) -> Changes:
+    def begin(self, request: gr.Request) -> Changes:
         """At once, before the model is free."""
-        waiting = '<p class="fg-note fg-busy" role="status">Waiting for the model ...</p>'
+        self.stops.begin(_visitor(request))
         return {
             self.on.ask: gr.Button(visible=False),
             self.on.stop: gr.Button(visible=True),
-            self.on.first.note: waiting,
+            self.on.first.note: waiting(),
         }
 
-    def end(self) -> Changes:
+    def end(self, request: gr.Request) -> Changes:
         """Ready for the next question."""
+        self.stops.end(_visitor(request))
         return {self.on.ask: gr.Button(visible=True), self.on.stop: gr.Button(visible=False)}
 
-    def stopped(self) -> Changes:
-        return {**self.end(), self.on.first.note: STOPPED}
+    def stop(self, request: gr.Request) -> Changes:
+        """The answer ends after the token it is at."""
+        self.stops.stop(_visitor(request))
+        return {self.on.first.note: STOPPING}
 
     def refused(self) -> Changes:
         """The queue is full, or something is broken: what the page cannot know."""
@@ -190,6 +198,7 @@ class Events:
         band: float | None,
         place: str,
         history: list[list[Answer]],
+        request: gr.Request,
     ) -> Generator[Changes]:
         """The answer as it is written, then drawn."""
         asked = Question(image, prior, task, target, question, compare, band, place)
@@ -198,6 +207,9 @@ class Events:
         try:
             drawn = 0
             for scene, given, answers in growing:
+                if self.stops.is_stopped(_visitor(request)):
+                    yield {self.on.first.note: STOPPED}
+                    return
                 number = len(answers) - 1
                 view, answer = views[number], answers[number]
                 changes: Changes = {view.text: answer.text, view.note: note_of(answer, "")}
@@ -227,6 +239,13 @@ class Events:
     @property
     def _files(self) -> list[gr.DownloadButton]:
         return [self.on.picture_file, self.on.json_file, self.on.geojson_file]
+
+    def _can_be_read(self, image: str) -> bool:
+        try:
+            self.demo.look(image)
+        except InputError:
+            return False
+        return True
 
     def _finished(self, scene: UploadedScene, answers: list[Answer], history: list[list[Answer]]) -> Changes:
         """Files to take home, and the question among the earlier ones."""
@@ -272,6 +291,10 @@ class Events:
 
     def _no_files(self) -> Changes:
         return {button: gr.DownloadButton(value=None, interactive=False) for button in self._files}
+
+
+def _visitor(request: gr.Request) -> str:
+    return request.session_hash or ""
 
 
 def _parts(view: AnswerView) -> list[Any]:

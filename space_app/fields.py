@@ -64,7 +64,7 @@ def fetch_anchors(
         InputError: a field that is not offered, no year, no place, a grid beyond the limit, or what
             `fusar_geo.anchors.spatiotemporal_anchors` raises, with the field's name instead of its address.
     """
-    if name not in fields:
+    if name is None or name not in fields:
         raise InputError(f"AlphaEarth field: found {name!r}; this page offers {', '.join(fields) or 'none'}")
     if scene.geometry is None:
         raise InputError(

@@ -81,7 +81,7 @@ def _image_and_question(examples: list[dict[str, str]]) -> dict[str, Any]:
             elem_classes="fg-examples",
         )
         made["image"] = gr.File(
-            label=f"Your own: GeoTIFF, TIFF, PNG, JPEG; {MAX_UPLOAD_BYTES // 2**20} MB",
+            label=f"Yours: TIFF, PNG or JPEG to {MAX_UPLOAD_BYTES // 2**20} MB",
             file_types=IMAGE_TYPES,
             height=130,
             elem_id="fg-image",

@@ -7,6 +7,7 @@ from space_app.answering import Answer, summary
 from space_app.limits import MAX_ANSWER_SECONDS
 
 WELCOME = "Choose an example, then press <b>Ask</b>: two clicks to a first answer."
+STOPPING = '<p class="fg-note fg-busy" role="status">Stopping ...</p>'
 STOPPED = '<p class="fg-note" role="status">Stopped. The image stays; ask again whenever you like.</p>'
 
 
@@ -23,8 +24,8 @@ def note_of(answer: Answer, drawn: str) -> str:
     return f'{headline}<p class="fg-note" role="status">{how}.{late} {html.escape(drawn)}</p>'
 
 
-def waiting_note() -> str:
-    return '<p class="fg-note fg-busy" role="status">Reading the image ...</p>'
+def waiting() -> str:
+    return '<p class="fg-note fg-busy" role="status">Waiting for the model ...</p>'
 
 
 def hint(text: str) -> str:

@@ -1,7 +1,10 @@
 """The page in a real browser, as a visitor uses it. Pictures of what was seen are left in build/screenshots."""
 
+import base64
+import io
 import json
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +15,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from space_app.fields import EXAMPLES
 from tests.space_app.browser import MISSING, find_browser
+from tests.space_app.conftest import MAX_NEW_TOKENS
 
 PATIENCE_MS = 60_000  # the machine may be busy
 DESKTOP, PHONE = {"width": 1440, "height": 900}, {"width": 390, "height": 844}
@@ -75,9 +79,6 @@ def visit(browser: Browser, address: str) -> Iterator[Visit]:
 
 def stage_pixels(page: Page) -> np.ndarray:
     """The picture that the answer is drawn on, uint8 [H, W, 3]."""
-    import base64
-    import io
-
     source = page.locator("#fg-first-stage img").first.get_attribute("src") or ""
     with Image.open(io.BytesIO(base64.b64decode(source.partition("base64,")[2]))) as picture:
         return np.asarray(picture.convert("RGB"))
@@ -171,16 +172,14 @@ def test_an_answer_can_be_stopped(visit, screenshots, predictor):
     steps: list[int] = []
 
     def slowly(*_) -> None:
-        import time
-
         steps.append(1)
-        time.sleep(0.4)
+        time.sleep(1)
 
     hook = predictor.model.register_forward_hook(slowly)
     try:
         page.locator("#fg-ask").click()
         visit.see("#fg-stop")
-        expect(page.locator("#fg-first-note")).to_contain_text("answering", timeout=PATIENCE_MS)
+        expect(page.locator("#fg-first-note")).to_contain_text("With a prior of 64 anchors: ", timeout=PATIENCE_MS)
         page.screenshot(path=screenshots / "6-answering.png", full_page=True)
         page.locator("#fg-stop").click()
         expect(page.locator("#fg-first-note")).to_contain_text("Stopped", timeout=PATIENCE_MS)
@@ -188,7 +187,7 @@ def test_an_answer_can_be_stopped(visit, screenshots, predictor):
     finally:
         hook.remove()
     visit.ask()
-    assert len(steps) < 8, "the model went on after it was stopped"
+    assert len(steps) < MAX_NEW_TOKENS, "the model went on after it was stopped"
     assert visit.complaints == []
 
 

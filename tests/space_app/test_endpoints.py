@@ -40,7 +40,7 @@ def test_the_endpoints_are_named_and_their_inputs_typed(client):
     assert set(named) == {"/look", "/anchors", "/ask"}
     assert named["/ask"]["task"].startswith("Literal['describe', 'count', 'localize'")
     assert named["/ask"]["image"] == "filepath" and named["/ask"]["compare"] == "bool"
-    assert named["/anchors"]["year"] == "float" and named["/anchors"]["field"].startswith("Literal[")
+    assert named["/anchors"]["year"] == "int" and named["/anchors"]["field"].startswith("Literal[")
 
 
 def test_look_tells_what_the_file_says(client, image):
@@ -150,7 +150,8 @@ def test_the_readme_s_python_runs(address, monkeypatch, capsys):
     assert ANY_SERVER in snippet
     monkeypatch.chdir(ROOT)
     exec(snippet.replace(ANY_SERVER + '"', address + '"'), {})
-    printed = capsys.readouterr().out.splitlines()
+    first, *printed = capsys.readouterr().out.splitlines()
+    assert first.startswith("Loaded as API")
     assert printed[0].startswith("harbour.tif")
     assert printed[1] == "64 anchors"
     assert len(printed) >= 4
