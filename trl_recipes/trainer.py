@@ -70,6 +70,9 @@ class StageTrainer(WatchedTrainer):
             save_tlm(Path(output_dir or str(self.args.output_dir)), weights, model.config, self.recipe)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: torch.nn.Module | None = None) -> None:
+        if self.is_fsdp_enabled:  # from a file of its own, in the model's names
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+            return
         checkpoint = Path(resume_from_checkpoint)
         plain = self.accelerator.unwrap_model(model or self.model)
         if (checkpoint / TLM_FILE).is_file():
