@@ -103,8 +103,9 @@ def parameter_table(model: nn.Module) -> str:
                 continue
             counted.add(id(parameter))
             # Weights in 4 bits are packed, in a shape of their own.
-            whole = isinstance(module, nn.Linear) and kind == "weight"
-            size = module.in_features * module.out_features if whole else parameter.numel()
+            size = parameter.numel()
+            if isinstance(module, nn.Linear) and kind == "weight":
+                size = module.in_features * module.out_features
             part = part_of(f"{name}.{kind}")
             totals[part] += size
             trained[part] += size if parameter.requires_grad else 0

@@ -1,7 +1,7 @@
 """The language model's linear layers in 4 bits (QLoRA, arXiv 2305.14314); what trains, trains on top of them."""
 
 import re
-from typing import Any
+from typing import Any, cast
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
@@ -27,7 +27,7 @@ def quantize(model: AnyFusarGpt, double: bool, compute_type: torch.dtype, device
         InputError: bitsandbytes is not installed.
     """
     try:
-        from bitsandbytes.nn import Linear4bit, Params4bit
+        from bitsandbytes.nn.modules import Linear4bit, Params4bit
     except ModuleNotFoundError as error:
         raise InputError("quantization: nf4 needs bitsandbytes; pip install 'fusargpt[qlora]' brings it") from error
     adapted = re.compile(LANGUAGE_LINEAR_LAYERS)
@@ -40,7 +40,8 @@ def quantize(model: AnyFusarGpt, double: bool, compute_type: torch.dtype, device
         quantized = Linear4bit(
             layer.in_features, layer.out_features, biased, compute_type, device=torch.device("meta"), **options
         )
-        weight = Params4bit(layer.weight.data, requires_grad=False, module=quantized, **options)
+        # Its type is that of the parameter it becomes, which is not declared.
+        weight: Any = cast(Any, Params4bit)(layer.weight.data, requires_grad=False, module=quantized, **options)
         quantized.weight = weight.to(device)
         if biased:
             quantized.bias = nn.Parameter(layer.bias.data.to(device), requires_grad=False)

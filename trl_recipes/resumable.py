@@ -156,9 +156,8 @@ class ResumableTrainer(SFTTrainer):
         earlier = checkpoints(Path(str(self.args.output_dir)))
         if earlier:
             return folder_bytes(earlier[-1])
-        tensors = [
-            value for state in self.optimizer.state.values() for value in state.values() if torch.is_tensor(value)
-        ]
+        optimizer: Any = self.optimizer
+        tensors = [value for state in optimizer.state.values() for value in state.values() if torch.is_tensor(value)]
         tensors += [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         return sum(tensor.nbytes for tensor in tensors)
 

@@ -40,7 +40,8 @@ def compute_in_given_types(accelerator: Accelerator) -> None:
     """
     if accelerator.mixed_precision != "no":
         policy = MixedPrecisionPolicy(reduce_dtype=torch.float32, cast_forward_inputs=False)
-        accelerator.state.fsdp_plugin.mixed_precision_policy = policy
+        plugin: Any = accelerator.state.fsdp_plugin
+        plugin.mixed_precision_policy = policy
 
 
 def gather_head(model: AnyFusarGpt) -> None:
@@ -55,7 +56,7 @@ def gather_head(model: AnyFusarGpt) -> None:
         if isinstance(head, FSDPModule):
             head.unshard()
 
-    model.model.register_forward_pre_hook(gather)
+    model.get_submodule("model").register_forward_pre_hook(gather)
 
 
 def whole_model(model: torch.nn.Module, accelerator: Accelerator) -> AnyFusarGpt | PeftModel | None:
@@ -75,7 +76,7 @@ def whole_model(model: torch.nn.Module, accelerator: Accelerator) -> AnyFusarGpt
         if isinstance(plain, PeftModel):
             whole.name_or_path = sharded.name_or_path
             whole = get_peft_model(whole, plain.peft_config["default"])
-    base = whole.get_base_model() if isinstance(whole, PeftModel) else whole
+    base: Any = whole.get_base_model() if isinstance(whole, PeftModel) else whole
     base.generation_config = sharded.generation_config
     whole.load_state_dict(state, assign=True)
     base.tie_weights()

@@ -39,8 +39,9 @@ class StageTrainer(WatchedTrainer):
         check_sharding(self.accelerator, recipe)
         if self.accelerator.is_fsdp2:
             compute_in_given_types(self.accelerator)
-            plain = self.accelerator.unwrap_model(self.model)
-            gather_head(plain.get_base_model() if isinstance(plain, PeftModel) else plain)
+            plain: Any = self.accelerator.unwrap_model(self.model)
+            base: Any = plain.get_base_model() if isinstance(plain, PeftModel) else plain
+            gather_head(base)
 
     def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
         optimizer = super().create_optimizer(model)

@@ -1,9 +1,12 @@
 """The cells of the ablation: what differs between trainings that share backbone, data, steps and recipes."""
 
 from dataclasses import dataclass
+from typing import Literal
+
+Fusion = Literal["tlm", "sum", "concat", "none"]
 
 SEEDS = (0, 1, 2)
-FUSIONS = ("tlm", "sum", "concat", "none")
+FUSIONS: tuple[Fusion, ...] = ("tlm", "sum", "concat", "none")
 
 
 @dataclass(frozen=True)
@@ -21,7 +24,7 @@ class Cell:
 
     variant: str
     seed: int
-    fusion: str = "tlm"
+    fusion: Fusion = "tlm"
     sigma: float = 2.0
     per_side: int = 8
     stages: int = 2

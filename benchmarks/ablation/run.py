@@ -20,7 +20,7 @@ from fusar_geo.prior import Prior
 from modeling_fusargpt import FusarGptConfig, FusarGptForConditionalGeneration, FusarGptProcessor, TlmConfig
 from modeling_fusargpt.predict import load
 from modeling_fusargpt.tasks import TASKS
-from trl_recipes.checkpoint import TLM_FIELDS, load_model
+from trl_recipes.checkpoint import load_model
 from trl_recipes.parameters import part_of
 
 RECIPES = Path(__file__).parent
@@ -87,8 +87,8 @@ def make_initial(cell: Cell, backbone: Path, folder: Path) -> Path:
     """The backbone with a new TLM of the cell's kind, which is the identity."""
     if not (folder / "config.json").exists():
         config = FusarGptConfig.from_pretrained(backbone)
-        fields = {name: vars(config.tlm_config)[name] for name in TLM_FIELDS}
-        config.tlm_config = TlmConfig(**(fields | {"fusion": cell.fusion, "sigma": cell.sigma}))
+        assert isinstance(config.tlm_config, TlmConfig)
+        config.tlm_config.fusion, config.tlm_config.sigma = cell.fusion, cell.sigma
         set_seed(cell.seed)
         model = FusarGptForConditionalGeneration(config)
         weights = load_model(str(backbone)).state_dict()

@@ -79,11 +79,15 @@ def test_features_computed_before_give_the_same_answer(inputs, deepstack):
     assert torch.equal(model(**given).logits, model(**inputs).logits)
 
 
+def as_dict(config: FusarGptQwen3Config) -> dict[str, Any]:
+    return config.to_dict()["tlm_config"]
+
+
 def test_untouched_is_the_default_and_the_choice_is_saved(tmp_path):
-    assert FusarGptQwen3Config().tlm_config.deepstack == "untouched"
+    assert as_dict(FusarGptQwen3Config())["deepstack"] == "untouched"
     tiny_qwen3_config().save_pretrained(tmp_path)
     config, is_backbone = read_config(str(tmp_path))
-    assert type(config) is FusarGptQwen3Config and config.tlm_config.deepstack == "modulated" and not is_backbone
+    assert type(config) is FusarGptQwen3Config and as_dict(config)["deepstack"] == "modulated" and not is_backbone
 
 
 def test_a_backbone_without_such_features_refuses_them():

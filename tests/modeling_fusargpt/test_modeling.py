@@ -254,4 +254,4 @@ def test_a_prior_without_an_image_is_an_error(model, processor, way):
 
 def test_the_vision_tower_alone_has_no_tlm(model):
     assert isinstance(model.model, ModulatedModel)
-    assert not [name for name, _ in model.model.visual.named_parameters() if "tlm" in name]
+    assert not [name for name, _ in model.model.get_submodule("visual").named_parameters() if "tlm" in name]

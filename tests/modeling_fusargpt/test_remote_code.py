@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -77,7 +77,8 @@ def classes_elsewhere(saved, tmp_path_factory) -> dict[str, dict[str, str]]:
     folder, models = saved
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     prior, image = random_prior(6), random_image(32, 48)
-    np.savez(elsewhere / "arrays.npz", image=np.asarray(image), text=question(), **prior)
+    arrays: dict[str, Any] = {"image": np.asarray(image), "text": question(), **prior}
+    np.savez(elsewhere / "arrays.npz", **arrays)
     environment = {"HF_HOME": str(elsewhere / "hf_home"), "HF_HUB_OFFLINE": "1", "PATH": os.environ["PATH"]}
     finished = subprocess.run(
         [sys.executable, "-I", "-c", READ, str(elsewhere / "arrays.npz"), *(str(folder / name) for name in models)],

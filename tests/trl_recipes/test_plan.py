@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -293,7 +294,7 @@ def test_a_plan_is_json():
 
 def test_what_a_stage_has_left_leads_to_its_base(tmp_path):
     (tmp_path / "stage1").mkdir()
-    config = {"model_type": "fusargpt", "weights": "tlm", "base_model_name_or_path": QWEN_7B}
+    config: dict[str, Any] = {"model_type": "fusargpt", "weights": "tlm", "base_model_name_or_path": QWEN_7B}
     config["tlm_config"] = {"hidden_size": 256, "fusion": "sum", "sigma": 2.0}
     (tmp_path / "stage1" / "config.json").write_text(json.dumps(config))
     (tmp_path / "stage2").mkdir()

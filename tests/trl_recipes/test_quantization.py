@@ -1,10 +1,11 @@
 """QLoRA: a step for real on the CPU, the 7B on the meta device, and what a plan says of it."""
 
 import sys
+from typing import Any, cast
 
 import pytest
 import torch
-from bitsandbytes.nn import Linear4bit
+from bitsandbytes.nn.modules import Linear4bit
 from peft import PeftModel
 from safetensors.torch import load_file
 
@@ -56,7 +57,7 @@ def test_weights_in_4_bits_stay_and_what_trains_on_them_moves(folder, tmp_path, 
     after = trainer.model.state_dict()
     changed = {name for name, value in after.items() if not torch.equal(value, before[name])}
     assert {part_of(name) for name in changed} == {"lora": {"LoRA"}, "tlm": {"TLM"}, "tlm+lora": {"LoRA", "TLM"}}[train]
-    save_stage(trainer.model, trainer.processing_class, recipe, str(tmp_path / "out"))
+    save_stage(cast(Any, trainer.model), trainer.processing_class, recipe, str(tmp_path / "out"))
     (path,) = (tmp_path / "out").glob("*.safetensors")
     assert all("lora_" in name or "tlm" in name for name in load_file(path))
     # What is left goes onto the weights that it names, which 4 bits have not rounded.
@@ -111,8 +112,9 @@ def test_the_7b_is_built_with_every_adapted_layer_in_4_bits_and_counted_whole():
 
 @pytest.mark.parametrize("double", [True, False])
 def test_a_plan_s_weights_in_4_bits_are_those_that_are_held(double):
-    text = tiny_config().text_config.to_dict() | {"hidden_size": 256, "intermediate_size": 768}
-    vision = tiny_config().vision_config.to_dict() | {"out_hidden_size": 256}
+    tiny: dict[str, Any] = tiny_config().to_dict()
+    text = tiny["text_config"] | {"hidden_size": 256, "intermediate_size": 768}
+    vision = tiny["vision_config"] | {"out_hidden_size": 256}
     text["rope_parameters"]["mrope_section"] = [8, 12, 12]
     config = tiny_config(text_config=text, vision_config=vision, tlm_config={"fusion": "none"})
     model = FusarGptForConditionalGeneration(config)
@@ -122,7 +124,7 @@ def test_a_plan_s_weights_in_4_bits_are_those_that_are_held(double):
     packed = {id(layer.weight) for layer in layers.values()}
     held = sum(parameter.nbytes for parameter in model.parameters() if id(parameter) not in packed)
     for layer in layers.values():
-        state = layer.weight.quant_state
+        state = cast(Any, layer.weight).quant_state
         scales = [state.absmax] + ([state.state2.absmax] if double else [])
         held += layer.weight.nbytes + sum(tensor.nbytes for tensor in scales)
     run = Run(Stage("lora", 8, False, False), 4, 4, "sdpa", 8, sequences=1, gpus=1, double_quantization=double)

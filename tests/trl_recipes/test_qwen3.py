@@ -1,5 +1,7 @@
 """Stages on Qwen3-VL: from a plain checkpoint to a trained TLM, with and without what makes training cheap."""
 
+from typing import Any
+
 import torch
 from transformers import AutoModelForImageTextToText
 
@@ -49,7 +51,7 @@ def test_a_choice_of_deepstack_stays_with_a_tlm_that_is_saved_alone(tmp_path):
     # Its base may be the published model as well, which knows nothing of a TLM.
     plain_backbone(model).save_pretrained(tmp_path / "base")
     loaded = load_model(str(tmp_path / "tlm"))
-    assert loaded.model.tlm.config.deepstack == loaded.config.tlm_config.deepstack == "modulated"
+    assert loaded.model.tlm.config.deepstack == loaded.config.to_dict()["tlm_config"]["deepstack"] == "modulated"
 
 
 def test_a_hidden_pair_has_the_loss_that_it_has_alone():
@@ -67,14 +69,14 @@ def test_a_hidden_pair_has_the_loss_that_it_has_alone():
 @torch.no_grad()
 def test_the_linear_patch_embedding_adds_the_bias():
     embedding = tiny_model(backbone="qwen3").model.visual.patch_embed
-    embedding.proj.bias.fill_(0.5)
+    embedding.proj.bias = torch.nn.Parameter(torch.full_like(embedding.proj.weight[:, 0, 0, 0, 0], 0.5))
     patches = tiny_inputs(tiny_processor())["pixel_values"]
     torch.testing.assert_close(LinearPatchEmbedding(embedding)(patches), embedding(patches), rtol=0, atol=1e-5)
 
 
 def test_every_merger_is_counted_as_merger():
     model = tiny_model(backbone="qwen3")
-    visual = model.model.visual
+    visual: Any = model.model.visual
     count = sum(value.numel() for part in (visual.merger, visual.deepstack_merger_list) for value in part.parameters())
     (line,) = [line for line in parameter_table(model).splitlines() if line.startswith("merger")]
     assert f" {count:,} " in line
