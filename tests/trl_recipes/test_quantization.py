@@ -133,7 +133,7 @@ def test_a_plan_s_weights_in_4_bits_are_those_that_are_held(double):
 
 
 def test_without_bitsandbytes_the_user_learns_what_to_install(monkeypatch):
-    monkeypatch.setitem(sys.modules, "bitsandbytes.nn", None)
+    monkeypatch.setitem(sys.modules, "bitsandbytes.nn.modules", None)
     model = FusarGptForConditionalGeneration(tiny_config())
     with pytest.raises(InputError, match=r"pip install 'fusargpt\[qlora\]'"):
         quantize(model, double=True, compute_type=torch.float32, device=CPU)
