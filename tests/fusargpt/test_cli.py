@@ -15,9 +15,11 @@ def test_help_names_the_verbs(capsys):
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_verb_explains_itself(verb, capsys):
-    with pytest.raises(SystemExit, match="0"):
-        main([verb, "--help"])
-    assert capsys.readouterr().out.startswith("usage: ")
+    try:
+        code = main([verb, "--help"])
+    except SystemExit as ended:  # argparse ends by itself
+        code = ended.code
+    assert code == 0 and capsys.readouterr().out.startswith("usage: ")
 
 
 def test_help_imports_nothing_heavy():
