@@ -138,7 +138,12 @@ def test_a_damaged_prior_is_refused_in_one_line(image, prior, model, capsys):
 def test_a_damaged_model_is_refused_in_one_line(image, tmp_path, capsys):
     (tmp_path / "config.json").write_text("{}")
     check_refused(
-        capsys, image, "What is this?", "--model", tmp_path, message=f"{tmp_path}: the model cannot be loaded"
+        capsys,
+        image,
+        "What is this?",
+        "--model",
+        tmp_path,
+        message=f"{tmp_path}: a model of type None; expected fusargpt",
     )
 
 

@@ -106,7 +106,6 @@ def test_4_bits_change_the_hardware_and_not_what_is_learned():
     different = {name for name in whole | quantized if whole.get(name) != quantized.get(name)}
     assert different == {
         "output_dir",
-        "save",
         "quantization",
         "double_quantization",
         "attn_implementation",
