@@ -17,10 +17,10 @@ from fusar_geo.errors import InputError
 from fusar_geo.geometry import Geometry
 
 _OUTLINES = Path(__file__).with_name("outlines.json")
-_WIDTH, _HEIGHT = 480, 230
-_SPAN_DEGREES = 11.0
+_WIDTH, _HEIGHT = 320, 210  # about its size in the page, so that names can be read
+_SPAN_DEGREES = 9.0
 """From the middle of the map to its northern and southern edge."""
-_WORLD_WIDTH, _WORLD_HEIGHT = 124, 62
+_WORLD_WIDTH, _WORLD_HEIGHT = 92, 46
 _NEAREST_CITY_KM = 1500
 _KM_PER_DEGREE = 111.195
 _DIRECTIONS = ("north", "north-east", "east", "south-east", "south", "south-west", "west", "north-west")
@@ -132,7 +132,7 @@ def _cities_in(view: _View) -> list[tuple[str, np.ndarray]]:
     shown: list[tuple[str, np.ndarray]] = []
     for index in np.flatnonzero(inside):
         # Labels that would lie on each other are left out.
-        if all(abs(points[index] - point)[1] > 13 or abs(points[index] - point)[0] > 90 for _, point in shown):
+        if all(abs(points[index] - point)[1] > 13 or abs(points[index] - point)[0] > 75 for _, point in shown):
             shown.append((names[index], points[index]))
     return shown
 

@@ -26,6 +26,14 @@ THEME = Default(
     neutral_hue="slate",
     font=["system-ui", "sans-serif"],
     font_mono=["ui-monospace", "monospace"],
+).set(
+    # Gradio's own hints and buttons are paler than text should be (WCAG: 4.5 to 1).
+    body_text_color_subdued="*neutral_600",
+    body_text_color_subdued_dark="*neutral_400",
+    block_info_text_color="*neutral_600",
+    block_info_text_color_dark="*neutral_400",
+    button_primary_background_fill="*primary_700",
+    button_primary_background_fill_hover="*primary_800",
 )
 STYLE = Path(__file__).with_name("page.css")
 
