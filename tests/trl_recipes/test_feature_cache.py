@@ -29,6 +29,7 @@ from trl_recipes import visual_tokens
 from trl_recipes.arguments import parse
 from trl_recipes.collator import TripletCollator
 from trl_recipes.feature_cache import FeatureCache
+from trl_recipes.full_disk import FullDiskError
 from trl_recipes.sft import main, make_trainer
 from trl_recipes.visual_tokens import read_images, tower_fingerprint
 
@@ -230,7 +231,7 @@ def test_a_failed_write_leaves_nothing_behind(tmp_path, monkeypatch):
 
     monkeypatch.setattr("trl_recipes.feature_cache.save_file", no_space)
     cache = FeatureCache(tmp_path, "tower", 10_000)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(FullDiskError, match="feature_cache: a shard of visual tokens takes"):
         cache.add(tokens(0))
     assert not [path for path in tmp_path.glob("*/*") if path.suffix != ".lock"]
 
