@@ -220,7 +220,7 @@ class RecipeArguments:
         if self.save == "full":
             raise InputError(
                 f"quantization: found {self.quantization} with save: full, expected save: trained: an adapter merged "
-                "into 4 bits is rounded with them, and is merged into the weights that it names afterwards"
+                "into 4 bits is rounded with them; `fusargpt merge` puts it into the weights that it names afterwards"
             )
 
     @property
