@@ -36,7 +36,7 @@ def load_model(
     Raises:
         FileNotFoundError: for a folder that holds no model of any of these kinds.
         InputError: for a TLM or an adapter that does not fit its base, or whose base cannot be found.
-        ValueError: for weights that do not fit; only a TLM may be missing (it is then the identity).
+        InputError: for weights that do not fit; only a TLM may be missing (it is then the identity).
     """
     folder = Path(name_or_path)
     if not folder.exists() and not HUB_ID.fullmatch(name_or_path):
@@ -68,7 +68,7 @@ def load_model(
     missing = sorted(name for name in report["missing_keys"] if not name.startswith(TLM_PREFIX))
     unexpected = sorted(report["unexpected_keys"])
     if missing or unexpected:
-        raise ValueError(
+        raise InputError(
             f"{name_or_path}: found no weights for {missing[:3]} ({len(missing)} in all), and weights that the model "
             f"does not have {unexpected[:3]} ({len(unexpected)} in all); expected those of its backbone or of FUSAR-GPT"
         )

@@ -4,6 +4,7 @@ import torch
 from peft import LoraConfig
 from torch import nn
 
+from fusar_geo.errors import InputError
 from modeling_fusargpt import AnyFusarGpt
 from trl_recipes.arguments import RecipeArguments
 
@@ -69,7 +70,7 @@ def lora_config(recipe: RecipeArguments) -> LoraConfig | None:
 
 
 def check_prior_has_effect(model: AnyFusarGpt, recipe: RecipeArguments) -> None:
-    """Raise ValueError when a frozen TLM is still the identity, so that the priors of the rows would change nothing.
+    """Raise InputError when a frozen TLM is still the identity, so that the priors of the rows would change nothing.
 
     ``fusion: none`` is the ablation without a fusion and passes.
     """
@@ -83,7 +84,7 @@ def check_prior_has_effect(model: AnyFusarGpt, recipe: RecipeArguments) -> None:
         positions, mask = torch.full((1, 1, 2), 0.5), torch.ones(1, 1, dtype=torch.bool)
         modulated = tlm(tokens, [(tlm.merge_size, tlm.merge_size)], embeddings, positions, mask)
     if torch.equal(modulated, tokens):
-        raise ValueError(
+        raise InputError(
             f"train: {recipe.train} freezes the TLM, but the TLM is still the identity: it would ignore the prior. "
             "Start from the output of stage 1 (train: tlm or tlm+lora), or set prior: none"
         )

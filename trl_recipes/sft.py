@@ -14,6 +14,7 @@ from trl.trainer.sft_config import SFTConfig
 
 from fusar_geo.errors import InputError
 from modeling_fusargpt import AnyFusarGpt, FusarGptProcessor
+from modeling_fusargpt.predict import one_line
 from trl_recipes.arguments import RecipeArguments, parse
 from trl_recipes.attention import register_sdpa_float32
 from trl_recipes.checkpoint import load_model, save_stage
@@ -41,17 +42,21 @@ def load_split(recipe: RecipeArguments, split: str) -> Dataset:
 def load_parts(recipe: RecipeArguments, split: str) -> list[tuple[str, Dataset]]:
     """The recipe's datasets by name, with the columns that training reads, and ``task`` where there is one.
 
-    Raises ValueError for a dataset without an image, a conversation, or (with ``prior: true``) a prior column, and
-    InputError for a column ``task`` that does not hold texts.
+    Raises InputError for a dataset that cannot be loaded, has no image, no conversation, or (with ``prior: true``) no
+    prior column, and for a column ``task`` that does not hold texts.
     """
     parts = []
     for name in recipe.dataset_name:
-        part = load_dataset(name, recipe.dataset_config, split=split)
+        try:
+            part = load_dataset(name, recipe.dataset_config, split=split)
+        # No such folder, repository, config or split, or no network; each is named by what datasets says.
+        except (OSError, ValueError) as error:
+            raise InputError(f"dataset_name: {name}, split {split}, cannot be loaded: {one_line(error)}") from error
         conversation = ["messages"] if "messages" in part.column_names else ["prompt", "completion"]
         columns = ["image", *conversation, *(PRIOR_COLUMNS if recipe.prior == "true" else ())]
         missing = [column for column in columns if column not in part.column_names]
         if missing:
-            raise ValueError(
+            raise InputError(
                 f"dataset {name} has no column {', '.join(missing)}; found {', '.join(part.column_names)}; expected "
                 "image, messages (or prompt and completion), and both prior columns unless `prior: none`"
             )

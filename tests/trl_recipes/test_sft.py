@@ -10,6 +10,7 @@ from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
+from fusar_geo.errors import InputError
 from modeling_fusargpt import AnyFusarGpt, FusarGptForConditionalGeneration, FusarGptModel
 from tests.tiny import tiny_config, tiny_model, tiny_processor
 from tests.trl_recipes.stages import arguments, write_base
@@ -158,6 +159,11 @@ def test_evaluation_reads_the_test_split(folder, tmp_path):
     main(arguments(folder, tmp_path / "out", **fields))
     history = json.loads((tmp_path / "out" / "trainer_state.json").read_text())["log_history"]
     assert len([entry for entry in history if "eval_loss" in entry]) == 2
+
+
+def test_a_dataset_that_is_not_there_is_named_with_its_split(folder, tmp_path):
+    with pytest.raises(InputError, match=r"dataset_name: .*nowhere, split train, cannot be loaded"):
+        main(arguments(folder, tmp_path / "out", train="tlm", dataset_name=tmp_path / "nowhere"))
 
 
 @pytest.mark.parametrize("column", ["prior_embeddings", "prior_positions", "image", "completion"])
