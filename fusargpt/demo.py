@@ -38,7 +38,7 @@ def main(arguments: Sequence[str]) -> None:
     except ImportError as error:
         raise InputError('the demo needs gradio; install it with: pip install "fusargpt[demo]"') from error
 
-    # First, before torch.
+    # Imports `spaces` where there is one, which has to come before torch.
     import space_app.accelerator  # noqa: F401
     from space_app.serving import chosen_model, serve
 

@@ -17,7 +17,7 @@ if not __package__:
     sys.modules["space_app"] = package
     spec.loader.exec_module(package)
 
-# First, before torch.
+# Imports `spaces` where there is one, which has to come before torch.
 import space_app.accelerator  # noqa: F401
 from fusar_geo.errors import InputError
 from space_app.serving import chosen_model, serve

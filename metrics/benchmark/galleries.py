@@ -2,7 +2,7 @@
 
 import base64
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from PIL import Image
@@ -68,8 +68,8 @@ def descriptions(evaluation: Evaluation, label: str) -> tuple[list[Picture], lis
     """The images that `label` describes best and worst by ROUGE-L; half as many as detections."""
     answers = evaluation.answers[label]
     items = [item for item in evaluation.of_task("describe") if item.id in answers]
-    value: Callable[[Item], float] = lambda item: parts(item, answers[item.id])["rouge_l"] or 0.0  # noqa: E731
-    ranked = sorted(((value(item), item) for item in items), key=lambda pair: (-pair[0], pair[1].id))
+    values = ((parts(item, answers[item.id])["rouge_l"] or 0.0, item) for item in items)
+    ranked = sorted(values, key=lambda pair: (-pair[0], pair[1].id))
     count = min(SHOWN // 2, len(ranked) // 2)
 
     def show(score: float, item: Item) -> Picture:
