@@ -68,7 +68,7 @@ def test_a_report_pools_seeds_and_compares_over_those_that_are_shared(tmp_path):
     for name, right in {"tlm-0": 4, "tlm-1": 2, "none-0": 0}.items():
         write_result(tmp_path, CELLS[name], right)
     text = report(tmp_path)
-    assert "3 of 19 cells are done." in text
+    assert "3 of 20 cells are done." in text
     scores = next(line for line in text.splitlines() if line.startswith("| tlm | 2 | true |"))
     assert scores.split("|")[5].split()[0] == "75.0"  # counts: all of one seed, half of the other
     difference = next(line for line in text.splitlines() if line.startswith("| none | 0 |"))

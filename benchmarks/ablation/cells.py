@@ -20,6 +20,7 @@ class Cell:
         sigma: of the Gaussian alignment, in patches.
         per_side: anchors along each side of an image.
         stages: 2, or 1: TLM and LoRA on the rows of both stages at once, for as many steps.
+        first_trains: what moves in the first of two stages; "tlm" is the paper's equations, "tlm+lora" its figure.
     """
 
     variant: str
@@ -28,6 +29,7 @@ class Cell:
     sigma: float = 2.0
     per_side: int = 8
     stages: int = 2
+    first_trains: Literal["tlm", "tlm+lora"] = "tlm+lora"
 
     @property
     def name(self) -> str:
@@ -39,6 +41,7 @@ CELLS = {
     for cell in (
         *(Cell(fusion, seed, fusion=fusion) for seed in SEEDS for fusion in FUSIONS),
         *(Cell("one-stage", seed, stages=1) for seed in SEEDS),
+        Cell("first-tlm-alone", 0, first_trains="tlm"),
         *(Cell(f"anchors-{per_side}", 0, per_side=per_side) for per_side in (2, 4)),
         *(Cell(f"sigma-{sigma}", 0, sigma=sigma) for sigma in (1, 4)),
     )

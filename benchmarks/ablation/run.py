@@ -60,7 +60,7 @@ def run_cell(cell: Cell, backbone: Path, build: Path, results: Path, scenes: int
     if cell.fusion == "none":
         # Fine-tuned alike, without a prior: LoRA on the same rows for the same steps.
         shared += ["--prior", "none"]
-    both = "lora" if cell.fusion == "none" else "tlm+lora"
+    both = "lora" if cell.fusion == "none" else cell.first_trains
     initial = make_initial(cell, backbone, folder / "initial")
     if cell.stages == 2:
         stage1 = folder / "stage1"
