@@ -4,20 +4,21 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
-from transformers import AutoConfig
+from transformers import AutoConfig, PreTrainedConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
 
 import modeling_fusargpt  # noqa: F401  registers its classes with AutoConfig
 from fusar_geo.errors import InputError
 from metrics.benchmark.text import one_line
-from modeling_fusargpt.configuration_fusargpt import FusarGptConfig, FusarGptQwen3Config
+from modeling_fusargpt.configuration_fusargpt import FusarGptConfig, FusarGptQwen3Config, TlmConfig
 from modeling_fusargpt.predict import check_name
 
 MAJORITY = "majority"
 """The baseline that says what is most often true in the training split."""
 OWN_TYPES = (FusarGptConfig.model_type, FusarGptQwen3Config.model_type)
-"""Of models that take a prior."""
+"""Of models that take a prior, unless they were made without a fusion."""
 # Qwen's own conventions for boxes: in thousandths of the image but for Qwen2.5-VL, whose are pixels.
 _IN_THOUSANDTHS = ("qwen2_vl", "qwen3_vl", "qwen3_vl_moe")
 # What decides about the answers of a model folder; its card does not.
@@ -45,17 +46,13 @@ class Entry:
     with_form: bool
 
     @property
-    def takes_prior(self) -> bool:
-        return self.model_type in OWN_TYPES
-
-    @property
     def in_thousandths(self) -> bool:
         """Whether its boxes are in thousandths of the image's width and height instead of pixels."""
         return self.model_type in _IN_THOUSANDTHS
 
 
 def enter(models: Sequence[str], priors: Sequence[str], answer_form: str) -> list[Entry]:
-    """The entries of `models`, each FUSAR-GPT model once with each prior.
+    """The entries of `models`: each FUSAR-GPT model once with each prior, one without a fusion (a baseline) once.
 
     Args:
         models: the first is the one that the others are compared with.
@@ -73,12 +70,13 @@ def enter(models: Sequence[str], priors: Sequence[str], answer_form: str) -> lis
         if model == MAJORITY:
             entries.append(Entry(model, title, MAJORITY, "", "none", False))
             continue
-        model_type, revision = _identify(model)
-        ours = model_type in OWN_TYPES
+        config, revision = _identify(model)
+        ours = isinstance(config, (FusarGptConfig, FusarGptQwen3Config))
+        fused = ours and cast(TlmConfig, config.tlm_config).fusion != "none"
         with_form = answer_form == "always" or (answer_form == "auto" and not ours)
-        for prior in priors if ours else ("none",):
-            label = f"{title}, prior {prior}" if ours else title
-            entries.append(Entry(model, label, model_type, revision, prior, with_form))
+        for prior in priors if fused else ("none",):
+            label = f"{title}, prior {prior}" if fused else title
+            entries.append(Entry(model, label, config.model_type, revision, prior, with_form))
     return entries
 
 
@@ -88,7 +86,7 @@ def _title(model: str, models: Sequence[str]) -> str:
     return Path(model).name if short.count(Path(model).name) == 1 and Path(model).name else model
 
 
-def _identify(model: str) -> tuple[str, str]:
+def _identify(model: str) -> tuple[PreTrainedConfig, str]:
     check_name(model)
     try:
         config = AutoConfig.from_pretrained(model, trust_remote_code=False)
@@ -101,7 +99,7 @@ def _identify(model: str) -> tuple[str, str]:
             "AutoModelForImageTextToText knows"
         )
     folder = Path(model)
-    return config.model_type, _hash(folder) if folder.is_dir() else str(config._commit_hash)
+    return config, _hash(folder) if folder.is_dir() else str(config._commit_hash)
 
 
 def _hash(folder: Path) -> str:

@@ -19,7 +19,7 @@ from metrics.benchmark.answerers import FusarGptAnswerer
 from metrics.benchmark.priors import SETTINGS
 from modeling_fusargpt import predict, tasks
 from tests.metrics.triplets import ANSWERS, read_results, write, write_backbone, write_model
-from tests.tiny import tiny_tokenizer
+from tests.tiny import tiny_model, tiny_processor, tiny_tokenizer
 
 MODEL, TRUE, NONE, SHUFFLED = "tiny", "tiny, prior true", "tiny, prior none", "tiny, prior shuffled"
 
@@ -222,6 +222,15 @@ def test_any_model_that_answers_about_images_can_be_asked(place, tmp_path):
     assert run(place, *arguments, "--batch-size", 1, "--out", tmp_path / "one", model=str(tmp_path / "llava")) == 0
     found = answers(tmp_path / "three", "llava")
     assert len(found) == 3 and found == answers(tmp_path / "one", "llava")
+
+
+def test_a_model_without_a_fusion_is_asked_once(place, tmp_path):
+    alike = tiny_model(tlm_config={"fusion": "none"})
+    alike.save_pretrained(tmp_path / "alike")
+    tiny_processor().save_pretrained(tmp_path / "alike")
+    baseline = ("--baseline", tmp_path / "alike")
+    assert run(place, "--tasks", "count", "--prior", "true,none", *baseline, "--out", tmp_path / "out") == 0
+    assert list(read_results(tmp_path / "out")["predictions"]) == [TRUE, NONE, "alike"]
 
 
 def test_boxes_of_a_plain_qwen3_are_thousandths(place, tmp_path):
