@@ -28,7 +28,7 @@ PRIORS = ("true", "none", "shuffled")
 TRAINING_SCENES = 4800
 CAPTIONS_START, INSTRUCTIONS_START = 300_000, 400_000  # places that nano's own training does not use
 HELD_OUT_START = 100_000  # of the split test, of which nano's scores use the first thousands
-BATCH_SIZE = 100
+BATCH_SIZE = 300
 MAX_NEW_TOKENS = 160
 
 
