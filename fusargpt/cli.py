@@ -11,9 +11,14 @@ from fusar_geo.errors import InputError
 # Each is a module of this package with `main(arguments)`, which may return an exit code.
 VERBS = {
     "ask": "answer a question about a SAR image",
+    "classify": "name the class of the targets all over a scene, as a map layer",
     "convert": "turn the authors' released weights into a model of this package",
+    "count": "count ships or aircraft all over a scene, as a map layer",
     "demo": "serve a web page that answers questions about SAR images",
+    "describe": "describe a scene tile by tile, as a map layer",
+    "detect": "box the ships or aircraft of a whole scene on the map",
     "evaluate": "score models on a dataset, with the prior true, absent or shuffled",
+    "localize": "name the cells with ships or aircraft all over a scene, as a map layer",
     "merge": "write one plain checkpoint of a TLM or an adapter with its base",
     "plan": "work out what a stage will cost on other machines",
     "quickstart": "answer all five tasks on sample scenes and draw one picture",
@@ -28,9 +33,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; `arguments` are those of the command line when None.
 
     Returns:
-        The exit code: 0, 1 when `triplets build` or `evaluate` had to leave out some items, 2 when the user's input is
-        not what it should be (one line on stderr says what), 130 when interrupted. argparse itself exits with 2 on a
-        wrong usage.
+        The exit code: 0, 1 when `triplets build`, `evaluate` or a verb over a scene had to leave out some items, 2 when
+        the user's input is not what it should be (one line on stderr says what), 130 when interrupted. argparse itself
+        exits with 2 on a wrong usage.
     """
     options = _parser().parse_args(arguments)
     run: Callable[[Sequence[str]], int | None] = import_module(f"fusargpt.{options.verb}").main

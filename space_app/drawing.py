@@ -1,23 +1,16 @@
 """Answers drawn on the image: boxes of a detection, cells of a localization, and a line that says what is shown."""
 
 import math
-from collections.abc import Sequence
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
+from fusar_geo.box_drawing import COLOURS, FONT, INK, clip_box, draw_box
 from modeling_fusargpt.answers import LabelledBox, Parsed, parse_boxes, parse_cells, parse_count
 from modeling_fusargpt.tasks import GRID_SIDE
 
 # Small images are enlarged by a whole factor to at least this many pixels, so that lines and labels are thin on them.
 _SHORTEST_SIDE = 640
 _LONGEST_SIDE = 4096
-_COLOURS = {"ship": (255, 140, 60), "aircraft": (70, 200, 255)}
-_OTHER_COLOUR = (190, 240, 90)
-_INK = (15, 15, 20)
-_LINE = 3
-_LONGEST_LABEL = 40
-_FONT_SIZE = 18
-_FONT = ImageFont.load_default(_FONT_SIZE)
 
 
 def enlarge(image: Image.Image) -> Image.Image:
@@ -61,7 +54,7 @@ def _with_boxes(picture: Image.Image, image: Image.Image, parsed: Parsed[list[La
     drawn = 0
     for box, label in boxes:
         if inside := clip_box(box, *image.size):
-            _draw_box(picture, [value * scale for value in inside], label)
+            draw_box(picture, [value * scale for value in inside], label)
             drawn += 1
     note = f"{len(boxes)} {'box' if len(boxes) == 1 else 'boxes'}"
     if boxes:
@@ -71,30 +64,6 @@ def _with_boxes(picture: Image.Image, image: Image.Image, parsed: Parsed[list[La
     if parsed.problems:
         note += "; other parts of the answer cannot be read"
     return picture, f"{note}."
-
-
-def clip_box(box: Sequence[float], width: int, height: int) -> tuple[float, float, float, float] | None:
-    """The part of [x1, y1, x2, y2] inside the image; None where there is none."""
-    x1, y1, x2, y2 = box
-    left, top, right, bottom = max(x1, 0), max(y1, 0), min(x2, width), min(y2, height)
-    return (left, top, right, bottom) if left < right and top < bottom else None
-
-
-def _draw_box(picture: Image.Image, box: Sequence[float], label: str) -> None:
-    pen = ImageDraw.Draw(picture)
-    colour = _COLOURS.get(label, _OTHER_COLOUR)
-    # The line runs outside the box, so that it does not cover a small target; at the image's edge it stays visible.
-    left, top = max(box[0] - _LINE, 0), max(box[1] - _LINE, 0)
-    right, bottom = min(box[2] + _LINE, picture.width) - 1, min(box[3] + _LINE, picture.height) - 1
-    pen.rectangle((left, top, right, bottom), outline=colour, width=_LINE)
-    # A model may write anything; line breaks and lone surrogates cannot be drawn.
-    text = "".join(letter if letter.isprintable() else "?" for letter in label[:_LONGEST_LABEL])
-    text_width = pen.textlength(text, font=_FONT)
-    tab_height = _FONT_SIZE + 4
-    x = max(0, min(left, picture.width - text_width - 8 - 1))
-    y = top - tab_height if top >= tab_height else min(bottom, picture.height - tab_height - 1)
-    pen.rectangle((x, y, x + text_width + 8, y + tab_height), fill=colour)
-    pen.text((x + 4, y + 1), text, fill=_INK, font=_FONT)
 
 
 def _with_cells(picture: Image.Image, answer: str) -> tuple[Image.Image, str]:
@@ -109,10 +78,8 @@ def _with_cells(picture: Image.Image, answer: str) -> tuple[Image.Image, str]:
     for cell in range(1, GRID_SIDE**2 + 1):
         row, column = divmod(cell - 1, GRID_SIDE)
         corners = (columns[column], rows[row], columns[column + 1] - 1, rows[row + 1] - 1)
-        fill = (*_COLOURS["ship"], 80) if cell in cells else None
+        fill = (*COLOURS["ship"], 80) if cell in cells else None
         pen.rectangle(corners, fill=fill, outline=(255, 255, 255, 130))
-        pen.text(
-            (corners[0] + 8, corners[1] + 6), str(cell), fill="white", font=_FONT, stroke_width=2, stroke_fill=_INK
-        )
+        pen.text((corners[0] + 8, corners[1] + 6), str(cell), fill="white", font=FONT, stroke_width=2, stroke_fill=INK)
     note = "No cell." if not cells else f"{len(cells)} of {GRID_SIDE**2} cells, numbered row by row."
     return Image.alpha_composite(picture.convert("RGBA"), layer).convert("RGB"), note

@@ -53,7 +53,7 @@ class UploadedScene:
             InputError: the image has no place.
         """
         if self.geometry is None:
-            raise InputError(f"{self.name}: no place is known for this image")
+            raise InputError("no place is known for this image")
         scale = self.picture.width / self.seen.width, self.picture.height / self.seen.height
         return self.geometry.to_lonlat(np.asarray(seen_pixels, np.float64) * scale)
 
