@@ -11,3 +11,6 @@ NANO = Path(__file__).resolve().parent / "fusargpt-nano"
 
 NANO_BACKBONE = NANO.with_name("fusargpt-nano-backbone")
 """Folder of nano before both stages: what they, and the ablation, start from."""
+
+NANO_SSDD = NANO.with_name("fusargpt-nano-ssdd")
+"""Folder of a LoRA adapter on nano, fine-tuned on real SAR chips with ships; names nano by its relative path."""

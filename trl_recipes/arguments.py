@@ -115,6 +115,13 @@ class RecipeArguments:
     lora_r: int = field(default=8, metadata={"help": "LoRA rank (train: lora, tlm+lora)."})
     lora_alpha: int = field(default=32, metadata={"help": "LoRA alpha (train: lora, tlm+lora)."})
     lora_dropout: float = field(default=0.0, metadata={"help": "Dropout before LoRA (train: lora, tlm+lora)."})
+    image_size: int | None = field(
+        default=None,
+        metadata={
+            "help": "Side in pixels of the square that every image is squeezed to, here and by the processor that the "
+            "stage leaves; default: as the base does."
+        },
+    )
     vision_learning_rate_ratio: float = field(
         default=1.0,
         metadata={"help": "Learning rate of the vision tower, as a share of learning_rate (train: all)."},

@@ -122,6 +122,20 @@ def answers_to_score(
     return answers if answers.tasks else None
 
 
+def load_processor(recipe: RecipeArguments) -> FusarGptProcessor:
+    """The base's processor, with the recipe's ``image_size`` where it has one.
+
+    Raises InputError for a size that the image processor would change once more.
+    """
+    found = FusarGptProcessor.from_pretrained(recipe.model_name_or_path, revision=recipe.model_revision)
+    if recipe.image_size is None:
+        return found
+    try:
+        return FusarGptProcessor(found.image_processor, found.tokenizer, found.chat_template, recipe.image_size)
+    except ValueError as error:
+        raise InputError(str(error)) from error
+
+
 def make_trainer(recipe: RecipeArguments, config: SFTConfig) -> StageTrainer:
     """Model, processor, data and collator of a stage, in a trainer that is ready to run."""
     set_seed(config.seed)
@@ -138,7 +152,7 @@ def make_trainer(recipe: RecipeArguments, config: SFTConfig) -> StageTrainer:
         use_linear_patch_embedding(model.model)
     # peft writes this name into the adapter as its base.
     model.name_or_path = recipe.model_name_or_path
-    processor = FusarGptProcessor.from_pretrained(recipe.model_name_or_path, revision=recipe.model_revision)
+    processor = load_processor(recipe)
     names = [recipe.dataset_train_split, *([recipe.dataset_test_split] if config.eval_strategy != "no" else [])]
     rows_cache = Path(datasets_config.HF_DATASETS_CACHE)
     remedy = "free some space, or set HF_DATASETS_CACHE to another folder"

@@ -50,6 +50,7 @@ def test_there_are_recipes_for_both_sizes():
         "nano/pretrain.yaml",
         "nano/stage1.yaml",
         "nano/stage2.yaml",
+        "nano/ssdd.yaml",
     }
 
 

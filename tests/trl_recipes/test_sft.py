@@ -11,8 +11,8 @@ from safetensors.torch import load_file, save_file
 from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
 from fusar_geo.errors import InputError
-from modeling_fusargpt import AnyFusarGpt, FusarGptForConditionalGeneration, FusarGptModel
-from tests.tiny import tiny_config, tiny_model, tiny_processor
+from modeling_fusargpt import AnyFusarGpt, FusarGptForConditionalGeneration, FusarGptModel, FusarGptProcessor
+from tests.tiny import MERGE_SIZE, PATCH_SIZE, tiny_config, tiny_model, tiny_processor
 from tests.trl_recipes.stages import arguments, write_base
 from tests.trl_recipes.triplets import write_triplets
 from trl_recipes.arguments import parse
@@ -159,6 +159,15 @@ def test_evaluation_reads_the_test_split(folder, tmp_path):
     main(arguments(folder, tmp_path / "out", **fields))
     history = json.loads((tmp_path / "out" / "trainer_state.json").read_text())["log_history"]
     assert len([entry for entry in history if "eval_loss" in entry]) == 2
+
+
+def test_images_are_squeezed_in_training_and_by_what_the_stage_leaves(folder, tmp_path):
+    side = 2 * PATCH_SIZE * MERGE_SIZE
+    run(*parse(arguments(folder, tmp_path / "out", train="lora", save="trained", image_size=side)))
+    assert FusarGptProcessor.from_pretrained(tmp_path / "out").image_size == side
+    assert FusarGptProcessor.from_pretrained(folder / "base").image_size is None
+    with pytest.raises(InputError, match="image_size: found 9, which the image processor would resize once more"):
+        make_trainer(*parse(arguments(folder, tmp_path / "other", train="lora", image_size=9)))
 
 
 def test_a_dataset_that_is_not_there_is_named_with_its_split(folder, tmp_path):

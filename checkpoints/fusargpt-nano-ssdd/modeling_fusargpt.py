@@ -1,0 +1,339 @@
+"""FUSAR-GPT as a difference to its backbone: the TLM modulates the visual tokens before the language model reads them.
+
+The TLM lives in the inner model, because training loops may call that one and apply `lm_head` themselves. The
+difference is written once, in `ModulatedModel` and `ModulatedForConditionalGeneration`; each backbone adds two classes
+that name it. Those of Qwen2.5-VL stand here, those of Qwen3-VL in `modeling_fusargpt_qwen3`.
+"""
+
+import math
+from dataclasses import replace
+from typing import Any, ClassVar, cast
+
+import torch
+from torch import Tensor, nn
+from transformers import GenerationMixin, PreTrainedModel, initialization
+from transformers.cache_utils import Cache
+from transformers.conversion_mapping import register_checkpoint_conversion_mapping
+from transformers.core_model_loading import WeightRenaming
+from transformers.modeling_outputs import BaseModelOutputWithPast, BaseModelOutputWithPooling, CausalLMOutputWithPast
+from transformers.models.qwen2_5_vl.configuration_qwen2_5_vl import Qwen2_5_VLTextConfig, Qwen2_5_VLVisionConfig
+from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLForConditionalGeneration, Qwen2_5_VLModel
+from transformers.models.qwen3_vl.configuration_qwen3_vl import Qwen3VLTextConfig, Qwen3VLVisionConfig
+from transformers.utils.generic import can_return_tuple
+
+from .artefacts import LoadsArtefacts
+from .configuration_fusargpt import FusarGptConfig, FusarGptQwen3Config, TlmConfig
+from .tlm import TokenwiseLinearModulation, check_priors
+
+PRIOR_FIELDS = ("prior_embeddings", "prior_positions", "prior_mask")
+
+# Published Qwen2.5-VL checkpoints name the language model `model.*` and the vision tower `visual.*`. Conversions are
+# looked up by class, so without these ours would load such a checkpoint without its language model.
+_TO_LANGUAGE_MODEL = (r"^model(?!\.(language_model|visual|tlm))", "model.language_model")
+register_checkpoint_conversion_mapping("FusarGptModel", [WeightRenaming(*_TO_LANGUAGE_MODEL)], overwrite=True)
+register_checkpoint_conversion_mapping(
+    "FusarGptForConditionalGeneration",
+    [WeightRenaming(r"^visual", "model.visual"), WeightRenaming(*_TO_LANGUAGE_MODEL)],
+    overwrite=True,
+)
+
+
+def _parts(
+    config: FusarGptConfig | FusarGptQwen3Config,
+) -> tuple[Qwen2_5_VLTextConfig | Qwen3VLTextConfig, Qwen2_5_VLVisionConfig | Qwen3VLVisionConfig, TlmConfig]:
+    """The configurations of language model, vision tower and TLM, whose fields transformers leaves untyped."""
+    return cast(Any, config.text_config), cast(Any, config.vision_config), cast(TlmConfig, config.tlm_config)
+
+
+class ModulatedModel(LoadsArtefacts):
+    """The inner model's difference to its backbone, which follows it among the bases: a TLM behind the vision tower."""
+
+    config: FusarGptConfig | FusarGptQwen3Config
+
+    def __init__(self, config: FusarGptConfig | FusarGptQwen3Config):
+        super().__init__(config)
+        text_config, vision_config, tlm_config = _parts(config)
+        self.tlm = TokenwiseLinearModulation(tlm_config, text_config.hidden_size, vision_config.spatial_merge_size)
+        if config.weights == "tlm":
+            # It comes from a file of its own, or stays new; the backbone's files are not reported to lack it.
+            self._keys_to_ignore_on_load_missing = [r"^(model\.)?tlm\."]
+        self.post_init()
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        if not isinstance(module, TokenwiseLinearModulation) or module.config.fusion == "none":
+            return
+        first = module.input_projection
+        initialization.kaiming_uniform_(first.weight, a=math.sqrt(5))
+        initialization.uniform_(first.bias, -1 / math.sqrt(first.in_features), 1 / math.sqrt(first.in_features))
+        initialization.zeros_(module.output_bias)
+        # One zero layer makes the identity; two of them would leave both without a gradient.
+        if module.config.fusion == "concat":
+            initialization.kaiming_uniform_(module.output_projection.weight, a=math.sqrt(5))
+            initialization.zeros_(module.fusion_projection.weight)
+        else:
+            initialization.zeros_(module.output_projection.weight)
+
+    @can_return_tuple
+    def get_image_features(
+        self,
+        pixel_values: torch.FloatTensor,
+        image_grid_thw: torch.LongTensor,
+        prior_embeddings: Tensor | None = None,
+        prior_positions: Tensor | None = None,
+        prior_mask: Tensor | None = None,
+        **kwargs: Any,
+    ) -> BaseModelOutputWithPooling:
+        """Visual tokens of every image, modulated by its prior.
+
+        Args:
+            pixel_values: Patches of all images, as the processor makes them.
+            image_grid_thw: `[num_images, 3]`, patches of every image along time, height and width.
+            prior_embeddings: float `[num_images, S, prior_size]`, unit vectors, zero in padding; all three prior fields
+                or none.
+            prior_positions: float `[num_images, S, 2]`, (y, x) in [0, 1]; 0 and 1 are the centres of the first and
+                last row or column.
+            prior_mask: bool `[num_images, S]`, False for padding.
+
+        Returns:
+            An output whose `pooler_output` holds `[h w, C]` for each image; of Qwen3-VL also `deepstack_features`,
+            which hold the same for each level.
+
+        Raises:
+            ValueError: If a prior field is missing, does not fit the images, or holds NaN or positions off the image.
+        """
+        parent: Any = super()
+        outputs = parent.get_image_features(pixel_values, image_grid_thw, return_dict=True, **kwargs)
+        return self.modulate(outputs, image_grid_thw, prior_embeddings, prior_positions, prior_mask)
+
+    def modulate(
+        self,
+        outputs: BaseModelOutputWithPooling,
+        image_grid_thw: Tensor,
+        prior_embeddings: Tensor | None = None,
+        prior_positions: Tensor | None = None,
+        prior_mask: Tensor | None = None,
+    ) -> BaseModelOutputWithPooling:
+        """`outputs` of the vision tower with its visual tokens modulated by the priors; what is given stays as it is.
+
+        Deep-stack features are modulated as well where `tlm_config.deepstack` says so.
+
+        Args:
+            outputs: Its `pooler_output` holds `[h w, C]` for each image, not modulated yet.
+            image_grid_thw: As in `get_image_features`, and so are the three prior fields.
+
+        Raises:
+            ValueError: If tokens do not fit their grid, a prior field is missing, does not fit the images, or holds NaN
+                or positions off the image.
+        """
+        _, vision_config, tlm_config = _parts(self.config)
+        num_images = len(image_grid_thw)
+        priors = check_priors(prior_embeddings, prior_positions, prior_mask, num_images, tlm_config.prior_size)
+        if priors is None:
+            return outputs
+        # One [h w, C] for each image, whatever the parent's annotation says.
+        levels = [cast(tuple[Tensor, ...], outputs.pooler_output)]
+        if tlm_config.deepstack == "modulated":
+            levels += cast(Any, outputs).deepstack_features
+        patch_grids = [(height, width) for _, height, width in image_grid_thw.tolist()]
+        expected = [height * width // vision_config.spatial_merge_size**2 for height, width in patch_grids]
+        found = [len(image_tokens) for image_tokens in levels[0]]
+        if found != expected:
+            raise ValueError(f"pooler_output: found {found} tokens an image, expected {expected} for image_grid_thw.")
+        modulated = self.tlm(torch.stack([torch.cat(tokens) for tokens in levels]), patch_grids, *priors)
+        first, *others = [tokens.split(found) for tokens in modulated]
+        return replace(outputs, pooler_output=first, **({"deepstack_features": others} if others else {}))
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        attention_mask: Tensor | None = None,
+        position_ids: torch.LongTensor | None = None,
+        past_key_values: Cache | None = None,
+        inputs_embeds: torch.FloatTensor | None = None,
+        use_cache: bool | None = None,
+        pixel_values: torch.FloatTensor | None = None,
+        pixel_values_videos: torch.FloatTensor | None = None,
+        image_grid_thw: torch.LongTensor | None = None,
+        video_grid_thw: torch.LongTensor | None = None,
+        mm_token_type_ids: torch.IntTensor | None = None,
+        second_per_grid_ts: Tensor | None = None,
+        mm_encoder_outputs: dict[str, BaseModelOutputWithPooling] | None = None,
+        prior_embeddings: Tensor | None = None,
+        prior_positions: Tensor | None = None,
+        prior_mask: Tensor | None = None,
+        **kwargs: Any,
+    ) -> tuple | BaseModelOutputWithPast:
+        """As the parent's, with the prior that `get_image_features` describes.
+
+        The visual tokens of `mm_encoder_outputs["image"]`, computed before, stand in for `pixel_values`: they are
+        modulated where a prior is given beside them, and taken as they are where none is.
+
+        Raises:
+            ValueError: If a prior is given without images, or is not a usable one.
+        """
+        priors = {
+            "prior_embeddings": prior_embeddings,
+            "prior_positions": prior_positions,
+            "prior_mask": prior_mask,
+        }
+        encoded = None if mm_encoder_outputs is None else mm_encoder_outputs.get("image")
+        if image_grid_thw is None or (pixel_values is None and encoded is None):
+            check_no_priors(priors)
+        elif mm_encoder_outputs is None and pixel_values_videos is None:
+            features = self.get_image_features(
+                cast(torch.FloatTensor, pixel_values), image_grid_thw, **priors, **kwargs, return_dict=True
+            )
+            pixel_values, mm_encoder_outputs = None, {"image": features}
+        elif any(value is not None for value in priors.values()):
+            if encoded is None or pixel_values is not None or pixel_values_videos is not None:
+                raise ValueError(
+                    "prior_embeddings: found beside pixel_values_videos, or both pixel_values and mm_encoder_outputs; "
+                    "expected pixel_values or mm_encoder_outputs of images alone."
+                )
+            modulated = self.modulate(encoded, image_grid_thw, **priors)
+            mm_encoder_outputs = {**cast(dict, mm_encoder_outputs), "image": modulated}
+        parent: Any = super()
+        return parent.forward(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            past_key_values=past_key_values,
+            inputs_embeds=inputs_embeds,
+            use_cache=use_cache,
+            pixel_values=pixel_values,
+            pixel_values_videos=pixel_values_videos,
+            image_grid_thw=image_grid_thw,
+            video_grid_thw=video_grid_thw,
+            mm_token_type_ids=mm_token_type_ids,
+            second_per_grid_ts=second_per_grid_ts,
+            mm_encoder_outputs=mm_encoder_outputs,
+            **kwargs,
+        )
+
+
+class ModulatedForConditionalGeneration(LoadsArtefacts, GenerationMixin):
+    """The difference of the model with its language head to its backbone, which follows it among the bases."""
+
+    config: FusarGptConfig | FusarGptQwen3Config
+    inner_class: ClassVar[type[ModulatedModel]]
+
+    def __init__(self, config: FusarGptConfig | FusarGptQwen3Config):
+        # Past the backbone's constructor, which would build a model only to be thrown away.
+        PreTrainedModel.__init__(self, config)
+        self.model = self.inner_class(config)
+        text_config = _parts(config)[0]
+        self.lm_head = nn.Linear(text_config.hidden_size, text_config.vocab_size, bias=False)
+        self.post_init()
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        attention_mask: Tensor | None = None,
+        position_ids: torch.LongTensor | None = None,
+        past_key_values: Cache | None = None,
+        inputs_embeds: torch.FloatTensor | None = None,
+        labels: torch.LongTensor | None = None,
+        use_cache: bool | None = None,
+        pixel_values: torch.FloatTensor | None = None,
+        pixel_values_videos: torch.FloatTensor | None = None,
+        image_grid_thw: torch.LongTensor | None = None,
+        video_grid_thw: torch.LongTensor | None = None,
+        mm_token_type_ids: torch.IntTensor | None = None,
+        second_per_grid_ts: Tensor | None = None,
+        logits_to_keep: int | Tensor = 0,
+        mm_encoder_outputs: dict[str, BaseModelOutputWithPooling] | None = None,
+        prior_embeddings: Tensor | None = None,
+        prior_positions: Tensor | None = None,
+        prior_mask: Tensor | None = None,
+        **kwargs: Any,
+    ) -> tuple | CausalLMOutputWithPast:
+        """As the parent's, with the prior that `ModulatedModel.get_image_features` describes.
+
+        Raises:
+            ValueError: If a prior is given without images, or is not a usable one.
+        """
+        parent: Any = super()
+        return parent.forward(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            past_key_values=past_key_values,
+            inputs_embeds=inputs_embeds,
+            labels=labels,
+            use_cache=use_cache,
+            pixel_values=pixel_values,
+            pixel_values_videos=pixel_values_videos,
+            image_grid_thw=image_grid_thw,
+            video_grid_thw=video_grid_thw,
+            mm_token_type_ids=mm_token_type_ids,
+            second_per_grid_ts=second_per_grid_ts,
+            logits_to_keep=logits_to_keep,
+            mm_encoder_outputs=mm_encoder_outputs,
+            prior_embeddings=prior_embeddings,
+            prior_positions=prior_positions,
+            prior_mask=prior_mask,
+            **kwargs,
+        )
+
+    def _prepare_multimodal_encoder_kwargs_for_generation(self, model_kwargs: dict[str, Any]) -> dict[str, Any]:
+        # `generate` encodes and modulates every image here, once, before it expands beams or returned sequences, and
+        # drops the encoder's arguments. It would drop a prior beside images encoded before, or without an image, just
+        # as quietly.
+        if model_kwargs.get("pixel_values") is None:
+            priors = {name: model_kwargs.get(name) for name in PRIOR_FIELDS}
+            encoded = (model_kwargs.get("mm_encoder_outputs") or {}).get("image")
+            grid = model_kwargs.get("image_grid_thw")
+            if encoded is None or grid is None:
+                check_no_priors(priors)
+            else:
+                modulated = self.model.modulate(encoded, grid, **priors)
+                model_kwargs["mm_encoder_outputs"] = {**model_kwargs["mm_encoder_outputs"], "image": modulated}
+        parent: Any = super()
+        return parent._prepare_multimodal_encoder_kwargs_for_generation(model_kwargs)
+
+    def prepare_inputs_for_generation(
+        self, input_ids: Tensor, is_first_iteration: bool | None = False, **kwargs: Any
+    ) -> dict[str, Any]:
+        """As the parent's; the prior, like `pixel_values`, is passed on in the first step only."""
+        parent: Any = super()
+        inputs = parent.prepare_inputs_for_generation(input_ids, is_first_iteration=is_first_iteration, **kwargs)
+        if not is_first_iteration and kwargs.get("use_cache", True):
+            for name in PRIOR_FIELDS:
+                inputs.pop(name, None)
+        return inputs
+
+
+def check_no_priors(priors: dict[str, Tensor | None]) -> None:
+    """Raises ValueError if a prior is given where there is no image that it could belong to."""
+    for name, value in priors.items():
+        if value is not None:
+            raise ValueError(
+                f"{name}: found shape {list(value.shape)} without pixel_values (or mm_encoder_outputs with "
+                "image_grid_thw), expected images as well."
+            )
+
+
+class FusarGptModel(ModulatedModel, Qwen2_5_VLModel):
+    """Qwen2.5-VL without its language head, with a TLM behind the vision tower."""
+
+    config: FusarGptConfig
+
+
+class FusarGptForConditionalGeneration(ModulatedForConditionalGeneration, Qwen2_5_VLForConditionalGeneration):
+    """FUSAR-GPT on Qwen2.5-VL: SAR images, their geospatial prior and a question in, an answer out."""
+
+    config: FusarGptConfig
+    model: FusarGptModel
+    inner_class = FusarGptModel
+
+
+__all__ = [
+    "FusarGptForConditionalGeneration",
+    "FusarGptModel",
+    "ModulatedForConditionalGeneration",
+    "ModulatedModel",
+]

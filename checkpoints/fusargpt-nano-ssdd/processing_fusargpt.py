@@ -1,0 +1,199 @@
+"""Processor of FUSAR-GPT: images, text and the geospatial prior of every image. There is no video."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from transformers import BatchFeature
+from transformers.image_transforms import to_pil_image
+from transformers.image_utils import ImageInput, make_flat_list_of_images
+from transformers.models.qwen2_5_vl.processing_qwen2_5_vl import Qwen2_5_VLProcessor
+
+PRIOR_SIZE = 64  # Width of AlphaEarth Foundations' embeddings.
+PRIOR_KEYS = ("prior_embeddings", "prior_positions")
+
+
+class FusarGptProcessor(Qwen2_5_VLProcessor):
+    """Wraps a Qwen2-VL image processor and a tokenizer, and batches the priors beside them.
+
+    Args:
+        image_processor: A Qwen2-VL image processor (`Qwen2VLImageProcessorPil` needs no torchvision).
+        tokenizer: A tokenizer with Qwen2.5-VL's special tokens.
+        chat_template: Jinja template; `None` takes the tokenizer's.
+        image_size: Side in pixels of the square that every image is squeezed to, whatever its aspect ratio, before
+            the image processor reads it (bicubic, 8 bit). `None` leaves the size to the image processor, which keeps
+            the aspect ratio.
+
+    Raises:
+        ValueError: If the image processor would resize an image of `image_size` once more.
+    """
+
+    def __init__(
+        self, image_processor=None, tokenizer=None, chat_template=None, image_size: int | None = None, **kwargs
+    ):
+        if chat_template is None and tokenizer is not None:
+            chat_template = tokenizer.chat_template
+        super().__init__(image_processor, tokenizer, chat_template=chat_template, **kwargs)
+        self.image_size = image_size
+        if image_size is not None:
+            _check_image_size(image_size, image_processor)
+
+    def __call__(
+        self,
+        images: ImageInput | None = None,
+        text: str | list[str] | None = None,
+        videos: None = None,
+        audio: None = None,
+        priors: Sequence[Mapping[str, Any] | None] | None = None,
+        **kwargs: Any,
+    ) -> BatchFeature:
+        """
+        Args:
+            images: An image, a list of them, or a list of lists with those of each text.
+            text: A text or a list of texts; every image has its `<|vision_start|><|image_pad|><|vision_end|>`.
+            videos: Not supported.
+            audio: Not supported.
+            priors: One entry an image, in the order of the images: `None` for an image without a prior, or a mapping
+                with exactly `prior_embeddings` `[S, 64]` (unit vectors, or integers as AlphaEarth publishes them)
+                and `prior_positions` `[S, 2]`, (y, x) in [0, 1]. S may differ between images.
+            **kwargs: Arguments of the tokenizer and the image processor, such as `padding` and `return_tensors`.
+
+        Returns:
+            What the parent returns and, unless `priors` is `None`, `prior_embeddings` float32 `[num_images, S, 64]`,
+            `prior_positions` float32 `[num_images, S, 2]` and `prior_mask` bool `[num_images, S]`, padded with zeros
+            and False to the largest S of the batch.
+
+        Raises:
+            ValueError: On videos or audio, on as many priors as there are not images, and on a prior with other keys,
+                shapes or values. The message names the field, what was found and what was expected.
+        """
+        for name, value in (("videos", videos), ("audio", audio)):
+            if value is not None:
+                raise ValueError(f"{name}: found some, expected None; FUSAR-GPT reads images and text.")
+        misspelt = [name for name in kwargs if name.startswith("prior")]
+        if misspelt:
+            raise TypeError(f"unexpected keyword arguments {misspelt}; the prior is passed as `priors`.")
+        features = super().__call__(images=images, text=text, **kwargs)
+        if priors is None:
+            return features
+
+        num_images = len(features["image_grid_thw"]) if images is not None else 0
+        if len(priors) != num_images:
+            raise ValueError(f"priors: found {len(priors)} entries, expected one for each of the {num_images} images.")
+        tensor_type = kwargs.get("return_tensors") or kwargs.get("text_kwargs", {}).get("return_tensors")
+        features.update(BatchFeature(batch_priors(priors), tensor_type=tensor_type))
+        return features
+
+    def _process_images(self, images: ImageInput, **kwargs: Any) -> tuple[BatchFeature, list[str]]:
+        if self.image_size is not None:
+            flat: Any = make_flat_list_of_images(images)
+            images = [_squeeze(image, self.image_size) for image in flat]
+        return super()._process_images(images, **kwargs)
+
+    def _get_num_multimodal_tokens(self, image_sizes=None, video_sizes=None, **kwargs):
+        if self.image_size is not None and image_sizes is not None:
+            image_sizes = [(self.image_size, self.image_size)] * len(image_sizes)
+        return super()._get_num_multimodal_tokens(image_sizes, video_sizes, **kwargs)
+
+    @property
+    def model_input_names(self) -> list[str]:
+        names = [name for name in super().model_input_names if name != "second_per_grid_ts"]
+        return [*names, "prior_embeddings", "prior_positions", "prior_mask"]
+
+
+def _check_image_size(image_size: int, image_processor: Any) -> None:
+    if type(image_size) is not int or image_size < 1:
+        raise ValueError(f"image_size: found {image_size!r}, expected a positive whole number of pixels or None.")
+    kept = image_processor.get_number_of_image_patches(image_size, image_size) * image_processor.patch_size**2
+    if kept != image_size**2:
+        raise ValueError(
+            f"image_size: found {image_size}, which the image processor would resize once more; expected a multiple of "
+            f"{image_processor.patch_size * image_processor.merge_size} with an area from "
+            f"{image_processor.size['shortest_edge']} to {image_processor.size['longest_edge']} pixels."
+        )
+
+
+def _squeeze(image: Any, side: int) -> Image.Image:
+    """The image as a square of `side` pixels in RGB; an array or a tensor must hold 8 bit."""
+    if not isinstance(image, Image.Image):
+        array = np.asarray(image)
+        if array.dtype != np.uint8:
+            raise ValueError(f"images: found an array of {array.dtype}, expected uint8 or PIL images with image_size.")
+        image = to_pil_image(array, do_rescale=False)
+    return image.convert("RGB").resize((side, side), Image.Resampling.BICUBIC)
+
+
+def batch_priors(priors: Sequence[Mapping[str, Any] | None]) -> dict[str, np.ndarray]:
+    """The three prior fields of a batch from one entry an image, as `FusarGptProcessor` takes and returns them."""
+    read = [_read(prior, f"priors[{index}]") for index, prior in enumerate(priors)]
+    size = max(len(embeddings) for embeddings, _ in read)
+    batch = {
+        "prior_embeddings": np.zeros((len(read), size, PRIOR_SIZE), np.float32),
+        "prior_positions": np.zeros((len(read), size, 2), np.float32),
+        "prior_mask": np.zeros((len(read), size), bool),
+    }
+    for index, (embeddings, positions) in enumerate(read):
+        batch["prior_embeddings"][index, : len(embeddings)] = embeddings
+        batch["prior_positions"][index, : len(embeddings)] = positions
+        batch["prior_mask"][index, : len(embeddings)] = True
+    return batch
+
+
+def _read(prior: Mapping[str, Any] | None, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Embeddings float32 [S, 64] and positions float32 [S, 2] of one prior, checked."""
+    if prior is None:
+        return np.zeros((0, PRIOR_SIZE), np.float32), np.zeros((0, 2), np.float32)
+    if not isinstance(prior, Mapping) or set(prior) != set(PRIOR_KEYS):
+        found = sorted(prior) if isinstance(prior, Mapping) else type(prior).__name__
+        raise ValueError(f"{name}: found {found}, expected None or a mapping with exactly {list(PRIOR_KEYS)}.")
+    embeddings = _array(prior["prior_embeddings"], PRIOR_SIZE, f"{name}['prior_embeddings']")
+    positions = _array(prior["prior_positions"], 2, f"{name}['prior_positions']")
+    if len(embeddings) != len(positions):
+        raise ValueError(f"{name}: found {len(embeddings)} embeddings and {len(positions)} positions, expected equals.")
+    return _unit_vectors(embeddings, f"{name}['prior_embeddings']"), _inside(positions, f"{name}['prior_positions']")
+
+
+def _array(value: Any, width: int, name: str) -> np.ndarray:
+    array = np.asarray(value)
+    if array.shape == (0,):
+        array = array.reshape(0, width)
+    if array.ndim != 2 or array.shape[1] != width:
+        raise ValueError(f"{name}: found shape {list(array.shape)}, expected [S, {width}].")
+    if array.dtype.kind not in "fi":
+        raise ValueError(f"{name}: found dtype {array.dtype}, expected numbers.")
+    return array
+
+
+def _unit_vectors(embeddings: np.ndarray, name: str) -> np.ndarray:
+    """float32 unit vectors from such, or from AlphaEarth's published integers, sign(v) (|v| / 127.5)**2."""
+    if embeddings.dtype.kind == "i" and len(embeddings):
+        if embeddings.min() < -127 or embeddings.max() > 127:
+            raise ValueError(
+                f"{name}: found integers from {embeddings.min()} to {embeddings.max()}, expected published values "
+                "within [-127, 127]; leave out anchors without data (-128)."
+            )
+        embeddings = np.sign(embeddings) * (np.abs(embeddings.astype(np.float32)) / 127.5) ** 2
+        tolerance = 0.02
+    else:
+        embeddings = embeddings.astype(np.float32)
+        tolerance = 0.01
+    if not np.isfinite(embeddings).all():
+        raise ValueError(f"{name}: found NaN or infinity, expected finite values.")
+    norms = np.linalg.norm(embeddings, axis=1, keepdims=True)
+    if len(norms) and np.abs(norms - 1).max() > tolerance:
+        raise ValueError(
+            f"{name}: found vectors of length {norms.min():.3g} to {norms.max():.3g}, expected unit vectors."
+        )
+    return embeddings / norms
+
+
+def _inside(positions: np.ndarray, name: str) -> np.ndarray:
+    if not ((positions >= 0) & (positions <= 1)).all():
+        raise ValueError(
+            f"{name}: found values from {positions.min():g} to {positions.max():g}, expected (y, x) within [0, 1]."
+        )
+    return positions.astype(np.float32)
+
+
+__all__ = ["FusarGptProcessor"]
