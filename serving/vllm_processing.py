@@ -2,8 +2,8 @@
 # vLLM has an environment of its own, see README.md.
 """What vLLM does with a request before a model sees it: FUSAR-GPT's own processor, and priors in the cache keys.
 
-A request carries its priors in `mm_processor_kwargs`, offline as over HTTP: `{"priors": [prior, ...]}` with one entry an
-image, as `FusarGptProcessor` takes them. vLLM's processor of Qwen2-VL does the rest; there is no video.
+A request carries its priors in `mm_processor_kwargs`, offline as over HTTP: `{"priors": [prior, ...]}` with one entry
+an image, as `FusarGptProcessor` takes them. vLLM's processor of Qwen2-VL does the rest; there is no video.
 """
 
 from collections.abc import Mapping, Sequence

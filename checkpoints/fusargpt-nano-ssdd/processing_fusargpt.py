@@ -9,6 +9,7 @@ from transformers import BatchFeature
 from transformers.image_transforms import to_pil_image
 from transformers.image_utils import ImageInput, make_flat_list_of_images
 from transformers.models.qwen2_5_vl.processing_qwen2_5_vl import Qwen2_5_VLProcessor
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 PRIOR_SIZE = 64  # Width of AlphaEarth Foundations' embeddings.
 PRIOR_KEYS = ("prior_embeddings", "prior_positions")
@@ -18,7 +19,8 @@ class FusarGptProcessor(Qwen2_5_VLProcessor):
     """Wraps a Qwen2-VL image processor and a tokenizer, and batches the priors beside them.
 
     Args:
-        image_processor: A Qwen2-VL image processor (`Qwen2VLImageProcessorPil` needs no torchvision).
+        image_processor: A Qwen2-VL image processor. PIL's stands in for that of torchvision, which transformers loads
+            where torchvision is installed and whose resized pixels differ from those of training.
         tokenizer: A tokenizer with Qwen2.5-VL's special tokens.
         chat_template: Jinja template; `None` takes the tokenizer's.
         image_size: Side in pixels of the square that every image is squeezed to, whatever its aspect ratio, before
@@ -34,6 +36,8 @@ class FusarGptProcessor(Qwen2_5_VLProcessor):
     ):
         if chat_template is None and tokenizer is not None:
             chat_template = tokenizer.chat_template
+        if image_processor is not None and not isinstance(image_processor, Qwen2VLImageProcessorPil):
+            image_processor = Qwen2VLImageProcessorPil.from_dict(image_processor.to_dict())
         super().__init__(image_processor, tokenizer, chat_template=chat_template, **kwargs)
         self.image_size = image_size
         if image_size is not None:
@@ -155,7 +159,10 @@ def _read(prior: Mapping[str, Any] | None, name: str) -> tuple[np.ndarray, np.nd
 
 
 def _array(value: Any, width: int, name: str) -> np.ndarray:
-    array = np.asarray(value)
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise ValueError(f"{name}: found rows of different lengths, expected shape [S, {width}].") from error
     if array.shape == (0,):
         array = array.reshape(0, width)
     if array.ndim != 2 or array.shape[1] != width:
