@@ -74,6 +74,7 @@ def test_a_report_pools_seeds_and_compares_over_those_that_are_shared(tmp_path):
     difference = next(line for line in text.splitlines() if line.startswith("| none | 0 |"))
     assert difference.split("|")[4].split()[0] == "100.0"
     assert len(difference.split("|")) == 4 + len(METRICS)
+    assert "| tlm | 8 | 6 | 0 | 0 | 2 |" in text  # of two seeds, "9" instead of 3 and 4
     draw(tmp_path, tmp_path / "scores.png")
     assert (tmp_path / "scores.png").stat().st_size > 0
 

@@ -22,6 +22,7 @@ METRICS = {
     "detect": "f1@0.25",
 }
 REFERENCE = "tlm"
+COUNT_OUTCOMES = ("right", "none seen where some are", "some seen where none are", "another number")
 COLOURS = ("#1f5fa8", "#9aa7b5", "#d0743c")
 
 Answers = Mapping[str, Mapping[str, Sequence[str]]]
@@ -80,6 +81,10 @@ def report(results: Path) -> str:
             for seed, answers in seeds.items()
         ],
     )
+    errors = _table(
+        ["variant", "questions", *COUNT_OUTCOMES],
+        [[variant, *map(str, _count_outcomes(list(seeds.values())))] for variant, seeds in done.items()],
+    )
     return "\n\n".join(
         (
             f"{sum(map(len, done.values()))} of {len(CELLS)} cells are done.",
@@ -89,12 +94,23 @@ def report(results: Path) -> str:
             differences,
             "Each seed, prior true (none for `none`), percent:",
             single,
+            "Counts under that prior. Only whether there are any could be known from the prior, not how many:",
+            errors,
         )
     )
 
 
-def _score(seeds: Sequence[Answers], task: str, prior: str) -> str:
-    return str(pooled(seeds, task, prior).score())
+def _count_outcomes(seeds: Sequence[Answers]) -> list[int]:
+    """Questions of all seeds, and how many of them had each outcome of `COUNT_OUTCOMES`."""
+    pairs = [
+        (reference, answer)
+        for answers in seeds
+        for reference, answer in zip(answers["count"]["reference"], answers["count"]["true"], strict=True)
+    ]
+    wrong = [(reference, answer) for reference, answer in pairs if reference != answer]
+    missed = sum(answer == "0" for _, answer in wrong)
+    invented = sum(reference == "0" for reference, _ in wrong)
+    return [len(pairs), len(pairs) - len(wrong), missed, invented, len(wrong) - missed - invented]
 
 
 def _difference(done: Mapping[str, Mapping[int, Answers]], variant: str, seeds: Sequence[int], task: str) -> str:
