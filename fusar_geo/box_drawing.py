@@ -20,15 +20,15 @@ def clip_box(box: Sequence[float], width: int, height: int) -> tuple[float, floa
     return (left, top, right, bottom) if left < right and top < bottom else None
 
 
-def draw_box(picture: Image.Image, box: Sequence[float], label: str) -> None:
-    """Draw a box [x1, y1, x2, y2], in pixels of `picture`, with its label on a tab; without one where it is ""."""
+def draw_box(picture: Image.Image, box: Sequence[float], label: str, tab: bool = True) -> None:
+    """Draw a box [x1, y1, x2, y2], in pixels of `picture`, in its label's colour and with the label on a tab."""
     pen = ImageDraw.Draw(picture)
     colour = COLOURS.get(label, OTHER_COLOUR)
     # The line runs outside the box, so that it does not cover a small target; at the image's edge it stays visible.
     left, top = max(box[0] - _LINE, 0), max(box[1] - _LINE, 0)
     right, bottom = min(box[2] + _LINE, picture.width) - 1, min(box[3] + _LINE, picture.height) - 1
     pen.rectangle((left, top, right, bottom), outline=colour, width=_LINE)
-    if not label:
+    if not tab:
         return
     # A model may write anything; line breaks and lone surrogates cannot be drawn.
     text = "".join(letter if letter.isprintable() else "?" for letter in label[:_LONGEST_LABEL])

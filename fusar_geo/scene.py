@@ -172,7 +172,8 @@ class SarScene:
         The same file always gives the same limits. They are percentiles of about 4 million pixels (of all up to that
         number), at full resolution, because overviews are averages with less speckle. The pixels come from blocks of
         the file evenly spread over the scene, 16 million pixels of them or 36 blocks if these are more; only where
-        these hold next to no data more are read.
+        these hold next to no data more are read. Blocks of a local file that are damaged are passed over, unless all
+        are.
 
         Raises:
             NoDataError: no pixel holds data.
@@ -209,10 +210,19 @@ class SarScene:
         block_height, block_width = self._dataset.block_shapes[band - 1]
         sample = np.empty(0)
         for windows, step in sample_windows(self.width, self.height, block_width, block_height):
-            parts = []
+            parts, damaged = [], None
             for window in windows:
-                values, valid = (array[::step, ::step] for array in self.read(window, band))
+                try:
+                    values, valid = (array[::step, ::step] for array in self.read(window, band))
+                except InputError as error:
+                    # A server may answer the next time, and the limits would be others.
+                    if is_remote(self.path):
+                        raise
+                    damaged = error
+                    continue
                 parts.append(np.abs(values[valid]) if values.dtype.kind == "c" else values[valid])
+            if damaged is not None and not parts:
+                raise damaged
             sample = np.concatenate(parts)
             if len(sample) >= _ENOUGH_PIXELS:
                 break

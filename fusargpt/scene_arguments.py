@@ -128,6 +128,10 @@ def _parser(task: str, description: str, targets: bool) -> argparse.ArgumentPars
     parser.add_argument("--band", metavar="N", type=int, help="from 1 (default: 1)")
     parser.add_argument("--polarization", metavar="VV", help="of the band, instead of --band")
 
+    parser.add_argument(
+        "--stretch", choices=("scene", "tile"), help="whose percentiles become black and white (default: scene)"
+    )
+
     prior = parser.add_argument_group("prior (one of --aef and --no-prior is needed)")
     prior.add_argument("--aef", metavar="ROOT", help="AlphaEarth field: folder or http, https, s3, gs URL")
     prior.add_argument("--no-prior", action="store_true", help="answer from the image alone")

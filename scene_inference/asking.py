@@ -83,7 +83,8 @@ class Asking:
         stored = "grey" if self.stretch is None else self.stretch.stored
         if self._may_be_empty and nothing_stands_out(values, valid, stored, self.settings.contrast_db):
             return TileAnswer(tile.id, "", (0, 0), None, "nothing stands out")
-        grey = to_8bit(values, valid, self.stretch, stored)[0]
+        stretch = self.stretch if self.settings.stretch == "scene" else None
+        grey = to_8bit(values, valid, stretch, stored)[0]
         return Image.fromarray(grey).convert("RGB"), self._prior(tile)
 
     @property

@@ -15,7 +15,6 @@ from fusar_geo.scene import SarScene
 from scene_inference.layers import Place
 
 LONGEST_SIDE = 2048
-_SHORTEST_ENLARGED = 900
 _ROWS_PIXELS = 2**23  # read at a time
 
 
@@ -30,7 +29,7 @@ def draw(scene: SarScene, band: int, stretch: Stretch | None, places: Sequence[P
         x1, y1, x2, y2 = (edge * scale for edge in place.box)
         kind = place.properties.get("kind")
         if kind is None:
-            draw_box(picture, (x1, y1, x2, y2), "")
+            draw_box(picture, (x1, y1, x2, y2), place.properties["label"], tab=False)
             continue
         value = place.properties.get("count", place.properties.get("class"))
         found = kind == "cell" or value not in (None, 0, "none")
@@ -72,6 +71,6 @@ def _picture(scene: SarScene, band: int, stretch: Stretch | None) -> tuple[Image
         small.paste(Image.fromarray(squares.mean((1, 3)).astype(np.uint8)), (0, top // step))
     factor = 1
     if step == 1:
-        factor = max(1, min(_SHORTEST_ENLARGED // min(small.size), LONGEST_SIDE // max(small.size)))
+        factor = max(1, LONGEST_SIDE // max(small.size))
         small = small.resize((small.width * factor, small.height * factor), Image.Resampling.NEAREST)
     return small.convert("RGB"), factor / step

@@ -172,6 +172,7 @@ def _provenance(scene: SarScene, settings: Settings, band: int, year: int | None
         "band": band,
         "polarization": scene.polarizations[band - 1],
         "resolution_m": None if scene.geometry is None else round(scene.geometry.resolution_m(), 3),
+        "stretch": settings.stretch,
         "contrast_db": None if settings.no_skip or settings.task == "describe" else settings.contrast_db,
         "overlap_threshold": settings.overlap_threshold,
     }

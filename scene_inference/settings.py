@@ -30,6 +30,8 @@ class Settings:
             "detect", whose boxes are merged, and 0 for the grid layers.
         band: from 1. Instead of `polarization`; with neither, band 1.
         polarization: as "VV", of the band to take.
+        stretch: "scene" gives all tiles the grey levels of the whole scene, as the builder of triplets does; "tile"
+            gives each its own, as the simulated scenes had that fusargpt-nano was trained on.
         aef: root of the AlphaEarth field.
         no_prior: answer from the image alone.
         year: of the field; None takes the acquisition's.
@@ -56,6 +58,7 @@ class Settings:
     overlap: int | None = None
     band: int | None = None
     polarization: str | None = None
+    stretch: Literal["scene", "tile"] = "scene"
     aef: str | None = None
     no_prior: bool = False
     year: int | None = None
@@ -87,6 +90,7 @@ class Settings:
             _check("band", self.band, self.band >= 1, "1 or more")
             if self.polarization is not None:
                 raise InputError("band and polarization: expected one of them")
+        _check("stretch", self.stretch, self.stretch in ("scene", "tile"), "scene or tile")
         if self.no_prior == (self.aef is not None):
             raise InputError(
                 "aef and no-prior: expected one of them; name the root of an AlphaEarth field with --aef, or answer "
