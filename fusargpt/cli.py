@@ -11,6 +11,7 @@ from fusar_geo.errors import InputError
 # Each is a module of this package with `main(arguments)`, which may return an exit code.
 VERBS = {
     "ask": "answer a question about a SAR image",
+    "batch": "ask about every image of a folder, or every row of a dataset",
     "classify": "name the class of the targets all over a scene, as a map layer",
     "convert": "turn the authors' released weights into a model of this package",
     "count": "count ships or aircraft all over a scene, as a map layer",
@@ -33,9 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; `arguments` are those of the command line when None.
 
     Returns:
-        The exit code: 0, 1 when `triplets build`, `evaluate` or a verb over a scene had to leave out some items, 2 when
-        the user's input is not what it should be (one line on stderr says what), 130 when interrupted. argparse itself
-        exits with 2 on a wrong usage.
+        The exit code: 0, 1 when `batch`, `triplets build`, `evaluate` or a verb over a scene had to leave out some
+        items, 2 when the user's input is not what it should be (one line on stderr says what), 130 when interrupted.
+        argparse itself exits with 2 on a wrong usage.
     """
     options = _parser().parse_args(arguments)
     run: Callable[[Sequence[str]], int | None] = import_module(f"fusargpt.{options.verb}").main

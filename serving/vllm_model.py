@@ -29,7 +29,7 @@ _register_processor = MULTIMODAL_REGISTRY.register_processor(
 
 
 def _with_tlm(backbone: WeightsMapper) -> WeightsMapper:
-    """A checkpoint's names -> vLLM's. The TLM's come first: the backbone takes all of `model.` for its language model."""
+    """A checkpoint's names -> vLLM's. The TLM's come first: it would take `model.tlm` for the language model's."""
     return WeightsMapper(orig_to_new_prefix={"model.tlm.": "tlm.", **backbone.orig_to_new_prefix})
 
 

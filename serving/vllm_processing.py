@@ -66,13 +66,16 @@ class FusarGptMultiModalProcessor(Qwen2VLMultiModalProcessor):
         """As the parent's.
 
         Raises:
-            ValueError: as many priors as there are not images, a prior that `FusarGptProcessor` refuses, or one of too
-                many anchors. vLLM's server answers it with status 400.
+            ValueError: as many priors as there are not images, a prior that `FusarGptProcessor` refuses, one of too
+                many anchors, or other arguments beside. vLLM's server answers it with status 400.
         """
         num_images = inputs.mm_data_items.get_count("image", strict=False)
         options = dict(inputs.hf_processor_mm_kwargs)
         priors = _checked(options.pop(PRIORS, None), num_images)
-        return super().apply(replace(inputs, hf_processor_mm_kwargs={**options, PRIORS: priors}), timing_ctx)
+        if options:
+            # Such as the size to which images are enlarged, which is the server's to decide.
+            raise ValueError(f"mm_processor_kwargs: found {sorted(options)}, expected priors alone.")
+        return super().apply(replace(inputs, hf_processor_mm_kwargs={PRIORS: priors}), timing_ctx)
 
     def _get_mm_hashes(self, inputs: Any) -> Any:
         # These are the keys of the processor's, the encoder's and the prefix cache. Each image's holds its own prior,

@@ -1,0 +1,101 @@
+# pyright: reportMissingImports=false
+# vLLM has an environment of its own, see README.md.
+"""FUSAR-GPT answering through vLLM in this process: the same questions in, the same greedy answers out."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from transformers.generation.streamers import BaseStreamer
+from vllm import LLM
+from vllm.platforms import current_platform
+
+from fusar_geo.errors import InputError
+from fusar_geo.prior import Prior
+from modeling_fusargpt.artefacts import ArtefactError, read_artefact
+from modeling_fusargpt.grammar import AnswerForm
+from modeling_fusargpt.predict import MAX_NEW_TOKENS, FusarGpt, check_name
+from modeling_fusargpt.processing_fusargpt import FusarGptProcessor
+
+
+@dataclass(frozen=True, eq=False)
+class VllmFusarGpt(FusarGpt):
+    """As `FusarGpt`, with vLLM's engine as the model. It schedules by itself, so give it many questions at once."""
+
+    model: LLM
+
+    def answer(
+        self,
+        image: Image.Image,
+        question: str,
+        prior: Prior | None = None,
+        max_new_tokens: int = MAX_NEW_TOKENS,
+        streamer: BaseStreamer | None = None,
+        form: AnswerForm | None = None,
+    ) -> str:
+        """As `FusarGpt.answer`. ValueError for a streamer or a form."""
+        if streamer is not None:
+            raise ValueError("streamer: found one, expected None; offline vLLM returns whole answers.")
+        return self.answers([image], [question], [prior], max_new_tokens, forms=[form])[0]
+
+    def answers(
+        self,
+        images: Sequence[Image.Image],
+        questions: Sequence[str],
+        priors: Sequence[Prior | None] | None = None,
+        max_new_tokens: int = MAX_NEW_TOKENS,
+        batch_size: int = 0,
+        forms: Sequence[AnswerForm | None] | None = None,
+    ) -> list[str]:
+        """As `FusarGpt.answers`; all are given to vLLM at once, and it decides on the batches. ValueError for a form."""
+        if any(form is not None for form in forms or ()):
+            raise ValueError("forms: found one, expected None; vLLM answers freely, `modeling_fusargpt` in a form.")
+        priors = [None] * len(images) if priors is None else priors
+        prompts = []
+        for image, question, prior in zip(images, questions, priors, strict=True):
+            self.seen_size(image)  # refuses what the image processor cannot take, as `FusarGpt` does
+            prompts.append(request(image, self._prompt(question), prior))
+        # The model's own settings (a penalty for repetition, the tokens that end), but greedy.
+        sampling = self.model.get_default_sampling_params()
+        sampling.temperature, sampling.top_p, sampling.top_k = 0.0, 1.0, 0
+        sampling.max_tokens = max_new_tokens
+        return [output.outputs[0].text.strip() for output in self.model.generate(prompts, sampling, use_tqdm=False)]
+
+
+def request(image: Image.Image, prompt: str, prior: Prior | None) -> dict[str, Any]:
+    """One prompt for `LLM.generate`: a text with one placeholder, its image, and the prior beside it."""
+    inputs: dict[str, Any] = {"prompt": prompt, "multi_modal_data": {"image": image}}
+    if prior is not None:
+        arrays = {"prior_embeddings": prior.embeddings, "prior_positions": prior.positions}
+        inputs["mm_processor_kwargs"] = {"priors": [arrays]}
+    return inputs
+
+
+def load_vllm(model: str | Path, **options: Any) -> VllmFusarGpt:
+    """Start vLLM on a whole FUSAR-GPT.
+
+    Args:
+        model: a folder with model and processor, or the Hub's `owner/name`.
+        options: of `vllm.LLM`. Without a dtype among them the weights are float32 on a CPU, where nothing is compiled,
+            else bfloat16.
+
+    Raises:
+        InputError: no such model, or one whose folder holds a TLM or an adapter alone.
+    """
+    name = str(model)
+    check_name(name)
+    try:
+        weights = read_artefact(name).weights
+    except ArtefactError as error:
+        raise InputError(str(error)) from error
+    if weights != "whole":
+        raise InputError(f"{name}: holds {weights} weights alone; write the whole model for vLLM with `fusargpt merge`")
+    on_cpu = current_platform.is_cpu()
+    settings = {"dtype": "float32" if on_cpu else "bfloat16", "enforce_eager": on_cpu}
+    engine = LLM(name, **{"limit_mm_per_prompt": {"image": 1}, **settings, **options})
+    return VllmFusarGpt(engine, FusarGptProcessor.from_pretrained(name))
+
+
+__all__ = ["VllmFusarGpt", "load_vllm", "request"]
