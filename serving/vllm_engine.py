@@ -49,7 +49,7 @@ class VllmFusarGpt(FusarGpt):
         batch_size: int = 0,
         forms: Sequence[AnswerForm | None] | None = None,
     ) -> list[str]:
-        """As `FusarGpt.answers`; all are given to vLLM at once, and it decides on the batches. ValueError for a form."""
+        """As `FusarGpt.answers`; all go to vLLM at once, which decides on the batches. ValueError for a form."""
         if any(form is not None for form in forms or ()):
             raise ValueError("forms: found one, expected None; vLLM answers freely, `modeling_fusargpt` in a form.")
         priors = [None] * len(images) if priors is None else priors

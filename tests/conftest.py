@@ -1,4 +1,24 @@
+import sys
+
+import pytest
 import torch
 
 # The machine may be small and shared; tiny models are fastest on one thread.
 torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def ray_cluster():
+    """A Ray cluster of two cores, started here once for all tests on one."""
+    ray = pytest.importorskip("ray", reason="ray is not installed; pip install 'fusargpt[ray]' brings it")
+    # Workers import the tests' neighbours of the package from where this process does.
+    paths = {"env_vars": {"PYTHONPATH": ":".join(filter(None, sys.path)), "OMP_NUM_THREADS": "1"}}
+    try:
+        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="error", runtime_env=paths)
+    except Exception as error:
+        # Ray gives its own processes half a minute, which a machine that is busy with other things may need.
+        if "timed out during startup" not in str(error):
+            raise
+        pytest.skip(f"ray does not start on this machine: {error}")
+    yield
+    ray.shutdown()

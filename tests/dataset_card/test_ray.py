@@ -1,6 +1,5 @@
-"""The same dataset from a Ray cluster: one of a single core, started here."""
+"""The same dataset from a Ray cluster."""
 
-import sys
 from pathlib import Path
 
 import pytest
@@ -9,27 +8,10 @@ from dataset_card.build import Report, build
 from dataset_card.settings import Settings
 from tests.dataset_card.places import CHIP, write_manifest
 
-ray = pytest.importorskip("ray", reason="ray is not installed; pip install 'fusargpt[ray]' brings it")
-
-
-@pytest.fixture(scope="module")
-def cluster():
-    # Workers import the tests' neighbours of the package from where this process does.
-    paths = {"env_vars": {"PYTHONPATH": ":".join(filter(None, sys.path))}}
-    try:
-        ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level="error", runtime_env=paths)
-    except Exception as error:
-        # Ray gives its own processes half a minute, which a machine that is busy with other things may need.
-        if "timed out during startup" not in str(error):
-            raise
-        pytest.skip(f"ray does not start on this machine: {error}")
-    yield
-    ray.shutdown()
-
 
 # Ray announces its own future changes; a test cannot act on them.
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.*")
-def test_ray_writes_the_same_shards(built: Report, places: Path, tmp_path: Path, cluster: None) -> None:
+def test_ray_writes_the_same_shards(built: Report, places: Path, tmp_path: Path, ray_cluster: None) -> None:
     from dataset_card.ray_build import run_on_ray
 
     manifest = places / "manifest.jsonl"
