@@ -104,7 +104,7 @@ def test_seen_size_is_the_square_that_images_are_squeezed_to(predictor):
 
 
 def test_counts_must_agree(predictor):
-    with pytest.raises(ValueError, match="2 images, 1 questions and 2 priors"):
+    with pytest.raises(ValueError, match="2 images, 1 questions, 2 priors and 2 forms"):
         predictor.answers([random_image(40, 56)] * 2, [QUESTION])
 
 

@@ -1,0 +1,183 @@
+"""Images per second beside a loop that does what the authors' release does, in one process, in turns.
+
+    python -m benchmarks.inference
+
+Both answer the five tasks' questions about the same simulated scenes with the same weights of fusargpt-nano. The
+release's loop takes one image and one question at a time, runs the tower for each, and at every call builds the
+Gaussian weights anew, and gamma and beta as fields [H W, C] on the whole patch grid, which it resizes to the tokens.
+Ours is `FusarGpt.answers`: an image is encoded once for its questions, the questions are decoded in batches that rows
+leave as they end, and alignment weights are built once a batch. Both take the scenes in turns, so that a busy machine
+slows both. The answers must be the same token for token, or the run fails.
+"""
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers.utils import logging
+
+from checkpoints import NANO
+from dataset_card.records import LAYOUTS, SPLIT_SEEDS, rows
+from fusar_geo.embeddings import dequantize
+from fusar_geo.prior import Prior
+from modeling_fusargpt.predict import FusarGpt, load
+from modeling_fusargpt.tlm import EPSILON, TokenwiseLinearModulation
+
+RESULT = Path(__file__).parent / "results" / "inference.json"
+# Which tasks are asked about each scene.
+SETTINGS = {"five tasks": LAYOUTS["questions"], "detect": ("detect",), "count": ("count",)}
+
+
+class Question(NamedTuple):
+    image: Image.Image
+    text: str
+    prior: Prior
+
+
+class ReleaseModulation(nn.Module):
+    """The TLM's computation in the authors' release, with the parameters of ours: one image, fields of C channels."""
+
+    def __init__(self, tlm: TokenwiseLinearModulation) -> None:
+        super().__init__()
+        self.tlm = tlm
+
+    def forward(
+        self, tokens: Tensor, patch_grids: list[tuple[int, int]], embeddings: Tensor, positions: Tensor, mask: Tensor
+    ) -> Tensor:
+        """As of `TokenwiseLinearModulation`, for one image."""
+        (height, width), sigma, merge = patch_grids[0], self.tlm.config.sigma, self.tlm.merge_size
+        hidden = functional.silu(self.tlm.input_projection(embeddings[0]))
+        modulation = self.tlm.output_projection(hidden) + self.tlm.output_bias
+        rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+        cells = torch.stack([rows, columns], -1).reshape(1, -1, 2)
+        centres = positions[0] * torch.tensor([height - 1, width - 1])
+        weights = torch.exp(-(cells - centres[:, None]).square().sum(-1) / (2 * sigma**2))
+        weights = weights / (weights.sum(0, keepdim=True) + EPSILON)
+        weights = weights * mask[0][:, None]
+        weights = weights / (weights.sum(0, keepdim=True) + EPSILON)
+        field = (weights.T @ modulation).reshape(1, height, width, -1).permute(0, 3, 1, 2)
+        resized = functional.interpolate(field, (height // merge, width // merge), mode="bilinear", align_corners=False)
+        gamma, beta = resized[0].flatten(1).T.chunk(2, dim=-1)
+        return tokens * (1 + gamma) + beta
+
+
+def release_loop(predictor: FusarGpt, questions: list[Question], max_new_tokens: int) -> list[list[int]]:
+    """The tokens of each answer."""
+    model: Any = predictor.model
+    ours = model.model.tlm
+    model.model.tlm = ReleaseModulation(ours)
+    answers = []
+    try:
+        for image, text, prior in questions:
+            content = [{"type": "image"}, {"type": "text", "text": text}]
+            prompt = predictor.processor.apply_chat_template(
+                [{"role": "user", "content": content}], add_generation_prompt=True
+            )
+            arrays = {"prior_embeddings": prior.embeddings, "prior_positions": prior.positions}
+            features = predictor.processor(images=[image], text=[prompt], priors=[arrays], return_tensors="pt")
+            with torch.inference_mode():
+                tokens = model.generate(**features, max_new_tokens=max_new_tokens, do_sample=False)
+            answers.append(tokens[0, features["input_ids"].shape[1] :].tolist())
+    finally:
+        model.model.tlm = ours
+    return answers
+
+
+def scenes(first: int, count: int, tasks: tuple[str, ...]) -> list[Question]:
+    """Their questions, scene by scene."""
+    asked = []
+    for seed in range(SPLIT_SEEDS["test"] + first, SPLIT_SEEDS["test"] + first + count):
+        of_scene = rows(seed, "questions", "sar")
+        image = of_scene[0]["image"]
+        prior = Prior(
+            dequantize(np.asarray(of_scene[0]["prior_embeddings"], np.int8)),
+            np.asarray(of_scene[0]["prior_positions"], np.float32),
+        )
+        asked += [
+            Question(image, row["prompt"][0]["content"], prior) for row in of_scene if cast(str, row["task"]) in tasks
+        ]
+    return asked
+
+
+def timed(answer: Callable[[], list[list[int]]]) -> tuple[list[list[int]], np.ndarray]:
+    """The answers, and the seconds they took on the wall and of processor time."""
+    start = np.array([time.perf_counter(), time.process_time()])
+    answers = answer()
+    return answers, np.array([time.perf_counter(), time.process_time()]) - start
+
+
+def measure(predictor: FusarGpt, tasks: tuple[str, ...], options: argparse.Namespace) -> dict[str, Any]:
+    """Both paths in turns over the same scenes; SystemExit when an answer differs."""
+    seconds: list[tuple[np.ndarray, np.ndarray]] = []
+    count = 0
+    for turn in range(options.turns):
+        questions = scenes(turn * options.images, options.images, tasks)
+        images, texts, priors = (list(column) for column in zip(*questions, strict=True))
+
+        def ours(images=images, texts=texts, priors=priors) -> list[list[int]]:
+            return predictor.answer_tokens(images, texts, priors, options.max_new_tokens, options.batch_size)
+
+        def theirs(questions=questions) -> list[list[int]]:
+            return release_loop(predictor, questions, options.max_new_tokens)
+
+        # Who is first changes, so that a load that grows or falls favours neither.
+        if turn % 2:
+            (own, own_seconds), (other, other_seconds) = timed(ours), timed(theirs)
+        else:
+            (other, other_seconds), (own, own_seconds) = timed(theirs), timed(ours)
+        different = [index for index, pair in enumerate(zip(own, other, strict=True)) if pair[0] != pair[1]]
+        if different:
+            raise SystemExit(f"{texts[different[0]]}: found {own[different[0]]}, the release {other[different[0]]}")
+        count += len(questions)
+        seconds.append((other_seconds, own_seconds))
+    ratios = [theirs / own for theirs, own in seconds]
+    release, ours_total = (sum(column) for column in zip(*seconds, strict=True))
+    images = options.turns * options.images
+    return {
+        "images": images,
+        "questions": count,
+        "equal_answers": count,
+        "images_per_second": {"release": round(images / release[0], 2), "ours": round(images / ours_total[0], 2)},
+        "ratio": round(statistics.median(float(ratio[0]) for ratio in ratios), 2),
+        "ratio_by_turn": [round(float(ratio[0]), 2) for ratio in ratios],
+        "ratio_of_processor_time": round(statistics.median(float(ratio[1]) for ratio in ratios), 2),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=int, default=64, help="scenes a turn")
+    parser.add_argument("--turns", type=int, default=5)
+    parser.add_argument("--batch-size", type=int, default=64, help="questions that are decoded together")
+    parser.add_argument("--max-new-tokens", type=int, default=512)
+    parser.add_argument("--threads", type=int, default=1, help="of torch, for both")
+    parser.add_argument("--out", type=Path, default=RESULT)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    logging.disable_progress_bar()
+    predictor = load(NANO, "cpu")
+    result: dict[str, Any] = {
+        "model": NANO.name,
+        "dtype": "float32",
+        "threads": options.threads,
+        "batch_size": options.batch_size,
+        "torch": torch.__version__,
+    }
+    for name, tasks in SETTINGS.items():
+        result[name] = measure(predictor, tasks, options)
+        print(f"{name}: {json.dumps(result[name])}", flush=True)
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.write_text(json.dumps(result, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,135 @@
+"""Greedy decoding of a batch whose rows leave it as their answers end.
+
+`generate` keeps every row until the longest answer of the batch has ended, and "None" stays beside a list of forty
+boxes. Here a row that has ended costs nothing any more. What surrounds the loop, caches, positions, logits processors
+and stopping criteria, is `generate`'s: pass `decode` as its `custom_generate`.
+"""
+
+from typing import Any, Protocol, cast
+
+import torch
+from torch import Tensor
+from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList
+from transformers.cache_utils import Cache, DynamicLayer
+from transformers.generation.streamers import BaseStreamer
+
+from modeling_fusargpt.backbones import AnyFusarGpt
+
+
+class Restriction(Protocol):
+    """What may be decoded, as `modeling_fusargpt.constrained.Masks`."""
+
+    def restrict(self, scores: Tensor) -> Tensor: ...
+
+    def take(self, tokens: list[int], kept: list[int]) -> None: ...
+
+
+def decode(
+    model: AnyFusarGpt,
+    input_ids: Tensor,
+    logits_processor: LogitsProcessorList,
+    stopping_criteria: StoppingCriteriaList,
+    generation_config: GenerationConfig,
+    streamer: BaseStreamer | None = None,
+    restriction: Restriction | None = None,
+    **model_kwargs: Any,
+) -> Tensor:
+    """Called by `generate`.
+
+    Args:
+        model: whose `generate` calls this.
+        input_ids: the questions [rows, L], padded on the left.
+        logits_processor, stopping_criteria, generation_config, model_kwargs: as `generate` prepares them.
+        streamer: receives the tokens of every step.
+        restriction: of the tokens; None decodes freely.
+
+    Returns:
+        [rows, L + steps], the questions and the answers, padded on the right.
+    """
+    parent: Any = model
+    rows, length = input_ids.shape
+    padding = cast(int, generation_config.pad_token_id)
+    limit = cast(int, generation_config.max_length) - length
+    whole = torch.cat([input_ids, input_ids.new_full((rows, limit), padding)], dim=1)
+    present = torch.arange(rows, device=input_ids.device)
+    outputs = parent._prefill(input_ids, generation_config, model_kwargs)
+    for cache in model_kwargs.values():
+        if isinstance(cache, Cache):
+            cache.layers = [GrowingLayer(layer) if type(layer) is DynamicLayer else layer for layer in cache.layers]
+    # Positions are known, and images are in the cache.
+    model_kwargs = {name: value for name, value in model_kwargs.items() if name not in _OF_THE_FIRST_STEP}
+    while True:
+        model_kwargs = parent._update_model_kwargs_for_generation(outputs, model_kwargs)
+        scores = logits_processor(input_ids, outputs.logits[:, -1].float())
+        if restriction is not None:
+            scores = restriction.restrict(scores)
+        tokens = scores.argmax(-1)
+        if streamer is not None:
+            streamer.put(tokens.cpu())
+        input_ids = torch.cat([input_ids, tokens[:, None]], dim=1)
+        whole[present, input_ids.shape[1] - 1] = tokens
+        kept = (~stopping_criteria(input_ids, cast(Any, None))).nonzero()[:, 0]
+        if restriction is not None:
+            restriction.take(tokens.tolist(), kept.tolist())
+        if len(kept) == 0:
+            break
+        if len(kept) < len(tokens):
+            input_ids, present = input_ids[kept], present[kept]
+            model_kwargs = _select(model_kwargs, kept)
+        outputs = model(
+            **parent.prepare_inputs_for_generation(input_ids, next_sequence_length=1, **model_kwargs), return_dict=True
+        )
+    if streamer is not None:
+        streamer.end()
+    return whole[:, : input_ids.shape[1]]
+
+
+class GrowingLayer(DynamicLayer):
+    """A cache layer with room for tokens to come, so that not every token copies all that were before it.
+
+    Args:
+        layer: as the first step has left it.
+    """
+
+    def __init__(self, layer: DynamicLayer) -> None:
+        super().__init__()
+        keys, values = cast(Tensor, layer.keys), cast(Tensor, layer.values)
+        self.lazy_initialization(keys, values)
+        self.keys, self.values = keys, values
+        self._room: tuple[Tensor, Tensor] = keys, values
+
+    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        """Keys and values [rows, heads, tokens, width] with the new ones behind them."""
+        past = self.get_seq_length()
+        length = past + key_states.shape[2]
+        if length > self._room[0].shape[2]:
+            rows, heads, _, width = key_states.shape
+            self._room = tuple(old.new_empty(rows, heads, length + _ROOM, width) for old in self._room)
+            self._room[0][:, :, :past], self._room[1][:, :, :past] = self.keys, self.values
+        self._room[0][:, :, past:length], self._room[1][:, :, past:length] = key_states, value_states
+        self.keys, self.values = (room[:, :, :length] for room in self._room)
+        return self.keys, self.values
+
+    def batch_select_indices(self, indices: Tensor) -> None:
+        """Keep these rows only."""
+        length = self.get_seq_length()
+        self._room = self._room[0][indices], self._room[1][indices]
+        self.keys, self.values = (room[:, :, :length] for room in self._room)
+
+
+_ROOM = 64
+_OF_THE_FIRST_STEP = ("mm_token_type_ids", "mm_encoder_outputs", "image_grid_thw")
+
+
+def _select(model_kwargs: dict[str, Any], rows: Tensor) -> dict[str, Any]:
+    """What belongs to the rows that stay, in the cache too."""
+    selected = dict(model_kwargs)
+    for name, value in model_kwargs.items():
+        if isinstance(value, Cache):
+            value.batch_select_indices(rows)
+        elif name == "position_ids":
+            # [axes, rows, L]
+            selected[name] = value[:, rows]
+        elif isinstance(value, Tensor):
+            selected[name] = value[rows]
+    return selected
