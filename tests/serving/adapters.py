@@ -9,7 +9,7 @@ from modeling_fusargpt.artefacts import ADAPTER_FILE
 from modeling_fusargpt.predict import FusarGpt
 from tests.modeling_fusargpt.chain import write_stage2
 
-SCALE = 0.25
+SCALE = 0.5
 """Of random weights; as they are they would leave nothing of nano."""
 
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from datasets import load_dataset
@@ -33,7 +34,9 @@ class Questions:
 @cache
 def sample_questions() -> Questions:
     """All 40 of the test split. One prior in three is thinned out, so that their numbers of anchors differ."""
-    rows = [row for config in ("captions", "instructions") for row in load_dataset(DATASET, config, split="test")]
+    rows: list[Any] = [
+        row for config in ("captions", "instructions") for row in load_dataset(DATASET, config, split="test")
+    ]
     priors = [read_prior(row) for row in rows]
     for index in range(0, len(priors), 3):
         whole = priors[index]
