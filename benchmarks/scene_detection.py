@@ -77,8 +77,8 @@ def write(folder: Path, place: Place) -> Path:
     return path
 
 
-def ships_of(place: Place) -> list[tuple[float, float, float, float]]:
-    return [tuple(map(float, target.box)) for target in scene_of(place, ground_of(place)).targets]
+def ships_of(place: Place) -> list[tuple[int, int, int, int]]:
+    return [target.box for target in scene_of(place, ground_of(place)).targets]
 
 
 def add(score: Score, boxes: Sequence[Sequence[float]], truth: Sequence[Sequence[float]]) -> None:

@@ -10,6 +10,7 @@ other work on the machine does not change.
 import argparse
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import rasterio
@@ -101,7 +102,7 @@ def measure(folder: Path, with_prior: bool) -> None:
     # Resets VmHWM.
     Path("/proc/self/clear_refs").write_text("5")
     clock, processor = time.perf_counter(), time.process_time()
-    prior = {"aef": str(folder / "aef")} if with_prior else {"no_prior": True}
+    prior: dict[str, Any] = {"aef": str(folder / "aef")} if with_prior else {"no_prior": True}
     result = detect(
         folder / "scene.tif",
         out=folder / "ships.geojson",

@@ -46,6 +46,8 @@ def run(task: str, arguments: Sequence[str], description: str, targets: bool) ->
         result = _ask(task, scene, out, quicklook, chosen)
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
+        if package == "llguidance":
+            raise InputError("--constrained needs llguidance; pip install 'fusargpt[constrained]' brings it") from error
         if package not in _EXTRA:
             raise
         raise InputError(f"scenes need {package}; pip install 'fusargpt[scenes]' brings it") from error
@@ -180,6 +182,10 @@ def _parser(task: str, description: str, targets: bool) -> argparse.ArgumentPars
     model = parser.add_argument_group("model")
     model.add_argument("--model", metavar="MODEL", help="folder, or owner/name on the Hub (default: fusargpt-nano)")
     model.add_argument("--question", metavar="TEXT", help="instead of the task's own; the answer is read as the task's")
+    if task != "describe":
+        model.add_argument(
+            "--constrained", action="store_true", help="hold each answer to the form of its task (extra: constrained)"
+        )
     model.add_argument("--batch-size", metavar="N", type=int, help="tiles answered at a time (default: 16)")
     model.add_argument("--max-new-tokens", metavar="N", type=int, help="where an answer is cut (default: 512)")
     model.add_argument("--device", help="as torch names it (default: a GPU where there is one)")

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-import rasterio
 from PIL import Image
 from tqdm import tqdm
 
@@ -15,13 +15,11 @@ from fusar_geo.radiometry import Stretch, to_8bit
 from fusar_geo.scene import SarScene
 from metrics.benchmark.journal import Records
 from modeling_fusargpt.predict import FusarGpt
+from modeling_fusargpt.tasks import TARGETS
 from scene_inference.emptiness import nothing_stands_out
 from scene_inference.settings import Settings
 from scene_inference.tile_answers import Failure, TileAnswer
 from scene_inference.tiles import Tile
-
-GDAL_CACHE_MB = 256
-"""Of blocks of the scene that are kept unpacked; GDAL's own choice is a twentieth of the machine's memory."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,10 +51,7 @@ class Asking:
         failures: list[Failure] = []
         open_tiles = [tile for tile in tiles if tile.id not in records.records]
         size = self.settings.batch_size
-        with (
-            rasterio.Env(GDAL_CACHEMAX=GDAL_CACHE_MB),
-            tqdm(total=len(tiles), initial=len(tiles) - len(open_tiles), unit="tile") as progress,
-        ):
+        with tqdm(total=len(tiles), initial=len(tiles) - len(open_tiles), unit="tile") as progress:
             batch: list[tuple[Tile, Image.Image, Prior | None]] = []
             skipped: list[TileAnswer] = []
             for tile in open_tiles:
@@ -128,8 +123,23 @@ class Asking:
         tiles, images, priors = zip(*batch, strict=True)
         chosen, seen = self.settings, predictor.seen_size(images[0])
         answers = predictor.answers(
-            images, [chosen.prompt] * len(images), priors, chosen.max_new_tokens, chosen.batch_size
+            images,
+            [chosen.prompt] * len(images),
+            priors,
+            chosen.max_new_tokens,
+            chosen.batch_size,
+            **self._form(len(images)),
         )
         for tile, prior, answer in zip(tiles, priors, answers, strict=True):
             anchors = None if prior is None else len(prior.embeddings)
             yield TileAnswer(tile.id, answer, seen, anchors, "")
+
+    def _form(self, count: int) -> dict[str, Any]:
+        """What `answers` takes beside the rest to hold `count` answers to the task's form; nothing where it is free."""
+        chosen = self.settings
+        if not chosen.constrained:
+            return {}
+        from modeling_fusargpt.grammar import AnswerForm
+
+        names = TARGETS if chosen.task == "classify" else (chosen.target,)
+        return {"forms": [AnswerForm(chosen.task, names)] * count}

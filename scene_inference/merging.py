@@ -89,7 +89,7 @@ def merge(boxes: Sequence[SceneBox], threshold: float) -> list[SceneBox]:
     margins = np.array([found.margin for found in boxes])
     merged = []
     for members in _neighbourhoods(edges):
-        ranked = np.column_stack([edges[members], margins[members], labels[members]])
+        ranked = np.column_stack([edges[members], margins[members], labels[members]]).astype(np.float64)
         for group in box_non_max_merge(ranked, threshold, OverlapMetric.IOS):
             merged.append(_one([boxes[members[index]] for index in group]))
     return sorted(merged, key=lambda found: (found.box[1], found.box[0]))

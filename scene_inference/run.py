@@ -9,8 +9,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import rasterio
 from PIL import Image
 
+from checkpoints import NANO
 from fusar_geo.embeddings import ATTRIBUTION
 from fusar_geo.errors import InputError
 from fusar_geo.geometry import Geometry
@@ -26,6 +28,8 @@ from scene_inference.settings import Settings
 from scene_inference.tile_answers import Failure, TileAnswer, read_tile_answer
 from scene_inference.tiles import Tile, cut
 
+GDAL_CACHE_MB = 256
+"""Of blocks of the scene that are kept unpacked; GDAL's own choice is a twentieth of the machine's memory."""
 _CHIP_SIDE = 504
 """Of training; the model's processor makes of it what it makes of every tile."""
 _DETECTION_OVERLAP = 4
@@ -94,7 +98,7 @@ def ask_scene(
             the result.
     """
     check_scene_path(str(path))
-    with SarScene.open(path) as scene:
+    with rasterio.Env(GDAL_CACHEMAX=GDAL_CACHE_MB), SarScene.open(path) as scene:
         out = None if out is None else Path(out)
         form = None if out is None else writing.format_of(out, settings.task, scene.geometry is not None)
         _check_folders(out, quicklook_path)
@@ -164,7 +168,8 @@ def _provenance(scene: SarScene, settings: Settings, band: int, year: int | None
         "task": settings.task,
         "target": settings.target,
         "question": settings.prompt,
-        "model": settings.model,
+        # The path of the one that comes with the package says nothing to others.
+        "model": NANO.name if settings.model == str(NANO) else settings.model,
         **prior,
         "scene": shown(scene.path),
         "acquired": None if scene.acquired is None else scene.acquired.isoformat(),
@@ -173,6 +178,7 @@ def _provenance(scene: SarScene, settings: Settings, band: int, year: int | None
         "polarization": scene.polarizations[band - 1],
         "resolution_m": None if scene.geometry is None else round(scene.geometry.resolution_m(), 3),
         "stretch": settings.stretch,
+        "constrained": settings.constrained,
         "contrast_db": None if settings.no_skip or settings.task == "describe" else settings.contrast_db,
         "overlap_threshold": settings.overlap_threshold,
     }

@@ -11,6 +11,7 @@ from modeling_fusargpt.tasks import TARGETS, TASKS, prompt
 ANCHORS_PER_SIDE = 8
 """Of a tile, as of a training chip."""
 
+_FEWEST_CONSTRAINED_TOKENS = 128
 _SMALLEST_TILE, _LARGEST_TILE = 28, 8192
 
 
@@ -41,6 +42,8 @@ class Settings:
         no_skip: ask about every tile that holds data, those in which nothing stands out included.
         contrast_db: how far something has to stand out of a tile for it to be asked about, see `emptiness`.
         overlap_threshold: share of the smaller of two boxes of different tiles from which on they are one object.
+        constrained: hold each answer to the form of its task, of `modeling_fusargpt.grammar`; needs the extra
+            `constrained`.
         batch_size: tiles answered at a time.
         max_new_tokens: where an answer is cut that does not end by itself.
         device: as torch names it; None takes a GPU where there is one.
@@ -68,6 +71,7 @@ class Settings:
     no_skip: bool = False
     contrast_db: float = 6.0
     overlap_threshold: float = 0.5
+    constrained: bool = False
     batch_size: int = 16
     max_new_tokens: int = 512
     device: str | None = None
@@ -103,6 +107,13 @@ class Settings:
         _check("anchor-resolution", found, found in ("native", "match"), "native or match")
         _check("contrast", self.contrast_db, 0 < self.contrast_db <= 60, "above 0, at most 60 dB")
         _check("overlap-threshold", self.overlap_threshold, 0 < self.overlap_threshold <= 1, "above 0, at most 1")
+        if self.constrained and self.task == "describe":
+            raise InputError("constrained: a description is free text; leave it out")
+        if self.constrained:
+            fits = self.max_new_tokens >= _FEWEST_CONSTRAINED_TOKENS
+            _check(
+                "max-new-tokens", self.max_new_tokens, fits, f"{_FEWEST_CONSTRAINED_TOKENS} or more for whole answers"
+            )
         _check("batch-size", self.batch_size, self.batch_size >= 1, "1 or more")
         _check("max-new-tokens", self.max_new_tokens, self.max_new_tokens >= 1, "1 or more")
 

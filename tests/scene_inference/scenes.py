@@ -72,7 +72,7 @@ class BrightBoxes(FusarGpt):
             self.asked.append((np.asarray(image), question, prior))
             grey = np.asarray(image.resize((96, 96)))[..., 0]
             # The ships are a hundredth of the scene, so the stretch leaves them alone white.
-            slices = cast(list[tuple[slice, slice]], find_objects(label(grey > 250, np.ones((3, 3)))[0]))
+            slices = cast(list[tuple[slice, slice]], find_objects(cast(Any, label(grey > 250, np.ones((3, 3))))[0]))
             boxes = [[columns.start, rows.start, columns.stop, rows.stop] for rows, columns in slices]
             boxes = [box for box in boxes if (box[2] - box[0]) * (box[3] - box[1]) > 8]
             found.append(_written(question, boxes))

@@ -1,6 +1,7 @@
 """Whole runs over small scenes, with a model that boxes what is bright."""
 
 import json
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from fusar_geo.errors import InputError, NoPriorError
 from scene_inference import classify, count, describe, detect, localize
 from tests.scene_inference.scenes import CRS, SHIPS, SIDE, TRANSFORM, BrightBoxes, write_field, write_scene
 
-TILES = {"tile": 96, "overlap": 24, "batch_size": 4}
+TILES: dict[str, Any] = {"tile": 96, "overlap": 24, "batch_size": 4}
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +31,7 @@ def field(tmp_path_factory):
 def pixels(feature) -> tuple[int, ...]:
     """The bounds of a polygon in pixels of the scene."""
     points = np.array(feature["geometry"]["coordinates"][0])
-    x, y = transform("EPSG:4326", CRS, *points.T)
+    x, y = cast(Any, transform)("EPSG:4326", CRS, *points.T)
     rows, columns = rowcol(TRANSFORM, x, y, op=lambda value: value)
     return tuple(round(float(edge)) for edge in (min(columns), min(rows), max(columns), max(rows)))
 
@@ -120,7 +121,7 @@ def test_a_geopackage_holds_the_same(scene, tmp_path):
 
 
 def test_the_other_tasks_are_layers_over_a_grid(scene, tmp_path):
-    options = {"predictor": BrightBoxes(), "no_prior": True, "tile": 96}
+    options: dict[str, Any] = {"predictor": BrightBoxes(), "no_prior": True, "tile": 96}
     counts = count(scene, out=tmp_path / "counts.geojson", **options)
     layer = json.loads((tmp_path / "counts.geojson").read_text())
     tiles = {feature["properties"]["tile"]: feature["properties"]["count"] for feature in layer["features"]}
