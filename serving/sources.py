@@ -14,6 +14,7 @@ from fusar_geo.image import read_image
 from fusar_geo.prior import Prior, load_prior
 from metrics.benchmark.items import read_picture, read_prior
 from metrics.benchmark.sources import PRIOR_COLUMNS, load_rows
+from modeling_fusargpt.artefacts import HUB_ID
 from modeling_fusargpt.tasks import TASKS
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
@@ -133,6 +134,15 @@ def _question(row: Mapping[str, Any]) -> str:
 
 
 def is_dataset(name: str) -> bool:
-    """Whether `name` is to be read as a dataset: a Hub name, a Parquet file, or a folder with Parquet files."""
+    """Whether `name` is to be read as a dataset: a Hub name, a Parquet file, or a folder with Parquet files.
+
+    Raises:
+        InputError: neither that nor a folder.
+    """
     path = Path(name)
-    return any(path.rglob("*.parquet")) if path.is_dir() else True
+    if path.is_dir():
+        return any(path.rglob("*.parquet"))
+    if not (path.suffix == ".parquet" if path.is_file() else HUB_ID.fullmatch(name)):
+        found = "a file" if path.is_file() else "there is no such folder"
+        raise InputError(f"{name}: {found}; expected a folder of images, or a dataset's folder, Parquet or Hub name")
+    return True

@@ -60,8 +60,10 @@ class VllmFusarGpt(FusarGpt):
         # The model's own settings (a penalty for repetition, the tokens that end), but greedy.
         sampling = self.model.get_default_sampling_params()
         sampling.temperature, sampling.top_p, sampling.top_k = 0.0, 1.0, 0
-        sampling.max_tokens = max_new_tokens
-        return [output.outputs[0].text.strip() for output in self.model.generate(prompts, sampling, use_tqdm=False)]
+        sampling.max_tokens, sampling.detokenize = max_new_tokens, False
+        outputs = self.model.generate(prompts, sampling, use_tqdm=False)
+        tokens = [list(output.outputs[0].token_ids) for output in outputs]
+        return [answer.strip() for answer in self.processor.batch_decode(tokens, skip_special_tokens=True)]
 
 
 def request(image: Image.Image, prompt: str, prior: Prior | None) -> dict[str, Any]:

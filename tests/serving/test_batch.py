@@ -176,6 +176,14 @@ def test_what_is_wrong_is_said_before_a_model_is_loaded(
     assert not list(Path().glob("a.jsonl*"))
 
 
+@pytest.mark.parametrize("source", ["nowhere", "./nowhere/at/all", "scene.png"])
+def test_a_source_is_a_folder_or_a_dataset(source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    random_image(32, 32).save("scene.png")
+    with pytest.raises(InputError, match="expected a folder of images, or a dataset's"):
+        main([source, "--task", "count", "--out", "a.jsonl"])
+
+
 def test_a_dataset_takes_no_question(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="rows bring their own questions"):
         main([DATASET, "--question", QUESTION, "--out", str(tmp_path / "a.jsonl")])

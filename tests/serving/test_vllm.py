@@ -26,12 +26,14 @@ from fusar_geo.errors import InputError
 from fusar_geo.prior import Prior
 from modeling_fusargpt import FusarGptConfig
 from modeling_fusargpt.predict import FusarGpt, load
+from serving.batch import Settings, run_batch
+from serving.sources import TripletDataset
 from serving.vllm_engine import VllmFusarGpt, load_vllm, request
 from serving.vllm_model import FusarGptForConditionalGeneration
 from serving.vllm_processing import MAX_ANCHORS
 from tests.modeling_fusargpt.chain import write_stage1
 from tests.serving.adapters import write_ships_adapter
-from tests.serving.questions import MAX_NEW_TOKENS, sample_questions
+from tests.serving.questions import DATASET, MAX_NEW_TOKENS, sample_questions
 from tests.tiny import random_prior
 
 IMAGE = "<|vision_start|><|image_pad|><|vision_end|>"
@@ -61,8 +63,9 @@ def own_tokens(
     """The tokens of `FusarGpt.answers` to the first `count` questions, up to the one that ends an answer."""
     asked, end = sample_questions(), model.processor.tokenizer.eos_token_id
 
-    def numbers(rows: torch.Tensor, **_: Any) -> list[str]:
-        return [" ".join(map(str, [*row.tolist(), end][: [*row.tolist(), end].index(end)])) for row in rows]
+    def numbers(rows: Any, **_: Any) -> list[str]:
+        whole = [[*map(int, row), end] for row in rows]
+        return [" ".join(map(str, row[: row.index(end)])) for row in whole]
 
     with monkeypatch.context() as patch:
         patch.setattr(model.processor, "batch_decode", numbers)
@@ -100,6 +103,14 @@ def test_the_answers_are_too(engine, own):
     images, questions, priors = asked.images[::4], asked.questions[::4], asked.given("mixed")[::4]
     assert engine.answers(images, questions, priors) == own.answers(images, questions, priors)
     assert engine.seen_size(images[0]) == own.seen_size(images[0])
+
+
+def test_a_batch_under_either_engine_is_the_same_file(engine, own, tmp_path, monkeypatch):
+    engines = {"vllm": engine, "transformers": own}
+    monkeypatch.setattr("serving.batch.load_engine", lambda name, model: engines[name])
+    source = TripletDataset(DATASET, configs=("instructions",), tasks=("count", "localize"))
+    files = [run_batch(source, Settings(tmp_path / f"{name}.jsonl", str(NANO), name)).out for name in engines]
+    assert files[0].read_bytes() == files[1].read_bytes() and len(files[0].read_text().splitlines()) == 16
 
 
 def test_most_prompts_are_prefilled_in_chunks(engine):
