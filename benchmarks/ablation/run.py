@@ -4,6 +4,7 @@ import gzip
 import json
 import subprocess
 import sys
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ PRIORS = ("true", "none", "shuffled")
 TRAINING_SCENES = 4800
 CAPTIONS_START, INSTRUCTIONS_START = 300_000, 400_000  # places that nano's own training does not use
 HELD_OUT_START = 100_000  # of the split test, of which nano's scores use the first thousands
-BATCH_SIZE = 300
+SCENES_AT_ONCE = 60
 MAX_NEW_TOKENS = 160
 
 
@@ -126,20 +127,24 @@ def ask(cell: Cell, model: Path, scenes: int) -> dict[str, dict[str, list[str]]]
     given = {"true": priors, "none": [None] * scenes, "shuffled": priors[1:] + priors[:1]}
     if cell.fusion == "none":
         del given["true"], given["shuffled"]
-    answers: dict[str, dict[str, list[str]]] = {}
+    rows = {task: [next(row for row in scene if row["task"] == task) for scene in asked] for task in TASKS}
+    answers = {task: {"reference": [row["completion"][0]["content"] for row in rows[task]]} for task in TASKS}
     with tqdm(total=len(TASKS) * len(given) * scenes, unit="answer", desc=cell.name) as progress:
-        for task in TASKS:
-            rows = [next(row for row in scene if row["task"] == task) for scene in asked]
-            questions = [row["prompt"][0]["content"] for row in rows]
-            answers[task] = {"reference": [row["completion"][0]["content"] for row in rows]}
-            for name, prior in given.items():
+        for name, prior in given.items():
+            for task in TASKS:
                 answers[task][name] = []
-                for start in range(0, scenes, BATCH_SIZE):
-                    batch = slice(start, start + BATCH_SIZE)
-                    answers[task][name] += predictor.answers(
-                        images[batch], questions[batch], prior[batch], MAX_NEW_TOKENS, BATCH_SIZE
+            for start in range(0, scenes, SCENES_AT_ONCE):
+                batch = slice(start, start + SCENES_AT_ONCE)
+                # All questions about a scene together, so that it is read once.
+                questions = [row["prompt"][0]["content"] for task in TASKS for row in rows[task][batch]]
+                answered = iter(
+                    predictor.answers(
+                        images[batch] * len(TASKS), questions, prior[batch] * len(TASKS), MAX_NEW_TOKENS, len(questions)
                     )
-                    progress.update(len(questions[batch]))
+                )
+                for task in TASKS:
+                    answers[task][name] += islice(answered, len(images[batch]))
+                progress.update(len(questions))
     if cell.fusion == "none":
         for of_task in answers.values():
             of_task |= dict.fromkeys(PRIORS, of_task["none"])
