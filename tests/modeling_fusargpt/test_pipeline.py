@@ -2,37 +2,45 @@
 
 from typing import Any
 
+import numpy as np
 import pytest
 from transformers import pipeline
 
-from fusar_geo.prior import Prior
-from modeling_fusargpt.predict import FusarGpt
-from tests.tiny import random_image, random_prior, stir_tlm, tiny_model, tiny_processor
+from tests.tiny import question, random_image, random_prior, stir_tlm, tiny_model, tiny_processor
 
 QUESTION = "How many ships?"
+IMAGE = random_image(32, 48)
 
 
 @pytest.fixture(scope="module")
-def predictor() -> FusarGpt:
+def parts() -> tuple[Any, Any]:
     model = tiny_model()
     stir_tlm(model)
-    return FusarGpt(model, tiny_processor())
+    return model, tiny_processor()
 
 
-@pytest.mark.parametrize("anchors", [None, 6])
-def test_the_pipeline_answers_as_the_model_does(predictor, anchors):
-    image = random_image(32, 48)
-    arrays = None if anchors is None else random_prior(anchors)
-    prior = None if arrays is None else Prior(arrays["prior_embeddings"], arrays["prior_positions"])
+def by_the_pipeline(parts: tuple[Any, Any], prior: dict[str, np.ndarray] | None) -> str:
+    model, processor = parts
     # Its types know neither conversations in `text` nor arguments of the processor.
-    ask: Any = pipeline("image-text-to-text", model=predictor.model, processor=predictor.processor)
-    content = [{"type": "image", "image": image}, {"type": "text", "text": QUESTION}]
-    given = {} if arrays is None else {"processor_kwargs": {"priors": [arrays]}}
+    ask: Any = pipeline("image-text-to-text", model=model, processor=processor)
+    content = [{"type": "image", "image": IMAGE}, {"type": "text", "text": QUESTION}]
+    given = {} if prior is None else {"processor_kwargs": {"priors": [prior]}}
     (answer,) = ask(text=[{"role": "user", "content": content}], max_new_tokens=12, return_full_text=False, **given)
-    assert answer["generated_text"].strip() == predictor.answer(image, QUESTION, prior, max_new_tokens=12)
+    return answer["generated_text"]
 
 
-def test_the_prior_changes_the_answer(predictor):
-    image, arrays = random_image(32, 48), random_prior(6)
-    with_prior = predictor.answer(image, QUESTION, Prior(arrays["prior_embeddings"], arrays["prior_positions"]), 12)
-    assert with_prior != predictor.answer(image, QUESTION, None, 12)
+def by_the_model(parts: tuple[Any, Any], prior: dict[str, np.ndarray] | None) -> str:
+    model, processor = parts
+    priors = None if prior is None else [prior]
+    inputs = processor(images=[IMAGE], text=[question(QUESTION)], priors=priors, return_tensors="pt")
+    tokens = model.generate(**inputs, max_new_tokens=12, do_sample=False)
+    return processor.decode(tokens[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+
+
+@pytest.mark.parametrize("prior", [None, random_prior(6)], ids=["without", "with"])
+def test_the_pipeline_answers_as_the_model_does(parts, prior):
+    assert by_the_pipeline(parts, prior) == by_the_model(parts, prior)
+
+
+def test_the_pipeline_heeds_the_prior(parts):
+    assert by_the_pipeline(parts, random_prior(6)) != by_the_pipeline(parts, None)

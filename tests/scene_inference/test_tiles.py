@@ -1,7 +1,7 @@
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fusar_geo.errors import InputError
@@ -10,6 +10,7 @@ from scene_inference.tiles import cut
 SIDES = st.integers(1, 700)
 
 
+@settings(deadline=None)
 @given(SIDES, SIDES, st.integers(28, 200), st.integers(0, 27))
 def test_tiles_cover_the_scene_each_once(width, height, side, overlap):
     tiles = cut(width, height, side, overlap)
@@ -20,6 +21,7 @@ def test_tiles_cover_the_scene_each_once(width, height, side, overlap):
         assert all(second - first <= side - overlap for first, second in pairwise(starts))
 
 
+@settings(deadline=None)
 @given(SIDES, SIDES, st.integers(28, 200))
 def test_without_overlap_no_place_counts_twice(width, height, side):
     tiles = cut(width, height, side, 0)
@@ -27,6 +29,7 @@ def test_without_overlap_no_place_counts_twice(width, height, side):
     assert area == width * height
 
 
+@settings(deadline=None)
 @given(st.integers(200, 700), st.integers(200, 700), st.integers(1, 27))
 def test_with_overlap_none_reaches_over_the_edge_of_a_large_scene(width, height, overlap):
     assert all(t.left + 168 <= width and t.top + 168 <= height for t in cut(width, height, 168, overlap))
