@@ -14,6 +14,7 @@ from fusar_geo.prior import Prior
 from fusar_geo.radiometry import Stretch, to_8bit
 from fusar_geo.scene import SarScene
 from metrics.benchmark.journal import Records
+from modeling_fusargpt.grammar import AnswerForm
 from modeling_fusargpt.predict import FusarGpt
 from modeling_fusargpt.tasks import TARGETS
 from scene_inference.emptiness import nothing_stands_out
@@ -139,7 +140,5 @@ class Asking:
         chosen = self.settings
         if not chosen.constrained:
             return {}
-        from modeling_fusargpt.grammar import AnswerForm
-
         names = TARGETS if chosen.task == "classify" else (chosen.target,)
         return {"forms": [AnswerForm(chosen.task, names)] * count}

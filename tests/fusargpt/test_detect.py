@@ -22,7 +22,9 @@ def folder(tmp_path_factory):
 
 
 def run(verb: str, folder, *arguments: object) -> int:
-    model = ["--model", folder / "model", "--max-new-tokens", 3, "--tile", 48]
+    model = ["--model", folder / "model", "--tile", 48]
+    if "--max-new-tokens" not in arguments:
+        model += ["--max-new-tokens", 3]
     return main([verb, *map(str, (folder / "harbour.tif", *model, *arguments))])
 
 
@@ -40,6 +42,14 @@ def test_each_verb_writes_a_map_and_a_picture(verb, folder, tmp_path, capsys):
     assert ("could not be read" in output.err) == (verb in ("detect", "count", "localize"))
 
 
+@pytest.mark.parametrize("verb", ["detect", "count", "localize", "classify"])
+def test_constrained_answers_are_read(verb, folder, tmp_path, capsys):
+    out = tmp_path / f"{verb}.geojson"
+    assert run(verb, folder, "--no-prior", "--constrained", "--max-new-tokens", 128, "--out", out) == 0
+    assert "could not be read" not in capsys.readouterr().err
+    assert json.loads(out.read_text())["fusargpt"]["constrained"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -47,6 +57,7 @@ def test_each_verb_writes_a_map_and_a_picture(verb, folder, tmp_path, capsys):
         (["--out", "ships.geojson"], "aef and no-prior: expected one of them"),
         (["--out", "ships.geojson", "--aef", "nowhere"], "aef_index.parquet: no such file"),
         (["--out", "ships.geojson", "--no-prior", "--overlap", "48"], "overlap: found 48"),
+        (["--out", "ships.geojson", "--no-prior", "--constrained"], "max-new-tokens: found 3; expected 128"),
         (["--out", "ships.geojson", "--no-prior", "--model", "none/here"], "none/here"),
     ],
 )
