@@ -2,12 +2,12 @@
 
     python -m benchmarks.inference
 
-Both answer the five tasks' questions about the same simulated scenes with the same weights of fusargpt-nano. The
+Both answer the same questions about the same simulated scenes with the same weights of fusargpt-nano in float32. The
 release's loop takes one image and one question at a time, runs the tower for each, and at every call builds the
 Gaussian weights anew, and gamma and beta as fields [H W, C] on the whole patch grid, which it resizes to the tokens.
-Ours is `FusarGpt.answers`: an image is encoded once for its questions, the questions are decoded in batches that rows
-leave as they end, and alignment weights are built once a batch. Both take the scenes in turns, so that a busy machine
-slows both. The answers must be the same token for token, or the run fails.
+Ours is `FusarGpt.answers`: an image is encoded and read once for its questions, alignment weights are built once a
+batch, and rows leave the batch as their answers end. They take turns, so that a busy machine slows both. The answers
+must be the same token for token, or the run fails.
 """
 
 import argparse
@@ -155,9 +155,9 @@ def measure(predictor: FusarGpt, tasks: tuple[str, ...], options: argparse.Names
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=int, default=64, help="scenes a turn")
+    parser.add_argument("--images", type=int, default=48, help="scenes a turn")
     parser.add_argument("--turns", type=int, default=5)
-    parser.add_argument("--batch-size", type=int, default=64, help="questions that are decoded together")
+    parser.add_argument("--batch-size", type=int, default=240, help="questions that are decoded together")
     parser.add_argument("--max-new-tokens", type=int, default=512)
     parser.add_argument("--threads", type=int, default=1, help="of torch, for both")
     parser.add_argument("--out", type=Path, default=RESULT)

@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 from checkpoints import NANO
@@ -44,6 +45,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--task", choices=TASKS, help="ask this task's own question, or say what QUESTION is about")
     parser.add_argument("--target", choices=TARGETS, help="what the task's own question is about (default: ship)")
     parser.add_argument("--prior", metavar="FILE.npz", type=Path, help="AlphaEarth embeddings of the same place")
+    parser.add_argument(
+        "--constrained",
+        action="store_true",
+        help="hold the answer to the form of --task, which is then always readable (extra: constrained)",
+    )
     parser.add_argument("--band", metavar="N", type=int, default=1, help="band of a TIFF to read (default: 1)")
     parser.add_argument(
         "--model",
@@ -68,6 +74,12 @@ def _check(options: argparse.Namespace) -> None:
         raise InputError("QUESTION is empty; ask something, for example 'Describe this image.'")
     if options.max_new_tokens < 1:
         raise InputError(f"--max-new-tokens: found {options.max_new_tokens}; expected at least 1")
+    if options.constrained and options.task in (None, "describe"):
+        raise InputError(
+            "--constrained needs the --task whose form the answer has: count, localize, classify or detect"
+        )
+    if options.constrained and find_spec("llguidance") is None:
+        raise InputError("--constrained needs llguidance; pip install 'fusargpt[constrained]' brings it")
     if options.target is not None and (options.task is None or options.question is not None):
         raise InputError("--target goes into the question of --task; leave QUESTION out, or leave --target out")
 
@@ -86,6 +98,7 @@ def _answer(options: argparse.Namespace) -> None:
 
     from modeling_fusargpt import tasks
     from modeling_fusargpt.answers import parse_boxes
+    from modeling_fusargpt.grammar import AnswerForm
     from modeling_fusargpt.predict import load
 
     huggingface_hub.utils.logging.set_verbosity_error()
@@ -94,7 +107,8 @@ def _answer(options: argparse.Namespace) -> None:
     predictor = load(options.model)
     question = options.question or tasks.prompt(options.task, options.target or "ship")
     streamer = TextStreamer(predictor.processor.tokenizer, skip_prompt=True, skip_special_tokens=True)
-    answer = predictor.answer(image, question, prior, options.max_new_tokens, streamer)
+    form = AnswerForm(options.task) if options.constrained else None
+    answer = predictor.answer(image, question, prior, options.max_new_tokens, streamer, form)
     if options.task == "detect":
         width, height = predictor.seen_size(image)
         print(

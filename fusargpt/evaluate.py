@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 from fusar_geo.errors import InputError
@@ -74,6 +75,8 @@ def _check(options: argparse.Namespace) -> None:
         unknown = [value for value in chosen if value not in known]
         if unknown:
             raise InputError(f"--{name}: found {unknown[0]!r}; expected of {', '.join(known)}")
+    if options.constrained and find_spec("llguidance") is None:
+        raise InputError("--constrained needs llguidance; pip install 'fusargpt[constrained]' brings it")
     if options.seed < 0:
         raise InputError(f"--seed: found {options.seed}; expected at least 0")
 
@@ -137,6 +140,11 @@ def _parser() -> argparse.ArgumentParser:
         choices=("auto", "always", "never"),
         default="auto",
         help="add to each question how its answer is to be written (default: auto, for models that are not FUSAR-GPT)",
+    )
+    parser.add_argument(
+        "--constrained",
+        action="store_true",
+        help="hold the answers of FUSAR-GPT models and their backbones to the form of the task (extra: constrained)",
     )
     parser.add_argument("--device", help="as torch names it (default: a GPU where there is one)")
     parser.add_argument("--out", metavar="DIR", type=Path, help="default: evaluation/MODEL-DATASET")

@@ -10,10 +10,11 @@ from functools import lru_cache
 import llguidance
 import llguidance.hf
 import torch
-from llguidance.torch import fill_next_token_bitmask
+from llguidance.numpy import fill_next_token_bitmask
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from fusar_geo.errors import InputError
 from modeling_fusargpt.grammar import AnswerForm, boxes_begun, grammar, longest_answer
 
 
@@ -56,13 +57,13 @@ class ConstrainedAnswer:
         max_new_tokens: that the answer may have.
 
     Raises:
-        ValueError: when the tokens may not suffice: a token can be as short as a byte.
+        InputError: when the tokens may not suffice: a token can be as short as a byte.
     """
 
     def __init__(self, grammars: Grammars, form: AnswerForm, size: tuple[int, int], max_new_tokens: int) -> None:
         needed = longest_answer(form, size)
         if max_new_tokens < needed:
-            raise ValueError(
+            raise InputError(
                 f"max_new_tokens: found {max_new_tokens}, expected at least {needed}, so that a constrained answer to "
                 f"{form.task} is whole however it is cut into tokens"
             )
@@ -77,7 +78,7 @@ class ConstrainedAnswer:
         """Write into `bitmask` int32 [rows, ceil(vocabulary / 32)] which tokens may be next, a bit each."""
         if self._reserve and self._left <= self._reserve and not self._matcher.is_accepting():
             self._end_list()
-        fill_next_token_bitmask(self._matcher, bitmask, row)
+        fill_next_token_bitmask(self._matcher, bitmask.numpy(), row)
         checked(self._matcher)
 
     def take(self, token: int) -> None:

@@ -1,8 +1,9 @@
 """Greedy decoding of a batch whose rows leave it as their answers end.
 
 `generate` keeps every row until the longest answer of the batch has ended, and "None" stays beside a list of forty
-boxes. Here a row that has ended costs nothing any more. What surrounds the loop, caches, positions, logits processors
-and stopping criteria, is `generate`'s: pass `decode` as its `custom_generate`.
+boxes. Here a row that has ended costs nothing any more, and an image that several rows ask about is read once. What
+surrounds the loop, caches, positions, logits processors and stopping criteria, is `generate`'s: pass `decode` as its
+`custom_generate`.
 """
 
 from typing import Any, Protocol, cast
@@ -30,6 +31,8 @@ def decode(
     logits_processor: LogitsProcessorList,
     stopping_criteria: StoppingCriteriaList,
     generation_config: GenerationConfig,
+    image_of_row: Tensor,
+    shared: int,
     streamer: BaseStreamer | None = None,
     restriction: Restriction | None = None,
     **model_kwargs: Any,
@@ -38,8 +41,12 @@ def decode(
 
     Args:
         model: whose `generate` calls this.
-        input_ids: the questions [rows, L], padded on the left.
+        input_ids: [rows, L]: up to column `shared` the image and what stands before it, then what is asked, each
+            padded on the left.
         logits_processor, stopping_criteria, generation_config, model_kwargs: as `generate` prepares them.
+        image_of_row: [rows], which of the images in `mm_encoder_outputs` each row asks about; rows about the same one
+            are equal up to `shared`.
+        shared: columns.
         streamer: receives the tokens of every step.
         restriction: of the tokens; None decodes freely.
 
@@ -52,7 +59,7 @@ def decode(
     limit = cast(int, generation_config.max_length) - length
     whole = torch.cat([input_ids, input_ids.new_full((rows, limit), padding)], dim=1)
     present = torch.arange(rows, device=input_ids.device)
-    outputs = parent._prefill(input_ids, generation_config, model_kwargs)
+    outputs = _read_questions(model, input_ids, image_of_row, shared, model_kwargs)
     for cache in model_kwargs.values():
         if isinstance(cache, Cache):
             cache.layers = [GrowingLayer(layer) if type(layer) is DynamicLayer else layer for layer in cache.layers]
@@ -115,6 +122,29 @@ class GrowingLayer(DynamicLayer):
         length = self.get_seq_length()
         self._room = self._room[0][indices], self._room[1][indices]
         self.keys, self.values = (room[:, :, :length] for room in self._room)
+
+
+def _read_questions(
+    model: AnyFusarGpt, input_ids: Tensor, image_of_row: Tensor, shared: int, model_kwargs: dict[str, Any]
+) -> Any:
+    """The first step's outputs, with its cache: each image is read once, then what is asked about it."""
+    prepare: Any = model.prepare_inputs_for_generation
+    images = int(image_of_row.max()) + 1
+    if images < len(image_of_row):
+        rows = torch.arange(len(image_of_row), device=image_of_row.device)
+        first = rows.new_full((images,), len(rows)).scatter_reduce(0, image_of_row, rows, "amin")
+        arguments = {name: _columns(value, shared) for name, value in _select(model_kwargs, first).items()}
+        model(**prepare(input_ids[first, :shared], is_first_iteration=True, **arguments))
+        for cache in model_kwargs.values():
+            if isinstance(cache, Cache):
+                cache.batch_select_indices(image_of_row)
+        input_ids, model_kwargs = input_ids[:, shared:], {**model_kwargs, "mm_encoder_outputs": None}
+    return model(**prepare(input_ids, is_first_iteration=True, **model_kwargs), return_dict=True)
+
+
+def _columns(value: Any, count: int) -> Any:
+    """The first of a tensor that has as many columns as there are tokens."""
+    return value[..., :count] if isinstance(value, Tensor) else value
 
 
 _ROOM = 64

@@ -66,10 +66,11 @@ def grammar(form: AnswerForm, size: tuple[int, int], boxes: int | None = None) -
     if form.task == "localize":
         return f"{_OPTIONS}start: {none} | {_cells(1)}\n{_cell_rules()}"
     width, height = size
-    further = "*" if boxes is None else f"{{{boxes - 1}}}"
+    # A repetition of zero times is not in the dialect.
+    further = "" if boxes == 1 else '(", " box)*' if boxes is None else f'(", " box){{{boxes - 1}}}'
     labels = _either([json.dumps(name, ensure_ascii=False) for name in form.names])
     return (
-        f'{_OPTIONS}start: {none} | "[" box (", " box){further} "]"\n'
+        f'{_OPTIONS}start: {none} | "[" box {further} "]"\n'
         r'box: "{\"bbox_2d\": [" x ", " y ", " x ", " y "], \"label\": " '
         f'({labels}) "}}"\n'
         f'x: %json {{"type": "integer", "minimum": 0, "maximum": {width}}}\n'

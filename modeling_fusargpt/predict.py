@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import torch
 from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
@@ -15,7 +15,6 @@ from safetensors import SafetensorError
 from torch import Tensor
 from transformers import BatchFeature
 from transformers.generation.streamers import BaseStreamer
-from transformers.models.qwen3_vl.modeling_qwen3_vl import BaseModelOutputWithDeepstackFeatures
 
 from fusar_geo.errors import InputError
 from fusar_geo.prior import Prior
@@ -33,24 +32,6 @@ MAX_NEW_TOKENS = 512
 
 # The image processor of Qwen2-VL takes no longer strips.
 _MAX_ASPECT_RATIO = 200
-
-
-# Of so many batches visual tokens are kept (at 7B 2 MB an image), so that questions about one image share them.
-_BATCHES_ENCODED = 16
-
-
-class Visual(NamedTuple):
-    """What the language model sees of an image.
-
-    Attributes:
-        grid: [3], its patches along time, height and width.
-        tokens: [h w, C], modulated by the prior.
-        levels: of Qwen3-VL, as many further [h w, C] as there are deep-stack levels.
-    """
-
-    grid: Tensor
-    tokens: Tensor
-    levels: tuple[Tensor, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,12 +64,11 @@ class FusarGpt:
             The answer's text. Boxes in it are pixels of the image as the model sees it, see `seen_size`.
 
         Raises:
-            InputError: an empty question, or an image that is more than 200 times as long as wide.
+            InputError: an empty question, an image that is more than 200 times as long as wide, or `max_new_tokens`
+                that may not suffice for a form.
             ModuleNotFoundError: a form without llguidance, which the extra `constrained` brings.
-            ValueError: `max_new_tokens` that a form may need more of.
         """
-        visual = self._encode([image], [prior])
-        return self._text(self._decode(visual, [question], [form], max_new_tokens, streamer))[0]
+        return self._text(self._generate([image], [question], [prior], [form], max_new_tokens, streamer))[0]
 
     def answers(
         self,
@@ -101,8 +81,7 @@ class FusarGpt:
     ) -> list[str]:
         """The answers to one question about each image, decoded in batches; otherwise as `answer`.
 
-        An image that stands there several times, as the same object with the same prior, is encoded once for questions
-        that are near each other.
+        Questions about one image, the same object with the same prior, stand in one batch, which encodes it once.
 
         Raises:
             ValueError: as many questions, priors or forms as there are not images; otherwise as `answer`.
@@ -127,28 +106,21 @@ class FusarGpt:
                 f"found {len(images)} images, {len(questions)} questions, {len(priors)} priors and {len(forms)} forms"
             )
         answers: list[list[int]] = [[] for _ in images]
-        for start in range(0, len(images), _BATCHES_ENCODED * batch_size):
-            rows = range(start, min(start + _BATCHES_ENCODED * batch_size, len(images)))
-            # The same image and prior, by whichever row comes first.
-            first = {(id(images[row]), id(priors[row])): row for row in reversed(rows)}
-            encoded: dict[int, Visual] = {}
-            distinct = sorted(first.values())
-            for place in range(0, len(distinct), batch_size):
-                batch = distinct[place : place + batch_size]
-                visual = self._encode([images[row] for row in batch], [priors[row] for row in batch])
-                encoded |= dict(zip(batch, visual, strict=True))
-            # Answers to the same question are about as long, and need no padding.
-            ordered = sorted(rows, key=lambda row: questions[row])
-            for place in range(0, len(ordered), batch_size):
-                batch = ordered[place : place + batch_size]
-                decoded = self._decode(
-                    [encoded[first[id(images[row]), id(priors[row])]] for row in batch],
-                    [questions[row] for row in batch],
-                    [forms[row] for row in batch],
-                    max_new_tokens,
-                )
-                for row, tokens in zip(batch, decoded, strict=True):
-                    answers[row] = tokens
+        first: dict[tuple[int, int], int] = {}
+        for row, pair in enumerate(zip(images, priors, strict=True)):
+            first.setdefault((id(pair[0]), id(pair[1])), row)
+        ordered = sorted(range(len(images)), key=lambda row: first[id(images[row]), id(priors[row])])
+        for start in range(0, len(ordered), batch_size):
+            batch = ordered[start : start + batch_size]
+            decoded = self._generate(
+                [images[row] for row in batch],
+                [questions[row] for row in batch],
+                [priors[row] for row in batch],
+                [forms[row] for row in batch],
+                max_new_tokens,
+            )
+            for row, tokens in zip(batch, decoded, strict=True):
+                answers[row] = tokens
         return answers
 
     def seen_size(self, image: Image.Image) -> tuple[int, int]:
@@ -169,57 +141,51 @@ class FusarGpt:
         vocabulary = cast(Any, self.model).config.get_text_config().vocab_size
         return Grammars(self.processor.tokenizer, vocabulary, ends if isinstance(ends, list) else [ends])
 
-    def _encode(self, images: Sequence[Image.Image], priors: Sequence[Prior | None]) -> list[Visual]:
-        """What the language model sees of each image."""
-        for image in images:
-            _check_image(image)
-        features = self.processor(images=list(images), priors=_prior_mappings(priors), return_tensors="pt")
-        with torch.inference_mode():
-            outputs = self.model.model.get_image_features(**self._to_device(features), return_dict=True)
-        # One [h w, C] for each image, whatever the annotation says; of Qwen3-VL the same for each level.
-        tokens = cast(Sequence[Tensor], outputs.pooler_output)
-        levels = cast(Sequence[Sequence[Tensor]], outputs.get("deepstack_features") or ())
-        return [
-            Visual(grid, tokens[index], tuple(level[index] for level in levels))
-            for index, grid in enumerate(features["image_grid_thw"])
-        ]
-
-    def _decode(
+    def _generate(
         self,
-        visual: Sequence[Visual],
+        images: Sequence[Image.Image],
         questions: Sequence[str],
+        priors: Sequence[Prior | None],
         forms: Sequence[AnswerForm | None],
         max_new_tokens: int,
         streamer: BaseStreamer | None = None,
     ) -> list[list[int]]:
-        placeholder = self.processor.image_token
-        features = self.processor.tokenizer(
-            [
-                self._prompt(question).replace(placeholder, placeholder * len(seen.tokens), 1)
-                for question, seen in zip(questions, visual, strict=True)
-            ],
-            padding=True,
-            # Answers are decoded from the right end, so that padding must be on the left.
-            padding_side="left",
+        """The tokens of each answer."""
+        pairs = [(id(image), id(prior)) for image, prior in zip(images, priors, strict=True)]
+        firsts = [row for row, pair in enumerate(pairs) if pairs.index(pair) == row]
+        image_of_row = torch.tensor([firsts.index(pairs.index(pair)) for pair in pairs])
+        for row in firsts:
+            _check_image(images[row])
+        features = self.processor(
+            images=[images[row] for row in firsts],
+            priors=_prior_mappings([priors[row] for row in firsts]),
             return_tensors="pt",
         )
-        features["mm_token_type_ids"] = (features["input_ids"] == self.processor.image_token_id).int()
-        features["image_grid_thw"] = torch.stack([seen.grid for seen in visual])
-        levels = [tuple(level) for level in zip(*(seen.levels for seen in visual), strict=True)]
-        encoded = BaseModelOutputWithDeepstackFeatures(
-            pooler_output=cast(Any, tuple(seen.tokens for seen in visual)), deepstack_features=cast(Any, levels)
-        )
+        grids = features["image_grid_thw"]
+        head, questions_of_rows = self._prompts(questions)
+        placeholders = [self.processor.image_token * int(grid.prod() // self._merge**2) for grid in grids]
+        before = self._tokenize([head + tokens for tokens in placeholders])
+        after = self._tokenize(questions_of_rows)
+        text = {name: torch.cat([before[name][image_of_row], after[name]], dim=1) for name in before}
+        text["mm_token_type_ids"] = (text["input_ids"] == self.processor.image_token_id).int()
+        sizes = [(int(width) * self._patch, int(height) * self._patch) for _, height, width in grids[image_of_row]]
         # transformers types `generate` by a protocol that its own models do not meet.
         generate: Any = self.model.generate  # pyright: ignore[reportAttributeAccessIssue]
         with torch.inference_mode():
+            encoded = self.model.model.get_image_features(**self._to_device(features), return_dict=True)
             tokens = generate(
-                **self._to_device(features),
+                **self._to_device(text),
+                image_grid_thw=grids[image_of_row].to(self.model.device),
                 mm_encoder_outputs={"image": encoded},
                 max_new_tokens=max_new_tokens,
                 streamer=streamer,
-                # The streamer twice: `generate` shows it the question, and keeps it from a loop that is not its own.
                 custom_generate=partial(
-                    decode, streamer=streamer, restriction=self._restriction(visual, forms, max_new_tokens)
+                    decode,
+                    # `generate` shows it the question, and keeps it from a loop that is not its own.
+                    streamer=streamer,
+                    restriction=self._restriction(forms, sizes, max_new_tokens),
+                    image_of_row=image_of_row.to(self.model.device),
+                    shared=before["input_ids"].shape[1],
                 ),
                 do_sample=False,
                 # Published generation configurations carry these, and greedy decoding warns about them.
@@ -228,8 +194,17 @@ class FusarGpt:
                 top_k=None,
             )
         padding = cast(Any, self.model).generation_config.pad_token_id
-        new_tokens = tokens[:, features["input_ids"].shape[1] :].tolist()
+        new_tokens = tokens[:, text["input_ids"].shape[1] :].tolist()
         return [answer[: answer.index(padding)] if padding in answer else answer for answer in new_tokens]
+
+    def _prompts(self, questions: Sequence[str]) -> tuple[str, list[str]]:
+        """What stands before the image, which is the same whatever is asked, and what stands behind it."""
+        parts = [self._prompt(question).partition(self.processor.image_token) for question in questions]
+        return parts[0][0], [behind for _, _, behind in parts]
+
+    def _tokenize(self, texts: list[str]) -> dict[str, Tensor]:
+        # Answers are decoded from the right end, so that padding must be on the left.
+        return dict(self.processor.tokenizer(texts, padding=True, padding_side="left", return_tensors="pt"))
 
     def _text(self, tokens: Sequence[list[int]]) -> list[str]:
         return [answer.strip() for answer in self.processor.batch_decode(tokens, skip_special_tokens=True)]
@@ -238,22 +213,25 @@ class FusarGpt:
         return dict(BatchFeature(dict(features)).to(self.model.device, self.model.dtype))
 
     def _restriction(
-        self, visual: Sequence[Visual], forms: Sequence[AnswerForm | None], max_new_tokens: int
+        self, forms: Sequence[AnswerForm | None], sizes: Sequence[tuple[int, int]], max_new_tokens: int
     ) -> "Masks | None":
         if all(form is None for form in forms):
             return None
         from modeling_fusargpt.constrained import ConstrainedAnswer, Masks
 
-        patch = self.processor.image_processor.patch_size
         answers = [
-            None
-            if form is None
-            else ConstrainedAnswer(
-                self._grammars, form, (int(seen.grid[2]) * patch, int(seen.grid[1]) * patch), max_new_tokens
-            )
-            for form, seen in zip(forms, visual, strict=True)
+            None if form is None else ConstrainedAnswer(self._grammars, form, size, max_new_tokens)
+            for form, size in zip(forms, sizes, strict=True)
         ]
         return Masks(answers, self._grammars.vocabulary)
+
+    @property
+    def _patch(self) -> int:
+        return self.processor.image_processor.patch_size
+
+    @property
+    def _merge(self) -> int:
+        return self.processor.image_processor.merge_size
 
     def _prompt(self, question: str) -> str:
         if not question.strip():

@@ -1,8 +1,11 @@
 """What a question leaves unsaid to a model that was not trained on it: the form in which its answer is read."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
+from fusar_geo.errors import InputError
 from metrics.benchmark.items import Item
+from modeling_fusargpt.answers import parse_boxes
+from modeling_fusargpt.grammar import FORMED_TASKS, AnswerForm
 from modeling_fusargpt.tasks import NONE_ANSWER, TARGETS
 
 _FORMS = {
@@ -22,8 +25,28 @@ _FORMS = {
 
 def classes(items: Iterable[Item]) -> str:
     """The class names among the references of `classify`, as a list in a sentence; ours where all of them are None."""
-    names = {item.reference.strip() for item in items if item.task == "classify"} - {NONE_ANSWER}
-    return ", ".join(sorted(names or TARGETS))
+    return ", ".join(_names(items, "classify"))
+
+
+def grammars(items: Sequence[Item]) -> dict[str, AnswerForm]:
+    """The form of each task's answers, with the names among its references; ours where all of them are None.
+
+    Raises InputError for a reference whose name cannot stand in an answer.
+    """
+    try:
+        return {task: AnswerForm(task, _names(items, task)) for task in FORMED_TASKS}
+    except ValueError as error:
+        raise InputError(f"constrained: {error}") from error
+
+
+def _names(items: Iterable[Item], task: str) -> tuple[str, ...]:
+    names: set[str] = set()
+    for item in items:
+        if item.task == task == "classify":
+            names.add(item.reference.strip())
+        elif item.task == task == "detect":
+            names |= {label for _, label in parse_boxes(item.reference).value}
+    return tuple(sorted(names - {NONE_ANSWER} or TARGETS))
 
 
 def with_form(item: Item, seen: tuple[int, int], class_names: str, in_thousandths: bool) -> str:

@@ -17,6 +17,7 @@ from metrics.benchmark.contestants import MAJORITY, OWN_TYPES, Entry
 from metrics.benchmark.items import Item
 from metrics.benchmark.text import one_line
 from modeling_fusargpt.configuration_fusargpt import FusarGptConfig, FusarGptQwen3Config
+from modeling_fusargpt.grammar import AnswerForm
 from modeling_fusargpt.predict import FusarGpt, load
 from modeling_fusargpt.tasks import NONE_ANSWER, TASKS
 
@@ -33,6 +34,7 @@ class Asked:
     image: Image.Image
     question: str
     prior: Prior | None
+    form: AnswerForm | None
 
 
 class Answerer(Protocol):
@@ -61,6 +63,7 @@ class FusarGptAnswerer:
             [asked.prior for asked in batch],
             max_new_tokens=max_new_tokens,
             batch_size=len(batch),
+            forms=[asked.form for asked in batch],
         )
 
     def seen_size(self, image: Image.Image) -> tuple[int, int]:

@@ -8,7 +8,7 @@ from datasets import Dataset
 from PIL import Image
 from tqdm import tqdm
 
-from metrics.benchmark.answer_forms import classes, with_form
+from metrics.benchmark.answer_forms import classes, grammars, with_form
 from metrics.benchmark.answerers import Answerer, Asked
 from metrics.benchmark.contestants import Entry
 from metrics.benchmark.items import Failure, Item, read_picture, read_prior
@@ -38,12 +38,16 @@ class Answering:
         items: what is asked.
         max_new_tokens: where an answer is cut.
         batch_size: of items that a model answers together; in float32 the answers do not depend on it.
+        constrained: hold answers to the form of their task, where the model can be held.
     """
 
-    def __init__(self, rows: Dataset, items: Sequence[Item], max_new_tokens: int, batch_size: int) -> None:
+    def __init__(
+        self, rows: Dataset, items: Sequence[Item], max_new_tokens: int, batch_size: int, constrained: bool
+    ) -> None:
         self._rows, self._items = rows, items
         self._max_new_tokens, self._batch_size = max_new_tokens, batch_size
         self._classes = classes(items)
+        self._forms = grammars(items) if constrained else {}
 
     def run(
         self, entry: Entry, answerer: Answerer, given: Sequence[int | None], journal: Journal, progress: tqdm
@@ -80,7 +84,7 @@ class Answering:
         question = item.question
         if entry.with_form:
             question = with_form(item, _frame(entry, answerer, image), self._classes, entry.in_thousandths)
-        return Asked(item, image, question, prior)
+        return Asked(item, image, question, prior, self._forms.get(item.task))
 
     def _answer(self, entry: Entry, answerer: Answerer, batch: list[Asked], journal: Journal) -> list[Failure]:
         if not batch:

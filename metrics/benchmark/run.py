@@ -50,6 +50,8 @@ class Options:
         max_new_tokens: where an answer is cut.
         seed: of the shuffled priors.
         answer_form: "auto", "always" or "never", as `metrics.benchmark.contestants.enter` has it.
+        constrained: hold the answers of FUSAR-GPT models and their backbones to the forms of
+            `modeling_fusargpt.grammar`.
         device: as torch names it; None takes a GPU where there is one.
     """
 
@@ -66,6 +68,7 @@ class Options:
     max_new_tokens: int = MAX_NEW_TOKENS
     seed: int = 0
     answer_form: str = "auto"
+    constrained: bool = False
     device: str | None = None
 
 
@@ -86,7 +89,7 @@ def evaluate(options: Options) -> Evaluation:
     settings = _settings(options, items)
     _claim(options.out, settings)
     journals = {entry.label: _journal(options.out, entry, settings, device) for entry in entries}
-    answering = Answering(rows, items, options.max_new_tokens, options.batch_size)
+    answering = Answering(rows, items, options.max_new_tokens, options.batch_size, options.constrained)
     left = {label: [item for item in items if item.id not in journal.answers] for label, journal in journals.items()}
     # Counted before hours go by: the training split may not be there.
     majority = _majority(options) if any(left[entry.label] for entry in entries if entry.model == MAJORITY) else None
@@ -161,6 +164,8 @@ def _settings(options: Options, items: Sequence[Item]) -> dict[str, Any]:
         "questions": dict(Counter(item.task for item in items)),
         "seed": options.seed,
         "max_new_tokens": options.max_new_tokens,
+        # Only where it is so: answers that were given before it could be are free ones.
+        **({"constrained": True} if options.constrained else {}),
     }
 
 

@@ -1,3 +1,4 @@
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ from fusar_geo.prior import Prior, load_prior, save_prior
 from fusargpt import ask
 from fusargpt.cli import main
 from modeling_fusargpt import predict, tasks
+from modeling_fusargpt.answers import parse_boxes
 from tests.real_data import REAL_DATA, needs_real_data
 from tests.tiny import random_prior, stir_tlm, tiny_model, tiny_processor
 
@@ -161,3 +163,30 @@ def test_real_images_are_answered(name, model, capsys):
     output = capsys.readouterr()
     assert output.out.strip()
     assert output.err == ""
+
+
+def test_a_constrained_answer_has_the_form_of_its_task(image, model, capsys):
+    arguments = ["ask", str(image), "--task", "detect", "--model", model, "--max-new-tokens", "90"]
+    free, held = ((main([*arguments, *more]), capsys.readouterr()) for more in ([], ["--constrained"]))
+    assert free[0] == held[0] == 0
+    # Of an untrained model: unreadable as it is, readable in its form.
+    assert parse_boxes(free[1].out).problems
+    assert not parse_boxes(held[1].out).problems
+    assert "cannot be read" not in held[1].err
+
+
+@pytest.mark.parametrize("task", [[], ["--task", "describe"]])
+def test_constrained_needs_a_task_with_a_form(image, capsys, task):
+    assert run(image, "What is this?", *task, "--constrained") == 2
+    assert "--constrained needs the --task whose form the answer has" in capsys.readouterr().err
+
+
+def test_constrained_says_what_to_install(image, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "llguidance", None)
+    assert run(image, "--task", "count", "--constrained") == 2
+    assert "pip install 'fusargpt[constrained]'" in capsys.readouterr().err
+
+
+def test_too_few_tokens_for_a_constrained_answer_are_refused(image, model, capsys):
+    assert run(image, "--task", "detect", "--model", model, "--constrained") == 2
+    assert "max_new_tokens: found 12, expected at least" in capsys.readouterr().err

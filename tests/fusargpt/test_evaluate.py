@@ -322,3 +322,22 @@ def test_without_the_extra_the_user_learns_what_to_install(capsys, monkeypatch):
     monkeypatch.delitem(sys.modules, "metrics.benchmark.report")
     monkeypatch.setitem(sys.modules, "jinja2", None)
     assert "evaluation needs jinja2; pip install 'fusargpt[metrics]' brings it" in refused(capsys, "model", "data")
+
+
+def test_constrained_answers_are_readable_and_those_of_other_models_free(place, tmp_path):
+    model = str(place / MODEL)
+    arguments = [model, str(place / "data"), "--baseline", str(place / "backbone"), "--max-new-tokens", "90"]
+    out = ["--out", str(tmp_path / "out"), "--device", "cpu", "--answer-form", "never"]
+    assert main(["evaluate", *arguments, *out, "--constrained"]) == 0
+    results = read_results(tmp_path / "out")
+    assert results["settings"]["constrained"] is True
+    for entry in (TRUE, "backbone"):
+        for found in results["predictions"][entry]:
+            assert found["task"] == "describe" or not found["problems"], found
+    # Free answers are not taken for constrained ones.
+    assert main(["evaluate", *arguments, *out]) == 2
+
+
+def test_constrained_says_what_to_install(place, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "llguidance", None)
+    assert "pip install 'fusargpt[constrained]'" in refused(capsys, place / MODEL, place / "data", "--constrained")
