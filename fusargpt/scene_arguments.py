@@ -91,17 +91,18 @@ def _tell(task: str, result: "SceneResult") -> int:
             "from the image alone (anchors: 0).",
             file=sys.stderr,
         )
-    _list("answers could not be read in whole", result.problems)
+    _list("answer", "could not be read in whole", result.problems)
     _list(
-        "tiles failed; the same command tries them again",
+        "tile",
+        "failed; the same command tries again",
         [f"tile {one.tile.id}: {one.reason}" for one in result.failures],
     )
     return TILES_FAILED if result.failures else 0
 
 
-def _list(said: str, lines: Sequence[str]) -> None:
+def _list(noun: str, said: str, lines: Sequence[str]) -> None:
     if lines:
-        print(f"{len(lines):,} {said}:", file=sys.stderr)
+        print(f"{len(lines):,} {noun}{'s' * (len(lines) > 1)} {said}:", file=sys.stderr)
         for line in lines[:_SHOWN_PROBLEMS]:
             print(f"  {line}", file=sys.stderr)
         if len(lines) > _SHOWN_PROBLEMS:

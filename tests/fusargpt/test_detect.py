@@ -1,6 +1,9 @@
 """The verbs over a scene, as a user types them, with a tiny model."""
 
 import json
+import re
+import shlex
+from pathlib import Path
 
 import pytest
 
@@ -8,6 +11,7 @@ from fusargpt.cli import main
 from tests.scene_inference.scenes import write_field, write_scene
 from tests.tiny import tiny_model, tiny_processor
 
+ROOT = Path(__file__).parent.parent.parent
 VERBS = ("detect", "count", "localize", "describe", "classify")
 
 
@@ -74,6 +78,16 @@ def test_a_scene_that_is_not_there_is_told_before_torch_is_imported(tmp_path, ca
     assert "none.tif: no such file" in capsys.readouterr().err
 
 
+def test_the_commands_of_the_readmes_are_understood(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for readme in (ROOT / "README.md", ROOT / "scene_inference" / "README.md"):
+        lines = re.findall(r"^fusargpt (?:detect|count) .*$", readme.read_text(), re.MULTILINE)
+        assert lines
+        for line in lines:
+            # The only thing wrong with them here is that the scene is not there.
+            assert main(shlex.split(line)[1:]) == 2 and ".tif: no such file" in capsys.readouterr().err
+
+
 def test_tiles_that_fail_are_listed_and_end_with_1(folder, tmp_path, monkeypatch, capsys):
     from fusar_geo.errors import InputError
     from fusar_geo.scene import SarScene
@@ -89,7 +103,7 @@ def test_tiles_that_fail_are_listed_and_end_with_1(folder, tmp_path, monkeypatch
     out = tmp_path / "counts.geojson"
     assert run("count", folder, "--no-prior", "--out", out) == 1
     error = capsys.readouterr().err
-    assert "1 tiles failed; the same command tries them again:\n  tile 0,0: harbour.tif: the server" in error
+    assert "1 tile failed; the same command tries again:\n  tile 0,0: harbour.tif: the server" in error
     before = json.loads(out.read_text())
     monkeypatch.setattr(SarScene, "read", read)
     assert run("count", folder, "--no-prior", "--out", out) == 0
