@@ -78,10 +78,8 @@ def release_loop(predictor: FusarGpt, questions: list[Question], max_new_tokens:
     answers = []
     try:
         for image, text, prior in questions:
-            content = [{"type": "image"}, {"type": "text", "text": text}]
-            prompt = predictor.processor.apply_chat_template(
-                [{"role": "user", "content": content}], add_generation_prompt=True
-            )
+            message: dict[str, Any] = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": text}]}
+            prompt = predictor.processor.apply_chat_template([message], add_generation_prompt=True)
             arrays = {"prior_embeddings": prior.embeddings, "prior_positions": prior.positions}
             features = predictor.processor(images=[image], text=[prompt], priors=[arrays], return_tensors="pt")
             with torch.inference_mode():
@@ -140,7 +138,7 @@ def measure(predictor: FusarGpt, tasks: tuple[str, ...], options: argparse.Names
         count += len(questions)
         seconds.append((other_seconds, own_seconds))
     ratios = [theirs / own for theirs, own in seconds]
-    release, ours_total = (sum(column) for column in zip(*seconds, strict=True))
+    release, ours_total = (np.sum(column, axis=0) for column in zip(*seconds, strict=True))
     images = options.turns * options.images
     return {
         "images": images,

@@ -16,10 +16,10 @@ import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers.models.qwen2_5_vl.configuration_qwen2_5_vl import Qwen2_5_VLTextConfig, Qwen2_5_VLVisionConfig
 from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import (
     Qwen2_5_VisionTransformerPretrainedModel,
@@ -75,8 +75,9 @@ def parts(dtype: torch.dtype) -> dict[str, Callable[[], Any]]:
         num_key_value_heads=sizes.key_value * sizes.heads // sizes.hidden,
         rope_parameters={"rope_type": "default", "rope_theta": 1e6, "mrope_section": [16, 24, 24]},
     )
-    tower = Qwen2_5_VisionTransformerPretrainedModel(vision).to(dtype).eval()
-    language = Qwen2_5_VLTextModel(text).to(dtype).eval()
+    # `to` of transformers hides its signature.
+    tower = cast(nn.Module, Qwen2_5_VisionTransformerPretrainedModel(vision)).to(dtype).eval()
+    language = cast(nn.Module, Qwen2_5_VLTextModel(text)).to(dtype).eval()
     tlm = TokenwiseLinearModulation(TlmConfig(), sizes.hidden, sizes.merge).to(dtype).eval()
     patches = torch.randn(PATCHES**2, sizes.patch_values, dtype=dtype)
     grid = torch.tensor([[1, PATCHES, PATCHES]])
@@ -123,7 +124,10 @@ def measured(repeats: int) -> dict[str, Any]:
     for anchors in ANCHORS:
         modulation = medians[f"TLM, {anchors} anchors"]
         shares[str(anchors)] = round(modulation / (backbone + modulation), 5)
-    return {"median_processor_seconds": {name: round(value, 4) for name, value in medians.items()}, "share_by_anchors": shares}
+    return {
+        "median_processor_seconds": {name: round(value, 4) for name, value in medians.items()},
+        "share_by_anchors": shares,
+    }
 
 
 def main() -> None:

@@ -111,8 +111,9 @@ class GrowingLayer(DynamicLayer):
         length = past + key_states.shape[2]
         if length > self._room[0].shape[2]:
             rows, heads, _, width = key_states.shape
-            self._room = tuple(old.new_empty(rows, heads, length + _ROOM, width) for old in self._room)
-            self._room[0][:, :, :past], self._room[1][:, :, :past] = self.keys, self.values
+            keys, values = (old.new_empty(rows, heads, length + _ROOM, width) for old in self._room)
+            keys[:, :, :past], values[:, :, :past] = (old[:, :, :past] for old in self._room)
+            self._room = keys, values
         self._room[0][:, :, past:length], self._room[1][:, :, past:length] = key_states, value_states
         self.keys, self.values = (room[:, :, :length] for room in self._room)
         return self.keys, self.values

@@ -67,7 +67,7 @@ def test_the_evaluation_command_evaluates(tmp_path: Path) -> None:
 def test_the_ask_commands_are_understood(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     lines = [line for line in SHELL.splitlines() if line.startswith("fusargpt ask")]
-    assert len(lines) == 2
+    assert len(lines) == 3
     for line in lines:
         # The only thing wrong with them here is that scene.tif is not there.
         with pytest.raises(InputError, match=r"scene\.tif"):

@@ -43,7 +43,8 @@ def byte_pairs() -> PreTrainedTokenizerFast:
 
 def grammars_of(tokenizer: PreTrainedTokenizerFast) -> Grammars:
     # Wider than the tokenizer, as Qwen's logits are.
-    return Grammars(tokenizer, len(tokenizer) + 21, [tokenizer.eos_token_id, tokenizer.pad_token_id])
+    ends = [tokenizer.get_vocab()[token] for token in ("<|im_end|>", "<|endoftext|>")]
+    return Grammars(tokenizer, len(tokenizer) + 21, ends)
 
 
 TOKENIZERS = {
