@@ -10,12 +10,13 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from affine import Affine
 
 from checkpoints import NANO
-from dataset_card.rendering import render_backscatter
+from dataset_card.rendering import DISPLAY_DB, render_backscatter
 from dataset_card.scene import RESOLUTION_M
 from dataset_card.vector_field import VectorField
 from dataset_card.world import AEF_PIXEL_M, ground_of, scene_of
@@ -97,12 +98,14 @@ def detections(folder: Path, count: int, seed: int) -> dict[str, Score]:
     from scene_inference import detect
 
     predictor = load(NANO)
-    ways = {
-        "scene stretch, prior": {"aef": str(folder / "aef")},
-        "scene stretch, no prior": {"no_prior": True},
-        "tile stretch, prior": {"aef": str(folder / "aef"), "stretch": "tile"},
-        "scene stretch, prior, no overlap": {"aef": str(folder / "aef"), "overlap": 0},
-        "scene stretch, prior, not merged": {"aef": str(folder / "aef"), "overlap_threshold": 1.0},
+    prior, limits = {"aef": str(folder / "aef")}, {"decibels": DISPLAY_DB["VV"]}
+    ways: dict[str, dict[str, Any]] = {
+        "limits of training, prior": {**prior, **limits},
+        "the same, no prior": {"no_prior": True, **limits},
+        "the same, tiles without overlap": {**prior, **limits, "overlap": 0},
+        "the same, boxes left unmerged": {**prior, **limits, "overlap_threshold": 1.0},
+        "stretch of the scene, prior": prior,
+        "stretch of each tile, prior": {**prior, "stretch": "tile"},
     }
     scores = {way: Score() for way in ways}
     for place in places(count, seed):

@@ -37,6 +37,8 @@ def run(task: str, arguments: Sequence[str], description: str, targets: bool) ->
         quicklook = None
     elif quicklook is None:
         quicklook = out.with_suffix(".png")
+    if "decibels" in chosen:
+        chosen["decibels"] = tuple(chosen["decibels"])
     # What is quick to check comes before the seconds that torch takes to import.
     if out.suffix.lower() not in _SUFFIXES:
         raise InputError(f"--out: found {out.name}; expected a name that ends in {', '.join(_SUFFIXES)}")
@@ -133,6 +135,13 @@ def _parser(task: str, description: str, targets: bool) -> argparse.ArgumentPars
 
     parser.add_argument(
         "--stretch", choices=("scene", "tile"), help="whose percentiles become black and white (default: scene)"
+    )
+    parser.add_argument(
+        "--decibels",
+        metavar=("LOW", "HIGH"),
+        type=float,
+        nargs=2,
+        help="what becomes black and white, instead of --stretch: what the model was trained with (nano: -25 0 in VV)",
     )
 
     prior = parser.add_argument_group("prior (one of --aef and --no-prior is needed)")

@@ -30,7 +30,7 @@ class Asking:
     Attributes:
         scene: is read window by window.
         band: from 1.
-        stretch: of the whole scene; None for grey levels.
+        stretch: of the whole scene, or chosen; None for grey levels.
         field: that anchors come from; None without a prior.
         year: of the field; None without a prior.
         settings: what else the user chose.

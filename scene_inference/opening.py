@@ -6,6 +6,7 @@ from fusar_geo.alphaearth import AlphaEarth
 from fusar_geo.anchors import spatiotemporal_anchors
 from fusar_geo.block_cache import BlockCache
 from fusar_geo.errors import InputError, NoPriorError
+from fusar_geo.radiometry import Stretch
 from fusar_geo.remote import is_remote, shown
 from fusar_geo.scene import SarScene
 from scene_inference.settings import Settings
@@ -25,6 +26,20 @@ def band_of(scene: SarScene, settings: Settings) -> int:
     if band > len(scene.polarizations):
         raise InputError(f"{shown(scene.path)}: no band {band}; the file has {len(scene.polarizations)}")
     return band
+
+
+def stretch_of(scene: SarScene, band: int, settings: Settings) -> Stretch | None:
+    """What the grey levels of the scene are made by: limits of the settings, or its own; None for 8-bit grey levels.
+
+    Raises:
+        InputError: limits in decibels for grey levels, or what `SarScene.stretch` raises.
+    """
+    stretch = scene.stretch(band)
+    if settings.decibels is None:
+        return stretch
+    if stretch is None:
+        raise InputError(f"decibels: {shown(scene.path)} holds 8-bit grey levels, which are not scaled; leave it out")
+    return Stretch(*settings.decibels, stretch.stored)
 
 
 def field_and_year(scene: SarScene, settings: Settings) -> tuple[AlphaEarth | None, int | None]:

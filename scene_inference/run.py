@@ -23,7 +23,7 @@ from modeling_fusargpt.predict import FusarGpt, load
 from scene_inference import layers, quicklook, writing
 from scene_inference.asking import Asking
 from scene_inference.layers import Layer, Place
-from scene_inference.opening import band_of, check_scene_path, field_and_year
+from scene_inference.opening import band_of, check_scene_path, field_and_year, stretch_of
 from scene_inference.settings import Settings
 from scene_inference.tile_answers import Failure, TileAnswer, read_tile_answer
 from scene_inference.tiles import Tile, cut
@@ -104,7 +104,7 @@ def ask_scene(
         _check_folders(out, quicklook_path)
         band = band_of(scene, settings)
         field, year = field_and_year(scene, settings)
-        stretch = scene.stretch(band)
+        stretch = stretch_of(scene, band, settings)
         predictor = load(settings.model, settings.device) if predictor is None else predictor
         side, overlap = _tile_and_overlap(scene, settings, predictor)
         tiles = cut(scene.width, scene.height, side, overlap)
@@ -177,7 +177,7 @@ def _provenance(scene: SarScene, settings: Settings, band: int, year: int | None
         "band": band,
         "polarization": scene.polarizations[band - 1],
         "resolution_m": None if scene.geometry is None else round(scene.geometry.resolution_m(), 3),
-        "stretch": settings.stretch,
+        "stretch": settings.stretch if settings.decibels is None else list(settings.decibels),
         "constrained": settings.constrained,
         "contrast_db": None if settings.no_skip or settings.task == "describe" else settings.contrast_db,
         "overlap_threshold": settings.overlap_threshold,

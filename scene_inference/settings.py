@@ -32,7 +32,10 @@ class Settings:
         band: from 1. Instead of `polarization`; with neither, band 1.
         polarization: as "VV", of the band to take.
         stretch: "scene" gives all tiles the grey levels of the whole scene, as the builder of triplets does; "tile"
-            gives each its own, as the simulated scenes had that fusargpt-nano was trained on.
+            gives each its own.
+        decibels: (low, high) that become black and white in every tile, instead of `stretch`. For calibrated
+            backscatter and a model that was trained with fixed limits: fusargpt-nano with (-25, 0) in VV and (-33, -8)
+            in VH.
         aef: root of the AlphaEarth field.
         no_prior: answer from the image alone.
         year: of the field; None takes the acquisition's.
@@ -62,6 +65,7 @@ class Settings:
     band: int | None = None
     polarization: str | None = None
     stretch: Literal["scene", "tile"] = "scene"
+    decibels: tuple[float, float] | None = None
     aef: str | None = None
     no_prior: bool = False
     year: int | None = None
@@ -95,6 +99,11 @@ class Settings:
             if self.polarization is not None:
                 raise InputError("band and polarization: expected one of them")
         _check("stretch", self.stretch, self.stretch in ("scene", "tile"), "scene or tile")
+        if self.decibels is not None:
+            low, high = self.decibels
+            _check("decibels", f"{low:g} to {high:g}", -100 <= low < high <= 100, "two of -100 to 100, ascending")
+            if self.stretch != "scene":
+                raise InputError("stretch and decibels: expected one of them")
         if self.no_prior == (self.aef is not None):
             raise InputError(
                 "aef and no-prior: expected one of them; name the root of an AlphaEarth field with --aef, or answer "
@@ -125,6 +134,7 @@ class Settings:
     def conditions(self, scene: str, tile: int, overlap: int) -> dict[str, Any]:
         """What the answers of a run depend on, as plain JSON; a run that was cut goes on only under the same."""
         chosen = asdict(self) | {"tile": tile, "overlap": overlap, "question": self.prompt}
+        chosen["decibels"] = None if self.decibels is None else list(self.decibels)
         # Where batches end and how boxes are merged changes no answer.
         for name in ("batch_size", "device", "overlap_threshold"):
             del chosen[name]

@@ -59,6 +59,21 @@ def test_tiles_in_which_nothing_stands_out_are_not_asked(scene):
     assert [place.box for place in result.places] == [place.box for place in everything.places]
 
 
+def test_chosen_decibels_are_black_and_white_in_every_tile(scene, tmp_path):
+    model = BrightBoxes()
+    result = detect(scene, predictor=model, no_prior=True, no_skip=True, decibels=(-90, 90), **TILES)
+    assert result.provenance["stretch"] == [-90, 90]
+    with rasterio.open(scene) as dataset:
+        expected = (dataset.read(1)[:96, :96] + 90) / 180 * 255
+    assert np.abs(model.asked[0][0][..., 0] - expected).max() <= 1
+    Image.fromarray(np.arange(96 * 96, dtype=np.uint8).reshape(96, 96)).save(tmp_path / "grey.tif")
+    with pytest.raises(InputError, match="decibels: .* holds 8-bit grey levels"):
+        count(tmp_path / "grey.tif", predictor=model, no_prior=True, decibels=(-25, 0), tile=96)
+    for limits in ((0, -25), (-25, float("nan")), (-500, 0)):
+        with pytest.raises(InputError, match="decibels: found .*, ascending"):
+            detect(scene, predictor=model, no_prior=True, decibels=limits)
+
+
 def test_a_run_that_was_cut_goes_on(scene, tmp_path):
     out = tmp_path / "ships.geojson"
     model = BrightBoxes()
