@@ -1,5 +1,6 @@
 import json
 import shutil
+import warnings
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,13 @@ def test_batched_answers_equal_single_ones(predictor):
     for batch_size in (2, 3):
         batched = predictor.answers(images, questions, priors, max_new_tokens=12, batch_size=batch_size)
         assert batched == single
+
+
+def test_answering_warns_of_nothing(predictor):
+    """transformers' warnings would stand between the user and the answer."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        predictor.answer(random_image(40, 56), QUESTION, make_prior(), max_new_tokens=3)
 
 
 def test_no_questions_have_no_answers(predictor):
