@@ -17,6 +17,9 @@ from transformers.generation.streamers import BaseStreamer
 from modeling_fusargpt.backbones import AnyFusarGpt
 
 
+NO_TOKEN = -1
+
+
 class Restriction(Protocol):
     """What may be decoded, as `modeling_fusargpt.constrained.Masks`."""
 
@@ -51,13 +54,13 @@ def decode(
         restriction: of the tokens; None decodes freely.
 
     Returns:
-        [rows, L + steps], the questions and the answers, padded on the right.
+        [rows, L + steps], the questions and the answers, with `NO_TOKEN` behind the end of each. (An untrained model may
+        well say the padding token in the middle of one.)
     """
     parent: Any = model
     rows, length = input_ids.shape
-    padding = cast(int, generation_config.pad_token_id)
     limit = cast(int, generation_config.max_length) - length
-    whole = torch.cat([input_ids, input_ids.new_full((rows, limit), padding)], dim=1)
+    whole = torch.cat([input_ids, input_ids.new_full((rows, limit), NO_TOKEN)], dim=1)
     present = torch.arange(rows, device=input_ids.device)
     outputs = _read_questions(model, input_ids, image_of_row, shared, model_kwargs)
     for cache in model_kwargs.values():

@@ -20,7 +20,7 @@ from fusar_geo.errors import InputError
 from fusar_geo.prior import Prior
 from modeling_fusargpt.artefacts import HUB_ID, ArtefactError
 from modeling_fusargpt.backbones import AnyFusarGpt, model_class, read_config
-from modeling_fusargpt.decoding import decode
+from modeling_fusargpt.decoding import NO_TOKEN, decode
 from modeling_fusargpt.grammar import AnswerForm
 from modeling_fusargpt.processing_fusargpt import FusarGptProcessor
 
@@ -193,9 +193,8 @@ class FusarGpt:
                 top_p=None,
                 top_k=None,
             )
-        padding = cast(Any, self.model).generation_config.pad_token_id
         new_tokens = tokens[:, text["input_ids"].shape[1] :].tolist()
-        return [answer[: answer.index(padding)] if padding in answer else answer for answer in new_tokens]
+        return [[token for token in answer if token != NO_TOKEN] for answer in new_tokens]
 
     def _prompts(self, questions: Sequence[str]) -> tuple[str, list[str]]:
         """What stands before the image, which is the same whatever is asked, and what stands behind it."""
