@@ -16,7 +16,6 @@ from transformers.generation.streamers import BaseStreamer
 
 from modeling_fusargpt.backbones import AnyFusarGpt
 
-
 NO_TOKEN = -1
 
 
@@ -54,8 +53,8 @@ def decode(
         restriction: of the tokens; None decodes freely.
 
     Returns:
-        [rows, L + steps], the questions and the answers, with `NO_TOKEN` behind the end of each. (An untrained model may
-        well say the padding token in the middle of one.)
+        [rows, L + steps], the questions and the answers, with `NO_TOKEN` behind the end of each. (A model may
+        well say the padding token in the middle of an answer.)
     """
     parent: Any = model
     rows, length = input_ids.shape
