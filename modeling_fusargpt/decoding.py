@@ -77,7 +77,7 @@ def decode(
             streamer.put(tokens.cpu())
         input_ids = torch.cat([input_ids, tokens[:, None]], dim=1)
         whole[present, input_ids.shape[1] - 1] = tokens
-        kept = (~stopping_criteria(input_ids, cast(Any, None))).nonzero()[:, 0]
+        kept = _close_ranks(~stopping_criteria(input_ids, cast(Any, None)))
         if restriction is not None:
             restriction.take(tokens.tolist(), kept.tolist())
         if len(kept) == 0:
@@ -121,10 +121,22 @@ class GrowingLayer(DynamicLayer):
         return self.keys, self.values
 
     def batch_select_indices(self, indices: Tensor) -> None:
-        """Keep these rows only."""
-        length = self.get_seq_length()
-        self._room = self._room[0][indices], self._room[1][indices]
+        """Keep these rows only; those that stay where they are are not copied."""
+        length, count = self.get_seq_length(), len(indices)
+        places = torch.arange(count, device=indices.device)
+        moved = indices != places
+        for room in self._room:
+            room[places[moved], :, :length] = room[indices[moved], :, :length]
+        self._room = self._room[0][:count], self._room[1][:count]
         self.keys, self.values = (room[:, :, :length] for room in self._room)
+
+
+def _close_ranks(stays: Tensor) -> Tensor:
+    """The rows that stay, the last of them in the places of those that leave, so that few have to move."""
+    count = int(stays.sum())
+    kept = torch.arange(count, device=stays.device)
+    kept[~stays[:count]] = stays[count:].nonzero()[:, 0] + count
+    return kept
 
 
 def _read_questions(
