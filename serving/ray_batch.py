@@ -13,6 +13,8 @@ import numpy as np
 import ray
 import ray.data
 
+from fusar_geo.errors import InputError
+from metrics.benchmark.text import one_line
 from serving.answering import Failure
 from serving.batch import Asking
 from serving.sources import Item
@@ -41,9 +43,16 @@ def ask_on_ray(asking: Asking, items: Sequence[Item], size: int, workers: int) -
         items: what is asked, at least one.
         size: items of a batch.
         workers: actors.
+
+    Raises:
+        InputError: no cluster is to be had.
     """
     if not ray.is_initialized():
-        ray.init(include_dashboard=False, log_to_driver=False)
+        try:
+            ray.init(include_dashboard=False, log_to_driver=False)
+        # What Ray raises on an address where no cluster answers, and on a machine where none starts.
+        except (OSError, RuntimeError, ValueError) as error:
+            raise InputError(f"--workers: Ray cannot be joined or started: {one_line(error)}") from error
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     # A batch that cannot be asked at all is missing from the result instead of ending it.

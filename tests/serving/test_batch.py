@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import ray
 from PIL import Image
 
 from fusar_geo.errors import InputError
@@ -94,6 +95,20 @@ def test_two_workers_on_ray_write_the_same_file(images: Path, model: str, tmp_pa
     shared = batch(images, model, tmp_path / "shared.jsonl", workers=2)
     assert shared.out.read_bytes() == alone.out.read_bytes() and len(rows(shared.out)) == 5
     assert shared.failures == alone.failures and [failure.id for failure in alone.failures] == ["broken.png"]
+
+
+def test_a_cluster_that_is_not_there_is_said_in_one_line(
+    images: Path, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_cluster(**_: Any) -> None:
+        raise ConnectionError("Could not find a running Ray instance.\nPlease start one.")
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", no_cluster)
+    with pytest.raises(
+        InputError, match=r"--workers: Ray cannot be joined or started: .* instance\. Please start one\."
+    ):
+        batch(images, model, tmp_path / "out.jsonl", workers=2)
 
 
 def test_a_batch_that_was_cut_goes_on(
