@@ -168,10 +168,9 @@ def test_a_resolution_gives_the_tile(scene):
     assert result.provenance["tile"] == 48 and model.asked[0][0].shape == (48, 48, 3)
 
 
-def test_an_answer_that_cannot_be_read_is_told(scene):
-    model = BrightBoxes()
-    model.answers = lambda images, *_: ["{no json"] * len(images)  # type: ignore[method-assign]
-    result = detect(scene, predictor=model, no_prior=True, **TILES)
+def test_an_answer_that_cannot_be_read_is_told(scene, monkeypatch):
+    monkeypatch.setattr(BrightBoxes, "answers", lambda self, images, *_: ["{no json"] * len(images))
+    result = detect(scene, predictor=BrightBoxes(), no_prior=True, **TILES)
     assert not result.places and len(result.problems) == result.provenance["tiles"]["asked"]
 
 
