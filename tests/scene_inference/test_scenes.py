@@ -67,10 +67,10 @@ def test_chosen_decibels_are_black_and_white_in_every_tile(scene, tmp_path):
         expected = (dataset.read(1)[:96, :96] + 90) / 180 * 255
     assert np.abs(model.asked[0][0][..., 0] - expected).max() <= 1
     Image.fromarray(np.arange(96 * 96, dtype=np.uint8).reshape(96, 96)).save(tmp_path / "grey.tif")
-    with pytest.raises(InputError, match="decibels: .* holds 8-bit grey levels"):
+    with pytest.raises(InputError, match=r"decibels: .* holds 8-bit grey levels"):
         count(tmp_path / "grey.tif", predictor=model, no_prior=True, decibels=(-25, 0), tile=96)
     for limits in ((0, -25), (-25, float("nan")), (-500, 0)):
-        with pytest.raises(InputError, match="decibels: found .*, ascending"):
+        with pytest.raises(InputError, match=r"decibels: found .*, ascending"):
             detect(scene, predictor=model, no_prior=True, decibels=limits)
 
 
