@@ -2,6 +2,7 @@
 # vLLM has an environment of its own, see README.md.
 """FUSAR-GPT answering through vLLM in this process: the same questions in, the same greedy answers out."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +17,10 @@ from fusar_geo.errors import InputError
 from fusar_geo.prior import Prior
 from modeling_fusargpt.artefacts import ArtefactError, read_artefact
 from modeling_fusargpt.grammar import AnswerForm
-from modeling_fusargpt.predict import MAX_NEW_TOKENS, FusarGpt, check_name
+from modeling_fusargpt.predict import MAX_NEW_TOKENS, FusarGpt, check_name, one_line
 from modeling_fusargpt.processing_fusargpt import FusarGptProcessor
+
+CPU_CACHE_BYTES = 4 * 2**30
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,10 +84,10 @@ def load_vllm(model: str | Path, **options: Any) -> VllmFusarGpt:
     Args:
         model: a folder with model and processor, or the Hub's `owner/name`.
         options: of `vllm.LLM`. Without a dtype among them the weights are float32 on a CPU, where nothing is compiled,
-            else bfloat16.
+            else bfloat16. On a CPU the cache takes 4 GiB, or what VLLM_CPU_KVCACHE_SPACE says in GiB.
 
     Raises:
-        InputError: no such model, or one whose folder holds a TLM or an adapter alone.
+        InputError: no such model, one whose folder holds a TLM or an adapter alone, or an engine that does not start.
     """
     name = str(model)
     check_name(name)
@@ -94,9 +97,17 @@ def load_vllm(model: str | Path, **options: Any) -> VllmFusarGpt:
         raise InputError(str(error)) from error
     if weights != "whole":
         raise InputError(f"{name}: holds {weights} weights alone; write the whole model for vLLM with `fusargpt merge`")
-    on_cpu = current_platform.is_cpu()
-    settings = {"dtype": "float32" if on_cpu else "bfloat16", "enforce_eager": on_cpu}
-    engine = LLM(name, **{"limit_mm_per_prompt": {"image": 1}, **settings, **options})
+    settings: dict[str, Any] = {"limit_mm_per_prompt": {"image": 1}, "dtype": "bfloat16"}
+    if current_platform.is_cpu():
+        settings |= {"dtype": "float32", "enforce_eager": True}
+        if "VLLM_CPU_KVCACHE_SPACE" not in os.environ:
+            # vLLM would take all memory but a twelfth for itself, and end where so much is not free.
+            settings["kv_cache_memory_bytes"] = CPU_CACHE_BYTES
+    try:
+        engine = LLM(name, **{**settings, **options})
+    # What vLLM raises when an engine does not start, after it has printed the reason.
+    except RuntimeError as error:
+        raise InputError(f"{name}: vLLM did not start: {one_line(error)}") from error
     return VllmFusarGpt(engine, FusarGptProcessor.from_pretrained(name))
 
 
