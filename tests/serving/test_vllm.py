@@ -194,7 +194,7 @@ def test_a_bad_prior_is_refused_by_name(engine, name):
 
 
 def test_pixels_come_from_pil_although_torchvision_is_here(engine):
-    import torchvision  # noqa: F401
+    import torchvision  # noqa: F401  (only asked whether it is there)
 
     assert isinstance(engine.processor.image_processor, Qwen2VLImageProcessorPil)
 
