@@ -232,6 +232,8 @@ def _train(recipe: RecipeArguments, config: SFTConfig, output_dir: Path) -> None
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point; ``arguments`` are those of the command line when None."""
     run(*parse(arguments))
+    # Threads of the group that still run when the interpreter ends may abort a process that has done its work.
+    PartialState().destroy_process_group()
 
 
 if __name__ == "__main__":

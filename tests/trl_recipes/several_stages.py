@@ -15,3 +15,4 @@ for path in sys.argv[1:]:
         # accelerate shards on accelerators alone, and would train with DDP on a CPU. Torch shards on both.
         PartialState._shared_state["distributed_type"] = DistributedType.MULTI_GPU
     run(recipe, config)
+PartialState().destroy_process_group()
