@@ -90,14 +90,16 @@ def test_workers_read_the_cache(folder, tmp_path):
 
 
 def test_a_cut_build_goes_on_where_it_stopped(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(visual_tokens, "SHARD_BYTES", 1)  # a shard a batch
-    monkeypatch.setattr(visual_tokens, "IMAGES_AT_ONCE", 2)
+    monkeypatch.setattr(visual_tokens, "SHARD_BYTES", 2 * 49 * 32 * 4)  # two images
+    monkeypatch.setattr(visual_tokens, "IMAGES_AT_ONCE", 3)
     add, added = FeatureCache.add, []
 
     def cut(cache, entries):
         if len(added) == 4:
             raise KeyboardInterrupt
         added.extend(entries)
+        # Of each image a piece, and memory would be lost between them.
+        assert len({tokens.untyped_storage().data_ptr() for tokens, _ in entries.values()}) <= 1
         add(cache, entries)
 
     monkeypatch.setattr(FeatureCache, "add", cut)
