@@ -18,23 +18,24 @@ import statistics
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from datasets import Dataset
 from torch import Tensor
 from transformers import TrainerCallback
+from transformers.models.qwen2_5_vl.configuration_qwen2_5_vl import Qwen2_5_VLTextConfig
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 from checkpoints import NANO
 from dataset_card.features import RECORD_FEATURES
 from dataset_card.records import SPLIT_SEEDS, rows
-from modeling_fusargpt import FusarGptConfig, FusarGptForConditionalGeneration, FusarGptProcessor
+from modeling_fusargpt import FusarGptForConditionalGeneration, FusarGptProcessor
 from trl_recipes.arguments import parse
 from trl_recipes.memory import RUNTIME
 from trl_recipes.plan import GPUS, Data, Plan, make_plan
 from trl_recipes.sft import make_trainer
-from trl_recipes.sizes import QWEN_7B_SIZES, sizes_of
+from trl_recipes.sizes import qwen_7b_config
 
 RECIPES = Path(__file__).resolve().parents[1] / "trl_recipes"
 RESULT = Path(__file__).parent / "results" / "training_7b.json"
@@ -59,34 +60,16 @@ def make_base(folder: Path) -> Path:
     if (base / "processor_config.json").exists():
         return base
     processor = make_processor()
-    identifier, sizes = processor.tokenizer.convert_tokens_to_ids, QWEN_7B_SIZES
-    config = FusarGptConfig(
-        text_config={
-            "vocab_size": sizes.vocabulary,
-            "hidden_size": sizes.hidden,
-            "intermediate_size": sizes.intermediate,
-            "num_hidden_layers": sizes.layers,
-            "num_attention_heads": sizes.heads,
-            "num_key_value_heads": 4,
-            "bos_token_id": None,
-            "eos_token_id": identifier("<|im_end|>"),
-            "pad_token_id": identifier("<|endoftext|>"),
-        },
-        vision_config={
-            "depth": sizes.vision_layers,
-            "hidden_size": sizes.vision_hidden,
-            "intermediate_size": sizes.vision_intermediate,
-            "num_heads": sizes.vision_heads,
-            "out_hidden_size": sizes.hidden,
-            "fullatt_block_indexes": [7, 15, 23, 31],
-        },
-        tie_word_embeddings=False,
+    identifier = processor.tokenizer.convert_tokens_to_ids
+    config = qwen_7b_config(
         image_token_id=identifier("<|image_pad|>"),
         video_token_id=identifier("<|video_pad|>"),
         vision_start_token_id=identifier("<|vision_start|>"),
         vision_end_token_id=identifier("<|vision_end|>"),
     )
-    assert sizes_of(config) == sizes
+    text = cast(Qwen2_5_VLTextConfig, config.text_config)
+    text.bos_token_id, text.eos_token_id = None, identifier("<|im_end|>")
+    text.pad_token_id = identifier("<|endoftext|>")
     torch.manual_seed(0)
     torch.set_default_dtype(torch.bfloat16)
     with torch.device("cuda"):

@@ -143,29 +143,37 @@ def sizes_of(config: FusarGptConfig) -> Sizes:
 
 
 QWEN_7B = "Qwen/Qwen2.5-VL-7B-Instruct"
-# From config.json of that model on the Hub, with the TLM's defaults beside it, so that no Hub is needed.
-QWEN_7B_SIZES = Sizes(
-    hidden=3584,
-    query=3584,
-    key_value=512,
-    heads=28,
-    intermediate=18944,
-    layers=28,
-    vocabulary=152064,
-    tied=False,
-    vision_hidden=1280,
-    vision_heads=16,
-    vision_intermediate=3420,
-    vision_layers=32,
-    vision_layers_of_whole_images=4,
-    patch=14,
-    patch_values=3 * 2 * 14 * 14,
-    merge=2,
-    window=8,
-    prior=64,
-    tlm_hidden=4 * 3584,
-    fusion="tlm",
-)
+
+
+def qwen_7b_config(**fields: Any) -> FusarGptConfig:
+    """The 7B with a TLM of the default sizes, from config.json of that model on the Hub, so that no Hub is needed.
+
+    Args:
+        **fields: of `FusarGptConfig` beside the configurations of tower and language model, such as token ids.
+    """
+    return FusarGptConfig(
+        text_config={
+            "vocab_size": 152064,
+            "hidden_size": 3584,
+            "intermediate_size": 18944,
+            "num_hidden_layers": 28,
+            "num_attention_heads": 28,
+            "num_key_value_heads": 4,
+        },
+        vision_config={
+            "depth": 32,
+            "hidden_size": 1280,
+            "intermediate_size": 3420,
+            "num_heads": 16,
+            "out_hidden_size": 3584,
+            "fullatt_block_indexes": [7, 15, 23, 31],
+        },
+        tie_word_embeddings=False,
+        **fields,
+    )
+
+
+QWEN_7B_SIZES = sizes_of(qwen_7b_config())
 
 
 def find_model(name: str, revision: str = "main", recipes: Path | None = None) -> tuple[str, Sizes, int | None]:

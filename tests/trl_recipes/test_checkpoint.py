@@ -7,12 +7,12 @@ import torch
 from peft import get_peft_model, get_peft_model_state_dict
 from safetensors.torch import load_file
 
-from modeling_fusargpt import FusarGptConfig, FusarGptForConditionalGeneration
+from modeling_fusargpt import FusarGptForConditionalGeneration
 from tests.tiny import tiny_model, tiny_processor
 from trl_recipes.arguments import RecipeArguments, parse
 from trl_recipes.checkpoint import load_model, save_stage
 from trl_recipes.parameters import lora_config
-from trl_recipes.sizes import QWEN_7B_SIZES, sizes_of
+from trl_recipes.sizes import qwen_7b_config
 
 RECIPES = Path(__file__).resolve().parents[2] / "trl_recipes"
 # The tokenizer of Qwen2.5-VL (tokenizer.json and the files beside it), configurations and code.
@@ -22,28 +22,8 @@ OTHER_FILES = 15e6
 @pytest.fixture(scope="module")
 def model() -> FusarGptForConditionalGeneration:
     """The 7B model without its weights."""
-    config = FusarGptConfig(
-        text_config={
-            "vocab_size": 152064,
-            "hidden_size": 3584,
-            "intermediate_size": 18944,
-            "num_hidden_layers": 28,
-            "num_attention_heads": 28,
-            "num_key_value_heads": 4,
-        },
-        vision_config={
-            "depth": 32,
-            "hidden_size": 1280,
-            "intermediate_size": 3420,
-            "num_heads": 16,
-            "out_hidden_size": 3584,
-            "fullatt_block_indexes": [7, 15, 23, 31],
-        },
-        tie_word_embeddings=False,
-    )
-    assert sizes_of(config) == QWEN_7B_SIZES
     with torch.device("meta"):
-        return FusarGptForConditionalGeneration(config)
+        return FusarGptForConditionalGeneration(qwen_7b_config())
 
 
 def size(model: FusarGptForConditionalGeneration, recipe: RecipeArguments) -> float:

@@ -10,7 +10,7 @@ from peft import PeftModel
 from safetensors.torch import load_file
 
 from fusar_geo.errors import InputError
-from modeling_fusargpt import FusarGptConfig, FusarGptForConditionalGeneration
+from modeling_fusargpt import FusarGptForConditionalGeneration
 from tests.tiny import tiny_config
 from tests.trl_recipes.stages import arguments, write_base
 from tests.trl_recipes.triplets import write_triplets
@@ -21,7 +21,7 @@ from trl_recipes.memory import Run, memory_per_gpu
 from trl_recipes.parameters import freeze, lora_config, parameter_table, part_of
 from trl_recipes.quantization import adapt_quantized, quantize
 from trl_recipes.sft import make_trainer
-from trl_recipes.sizes import QWEN_7B_SIZES, sizes_of
+from trl_recipes.sizes import QWEN_7B_SIZES, qwen_7b_config, sizes_of
 
 CPU, META = torch.device("cpu"), torch.device("meta")
 LORA = RecipeArguments("model", ["data"], "lora", save="trained", quantization="nf4")
@@ -70,32 +70,9 @@ def test_weights_in_4_bits_stay_and_what_trains_on_them_moves(folder, tmp_path, 
     assert moved == {"lora": {"language model"}, "tlm": {"TLM"}, "tlm+lora": {"language model", "TLM"}}[train]
 
 
-def config_7b() -> FusarGptConfig:
-    sizes = QWEN_7B_SIZES
-    text = {
-        "vocab_size": sizes.vocabulary,
-        "hidden_size": sizes.hidden,
-        "intermediate_size": sizes.intermediate,
-        "num_hidden_layers": sizes.layers,
-        "num_attention_heads": sizes.heads,
-        "num_key_value_heads": 4,
-    }
-    vision = {
-        "depth": sizes.vision_layers,
-        "hidden_size": sizes.vision_hidden,
-        "intermediate_size": sizes.vision_intermediate,
-        "num_heads": sizes.vision_heads,
-        "out_hidden_size": sizes.hidden,
-        "fullatt_block_indexes": [7, 15, 23, 31],
-    }
-    return FusarGptConfig(text_config=text, vision_config=vision)
-
-
 def test_the_7b_is_built_with_every_adapted_layer_in_4_bits_and_counted_whole():
-    config = config_7b()
-    assert sizes_of(config) == QWEN_7B_SIZES
     with META:
-        model = FusarGptForConditionalGeneration(config)
+        model = FusarGptForConditionalGeneration(qwen_7b_config())
         freeze(model, LORA)
         quantize(model, double=True, compute_type=torch.bfloat16, device=META)
         adapter = lora_config(LORA)
