@@ -98,7 +98,7 @@ def test_a_cut_build_goes_on_where_it_stopped(folder, tmp_path, monkeypatch):
         if len(added) == 4:
             raise KeyboardInterrupt
         added.extend(entries)
-        # Of each image a piece, and memory would be lost between them.
+        # One piece of memory: small ones that stay would keep what is freed between them from being used again.
         assert len({tokens.untyped_storage().data_ptr() for tokens, _ in entries.values()}) <= 1
         add(cache, entries)
 

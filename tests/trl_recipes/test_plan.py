@@ -31,7 +31,7 @@ from trl_recipes.flops import sequence_flops
 from trl_recipes.memory import saved_activations
 from trl_recipes.parameters import part_of
 from trl_recipes.plan import GPUS, Data, Plan, make_plan
-from trl_recipes.sizes import QWEN_7B, QWEN_7B_SIZES, find_model, sizes_of
+from trl_recipes.sizes import QWEN_7B, QWEN_7B_SIZES, Sizes, find_model, sizes_of
 
 FOLDER = Path(trl_recipes.__file__).parent
 TRAINS = ("tlm", "tlm+lora", "lora", "language", "all")
@@ -63,6 +63,35 @@ def test_parameters_are_those_of_the_model(overrides):
 def test_the_built_in_7b_has_the_parameters_of_the_published_one():
     parameters = QWEN_7B_SIZES.parameters()
     assert sum(parameters.values()) - parameters["TLM"] == 8_292_166_656
+
+
+def test_the_built_in_7b_has_the_sizes_of_the_published_one():
+    # Of its config.json, and of the TLM by default.
+    assert (
+        Sizes(
+            hidden=3584,
+            query=3584,
+            key_value=512,
+            heads=28,
+            intermediate=18944,
+            layers=28,
+            vocabulary=152064,
+            tied=False,
+            vision_hidden=1280,
+            vision_heads=16,
+            vision_intermediate=3420,
+            vision_layers=32,
+            vision_layers_of_whole_images=4,
+            patch=14,
+            patch_values=3 * 2 * 14 * 14,
+            merge=2,
+            window=8,
+            prior=64,
+            tlm_hidden=4 * 3584,
+            fusion="tlm",
+        )
+        == QWEN_7B_SIZES
+    )
 
 
 # FLOPs
