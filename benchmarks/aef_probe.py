@@ -29,16 +29,16 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from checkpoints import NANO
-from dataset_card.landcover import LANDCOVER_CLASSES
-from dataset_card.linear_probe import linear_probe
-from dataset_card.rendering import render_sar
-from dataset_card.scene import IMAGE_SIZE, Scene
-from fusar_geo.errors import InputError
-from metrics.tally import Score, Tally, difference
+from fusargpt.checkpoints import NANO
+from fusargpt.geo.land_classes import LANDCOVER_CLASSES
+from fusargpt.simulator.linear_probe import linear_probe
+from fusargpt.simulator.rendering import render_sar
+from fusargpt.simulator.simulated_scene import IMAGE_SIZE, Scene
+from fusargpt.errors import InputError
+from fusargpt.metrics.tally import Score, Tally, difference
 from modeling_fusargpt import FusarGptForConditionalGeneration, FusarGptProcessor
 from modeling_fusargpt.processing_fusargpt import batch_priors
-from trl_recipes.patch_embedding import use_linear_patch_embedding
+from trl_recipes.model.patch_embedding import use_linear_patch_embedding
 
 Rendering = Literal["level", "textured"]
 RENDERINGS: tuple[Rendering, ...] = ("level", "textured")

@@ -22,15 +22,15 @@ import rasterio
 from affine import Affine
 from rasterio.warp import transform as transform_coordinates
 
-from fusar_geo.alphaearth import AlphaEarth
-from fusar_geo.alphaearth_layout import write_index
-from fusar_geo.anchors import spatiotemporal_anchors
-from fusar_geo.block_cache import BlockCache
-from fusar_geo.geometry import Geometry
-from fusar_geo.prior import Prior
-from fusar_geo.remote import environment
-from tests.fusar_geo.full_size_tile import BLOCK, FullSizeTile, write_full_size_tile
-from tests.fusar_geo.range_server import RangeServer, serve
+from fusargpt.alphaearth.field import AlphaEarth
+from fusargpt.alphaearth.layout import write_index
+from fusargpt.alphaearth.anchors import spatiotemporal_anchors
+from fusargpt.alphaearth.block_cache import BlockCache
+from fusargpt.geo.geometry import Geometry
+from fusargpt.geo.prior import Prior
+from fusargpt.geo.remote import environment
+from tests.fusargpt.alphaearth.full_size_tile import BLOCK, FullSizeTile, write_full_size_tile
+from tests.fusargpt.alphaearth.range_server import RangeServer, serve
 
 CRS = "EPSG:32613"
 WEST, SOUTH = 418080, 4423680

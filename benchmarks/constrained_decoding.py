@@ -23,16 +23,16 @@ from PIL import Image
 from tqdm import tqdm
 from transformers.utils import logging
 
-from checkpoints import NANO
-from dataset_card.records import LAYOUTS, SPLIT_SEEDS, rows
-from fusar_geo.embeddings import dequantize
-from fusar_geo.prior import Prior
-from metrics.scores import task_scores
-from modeling_fusargpt.answers import parse_boxes, parse_cells, parse_count
-from modeling_fusargpt.backbones import model_class
-from modeling_fusargpt.grammar import AnswerForm
-from modeling_fusargpt.predict import FusarGpt, load
-from modeling_fusargpt.tasks import NONE_ANSWER, TARGETS
+from fusargpt.checkpoints import NANO
+from fusargpt.simulator.records import LAYOUTS, SPLIT_SEEDS, rows
+from fusargpt.geo.embeddings import dequantize
+from fusargpt.geo.prior import Prior
+from fusargpt.metrics.scores import task_scores
+from fusargpt.tasks.answers import parse_boxes, parse_cells, parse_count
+from fusargpt.inference.backbones import model_class
+from fusargpt.tasks.grammar import AnswerForm
+from fusargpt.inference.predict import FusarGpt, load
+from fusargpt.tasks.prompts import NONE_ANSWER, TARGETS
 
 RESULT = Path(__file__).parent / "results" / "constrained_decoding.json"
 TASKS = LAYOUTS["instructions"]

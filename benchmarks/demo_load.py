@@ -132,7 +132,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as files:
         start = time.monotonic()
         process = subprocess.Popen(
-            [sys.executable, "-c", "from fusargpt.cli import main; main()", "demo", "--port", str(port)],
+            [sys.executable, "-c", "from fusargpt.cli.main import main; main()", "demo", "--port", str(port)],
             env={**os.environ, "TMPDIR": files, "HF_HUB_OFFLINE": "1"},
             stdout=subprocess.DEVNULL,
         )

@@ -25,11 +25,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers.utils import logging
 
-from checkpoints import NANO
-from dataset_card.records import LAYOUTS, SPLIT_SEEDS, rows
-from fusar_geo.embeddings import dequantize
-from fusar_geo.prior import Prior
-from modeling_fusargpt.predict import FusarGpt, load
+from fusargpt.checkpoints import NANO
+from fusargpt.simulator.records import LAYOUTS, SPLIT_SEEDS, rows
+from fusargpt.geo.embeddings import dequantize
+from fusargpt.geo.prior import Prior
+from fusargpt.inference.predict import FusarGpt, load
 from modeling_fusargpt.tlm import EPSILON, TokenwiseLinearModulation
 
 RESULT = Path(__file__).parent / "results" / "inference.json"

@@ -13,8 +13,8 @@ import csv
 from collections.abc import Sequence
 from pathlib import Path
 
-from checkpoints import NANO, NANO_SSDD
-from scene_inference import detect
+from fusargpt.checkpoints import NANO, NANO_SSDD
+from fusargpt.scenes import detect
 
 SHIPS = Path(__file__).with_name("los_angeles_ships.csv")
 TOLERANCE = 2.0  # pixels

@@ -15,16 +15,16 @@ from typing import Any
 import numpy as np
 from affine import Affine
 
-from checkpoints import NANO
-from dataset_card.rendering import DISPLAY_DB, render_backscatter
-from dataset_card.scene import RESOLUTION_M
-from dataset_card.vector_field import VectorField
-from dataset_card.world import AEF_PIXEL_M, ground_of, scene_of
-from dataset_card.world_files import north_up_grid, write_scene
-from dataset_card.world_plan import Place, plan_places
-from fusar_geo.alphaearth_layout import write_index, write_tile
-from metrics.detection import matched_overlaps
-from scene_inference.emptiness import nothing_stands_out
+from fusargpt.checkpoints import NANO
+from fusargpt.simulator.rendering import DISPLAY_DB, render_backscatter
+from fusargpt.simulator.simulated_scene import RESOLUTION_M
+from fusargpt.simulator.vector_field import VectorField
+from fusargpt.simulator.world import AEF_PIXEL_M, ground_of, scene_of
+from fusargpt.simulator.world_files import north_up_grid, write_scene
+from fusargpt.simulator.world_plan import Place, plan_places
+from fusargpt.alphaearth.layout import write_index, write_tile
+from fusargpt.metrics.detection import matched_overlaps
+from fusargpt.scenes.emptiness import nothing_stands_out
 
 SIDE = 1008
 _TILE, _OVERLAP = 168, 42
@@ -94,8 +94,8 @@ def add(score: Score, boxes: Sequence[Sequence[float]], truth: Sequence[Sequence
 
 def detections(folder: Path, count: int, seed: int) -> dict[str, Score]:
     """The score of each way of asking."""
-    from modeling_fusargpt.predict import load
-    from scene_inference import detect
+    from fusargpt.inference.predict import load
+    from fusargpt.scenes import detect
 
     predictor = load(NANO)
     prior, limits = {"aef": str(folder / "aef")}, {"decibels": DISPLAY_DB["VV"]}
@@ -118,7 +118,7 @@ def detections(folder: Path, count: int, seed: int) -> dict[str, Score]:
 
 def rule(count: int, seed: int, contrasts: Sequence[float]) -> None:
     """How many ships lie in no tile that is asked, and how many tiles are, by the contrast asked for."""
-    from scene_inference.tiles import cut
+    from fusargpt.scenes.tiles import cut
 
     tiles = cut(SIDE, SIDE, _TILE, _OVERLAP)
     ships, missed, asked = 0, dict.fromkeys(contrasts, 0), dict.fromkeys(contrasts, 0)

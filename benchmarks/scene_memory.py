@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from rasterio.windows import Window
 from tqdm import tqdm
 
-from checkpoints import NANO
-from fusar_geo.alphaearth_layout import write_index, write_tile
+from fusargpt.checkpoints import NANO
+from fusargpt.alphaearth.layout import write_index, write_tile
 
 SIDE = 20_000
 _RESOLUTION_M = 5.0
@@ -94,8 +94,8 @@ def _memory_mib(field: str) -> float:
 
 
 def measure(folder: Path, with_prior: bool) -> None:
-    from modeling_fusargpt.predict import load
-    from scene_inference import detect
+    from fusargpt.inference.predict import load
+    from fusargpt.scenes import detect
 
     predictor = load(NANO)
     loaded = _memory_mib("VmRSS")

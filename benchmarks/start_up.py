@@ -24,7 +24,7 @@ CASES = {
         "Qwen2_5_VLProcessor",
     ],
     "modeling_fusargpt": ["-c", "import modeling_fusargpt"],
-    "fusargpt --help": ["-c", "from fusargpt.cli import main; main(['--help'])"],
+    "fusargpt --help": ["-c", "from fusargpt.cli.main import main; main(['--help'])"],
 }
 
 

@@ -2,7 +2,7 @@
 
     python -m benchmarks.tlm_share
 
-Counted: FLOPs of matrix products (`trl_recipes.flops`), and bytes of weights, each of which is read once. Measured: one
+Counted: FLOPs of matrix products (`trl_recipes.planning.flops`), and bytes of weights, each of which is read once. Measured: one
 block of the vision tower, one decoder layer and the TLM with random weights of the published sizes, in turns; the
 whole is 32 blocks, 28 layers and the merger and head by their FLOPs at the rate of the layer. Everything that is left
 out (norms of the whole, embeddings, rotary tables) would make the share smaller.
@@ -27,8 +27,8 @@ from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import (
 )
 
 from modeling_fusargpt import TlmConfig, TokenwiseLinearModulation
-from trl_recipes.flops import Shape, Stage, sequence_flops
-from trl_recipes.sizes import QWEN_7B_SIZES, Linear
+from trl_recipes.planning.flops import Shape, Stage, sequence_flops
+from trl_recipes.planning.sizes import QWEN_7B_SIZES, Linear
 
 RESULT = Path(__file__).parent / "results" / "tlm_share.json"
 PATCHES = 36  # a side

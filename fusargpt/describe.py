@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from fusargpt.scene_arguments import run
+from fusargpt.cli.scene_verbs import run
 
 DESCRIPTION = "Describe each tile of a grid over a scene."
 
@@ -11,6 +11,6 @@ def main(arguments: Sequence[str]) -> int:
     """Write the answers to a file; returns 0, or 1 when some tiles failed.
 
     Raises:
-        InputError: what `fusargpt.scene_arguments.run` raises.
+        InputError: what `fusargpt.cli.scene_verbs.run` raises.
     """
     return run("describe", arguments, DESCRIPTION, targets=False)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from fusargpt.scene_arguments import run
+from fusargpt.cli.scene_verbs import run
 
 DESCRIPTION = "Box the ships or the aircraft of a whole scene: tiles with overlap, boxes merged."
 
@@ -11,6 +11,6 @@ def main(arguments: Sequence[str]) -> int:
     """Write the answers to a file; returns 0, or 1 when some tiles failed.
 
     Raises:
-        InputError: what `fusargpt.scene_arguments.run` raises.
+        InputError: what `fusargpt.cli.scene_verbs.run` raises.
     """
     return run("detect", arguments, DESCRIPTION, targets=True)

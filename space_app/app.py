@@ -19,8 +19,8 @@ if not __package__:
 
 # Imports `spaces` where there is one, which has to come before torch.
 import space_app.accelerator  # noqa: F401
-from fusar_geo.errors import InputError
-from space_app.serving import chosen_model, serve
+from fusargpt.errors import InputError
+from space_app.launch import chosen_model, serve
 
 if __name__ == "__main__":
     try:

@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fusar_geo.alphaearth import AlphaEarth
-from fusar_geo.errors import InputError
-from fusar_geo.prior import Prior, save_prior
-from modeling_fusargpt.predict import MAX_NEW_TOKENS, FusarGpt
-from space_app.answering import Answer, answers_to, priors_to_ask
+from fusargpt.alphaearth.field import AlphaEarth
+from fusargpt.errors import InputError
+from fusargpt.geo.prior import Prior, save_prior
+from fusargpt.inference.predict import MAX_NEW_TOKENS, FusarGpt
+from space_app.one_question import Answer, answers_to, priors_to_ask
 from space_app.fields import fetch_anchors
 from space_app.inputs import read_question, read_small_prior
 from space_app.limits import MAX_ANSWER_SECONDS, Scratch, public_message
@@ -97,7 +97,7 @@ class Demo:
         return str(path)
 
     def answers(self, asked: Question) -> Generator[tuple[UploadedScene, Prior | None, list[Answer]]]:
-        """The answers as they grow, see `space_app.answering.answers_to`.
+        """The answers as they grow, see `space_app.one_question.answers_to`.
 
         Raises:
             InputError: anything about the question that is not as it should be.

@@ -4,9 +4,9 @@ import math
 
 from PIL import Image, ImageDraw
 
-from fusar_geo.box_drawing import COLOURS, FONT, INK, clip_box, draw_box
-from modeling_fusargpt.answers import LabelledBox, Parsed, parse_boxes, parse_cells, parse_count
-from modeling_fusargpt.tasks import GRID_SIDE
+from fusargpt.geo.box_drawing import COLOURS, FONT, INK, clip_box, draw_box
+from fusargpt.tasks.answers import LabelledBox, Parsed, parse_boxes, parse_cells, parse_count
+from fusargpt.tasks.prompts import GRID_SIDE
 
 # Small images are enlarged by a whole factor to at least this many pixels, so that lines and labels are thin on them.
 _SHORTEST_SIDE = 640
@@ -27,7 +27,7 @@ def draw_answer(image: Image.Image, task: str | None, answer: str) -> tuple[Imag
 
     Args:
         image: RGB, at the size at which the model saw it; boxes are in its pixels.
-        task: one of `modeling_fusargpt.tasks.TASKS`; None for a question in the visitor's own words, where boxes are
+        task: one of `fusargpt.tasks.prompts.TASKS`; None for a question in the visitor's own words, where boxes are
             drawn if the answer is a list of them.
         answer: the model's text.
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import gradio as gr
 
-from fusar_geo.errors import InputError
-from space_app.answering import Answer
+from fusargpt.errors import InputError
+from space_app.one_question import Answer
 from space_app.demo import Demo, Question
 from space_app.downloads import side_by_side, write_downloads
 from space_app.fields import EXAMPLES

@@ -8,12 +8,12 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from fusar_geo.alphaearth import PUBLISHED_ROOTS, AlphaEarth
-from fusar_geo.anchors import spatiotemporal_anchors
-from fusar_geo.block_cache import BlockCache
-from fusar_geo.errors import InputError
-from fusar_geo.prior import Prior
-from fusar_geo.remote import is_remote
+from fusargpt.alphaearth.field import PUBLISHED_ROOTS, AlphaEarth
+from fusargpt.alphaearth.anchors import spatiotemporal_anchors
+from fusargpt.alphaearth.block_cache import BlockCache
+from fusargpt.errors import InputError
+from fusargpt.geo.prior import Prior
+from fusargpt.geo.remote import is_remote
 from space_app.limits import MAX_ANCHORS_PER_SIDE
 from space_app.scenes import UploadedScene
 
@@ -62,7 +62,7 @@ def fetch_anchors(
 
     Raises:
         InputError: a field that is not offered, no year, no place, a grid beyond the limit, or what
-            `fusar_geo.anchors.spatiotemporal_anchors` raises, with the field's name instead of its address.
+            `fusargpt.alphaearth.anchors.spatiotemporal_anchors` raises, with the field's name instead of its address.
     """
     if name is None or name not in fields:
         raise InputError(f"AlphaEarth field: found {name!r}; this page offers {', '.join(fields) or 'none'}")

@@ -1,8 +1,8 @@
 """The question and the prior that a visitor hands in, read within the page's limits."""
 
-from fusar_geo.errors import InputError
-from fusar_geo.prior import Prior, load_prior
-from modeling_fusargpt.tasks import prompt
+from fusargpt.errors import InputError
+from fusargpt.geo.prior import Prior, load_prior
+from fusargpt.tasks.prompts import prompt
 from space_app.limits import MAX_ANCHORS, MAX_QUESTION, check_prior_size
 
 FREE = "free"
@@ -30,7 +30,7 @@ def read_small_prior(path: str) -> Prior:
     """A prior of at most 4,096 anchors.
 
     Raises:
-        InputError: more anchors, a file that unpacks to more than these take, or one that `fusar_geo.prior.load_prior`
+        InputError: more anchors, a file that unpacks to more than these take, or one that `fusargpt.geo.prior.load_prior`
             refuses.
     """
     check_prior_size(path)

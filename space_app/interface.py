@@ -6,8 +6,8 @@ from typing import Any
 
 import gradio as gr
 
-from fusar_geo.embeddings import ATTRIBUTION
-from modeling_fusargpt.tasks import TARGETS
+from fusargpt.geo.embeddings import ATTRIBUTION
+from fusargpt.tasks.prompts import TARGETS
 from space_app.demo import Demo
 from space_app.endpoints import add_endpoints
 from space_app.events import Events

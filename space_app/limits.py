@@ -15,8 +15,8 @@ import numpy as np
 import rasterio
 from PIL import Image
 
-from fusar_geo.errors import InputError
-from fusar_geo.remote import open_raster
+from fusargpt.errors import InputError
+from fusargpt.geo.remote import open_raster
 
 MAX_UPLOAD_BYTES = 64 * 2**20
 MAX_PIXELS = 4096 * 4096

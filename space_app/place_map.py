@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fusar_geo.earth import wrap_longitude
-from fusar_geo.errors import InputError
-from fusar_geo.geometry import Geometry
+from fusargpt.geo.earth import wrap_longitude
+from fusargpt.errors import InputError
+from fusargpt.geo.geometry import Geometry
 
 _OUTLINES = Path(__file__).with_name("outlines.json")
 _WIDTH, _HEIGHT = 320, 210  # about its size in the page, so that names can be read

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from fusar_geo.prior import Prior
+from fusargpt.geo.prior import Prior
 
 _SIDE = 64
 """Cells of the picture that the nearest anchor is looked up for; anchors are fewer."""

@@ -8,13 +8,13 @@ import numpy as np
 from affine import Affine
 from PIL import Image
 
-from fusar_geo.earth import Points
-from fusar_geo.errors import InputError
-from fusar_geo.geometry import Geometry
-from fusar_geo.image import read_image
-from fusar_geo.mapping import WGS84
-from fusar_geo.scene import SarScene
-from modeling_fusargpt.predict import FusarGpt
+from fusargpt.geo.earth import Points
+from fusargpt.errors import InputError
+from fusargpt.geo.geometry import Geometry
+from fusargpt.geo.image import read_image
+from fusargpt.geo.mapping import WGS84
+from fusargpt.geo.sar_scene import SarScene
+from fusargpt.inference.predict import FusarGpt
 from space_app.limits import check_image_size, raster_environment
 
 _TIFF_SIGNATURES = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
@@ -69,7 +69,7 @@ def read_scene(predictor: FusarGpt, path: str | None, band: int = 1, place: str 
             own georeference wins.
 
     Raises:
-        InputError: no image, one that `fusar_geo.image.read_image` refuses, one beyond the limits, or a place that
+        InputError: no image, one that `fusargpt.geo.image.read_image` refuses, one beyond the limits, or a place that
             cannot be read.
     """
     if path is None:

@@ -9,8 +9,8 @@ from threading import Event
 from PIL import Image
 from transformers import TextIteratorStreamer
 
-from fusar_geo.prior import Prior
-from modeling_fusargpt.predict import FusarGpt
+from fusargpt.geo.prior import Prior
+from fusargpt.inference.predict import FusarGpt
 from space_app.accelerator import on_gpu
 from space_app.limits import MAX_ANSWER_SECONDS
 

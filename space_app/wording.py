@@ -3,7 +3,7 @@
 import html
 from collections.abc import Sequence
 
-from space_app.answering import Answer, summary
+from space_app.one_question import Answer, summary
 from space_app.limits import MAX_ANSWER_SECONDS
 
 WELCOME = "Choose an example, then press <b>Ask</b>: two clicks to a first answer."

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from checkpoints import NANO
+from fusargpt.checkpoints import NANO
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -48,7 +48,7 @@ def test_the_clone_finds_its_own_checkpoint():
 
 
 def test_the_wheel_finds_the_checkpoint_and_the_command_in_itself(site_packages):
-    program = "import checkpoints, fusargpt.cli; print(checkpoints.NANO); print(fusargpt.cli.__file__)"
+    program = "import checkpoints, fusargpt.cli.main; print(checkpoints.NANO); print(fusargpt.cli.main.__file__)"
     result = subprocess.run(
         [sys.executable, "-c", program],
         cwd=site_packages.parent,
@@ -71,7 +71,7 @@ def test_inference_needs_neither_training_nor_demo_nor_torchvision():
     assert "torchvision" not in str(extras)
 
 
-@pytest.mark.parametrize("module", ["modeling_fusargpt.predict", "fusargpt.ask", "fusargpt.showcase"])
+@pytest.mark.parametrize("module", ["fusargpt.inference.predict", "fusargpt.cli.ask", "fusargpt.cli.showcase"])
 def test_inference_imports_no_extra(module):
     program = f"""
 import sys

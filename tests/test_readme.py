@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from fusar_geo.errors import InputError
-from fusargpt import ask
-from fusargpt.cli import VERBS
+from fusargpt.errors import InputError
+from fusargpt.cli import ask
+from fusargpt.cli.main import VERBS
 from tests.modeling_fusargpt.chain import write_backbone, write_stage1, write_stage2
 
 ROOT = Path(__file__).parent.parent
@@ -49,7 +49,7 @@ def test_the_training_command_trains(tmp_path: Path) -> None:
     (line,) = [line for line in SHELL.splitlines() if line.startswith("fusargpt train")]
     arguments = shlex.split(line)[1:]
     arguments[arguments.index("--output_dir") + 1] = str(tmp_path / "out")
-    run([sys.executable, "-c", "import sys; from fusargpt.cli import main; sys.exit(main())", *arguments], tmp_path)
+    run([sys.executable, "-c", "import sys; from fusargpt.cli.main import main; sys.exit(main())", *arguments], tmp_path)
     assert (tmp_path / "out" / "model.safetensors").is_file()
 
 
@@ -58,7 +58,7 @@ def test_the_evaluation_command_evaluates(tmp_path: Path) -> None:
     # Two questions of each task, so that it takes seconds and there are priors to exchange.
     arguments = [*shlex.split(line)[1:], "--limit", "2", "--out", str(tmp_path / "out")]
     output = run(
-        [sys.executable, "-c", "import sys; from fusargpt.cli import main; sys.exit(main())", *arguments], tmp_path
+        [sys.executable, "-c", "import sys; from fusargpt.cli.main import main; sys.exit(main())", *arguments], tmp_path
     )
     assert "fusargpt-nano, prior shuffled" in output
     assert (tmp_path / "out" / "report.html").is_file()

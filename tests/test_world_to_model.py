@@ -12,14 +12,14 @@ import pytest
 import torch
 from datasets import Dataset, load_dataset
 
-from dataset_card.build import build
-from dataset_card.settings import Settings
-from dataset_card.world import ground_of, scene_of
-from dataset_card.world_plan import Place
-from fusar_geo.embeddings import NODATA, dequantize
-from tests.dataset_card.worlds import World, make_world, sample
+from fusargpt.triplets.build import build
+from fusargpt.triplets.settings import Settings
+from fusargpt.simulator.world import ground_of, scene_of
+from fusargpt.simulator.world_plan import Place
+from fusargpt.geo.embeddings import NODATA, dequantize
+from tests.fusargpt.simulator.worlds import World, make_world, sample
 from tests.tiny import stir_tlm, tiny_model, tiny_processor
-from trl_recipes.collator import TripletCollator
+from trl_recipes.data.collator import TripletCollator
 
 CHIP = 112  # leaves images as they are both for the tiny model's processor and for Qwen's
 YEARS = (2023, 2024)

@@ -17,7 +17,7 @@ from transformers import (
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 from modeling_fusargpt import AnyFusarGpt, FusarGptConfig, FusarGptProcessor, FusarGptQwen3Config
-from modeling_fusargpt.backbones import model_class
+from fusargpt.inference.backbones import model_class
 
 SPECIAL_TOKENS = (
     "<|endoftext|>",

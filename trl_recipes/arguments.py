@@ -10,7 +10,7 @@ from trl.scripts.utils import TrlParser
 from trl.trainer.sft_config import SFTConfig
 from yaml import YAMLError
 
-from fusar_geo.errors import InputError
+from fusargpt.errors import InputError
 
 Train = Literal["tlm", "tlm+lora", "lora", "all", "language"]
 Prior = Literal["true", "none"]

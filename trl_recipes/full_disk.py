@@ -10,7 +10,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
-from fusar_geo.errors import InputError
+from fusargpt.errors import InputError
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 PROBE_BYTES = 4 * 2**20

@@ -11,7 +11,7 @@ from pathlib import Path
 from benchmarks.ablation.cells import CELLS
 from benchmarks.ablation.report import draw, report
 from benchmarks.ablation.run import result_path, run_cell
-from checkpoints import NANO_BACKBONE
+from fusargpt.checkpoints import NANO_BACKBONE
 
 RESULTS = Path(__file__).resolve().parents[1] / "results" / "ablation"
 

@@ -10,8 +10,8 @@ from matplotlib import pyplot
 
 from benchmarks.ablation.cells import CELLS, VARIANTS
 from benchmarks.ablation.run import PRIORS, read, result_path
-from metrics.scores import TALLIES
-from metrics.tally import Tally, difference
+from fusargpt.metrics.scores import TALLIES
+from fusargpt.metrics.tally import Tally, difference
 
 # One metric a task, which the others follow; all of them are in the results' answers.
 METRICS = {

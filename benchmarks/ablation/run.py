@@ -12,17 +12,17 @@ from tqdm import tqdm
 from transformers import set_seed
 
 from benchmarks.ablation.cells import Cell
-from dataset_card.records import LAYOUTS, SPLIT_SEEDS, records
-from dataset_card.scene import simulate_scene
-from dataset_card.simulate import simulate
-from fusar_geo.embeddings import dequantize
-from fusar_geo.errors import InputError
-from fusar_geo.prior import Prior
+from fusargpt.simulator.records import LAYOUTS, SPLIT_SEEDS, records
+from fusargpt.simulator.simulated_scene import simulate_scene
+from fusargpt.simulator.simulate import simulate
+from fusargpt.geo.embeddings import dequantize
+from fusargpt.errors import InputError
+from fusargpt.geo.prior import Prior
 from modeling_fusargpt import FusarGptConfig, FusarGptForConditionalGeneration, FusarGptProcessor, TlmConfig
-from modeling_fusargpt.predict import load
-from modeling_fusargpt.tasks import TASKS
-from trl_recipes.checkpoint import load_model
-from trl_recipes.parameters import part_of
+from fusargpt.inference.predict import load
+from fusargpt.tasks.prompts import TASKS
+from trl_recipes.model.checkpoint import load_model
+from trl_recipes.model.parameters import part_of
 
 RECIPES = Path(__file__).parent
 PRIORS = ("true", "none", "shuffled")

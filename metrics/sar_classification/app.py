@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from metrics.widget import build
+from fusargpt.metrics.widget import build
 
 EXAMPLES = [["ship", "ship"], ["Aircraft.", "aircraft"], ["ship", "None"]]
 

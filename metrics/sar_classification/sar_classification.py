@@ -1,4 +1,4 @@
-"""Classification of targets in SAR images, as an `evaluate` metric; the formulas are in `metrics.classification`."""
+"""Classification of targets in SAR images, as an `evaluate` metric; the formulas are in `fusargpt.metrics.classification`."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import datasets
 import evaluate
 
-from metrics import classification, tally  # From: fusargpt[metrics]
+from fusargpt.metrics import classification, tally  # From: fusargpt[metrics]
 
 DESCRIPTION = (
     "Accuracy of class names, all and per class, and of the coarse classes above them, with n and 95 % bootstrap "
@@ -24,7 +24,7 @@ Returns:
     coarse_accuracy, coarse_accuracy/NAME: with hierarchy, the same of the coarse classes.
     Each with NAME_low and NAME_high, its 95 % bootstrap interval, and NAME_n, the number of images.
 Raises:
-    fusar_geo.errors.InputError: an empty reference.
+    fusargpt.errors.InputError: an empty reference.
 Examples:
     >>> metric = evaluate.load("metrics/sar_classification")
     >>> metric.compute(predictions=["Ship.", "ship"], references=["ship", "aircraft"])["accuracy"]

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from metrics.widget import build
+from fusargpt.metrics.widget import build
 
 EXAMPLES = [["3", "3"], ["There are 2 ships.", "4"], ["many", "1"]]
 

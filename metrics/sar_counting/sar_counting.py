@@ -1,11 +1,11 @@
-"""Counting in SAR images, as an `evaluate` metric; the formulas are in `metrics.counting`."""
+"""Counting in SAR images, as an `evaluate` metric; the formulas are in `fusargpt.metrics.counting`."""
 
 from typing import Any
 
 import datasets
 import evaluate
 
-from metrics import counting, tally  # From: fusargpt[metrics]
+from fusargpt.metrics import counting, tally  # From: fusargpt[metrics]
 
 DESCRIPTION = "Exact-match accuracy and mean absolute error of counts, with n and 95 % bootstrap intervals."
 
@@ -19,7 +19,7 @@ Returns:
     readable: share of answers that can be read.
     Each with NAME_low and NAME_high, its 95 % bootstrap interval, and NAME_n, the number of images.
 Raises:
-    fusar_geo.errors.InputError: a reference that is not a whole number.
+    fusargpt.errors.InputError: a reference that is not a whole number.
 Examples:
     >>> metric = evaluate.load("metrics/sar_counting")
     >>> metric.compute(predictions=["3", "2", "many"], references=["3", "4", "1"])["mae"]

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from metrics.widget import build
+from fusargpt.metrics.widget import build
 
 EXAMPLES = [
     ['[{"bbox_2d": [10, 10, 30, 20], "label": "ship"}]', '[{"bbox_2d": [11, 10, 30, 21], "label": "ship"}]'],

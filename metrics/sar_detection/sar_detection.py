@@ -1,4 +1,4 @@
-"""Detection in SAR images, as an `evaluate` metric; the formulas are in `metrics.detection`."""
+"""Detection in SAR images, as an `evaluate` metric; the formulas are in `fusargpt.metrics.detection`."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import datasets
 import evaluate
 
-from metrics import detection, tally  # From: fusargpt[metrics]
+from fusargpt.metrics import detection, tally  # From: fusargpt[metrics]
 
 DESCRIPTION = (
     "F1 of boxes at overlap (IoU) 0.25 and 0.50, all and per class, as they are written and clipped to the image, with "
@@ -26,7 +26,7 @@ Returns:
     readable: share of answers without anything unreadable. Boxes that can be read are scored all the same.
     Each with NAME_low and NAME_high, its 95 % bootstrap interval, and NAME_n, the number of images.
 Raises:
-    fusar_geo.errors.InputError: a reference that cannot be read, or sizes that are not above 0.
+    fusargpt.errors.InputError: a reference that cannot be read, or sizes that are not above 0.
 Examples:
     >>> metric = evaluate.load("metrics/sar_detection")
     >>> ship = '[{"bbox_2d": [10, 10, 30, 20], "label": "ship"}]'

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from metrics.widget import build
+from fusargpt.metrics.widget import build
 
 EXAMPLES = [["1, 2", "1, 2"], ["5", "5, 6"], ["None", "None"]]
 

@@ -1,11 +1,11 @@
-"""Localization on a 3x3 grid in SAR images, as an `evaluate` metric; the formulas are in `metrics.localization`."""
+"""Localization on a 3x3 grid in SAR images, as an `evaluate` metric; the formulas are in `fusargpt.metrics.localization`."""
 
 from typing import Any
 
 import datasets
 import evaluate
 
-from metrics import localization, tally  # From: fusargpt[metrics]
+from fusargpt.metrics import localization, tally  # From: fusargpt[metrics]
 
 DESCRIPTION = (
     "Acc@100, Acc@50 and Top1 of the cells of a 3x3 grid that hold targets, strict exact-set accuracy and cell "
@@ -24,7 +24,7 @@ Returns:
     readable: share of answers without anything unreadable.
     Each with NAME_low and NAME_high, its 95 % bootstrap interval, and NAME_n, the number of images.
 Raises:
-    fusar_geo.errors.InputError: a reference that is not a list of cells.
+    fusargpt.errors.InputError: a reference that is not a list of cells.
 Examples:
     >>> metric = evaluate.load("metrics/sar_localization")
     >>> metric.compute(predictions=["1, 2", "5"], references=["1, 2", "5, 6"])["acc@100"]

@@ -22,7 +22,7 @@ import contextlib, doctest, io, json, os, re, runpy, sys
 from pathlib import Path
 import evaluate
 from gradio.exceptions import Error
-from metrics.widget import build
+from fusargpt.metrics.widget import build
 
 folder, root, names = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:]
 found = {"examples": {}, "output": {}, "page": {}, "refused": []}

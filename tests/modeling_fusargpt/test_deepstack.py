@@ -7,7 +7,7 @@ import torch
 from huggingface_hub.errors import StrictDataclassClassValidationError
 
 from modeling_fusargpt import FusarGptConfig, FusarGptQwen3Config
-from modeling_fusargpt.backbones import model_class, read_config
+from fusargpt.inference.backbones import model_class, read_config
 from tests.tiny import (
     PRIOR_FIELDS,
     plain_backbone,

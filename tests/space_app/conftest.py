@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from modeling_fusargpt.predict import FusarGpt
-from space_app import serving
+from fusargpt.inference.predict import FusarGpt
+from space_app import launch
 from space_app.demo import Demo
 from space_app.fields import EXAMPLES, SIMULATED, open_fields
 from space_app.interface import build

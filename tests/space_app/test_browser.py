@@ -96,7 +96,7 @@ def test_two_clicks_to_an_answer_and_everything_can_be_taken_home(visit, screens
     page.screenshot(path=screenshots / "2-example.png", full_page=True)
     # The tiny model writes noise; what a trained one writes is put into its mouth.
     box = json.dumps([{"bbox_2d": [20, 30, 60, 50], "label": "ship"}])
-    monkeypatch.setattr("modeling_fusargpt.predict.FusarGpt.answer", lambda *arguments: box)
+    monkeypatch.setattr("fusargpt.inference.predict.FusarGpt.answer", lambda *arguments: box)
     visit.ask()
     expect(page.locator("#fg-first-note")).to_contain_text("1 ship")
     expect(page.locator("#fg-first-text textarea")).to_have_value(box)

@@ -12,12 +12,12 @@ from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
 
-from fusar_geo.errors import InputError
-from fusar_geo.prior import load_prior
-from modeling_fusargpt.tasks import prompt
+from fusargpt.errors import InputError
+from fusargpt.geo.prior import load_prior
+from fusargpt.tasks.prompts import prompt
 from space_app.demo import Question
 from space_app.fields import EXAMPLES, SIMULATED
-from space_app.serving import launch
+from space_app.launch import launch
 from tests.space_app.conftest import UPLOAD_LIMIT
 
 ROOT = EXAMPLES.parents[1]

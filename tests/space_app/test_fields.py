@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from fusar_geo.alphaearth import PUBLISHED_ROOTS
-from fusar_geo.errors import InputError
-from fusar_geo.prior import load_prior
+from fusargpt.alphaearth.field import PUBLISHED_ROOTS
+from fusargpt.errors import InputError
+from fusargpt.geo.prior import load_prior
 from space_app.fields import EXAMPLES, SIMULATED, VARIABLE, fetch_anchors, offered_roots, open_fields
 from space_app.scenes import read_scene
 

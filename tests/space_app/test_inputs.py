@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from fusar_geo.errors import InputError
-from fusar_geo.prior import Prior, save_prior
-from modeling_fusargpt.tasks import PROMPTS, prompt
+from fusargpt.errors import InputError
+from fusargpt.geo.prior import Prior, save_prior
+from fusargpt.tasks.prompts import PROMPTS, prompt
 from space_app.inputs import MAX_ANCHORS, MAX_QUESTION, TASKS_WITH_TARGET, read_question, read_small_prior
 from tests.tiny import random_prior
 

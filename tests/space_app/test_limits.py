@@ -8,7 +8,7 @@ import pytest
 import rasterio
 from PIL import Image
 
-from fusar_geo.errors import InputError
+from fusargpt.errors import InputError
 from space_app.limits import (
     MAX_PRIOR_BYTES,
     Scratch,

@@ -10,8 +10,8 @@ import pytest
 from affine import Affine
 from PIL import Image
 
-from fusar_geo.geometry import Geometry
-from fusar_geo.prior import Prior
+from fusargpt.geo.geometry import Geometry
+from fusargpt.geo.prior import Prior
 from space_app.place_map import place_map
 from space_app.prior_colours import false_colours, mark_anchors, over_image
 from space_app.scenes import read_scene

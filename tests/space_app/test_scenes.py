@@ -6,8 +6,8 @@ import rasterio
 from affine import Affine
 from PIL import Image
 
-from fusar_geo.errors import InputError
-from fusar_geo.image import read_image
+from fusargpt.errors import InputError
+from fusargpt.geo.image import read_image
 from space_app.scenes import read_scene
 
 

@@ -3,7 +3,7 @@ from itertools import pairwise
 
 import pytest
 
-from fusar_geo.errors import InputError
+from fusargpt.errors import InputError
 from space_app.streaming import stream_answer
 from tests.tiny import random_image
 

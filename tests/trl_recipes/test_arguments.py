@@ -9,7 +9,7 @@ from accelerate.commands.config.config_args import load_config_from_file
 from accelerate.commands.launch import launch_command_parser
 
 import trl_recipes
-from fusar_geo.errors import InputError
+from fusargpt.errors import InputError
 from trl_recipes.arguments import parse
 
 FOLDER = Path(trl_recipes.__file__).parent

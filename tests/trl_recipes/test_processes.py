@@ -17,13 +17,13 @@ import pytest
 import torch
 
 import trl_recipes
-from fusar_geo.errors import InputError
+from fusargpt.errors import InputError
 from tests.trl_recipes.stages import arguments, write_base
 from tests.trl_recipes.triplets import write_triplets
 from trl_recipes.arguments import RecipeArguments
-from trl_recipes.checkpoint import load_model
+from trl_recipes.model.checkpoint import load_model
 from trl_recipes.sft import main
-from trl_recipes.sharding import check_sharding
+from trl_recipes.model.sharding import check_sharding
 
 ROOT = Path(trl_recipes.__file__).parents[1]
 STEPS = 4

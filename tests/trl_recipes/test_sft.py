@@ -10,14 +10,14 @@ from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
-from fusar_geo.errors import InputError
+from fusargpt.errors import InputError
 from modeling_fusargpt import AnyFusarGpt, FusarGptForConditionalGeneration, FusarGptModel, FusarGptProcessor
 from tests.tiny import MERGE_SIZE, PATCH_SIZE, tiny_config, tiny_model, tiny_processor
 from tests.trl_recipes.stages import arguments, write_base
 from tests.trl_recipes.triplets import write_triplets
 from trl_recipes.arguments import parse
-from trl_recipes.checkpoint import load_model
-from trl_recipes.parameters import part_of
+from trl_recipes.model.checkpoint import load_model
+from trl_recipes.model.parameters import part_of
 from trl_recipes.sft import load_split, main, make_trainer, run
 
 

@@ -1,0 +1,261 @@
+"""Parts of files, on this machine or on a server: what is read of an AlphaEarth tile is a small share of it.
+
+Servers are asked anonymously, by HTTP(S) range requests; s3:// and gs:// addresses are read in the same way, through
+the HTTPS address that each public bucket has.
+"""
+
+import io
+import os
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+from urllib.parse import quote
+
+import urllib3
+
+from fusargpt.errors import InputError
+from fusargpt.geo.remote import is_remote, shown
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
+CONNECTIONS = 16
+"""Requests to one server at a time."""
+
+CONNECT_SECONDS = 10.0
+READ_SECONDS = 20.0  # without a byte arriving
+RETRIES = 3
+BACKOFF_SECONDS = 0.5  # before the first retry; doubled for each one after it
+
+_PIECE_BYTES = 2**16
+_TRANSIENT = (408, 429, 500, 502, 503, 504)
+
+
+class ByteRanges(Protocol):
+    """A file of which parts can be read, by several threads at once.
+
+    Attributes:
+        name: for messages.
+        size: bytes.
+        version: another text whenever the content is another one.
+    """
+
+    name: str
+    size: int
+    version: str
+
+    def read(self, offset: int, length: int) -> bytes:
+        """`length` bytes from `offset`; fewer where the file ends.
+
+        Raises:
+            InputError: the file cannot be read, or is no longer the one that was opened.
+        """
+        ...
+
+
+def open_ranges(path_or_url: str | Path) -> ByteRanges:
+    """A local file, or an http, https, s3 or gs URL.
+
+    Raises:
+        InputError: no such file, no permission, a server that does not answer in time after three retries, or one
+            that knows no range requests.
+    """
+    return _RemoteRanges(str(path_or_url)) if is_remote(path_or_url) else _LocalRanges(Path(path_or_url))
+
+
+def open_file(ranges: ByteRanges) -> io.BufferedReader:
+    """As a seekable file, for libraries that parse headers; it reads and keeps pieces of 64 KiB."""
+    return io.BufferedReader(_RangeFile(ranges))
+
+
+class _RangeFile(io.RawIOBase):
+    def __init__(self, ranges: ByteRanges) -> None:
+        self._ranges = ranges
+        self._pieces: dict[int, bytes] = {}
+        self._position = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._ranges.size}[whence]
+        self._position = max(0, start + offset)
+        return self._position
+
+    def readinto(self, buffer: "WriteableBuffer") -> int:
+        view = memoryview(buffer).cast("B")
+        end = min(self._position + len(view), self._ranges.size)
+        filled = 0
+        while self._position < end:
+            number, start = divmod(self._position, _PIECE_BYTES)
+            part = self._piece(number)[start : start + end - self._position]
+            if not part:
+                break
+            view[filled : filled + len(part)] = part
+            filled += len(part)
+            self._position += len(part)
+        return filled
+
+    def _piece(self, number: int) -> bytes:
+        if number not in self._pieces:
+            self._pieces[number] = self._ranges.read(number * _PIECE_BYTES, _PIECE_BYTES)
+        return self._pieces[number]
+
+
+class _LocalRanges:
+    def __init__(self, path: Path) -> None:
+        self.name = str(path)
+        self._path = path
+        with _local_errors(path):
+            status = path.stat()
+        if path.is_dir():
+            raise InputError(f"{path}: a folder; expected a file")
+        self.size = status.st_size
+        self.version = f"{status.st_size}-{status.st_mtime_ns}"
+
+    def read(self, offset: int, length: int) -> bytes:
+        with _local_errors(self._path), open(self._path, "rb") as file:
+            file.seek(offset)
+            return file.read(length)
+
+
+@contextmanager
+def _local_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file") from error
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+class _RemoteRanges:
+    """The first request, for the beginning of the file, also tells its size and version."""
+
+    def __init__(self, url: str) -> None:
+        self.name = shown(url)
+        self._address = https_address(url)
+        response = self._request(0, _PIECE_BYTES)
+        total = re.fullmatch(r"bytes \d+-\d+/(\d+)", response.headers.get("Content-Range", ""))
+        if not total:
+            raise InputError(f"{self.name}: the server does not tell the size of the file; use another server")
+        self.size = int(total[1])
+        self.version = f"{self.size}-{_stamp(response)}"
+        self._stamp = _stamp(response)
+        self._head = response.data
+
+    def read(self, offset: int, length: int) -> bytes:
+        length = min(length, self.size - offset)
+        if length <= 0:
+            return b""
+        if offset + length <= len(self._head):
+            return self._head[offset : offset + length]
+        response = self._request(offset, length)
+        if _stamp(response) != self._stamp:
+            raise InputError(f"{self.name}: the file was replaced while it was read; run again")
+        if len(response.data) != length:
+            raise InputError(
+                f"{self.name}: the server sent {len(response.data):,} bytes from byte {offset:,}; expected {length:,}"
+            )
+        return response.data
+
+    def _request(self, offset: int, length: int) -> urllib3.BaseHTTPResponse:
+        """A complete answer with status 206."""
+        headers = {"Range": f"bytes={offset}-{offset + length - 1}", "Accept-Encoding": "identity"}
+        failure = ""
+        for attempt in range(RETRIES + 1):
+            if attempt:
+                time.sleep(BACKOFF_SECONDS * 2 ** (attempt - 1))
+            try:
+                response = _pool(os.getpid()).request("GET", self._address, headers=headers, preload_content=False)
+                if response.status == 206:
+                    # Kept in the response as `data`.
+                    response.read(cache_content=True)
+                    response.release_conn()
+                    return response
+                # A server that knows no ranges sends the whole file, which may be gigabytes: hang up.
+                response.close()
+            # Also raised when the connection breaks halfway through the content.
+            except urllib3.exceptions.HTTPError as error:
+                failure = _reason(error)
+                continue
+            if response.status not in _TRANSIENT:
+                raise InputError(f"{self.name}: {_refusal(response.status)}")
+            failure = f"status {response.status}"
+        raise InputError(
+            f"{self.name}: no answer in {RETRIES + 1} attempts ({failure}); check the address and the connection, "
+            "or try again later"
+        )
+
+
+@cache
+def _pool(process: int) -> urllib3.PoolManager:
+    """Connections of one process: a child that inherited its parent's would read the parent's answers."""
+    return urllib3.PoolManager(
+        maxsize=CONNECTIONS,
+        timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS),
+        retries=urllib3.Retry(total=None, connect=0, read=0, status=0, other=0, redirect=5),
+    )
+
+
+def _stamp(response: urllib3.BaseHTTPResponse) -> str:
+    return response.headers.get("ETag") or response.headers.get("Last-Modified") or ""
+
+
+def _reason(error: urllib3.exceptions.HTTPError) -> str:
+    cause = error.reason if isinstance(error, urllib3.exceptions.MaxRetryError) else error
+    return " ".join(str(cause or error).split())
+
+
+def _refusal(status: int) -> str:
+    match status:
+        case 200:
+            return "the server answers no range requests; use one that does"
+        case 401 | 403 | 404 | 410:
+            return f"no such file on the server, or not a public one (status {status})"
+        case 416:
+            return "the file on the server is empty"
+    return f"the server refuses to send the file (status {status})"
+
+
+def https_address(url: str) -> str:
+    """The HTTPS address of an s3 or gs URL; http and https URLs as they are.
+
+    The environment variable AWS_ENDPOINT_URL names another server than Amazon's for s3 URLs.
+
+    Raises:
+        InputError: a URL of another kind, or a bucket that S3 does not know.
+    """
+    scheme, _, rest = url.partition("://")
+    bucket, _, key = rest.partition("/")
+    match scheme.lower():
+        case "http" | "https":
+            return url
+        case "gs":
+            return f"https://storage.googleapis.com/{bucket}/{quote(key)}"
+        case "s3":
+            endpoint = os.environ.get("AWS_ENDPOINT_URL") or f"https://s3.{_region(bucket)}.amazonaws.com"
+            return f"{endpoint.rstrip('/')}/{bucket}/{quote(key)}"
+    raise InputError(f"{shown(url)}: expected a local file or an http, https, s3 or gs URL")
+
+
+@cache
+def _region(bucket: str) -> str:
+    """Of an S3 bucket. The server tells it in answers of any status."""
+    try:
+        response = _pool(os.getpid()).request("HEAD", f"https://s3.amazonaws.com/{bucket}", redirect=False)
+    except urllib3.exceptions.HTTPError as error:
+        raise InputError(f"s3://{bucket}: S3 does not answer ({_reason(error)}); check the connection") from error
+    if region := response.headers.get("x-amz-bucket-region"):
+        return region
+    raise InputError(f"s3://{bucket}: no such bucket (status {response.status}); check the address")

@@ -1,0 +1,122 @@
+"""`fusargpt ask`: one SAR image, one question, one answer, streamed as it is decoded."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+from fusargpt.checkpoints import NANO
+from fusargpt.errors import InputError
+
+# As in fusargpt.tasks.prompts, whose import takes seconds.
+TASKS = ("describe", "count", "localize", "classify", "detect")
+TARGETS = ("ship", "aircraft")
+# As in fusargpt.inference.predict.
+MAX_NEW_TOKENS = 512
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Print the answer to stdout, and to stderr what else the user should know.
+
+    Raises:
+        InputError: no question, or an image, prior or model that cannot be read.
+    """
+    # Intermixed, so that QUESTION may also come after the options.
+    options = _parser().parse_intermixed_args(arguments)
+    _check(options)
+    _answer(options)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="fusargpt ask",
+        description=(
+            "Answer a question about a SAR image. The image is scaled to 8 bit: 8-bit files as they are, others in "
+            "decibels from the 1st to the 99.5th percentile."
+        ),
+        epilog=(
+            "examples: fusargpt ask scene.tif 'How many ships are there in this image?'; "
+            "fusargpt ask scene.tif --task detect --target ship --prior scene.npz"
+        ),
+    )
+    parser.add_argument("image", metavar="IMAGE", type=Path, help="PNG, JPEG or TIFF (8 or 16 bit, float, complex)")
+    parser.add_argument("question", metavar="QUESTION", nargs="?", help="free text; may be left out with --task")
+    parser.add_argument("--task", choices=TASKS, help="ask this task's own question, or say what QUESTION is about")
+    parser.add_argument("--target", choices=TARGETS, help="what the task's own question is about (default: ship)")
+    parser.add_argument("--prior", metavar="FILE.npz", type=Path, help="AlphaEarth embeddings of the same place")
+    parser.add_argument(
+        "--constrained",
+        action="store_true",
+        help="hold the answer to the form of --task, which is then always readable (extra: constrained)",
+    )
+    parser.add_argument("--band", metavar="N", type=int, default=1, help="band of a TIFF to read (default: 1)")
+    parser.add_argument(
+        "--model",
+        metavar="MODEL",
+        default=str(NANO),
+        help="model folder, or owner/name on the Hub (default: fusargpt-nano, which comes with the package)",
+    )
+    parser.add_argument(
+        "--max-new-tokens",
+        metavar="N",
+        type=int,
+        default=MAX_NEW_TOKENS,
+        help=f"where an answer is cut that does not end by itself (default: {MAX_NEW_TOKENS})",
+    )
+    return parser
+
+
+def _check(options: argparse.Namespace) -> None:
+    if options.question is None and options.task is None:
+        raise InputError("no QUESTION; give one, or --task to ask that task's own")
+    if options.question is not None and not options.question.strip():
+        raise InputError("QUESTION is empty; ask something, for example 'Describe this image.'")
+    if options.max_new_tokens < 1:
+        raise InputError(f"--max-new-tokens: found {options.max_new_tokens}; expected at least 1")
+    if options.constrained and options.task in (None, "describe"):
+        raise InputError(
+            "--constrained needs the --task whose form the answer has: count, localize, classify or detect"
+        )
+    if options.constrained and find_spec("llguidance") is None:
+        raise InputError("--constrained needs llguidance; pip install 'fusargpt[constrained]' brings it")
+    if options.target is not None and (options.task is None or options.question is not None):
+        raise InputError("--target goes into the question of --task; leave QUESTION out, or leave --target out")
+
+
+def _answer(options: argparse.Namespace) -> None:
+    # What is quick to check comes before the seconds that torch takes to import.
+    from fusargpt.geo.image import read_image
+    from fusargpt.geo.prior import load_prior
+
+    image = read_image(options.image, options.band)
+    prior = None if options.prior is None else load_prior(options.prior)
+
+    import huggingface_hub.utils.logging
+    import transformers.utils.logging
+    from transformers import TextStreamer
+
+    from fusargpt.tasks import prompts
+    from fusargpt.tasks.answers import parse_boxes
+    from fusargpt.tasks.grammar import AnswerForm
+    from fusargpt.inference.predict import load
+
+    huggingface_hub.utils.logging.set_verbosity_error()
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    predictor = load(options.model)
+    question = options.question or tasks.prompt(options.task, options.target or "ship")
+    streamer = TextStreamer(predictor.processor.tokenizer, skip_prompt=True, skip_special_tokens=True)
+    form = AnswerForm(options.task) if options.constrained else None
+    answer = predictor.answer(image, question, prior, options.max_new_tokens, streamer, form)
+    if options.task == "detect":
+        width, height = predictor.seen_size(image)
+        print(
+            f"Boxes are in pixels of the image as the model sees it, {width} x {height}; the file has {image.width} x "
+            f"{image.height}.",
+            file=sys.stderr,
+        )
+        boxes = parse_boxes(answer)
+        if boxes.problems:
+            said = "Not all of this answer can be read" if boxes.value else "This answer cannot be read as boxes"
+            print(f"{said}: {boxes.problems[0]}", file=sys.stderr)

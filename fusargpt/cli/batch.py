@@ -1,0 +1,167 @@
+"""`fusargpt batch`: one question about every image of a folder, or every question of a dataset; answers in a file."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fusargpt.checkpoints import NANO
+from fusargpt.errors import InputError
+
+if TYPE_CHECKING:
+    from fusargpt.serving.batch_inputs import Source
+
+ITEMS_FAILED = 1
+# As in modeling_fusargpt and serving, whose import takes seconds.
+TASKS = ("describe", "count", "localize", "classify", "detect")
+TARGETS = ("ship", "aircraft")
+ENGINES = ("auto", "transformers", "vllm")
+MAX_NEW_TOKENS = 512
+_SUFFIXES = (".parquet", ".jsonl")
+_EXTRA = ("datasets", "pyarrow", "ray", "rouge_score", "sacrebleu", "tqdm")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Leave the answers in a file; returns 0, or 1 when some items failed.
+
+    Raises:
+        InputError: an extra is not installed, or what `fusargpt.serving.batch.run_batch` refuses.
+    """
+    # Intermixed, so that SOURCE may also come after the options.
+    options = _parser().parse_intermixed_args(arguments)
+    _check(options)
+    try:
+        return _run(options)
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in _EXTRA:
+            raise
+        raise InputError(f"batches need {package}; pip install 'fusargpt[serving]' brings it") from error
+
+
+def _check(options: argparse.Namespace) -> None:
+    for name in ("batch_size", "max_new_tokens"):
+        value = vars(options)[name]
+        if value is not None and value < 1:
+            raise InputError(f"--{name.replace('_', '-')}: found {value}; expected at least 1")
+    if options.workers < 0:
+        raise InputError(f"--workers: found {options.workers}; expected at least 0")
+    if options.out.suffix not in _SUFFIXES:
+        raise InputError(f"--out: found {options.out.name}; expected a name that ends in {' or '.join(_SUFFIXES)}")
+    if not options.out.parent.is_dir():
+        raise InputError(f"--out: there is no folder {options.out.parent}")
+    unknown = [task for task in options.tasks or () if task not in TASKS]
+    if unknown:
+        raise InputError(f"--task: found {unknown[0]!r}; expected of {', '.join(TASKS)}")
+    if options.question is not None and not options.question.strip():
+        raise InputError("--question is empty; ask something, for example 'Describe this image.'")
+
+
+def _run(options: argparse.Namespace) -> int:
+    import datasets
+    import huggingface_hub.utils.logging
+    import transformers.utils.logging
+
+    from fusargpt.serving.batch import Settings, run_batch
+
+    datasets.disable_progress_bars()
+    huggingface_hub.utils.logging.set_verbosity_error()
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    settings = Settings(
+        options.out, options.model, options.engine, options.workers, options.batch_size, options.max_new_tokens
+    )
+    report = run_batch(_source(options), settings)
+    print(f"{report.answered:,} answers: {report.out}")
+    if not report.failures:
+        return 0
+    count = "1 item" if len(report.failures) == 1 else f"{len(report.failures):,} items"
+    print(f"{count} failed; the same command tries them again:", file=sys.stderr)
+    for failure in report.failures:
+        print(f"  {failure.id}: {failure.reason}", file=sys.stderr)
+    return ITEMS_FAILED
+
+
+def _source(options: argparse.Namespace) -> "Source":
+    from fusargpt.tasks import prompts
+    from fusargpt.serving.batch_inputs import ImageFolder, TripletDataset, is_dataset
+
+    with_prior = options.prior == "given"
+    if is_dataset(options.source):
+        if options.question is not None or options.target is not None or options.band != 1:
+            raise InputError(
+                f"{options.source}: a dataset, whose rows bring their own questions; leave --question, --target and "
+                "--band out, and choose among the rows with --task"
+            )
+        configs = None if options.configs is None else tuple(options.configs)
+        chosen = None if options.tasks is None else tuple(options.tasks)
+        return TripletDataset(options.source, options.split or "test", configs, chosen, with_prior)
+    if options.split is not None or options.configs is not None:
+        raise InputError(f"{options.source}: a folder of images, which has neither --split nor --config")
+    if len(options.tasks or ()) != 1 and (options.tasks or options.question is None):
+        raise InputError(f"{options.source}: a folder of images; ask one --task, or a --question of your own")
+    if options.question is not None and options.target is not None:
+        raise InputError("--target goes into the question of --task; leave --question out, or leave --target out")
+    (task,) = options.tasks or ("",)
+    question = options.question or tasks.prompt(task, options.target or "ship")
+    return ImageFolder(Path(options.source), question, task, options.band, with_prior)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="fusargpt batch",
+        description=(
+            "Ask one question about every image of a folder (its prior is an .npz file of the same name beside it), or "
+            "every question of a dataset of triplets. A run that was cut goes on with the same command."
+        ),
+        epilog=(
+            "examples: fusargpt batch scenes --task detect --out answers.parquet; "
+            "fusargpt batch someone/harbours --task count --engine vllm --workers 4 --out answers.jsonl. "
+            "Exit codes: 0; 1 when some items failed (they are listed); 2 when something is wrong with the input."
+        ),
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "source", metavar="SOURCE", help="folder of PNG, JPEG or TIFF files; or folder, Parquet file or Hub dataset"
+    )
+    parser.add_argument(
+        "--task", metavar="TASK", dest="tasks", type=_names, help=f"of {', '.join(TASKS)}; of a dataset also A,B"
+    )
+    parser.add_argument("--target", choices=TARGETS, help="what the task's question is about (default: ship)")
+    parser.add_argument("--question", metavar="TEXT", help="put this to the images of a folder")
+    parser.add_argument("--out", metavar="FILE", type=Path, required=True, help="a new .parquet or .jsonl file")
+    parser.add_argument(
+        "--model",
+        metavar="MODEL",
+        default=str(NANO),
+        help="model folder, or owner/name on the Hub (default: fusargpt-nano, which comes with the package)",
+    )
+    parser.add_argument("--engine", choices=ENGINES, default="auto", help="default: vllm where it is installed")
+    parser.add_argument(
+        "--workers", metavar="N", type=int, default=0, help="so many models on Ray; default: 0, one in this process"
+    )
+    parser.add_argument(
+        "--batch-size", metavar="N", type=int, help="items asked together (default: 16, or 256 with vllm)"
+    )
+    parser.add_argument(
+        "--prior", choices=("given", "none"), default="given", help="default: given, where there is one"
+    )
+    parser.add_argument("--band", metavar="N", type=int, default=1, help="band of TIFF files (default: 1)")
+    parser.add_argument("--split", help="of a dataset (default: test)")
+    parser.add_argument("--config", metavar="A,B", dest="configs", type=_names, help="of a dataset (default: all)")
+    parser.add_argument(
+        "--max-new-tokens",
+        metavar="N",
+        type=int,
+        default=MAX_NEW_TOKENS,
+        help=f"where an answer is cut (default: {MAX_NEW_TOKENS})",
+    )
+    return parser
+
+
+def _names(text: str) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in text.split(","))
+    if not all(names) or len(set(names)) < len(names):
+        raise argparse.ArgumentTypeError(f"found {text!r}, expected different names, as A,B")
+    return names

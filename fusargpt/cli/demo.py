@@ -1,0 +1,45 @@
+"""`fusargpt demo`: the web page of space_app, served from this machine."""
+
+import argparse
+from collections.abc import Sequence
+
+from fusargpt.errors import InputError
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Serve the page until interrupted.
+
+    Raises:
+        InputError: gradio is not installed, the model cannot be read, or the port is taken.
+    """
+    parser = argparse.ArgumentParser(
+        prog="fusargpt demo",
+        description="Serve a web page that answers questions about SAR images. Stop it with Ctrl-C.",
+        epilog="The environment variable FUSARGPT_ALPHAEARTH names the AlphaEarth fields that visitors may fetch "
+        "anchors from, as name=root;name=root, where a root is a folder or an http, https, s3 or gs address.",
+    )
+    parser.add_argument(
+        "--model",
+        metavar="MODEL",
+        help="model folder, or owner/name on the Hub (default: what FUSARGPT_MODEL names, or fusargpt-nano)",
+    )
+    parser.add_argument(
+        "--host",
+        default="127.0.0.1",
+        help="address to listen on; 0.0.0.0 serves the whole network (default: %(default)s)",
+    )
+    parser.add_argument("--port", metavar="N", type=int, help="port to listen on (default: the first free from 7860)")
+    options = parser.parse_args(arguments)
+    if options.port is not None and not 1 <= options.port <= 65535:
+        raise InputError(f"--port: found {options.port}; expected 1 to 65535")
+
+    try:
+        import gradio  # noqa: F401  (only asked whether it is there)
+    except ImportError as error:
+        raise InputError('the demo needs gradio; install it with: pip install "fusargpt[demo]"') from error
+
+    # Imports `spaces` where there is one, which has to come before torch.
+    import space_app.accelerator  # noqa: F401
+    from space_app.launch import chosen_model, serve
+
+    serve(chosen_model() if options.model is None else options.model, options.host, options.port)

@@ -1,0 +1,158 @@
+"""`fusargpt evaluate`: models answer the questions of a dataset; scores, comparisons and a report."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+from fusargpt.errors import InputError
+
+ITEMS_FAILED = 1
+# As in modeling_fusargpt and fusargpt.evaluation, whose import takes seconds.
+TASKS = ("describe", "count", "localize", "classify", "detect")
+PRIORS = ("true", "none", "shuffled")
+MAX_NEW_TOKENS = 512
+_EXTRA = ("datasets", "evaluate", "jinja2", "pyarrow", "rouge_score", "sacrebleu", "tqdm", "yaml")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Print the tables and leave results and report in a folder; returns 0, or 1 when some questions failed.
+
+    Raises:
+        InputError: an extra is not installed, or what `fusargpt.evaluation.evaluate.evaluate` refuses.
+    """
+    # Intermixed, so that MODEL and DATASET may also come after the options.
+    options = _parser().parse_intermixed_args(arguments)
+    _check(options)
+    try:
+        return _evaluate(options)
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in _EXTRA:
+            raise
+        raise InputError(f"evaluation needs {package}; pip install 'fusargpt[metrics]' brings it") from error
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    import datasets
+    import huggingface_hub.utils.logging
+    import transformers.utils.logging
+
+    from fusargpt.evaluation.report import write_report
+    from fusargpt.evaluation.results import difference_table, score_table, write_results
+    from fusargpt.evaluation.evaluate import Options, evaluate
+
+    huggingface_hub.utils.logging.set_verbosity_error()
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    datasets.disable_progress_bars()
+    chosen = vars(options)
+    if chosen["out"] is None:
+        chosen["out"] = Path("evaluation") / f"{Path(options.model).name}-{Path(options.dataset).name}"
+    evaluation = evaluate(Options(**chosen))
+    print(score_table(evaluation))
+    if len(evaluation.entries) > 1:
+        print(f"\n{difference_table(evaluation)}")
+    results, report = write_results(evaluation, options.out), write_report(evaluation, options.out)
+    print(f"\nReport: {report}\nEvery answer: {results}")
+    failures = evaluation.failures
+    if not failures:
+        return 0
+    count = "1 question" if len(failures) == 1 else f"{len(failures)} questions"
+    print(f"{count} failed; the same command tries them again:", file=sys.stderr)
+    for failure in failures:
+        print(f"  {failure.id}{f' ({failure.entry})' if failure.entry else ''}: {failure.reason}", file=sys.stderr)
+    return ITEMS_FAILED
+
+
+def _check(options: argparse.Namespace) -> None:
+    for name in ("limit", "batch_size", "max_new_tokens"):
+        value = vars(options)[name]
+        if value is not None and value < 1:
+            raise InputError(f"--{name.replace('_', '-')}: found {value}; expected at least 1")
+    for name, chosen, known in (("tasks", options.tasks or (), TASKS), ("prior", options.priors, PRIORS)):
+        unknown = [value for value in chosen if value not in known]
+        if unknown:
+            raise InputError(f"--{name}: found {unknown[0]!r}; expected of {', '.join(known)}")
+    if options.constrained and find_spec("llguidance") is None:
+        raise InputError("--constrained needs llguidance; pip install 'fusargpt[constrained]' brings it")
+    if options.seed < 0:
+        raise InputError(f"--seed: found {options.seed}; expected at least 0")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="fusargpt evaluate",
+        description=(
+            "Ask a model, and others beside it, the questions of a dataset. Scores come with 95 % bootstrap intervals, "
+            "differences to the first model over the same images. A run that was cut goes on with the same command."
+        ),
+        epilog=(
+            "examples: fusargpt evaluate fusargpt/checkpoints/fusargpt-nano dataset_card --prior true,none,shuffled; "
+            "fusargpt evaluate fusargpt-7b harbours --baseline Qwen/Qwen2.5-VL-7B-Instruct --baseline majority. "
+            "Exit codes: 0; 1 when some questions failed (they are listed); 2 when something is wrong with the input."
+        ),
+        allow_abbrev=False,
+    )
+    parser.add_argument("model", metavar="MODEL", help="folder, or owner/name on the Hub")
+    parser.add_argument(
+        "dataset",
+        metavar="DATASET",
+        help="folder or Hub name of a dataset of triplets, a Parquet file of one, or 'simulator' for held-out scenes",
+    )
+    parser.add_argument(
+        "--baseline",
+        metavar="MODEL",
+        dest="baselines",
+        action="append",
+        default=[],
+        help=(
+            "compare with this: any model that AutoModelForImageTextToText loads, without a prior; another FUSAR-GPT; "
+            "or 'majority', the most frequent answer in the training split. May be repeated"
+        ),
+    )
+    parser.add_argument(
+        "--prior",
+        metavar="A,B",
+        dest="priors",
+        type=_names,
+        default=("true",),
+        help="of true (its own place), none, shuffled (another place's, by --seed); default: true",
+    )
+    parser.add_argument("--tasks", metavar="A,B", type=_names, help=f"of {', '.join(TASKS)} (default: all there are)")
+    parser.add_argument("--split", default="test", help="default: test")
+    parser.add_argument("--config", metavar="A,B", dest="configs", type=_names, help="default: all")
+    parser.add_argument(
+        "--limit", metavar="N", type=int, help="the first N questions of each task (default: all; simulator: 500)"
+    )
+    parser.add_argument("--batch-size", metavar="N", type=int, default=16, help="default: 16")
+    parser.add_argument(
+        "--max-new-tokens",
+        metavar="N",
+        type=int,
+        default=MAX_NEW_TOKENS,
+        help=f"where an answer is cut (default: {MAX_NEW_TOKENS})",
+    )
+    parser.add_argument("--seed", metavar="N", type=int, default=0, help="of the shuffled priors (default: 0)")
+    parser.add_argument(
+        "--answer-form",
+        choices=("auto", "always", "never"),
+        default="auto",
+        help="add to each question how its answer is to be written (default: auto, for models that are not FUSAR-GPT)",
+    )
+    parser.add_argument(
+        "--constrained",
+        action="store_true",
+        help="hold the answers of FUSAR-GPT models and their backbones to the form of the task (extra: constrained)",
+    )
+    parser.add_argument("--device", help="as torch names it (default: a GPU where there is one)")
+    parser.add_argument("--out", metavar="DIR", type=Path, help="default: evaluation/MODEL-DATASET")
+    return parser
+
+
+def _names(text: str) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in text.split(","))
+    if not all(names) or len(set(names)) < len(names):
+        raise argparse.ArgumentTypeError(f"found {text!r}, expected different names, as A,B")
+    return names

@@ -1,0 +1,64 @@
+"""The `fusargpt` command. A verb is imported when it runs, so that help and usage errors come at once."""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from importlib.metadata import version
+
+from fusargpt.errors import InputError
+
+# Each is a module of this package with `main(arguments)`, which may return an exit code.
+VERBS = {
+    "ask": "answer a question about a SAR image",
+    "batch": "ask about every image of a folder, or every row of a dataset",
+    "classify": "name the class of the targets all over a scene, as a map layer",
+    "convert": "turn the authors' released weights into a model of this package",
+    "count": "count ships or aircraft all over a scene, as a map layer",
+    "demo": "serve a web page that answers questions about SAR images",
+    "describe": "describe a scene tile by tile, as a map layer",
+    "detect": "box the ships or aircraft of a whole scene on the map",
+    "evaluate": "score models on a dataset, with the prior true, absent or shuffled",
+    "localize": "name the cells with ships or aircraft all over a scene, as a map layer",
+    "merge": "write one plain checkpoint of a TLM or an adapter with its base",
+    "plan": "work out what a stage will cost on other machines",
+    "quickstart": "answer all five tasks on sample scenes and draw one picture",
+    "train": "run one stage of training from a recipe",
+    "triplets": "make a training dataset from SAR scenes, and publish it",
+}
+USAGE_ERROR = 2
+INTERRUPTED = 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one verb; `arguments` are those of the command line when None.
+
+    Returns:
+        The exit code: 0, 1 when `batch`, `triplets build`, `evaluate` or a verb over a scene had to leave out some
+        items, 2 when the user's input is not what it should be (one line on stderr says what), 130 when interrupted.
+        argparse itself exits with 2 on a wrong usage.
+    """
+    options = _parser().parse_args(arguments)
+    run: Callable[[Sequence[str]], int | None] = import_module(f"fusargpt.{options.verb}").main
+    try:
+        return run(options.arguments) or 0
+    except InputError as error:
+        print(f"fusargpt {options.verb}: error: {error}", file=sys.stderr)
+        return USAGE_ERROR
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="fusargpt",
+        description="Ask a vision-language model about SAR images, with or without an AlphaEarth prior.",
+        epilog="verbs:\n"
+        + "\n".join(f"  {verb:<12}{help_text}" for verb, help_text in VERBS.items())
+        + "\n\n'fusargpt VERB --help' explains a verb.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"fusargpt {version('fusargpt')}")
+    parser.add_argument("verb", metavar="VERB", choices=VERBS, help="what to do, see below")
+    parser.add_argument("arguments", metavar="...", nargs=argparse.REMAINDER, help="the verb's own arguments")
+    return parser

@@ -1,0 +1,202 @@
+"""What the verbs over a whole scene share: their options, and how they tell what came of a run."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fusargpt.errors import InputError
+
+if TYPE_CHECKING:
+    from fusargpt.scenes.ask_scene import SceneResult
+
+TILES_FAILED = 1
+# As in fusargpt.tasks.prompts, whose import takes seconds.
+TARGETS = ("ship", "aircraft")
+_SUFFIXES = (".geojson", ".json", ".gpkg")
+_EXTRA = ("imagecodecs", "pyarrow", "pyogrio", "scipy", "shapely", "supervision", "tifffile", "tqdm", "urllib3")
+_SHOWN_PROBLEMS = 5
+
+
+def run(task: str, arguments: Sequence[str], description: str, targets: bool) -> int:
+    """Run the verb `task`; returns 0, or 1 when some tiles failed.
+
+    Args:
+        task: of `fusargpt.tasks.prompts.TASKS`.
+        arguments: of the command line.
+        description: for the help.
+        targets: whether the task is about one class of targets.
+
+    Raises:
+        InputError: an extra is not installed, or what `fusargpt.scenes.ask_scene.ask_scene` raises.
+    """
+    chosen = vars(_parser(task, description, targets).parse_args(arguments))
+    scene, out, quicklook = chosen.pop("scene"), chosen.pop("out"), chosen.pop("quicklook")
+    if chosen.pop("no_quicklook"):
+        quicklook = None
+    elif quicklook is None:
+        quicklook = out.with_suffix(".png")
+    if "decibels" in chosen:
+        chosen["decibels"] = tuple(chosen["decibels"])
+    # What is quick to check comes before the seconds that torch takes to import.
+    if out.suffix.lower() not in _SUFFIXES:
+        raise InputError(f"--out: found {out.name}; expected a name that ends in {', '.join(_SUFFIXES)}")
+    if "://" not in scene and not scene.startswith("/vsi") and not Path(scene).is_file():
+        raise InputError(f"{scene}: no such file; expected a SAR scene as a GeoTIFF")
+    try:
+        result = _ask(task, scene, out, quicklook, chosen)
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package == "llguidance":
+            raise InputError("--constrained needs llguidance; pip install 'fusargpt[constrained]' brings it") from error
+        if package not in _EXTRA:
+            raise
+        raise InputError(f"scenes need {package}; pip install 'fusargpt[scenes]' brings it") from error
+    return _tell(task, result)
+
+
+def _ask(task: str, scene: str, out: Path, quicklook: Path | None, chosen: dict[str, Any]) -> "SceneResult":
+    from fusargpt.scenes.settings import Settings
+
+    settings = Settings(task=task, **chosen)
+
+    import huggingface_hub.utils.logging
+    import transformers.utils.logging
+
+    from fusargpt.scenes.ask_scene import ask_scene
+
+    huggingface_hub.utils.logging.set_verbosity_error()
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    return ask_scene(scene, settings, out, quicklook)
+
+
+def _tell(task: str, result: "SceneResult") -> int:
+    tiles = result.provenance["tiles"]
+    total = tiles["asked"] + tiles["no data"] + tiles["nothing stands out"] + tiles["failed"]
+    print(
+        f"{total:,} tiles: {tiles['asked']:,} asked, {tiles['nothing stands out']:,} in which nothing stands out, "
+        f"{tiles['no data']:,} without data, {tiles['failed']:,} failed"
+    )
+    if task == "detect":
+        cut = sum(place.properties["cut"] for place in result.places)
+        print(f"{len(result.places):,} boxes, {cut:,} of them cut by an edge between tiles")
+    if task == "count":
+        counts = [place.properties["count"] for place in result.places]
+        print(f"{sum(count or 0 for count in counts):,} counted in {len(counts):,} tiles")
+    for path in result.files:
+        print(path)
+    if tiles["asked without anchors"]:
+        print(
+            f"{tiles['asked without anchors']:,} of the asked tiles lie where AlphaEarth has no data and were answered "
+            "from the image alone (anchors: 0).",
+            file=sys.stderr,
+        )
+    _list("answer", "could not be read in whole", result.problems)
+    _list(
+        "tile",
+        "failed; the same command tries again",
+        [f"tile {one.tile.id}: {one.reason}" for one in result.failures],
+    )
+    return TILES_FAILED if result.failures else 0
+
+
+def _list(noun: str, said: str, lines: Sequence[str]) -> None:
+    if lines:
+        print(f"{len(lines):,} {noun}{'s' * (len(lines) > 1)} {said}:", file=sys.stderr)
+        for line in lines[:_SHOWN_PROBLEMS]:
+            print(f"  {line}", file=sys.stderr)
+        if len(lines) > _SHOWN_PROBLEMS:
+            print(f"  and {len(lines) - _SHOWN_PROBLEMS:,} more", file=sys.stderr)
+
+
+def _parser(task: str, description: str, targets: bool) -> argparse.ArgumentParser:
+    about = " --target ship" if targets else ""
+    parser = argparse.ArgumentParser(
+        prog=f"fusargpt {task}",
+        description=f"{description} A run that was cut goes on with the same command.",
+        epilog=f"example: fusargpt {task} scene.tif{about} --aef s3://us-west-2.opendata.source.coop/tge-labs/aef/v1/"
+        f"annual --out {task}.geojson. Exit codes: 0; 1 when some tiles failed (they are listed); 2 when something is "
+        "wrong with the input.",
+        allow_abbrev=False,
+        # What is not given is left to fusargpt.scenes.settings.Settings, whose import takes seconds; its defaults are
+        # repeated in the help alone.
+        argument_default=argparse.SUPPRESS,
+    )
+    parser.add_argument("scene", metavar="SCENE", help="GeoTIFF or COG; file or http, https, s3, gs URL")
+    if targets:
+        parser.add_argument("--target", choices=TARGETS, help="default: ship")
+    parser.add_argument("--out", metavar="FILE", type=Path, required=True, help=".geojson, .json (COCO) or .gpkg")
+    parser.add_argument("--quicklook", metavar="PNG", type=Path, default=None, help="default: --out with .png")
+    parser.add_argument("--no-quicklook", action="store_true", default=False, help="draw no picture")
+    parser.add_argument("--band", metavar="N", type=int, help="from 1 (default: 1)")
+    parser.add_argument("--polarization", metavar="VV", help="of the band, instead of --band")
+
+    parser.add_argument(
+        "--stretch", choices=("scene", "tile"), help="whose percentiles become black and white (default: scene)"
+    )
+    parser.add_argument(
+        "--decibels",
+        metavar=("LOW", "HIGH"),
+        type=float,
+        nargs=2,
+        help="what becomes black and white, instead of --stretch: what the model was trained with (nano: -25 0 in VV)",
+    )
+
+    prior = parser.add_argument_group("prior (one of --aef and --no-prior is needed)")
+    prior.add_argument("--aef", metavar="ROOT", help="AlphaEarth field: folder or http, https, s3, gs URL")
+    prior.add_argument("--no-prior", action="store_true", help="answer from the image alone")
+    prior.add_argument("--year", metavar="Y", type=int, help="of the field (default: the acquisition's)")
+    prior.add_argument("--anchors", metavar="N", type=int, help="N x N a tile (default: 8)")
+    prior.add_argument(
+        "--anchor-spacing", metavar="M", type=float, dest="anchor_spacing_m", help="metres, instead of --anchors"
+    )
+    prior.add_argument(
+        "--anchor-resolution",
+        choices=("native", "match"),
+        help="10 m pixels, or the overview that fits the spacing and needs far fewer bytes (default: native)",
+    )
+
+    tiles = parser.add_argument_group("tiles")
+    tiles.add_argument(
+        "--tile", metavar="PX", type=int, help="side in the scene's pixels (default: what the model sees unscaled)"
+    )
+    tiles.add_argument(
+        "--resolution",
+        metavar="M",
+        type=float,
+        dest="resolution_m",
+        help="of a pixel as the model sees it; the tile follows from it, instead of --tile",
+    )
+    tiles.add_argument(
+        "--overlap", metavar="PX", type=int, help="of neighbours, at least (default: a quarter for detect, else 0)"
+    )
+    if task == "detect":
+        tiles.add_argument(
+            "--overlap-threshold",
+            metavar="SHARE",
+            type=float,
+            help="of the smaller of two boxes, from which on they are one object (default: 0.5)",
+        )
+    if task != "describe":
+        tiles.add_argument(
+            "--contrast",
+            metavar="DB",
+            type=float,
+            dest="contrast_db",
+            help="tiles without 3 x 3 pixels that lie so far above their median are skipped as empty sea (default: 6)",
+        )
+        tiles.add_argument("--no-skip", action="store_true", help="ask about every tile that holds data")
+
+    model = parser.add_argument_group("model")
+    model.add_argument("--model", metavar="MODEL", help="folder, or owner/name on the Hub (default: fusargpt-nano)")
+    model.add_argument("--question", metavar="TEXT", help="instead of the task's own; the answer is read as the task's")
+    if task != "describe":
+        model.add_argument(
+            "--constrained", action="store_true", help="hold each answer to the form of its task (extra: constrained)"
+        )
+    model.add_argument("--batch-size", metavar="N", type=int, help="tiles answered at a time (default: 16)")
+    model.add_argument("--max-new-tokens", metavar="N", type=int, help="where an answer is cut (default: 512)")
+    model.add_argument("--device", help="as torch names it (default: a GPU where there is one)")
+    return parser

@@ -1,0 +1,154 @@
+"""What `quickstart` shows: questions, answers and truth of simulated scenes, and a picture of how the prior acts."""
+
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageFont
+
+from fusargpt.simulator.records import SPLIT_SEEDS, answer, scene_fields
+from fusargpt.simulator.simulated_scene import Scene, simulate_scene
+from fusargpt.geo.embeddings import dequantize
+from fusargpt.geo.prior import Prior
+from fusargpt.tasks.answers import parse_boxes
+from fusargpt.inference.predict import FusarGpt
+from fusargpt.tasks.prompts import TASKS, prompt
+
+PANEL = 336  # pixels: twice the image
+MARGIN = 28
+MAX_NEW_TOKENS = 160  # twice what six boxes take
+CAPTIONS = ("SAR image", "AlphaEarth prior, false colour", "where the prior acts", "boxes: predicted and true")
+PREDICTED, TRUE = (255, 96, 64), (64, 220, 120)
+
+
+@dataclass(frozen=True)
+class Showcase:
+    """One scene with its image, prior, and (task, question, answer, truth) of every task."""
+
+    scene: Scene
+    image: Image.Image
+    prior: Prior
+    rows: list[tuple[str, str, str, str]]
+
+
+def ask_everything(predictor: FusarGpt, seeds: Sequence[int]) -> list[Showcase]:
+    """All five tasks on each of the test split's scenes `seeds`, decoded as one batch."""
+    cases: list[tuple[Scene, Image.Image, Prior]] = []
+    for seed in seeds:
+        scene = simulate_scene(SPLIT_SEEDS["test"] + seed)
+        fields = scene_fields(scene)
+        prior = Prior(
+            embeddings=dequantize(fields["prior_embeddings"]),
+            positions=fields["prior_positions"],
+            lonlat=fields["prior_lonlat"],
+        )
+        cases.append((scene, fields["image"].convert("RGB"), prior))
+    asked: list[tuple[tuple[Scene, Image.Image, Prior], str, str, str]] = []
+    for case in cases:
+        target = case[0].targets[0].label if case[0].targets else "ship"
+        asked += [(case, task, prompt(task, target), answer(case[0], task, target)) for task in TASKS]
+    answers = predictor.answers(
+        [case[1] for case, *_ in asked],
+        [question for _, _, question, _ in asked],
+        [case[2] for case, *_ in asked],
+        max_new_tokens=MAX_NEW_TOKENS,
+    )
+    showcases = []
+    for index, (scene, image, prior) in enumerate(cases):
+        block = range(index * len(TASKS), (index + 1) * len(TASKS))
+        rows = [(asked[i][1], asked[i][2], answers[i], asked[i][3]) for i in block]
+        showcases.append(Showcase(scene, image, prior, rows))
+    return showcases
+
+
+def format_table(showcases: Sequence[Showcase]) -> str:
+    """Question, answer and truth of every task, wrapped to a terminal of 110 columns."""
+    widths = (9, 26, 34, 34)
+    lines = []
+    for showcase in showcases:
+        lines.append(f"\nScene {showcase.scene.seed} ({showcase.scene.kind})")
+        for cells in [("task", "question", "answer", "truth"), *showcase.rows]:
+            columns = [textwrap.wrap(cell, width) or [""] for cell, width in zip(cells, widths, strict=True)]
+            for row in range(max(map(len, columns))):
+                parts = [column[row] if row < len(column) else "" for column in columns]
+                line = "  ".join(part.ljust(width) for part, width in zip(parts, widths, strict=True))
+                lines.append(line.rstrip())
+            if cells[0] == "task":
+                lines.append("  ".join("-" * width for width in widths))
+    return "\n".join(lines)
+
+
+def false_colour(prior: Prior, basis: np.ndarray) -> Image.Image:
+    """The prior as RGB: projections on `basis` [64, 3], scaled to [0, 255], anchors as squares of a regular grid."""
+    side = round(len(prior.embeddings) ** 0.5)
+    values = (prior.embeddings @ basis).reshape(side, side, 3)
+    grey = np.clip((values + 0.6) / 1.2 * 255, 0, 255).astype(np.uint8)
+    return Image.fromarray(grey).resize((PANEL, PANEL), Image.Resampling.NEAREST)
+
+
+def modulation_strength(predictor: FusarGpt, showcase: Showcase) -> np.ndarray:
+    """How far the prior moves each visual token: |x' - x| / |x|, float [rows, columns] of the token grid."""
+    features = predictor.processor(
+        images=[showcase.image],
+        text=["<|vision_start|><|image_pad|><|vision_end|>"],
+        priors=[{"prior_embeddings": showcase.prior.embeddings, "prior_positions": showcase.prior.positions}],
+        return_tensors="pt",
+    )
+    pixels, grid = features["pixel_values"], features["image_grid_thw"]
+    priors = {name: features[name] for name in ("prior_embeddings", "prior_positions", "prior_mask")}
+    inner: Any = predictor.model.model
+    with torch.inference_mode():
+        (plain,) = inner.get_image_features(pixels, grid).pooler_output
+        (modulated,) = inner.get_image_features(pixels, grid, **priors).pooler_output
+    strength = (modulated - plain).norm(dim=-1) / plain.norm(dim=-1)
+    merge = predictor.processor.image_processor.merge_size
+    _, height, width = grid[0].tolist()
+    return strength.reshape(height // merge, width // merge).numpy()
+
+
+def _heat(strength: np.ndarray, highest: float) -> Image.Image:
+    share = np.clip(strength / highest, 0, 1)
+    colour = np.stack([share * 255, share**2 * 210, 70 * (1 - share)], -1).astype(np.uint8)
+    return Image.fromarray(colour).resize((PANEL, PANEL), Image.Resampling.BILINEAR)
+
+
+def _boxes(showcase: Showcase) -> Image.Image:
+    picture = showcase.image.resize((PANEL, PANEL), Image.Resampling.NEAREST)
+    pen = ImageDraw.Draw(picture)
+    scale = PANEL / showcase.image.width
+    *_, answer, truth = next(row for row in showcase.rows if row[0] == "detect")
+    for text, colour, grow in ((truth, TRUE, 2), (answer, PREDICTED, 0)):
+        for box, _ in parse_boxes(text).value:
+            x1, y1, x2, y2 = (value * scale for value in box)
+            if x2 > x1 and y2 > y1:
+                pen.rectangle((x1 - grow, y1 - grow, x2 + grow, y2 + grow), outline=colour, width=2)
+    return picture
+
+
+def draw(predictor: FusarGpt, showcases: Sequence[Showcase], path: Path) -> None:
+    """Write one row a scene: SAR, prior, modulation, boxes."""
+    every = np.concatenate([showcase.prior.embeddings for showcase in showcases])
+    # The three directions in which the priors of these scenes differ most.
+    _, _, directions = np.linalg.svd(every - every.mean(0), full_matrices=False)
+    strengths = [modulation_strength(predictor, showcase) for showcase in showcases]
+    highest = max(float(strength.max()) for strength in strengths) or 1.0
+    step = PANEL + 8
+    picture = Image.new("RGB", (4 * step - 8, MARGIN + len(showcases) * step), "white")
+    pen = ImageDraw.Draw(picture)
+    font = ImageFont.load_default(15)
+    for column, caption in enumerate(CAPTIONS):
+        pen.text((column * step + 4, 5), caption, fill="black", font=font)
+    for row, (showcase, strength) in enumerate(zip(showcases, strengths, strict=True)):
+        sar = showcase.image.resize((PANEL, PANEL), Image.Resampling.NEAREST)
+        panels = (sar, false_colour(showcase.prior, directions[:3].T), _heat(strength, highest), _boxes(showcase))
+        for column, panel in enumerate(panels):
+            picture.paste(panel, (column * step, MARGIN + row * step))
+    pen.text((3 * step + 190, 5), "predicted", fill=PREDICTED, font=font)
+    pen.text((3 * step + 270, 5), "true", fill=(0, 150, 60), font=font)
+    partial = path.with_name(f".{path.name}.partial.png")
+    picture.save(partial)
+    partial.replace(path)

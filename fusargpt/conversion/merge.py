@@ -1,0 +1,34 @@
+"""One plain checkpoint of what stages have left: backbone, TLM and LoRA in one folder that needs no other."""
+
+from pathlib import Path
+
+import torch
+
+from fusargpt.conversion.new_folder import new_folder
+from fusargpt.inference.predict import load_parts
+
+
+def merge(model: str | Path, out: Path, dtype: torch.dtype | None = None) -> int:
+    """Write the model `model` whole to `out`, with its code, processor and generation settings.
+
+    Args:
+        model: folder or Hub id of a TLM or an adapter that names its base; a whole model is written as it is.
+        out: new or empty folder, which appears when it is complete.
+        dtype: of the weights; None takes that of the artefact's configuration, in which its stage was saved. LoRA is
+            added in float32 and rounded once.
+
+    Returns:
+        The number of parameters.
+
+    Raises:
+        InputError: a model that cannot be loaded, and an `out` that is in the way or cannot be written.
+    """
+    # The folder first: whether it can be written is known before minutes are spent on the backbone.
+    with new_folder(out) as folder:
+        whole, processor = load_parts(str(model), dtype or "auto")
+        whole.save_pretrained(folder)
+        processor.save_pretrained(folder)
+    return whole.num_parameters()
+
+
+__all__ = ["merge"]

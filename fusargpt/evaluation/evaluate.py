@@ -1,0 +1,204 @@
+"""A benchmark from its options to its files."""
+
+import gc
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from platform import python_version
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from fusargpt.errors import InputError
+from fusargpt.evaluation.answerers import Answerer, MajorityAnswerer, load_answerer, number_type
+from fusargpt.evaluation.answering import Answering
+from fusargpt.evaluation.entries import MAJORITY, Entry, enter
+from fusargpt.evaluation.evaluated import Evaluation
+from fusargpt.evaluation.items import Item, fingerprint, read_items
+from fusargpt.inference.journal import Journal, check_same
+from fusargpt.evaluation.priors import given_priors
+from fusargpt.inference.rows import SIMULATOR, load_rows, read, simulated_rows
+from fusargpt.inference.predict import MAX_NEW_TOKENS
+from fusargpt.tasks.prompts import TASKS
+
+SETTINGS = "settings.json"
+MAJORITY_SCENES = 2000
+"""Of the simulator's training split, in which the most frequent answers are counted."""
+_PACKAGES = ("fusargpt", "torch", "transformers", "datasets", "numpy", "sacrebleu", "rouge-score")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is asked of whom.
+
+    Attributes:
+        model: folder, or name on the Hub; the others are compared with it.
+        dataset: folder, Parquet file, name on the Hub, or "simulator".
+        out: folder of the result; one that holds a part of the same benchmark is completed.
+        baselines: other models, or "majority".
+        priors: settings that FUSAR-GPT models get, of `fusargpt.evaluation.priors.SETTINGS`.
+        tasks: None takes those that the dataset asks.
+        split: as the dataset names it.
+        configs: None takes all.
+        limit: questions of each task; None takes all, or 500 of the simulator.
+        batch_size: questions that are answered together.
+        max_new_tokens: where an answer is cut.
+        seed: of the shuffled priors.
+        answer_form: "auto", "always" or "never", as `fusargpt.evaluation.entries.enter` has it.
+        constrained: hold the answers of FUSAR-GPT models and their backbones to the forms of
+            `fusargpt.tasks.grammar`.
+        device: as torch names it; None takes a GPU where there is one.
+    """
+
+    model: str
+    dataset: str
+    out: Path
+    baselines: Sequence[str] = ()
+    priors: Sequence[str] = ("true",)
+    tasks: Sequence[str] | None = None
+    split: str = "test"
+    configs: Sequence[str] | None = None
+    limit: int | None = None
+    batch_size: int = 16
+    max_new_tokens: int = MAX_NEW_TOKENS
+    seed: int = 0
+    answer_form: str = "auto"
+    constrained: bool = False
+    device: str | None = None
+
+
+def evaluate(options: Options) -> Evaluation:
+    """Ask all that is not yet answered in `options.out`.
+
+    Raises:
+        InputError: a model, dataset, task or split that is not what it should be; a folder with another benchmark; or
+            no answer to anything.
+    """
+    entries = enter([options.model, *options.baselines], options.priors, options.answer_form)
+    device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    _check_device(device)
+    with_prior = any(entry.prior != "none" for entry in entries)
+    rows = read(options.dataset, options.configs, options.split, options.tasks, options.limit, with_prior)
+    items, failures = read_items(rows, options.tasks, options.limit)
+    given = {entry.label: given_priors(items, entry.prior, options.seed) for entry in entries}
+    settings = _settings(options, items)
+    _claim(options.out, settings)
+    journals = {entry.label: _journal(options.out, entry, settings, device) for entry in entries}
+    answering = Answering(rows, items, options.max_new_tokens, options.batch_size, options.constrained)
+    left = {label: [item for item in items if item.id not in journal.answers] for label, journal in journals.items()}
+    # Counted before hours go by: the training split may not be there.
+    majority = _majority(options) if any(left[entry.label] for entry in entries if entry.model == MAJORITY) else None
+    with tqdm(total=len(items) * len(entries), unit="answer", disable=None) as progress, _loaded() as models:
+        progress.update(progress.total - sum(map(len, left.values())))
+        for entry in entries:
+            if left[entry.label]:
+                progress.set_description(entry.label)
+                answerer = majority if entry.model == MAJORITY and majority else models.get(entry, device)
+                failures += answering.run(entry, answerer, given[entry.label], journals[entry.label], progress)
+    asked = {item.id for item in items}
+    answers = {
+        label: {name: answer for name, answer in journal.answers.items() if name in asked}
+        for label, journal in journals.items()
+    }
+    if not any(answers.values()):
+        raise InputError(f"no question was answered; {failures[-1].id}: {failures[-1].reason}")
+    return Evaluation(settings, _versions(), device, entries, rows, items, answers, failures)
+
+
+class _Models:
+    """The model in use: settings of the prior follow each other, and no two models fill the memory."""
+
+    def __init__(self) -> None:
+        self._name = ""
+        self._answerer: Answerer | None = None
+
+    def get(self, entry: Entry, device: str) -> Answerer:
+        if self._answerer is None or self._name != entry.model:
+            self.free()
+            self._name, self._answerer = entry.model, load_answerer(entry, device)
+        return self._answerer
+
+    def free(self) -> None:
+        self._answerer = None
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
+@contextmanager
+def _loaded() -> Iterator[_Models]:
+    models = _Models()
+    try:
+        yield models
+    finally:
+        models.free()
+
+
+def _majority(options: Options) -> Answerer:
+    if options.dataset == SIMULATOR:
+        return MajorityAnswerer(simulated_rows("train", options.tasks or TASKS, MAJORITY_SCENES))
+    return MajorityAnswerer(load_rows(options.dataset, options.configs, "train", ("task", "completion")))
+
+
+def _check_device(device: str) -> None:
+    try:
+        torch.empty(0, device=device)
+    # torch raises AssertionError where it was built without CUDA.
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"device: found {device!r}, which torch cannot use; expected cpu, cuda or cuda:N") from error
+
+
+def _settings(options: Options, items: Sequence[Item]) -> dict[str, Any]:
+    return {
+        "dataset": options.dataset,
+        "configs": options.configs and list(options.configs),
+        "split": options.split,
+        "tasks": options.tasks and list(options.tasks),
+        "limit": options.limit,
+        "fingerprint": fingerprint(items),
+        "questions": dict(Counter(item.task for item in items)),
+        "seed": options.seed,
+        "max_new_tokens": options.max_new_tokens,
+        # Only where it is so: answers that were given before it could be are free ones.
+        **({"constrained": True} if options.constrained else {}),
+    }
+
+
+def _claim(out: Path, settings: Mapping[str, Any]) -> None:
+    """The folder is this benchmark's: new, empty, or begun with the same settings."""
+    path = out / SETTINGS
+    if path.is_file():
+        try:
+            found = json.loads(path.read_text())
+        except ValueError as error:
+            raise InputError(f"{path}: a damaged file; choose another --out or remove the folder") from error
+        check_same(str(out), found, settings)
+        return
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"{out}: not empty, and no evaluation; choose another --out")
+    out.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(settings, indent=1))
+    partial.replace(path)
+
+
+def _journal(out: Path, entry: Entry, settings: Mapping[str, Any], device: str) -> Journal:
+    conditions = {
+        "model": entry.model,
+        "revision": entry.revision,
+        "prior": entry.prior,
+        "answer_form": entry.with_form,
+        "dtype": "" if entry.model == MAJORITY else str(number_type(device)).removeprefix("torch."),
+        "fingerprint": settings["fingerprint"],
+    }
+    name = "".join(letter if letter.isalnum() or letter in "-._" else "-" for letter in entry.label)
+    return Journal(out / "predictions" / f"{name}.jsonl", conditions)
+
+
+def _versions() -> dict[str, str]:
+    return {"python": python_version(), **{name: version(name) for name in _PACKAGES}}

@@ -1,0 +1,174 @@
+"""The questions of a dataset, checked before anything is asked; images and priors are read when they are needed."""
+
+import hashlib
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import astuple, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from datasets import Dataset
+from PIL import Image
+from tqdm import tqdm
+
+from fusargpt.geo.embeddings import EMBEDDING_SIZE, dequantize
+from fusargpt.errors import InputError
+from fusargpt.geo.prior import Prior
+from fusargpt.errors import one_line
+from fusargpt.metrics.scores import TALLIES
+from fusargpt.tasks.prompts import TASKS
+
+# Others hold more than 8 bit, which PIL would cut off.
+_MODES = ("1", "L", "LA", "P", "RGB", "RGBA")
+
+
+@dataclass(frozen=True)
+class Item:
+    """One question about one image.
+
+    Attributes:
+        row: in the dataset.
+        id: unique in it.
+        task: one of `fusargpt.tasks.prompts.TASKS`.
+        question: as the dataset has it.
+        reference: the true answer.
+        width: of the image in pixels; boxes of the reference are in these.
+        height: likewise.
+        image: a hash of its file.
+        prior: a hash of it; "" for one without anchors, and where priors are not read.
+    """
+
+    row: int
+    id: str
+    task: str
+    question: str
+    reference: str
+    width: int
+    height: int
+    image: str
+    prior: str
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An item that was not asked or not answered, and why. `entry` is whose answer is missing, "" for all."""
+
+    id: str
+    reason: str
+    entry: str = ""
+
+
+def read_items(rows: Dataset, tasks: Sequence[str] | None, limit: int | None) -> tuple[list[Item], list[Failure]]:
+    """The first `limit` questions of each task, in the order of the rows.
+
+    Args:
+        rows: as `fusargpt.inference.rows.load_rows` returns them.
+        tasks: None takes those that occur.
+        limit: None takes all.
+
+    Returns:
+        The items, and the rows that cannot be asked: an image or prior that cannot be read, a conversation that is not
+        one question and one answer, or an answer that is not in its task's form.
+
+    Raises:
+        InputError: an unknown task, one that does not occur, an id that occurs twice, or nothing that can be asked.
+    """
+    chosen = _choose(rows, tasks, limit)
+    items, failures = [], []
+    for index in tqdm(chosen, desc="reading", unit="row", disable=None, leave=False):
+        row: Mapping[str, Any] = rows[index]
+        try:
+            items.append(_item(index, row))
+        except (InputError, OSError, ValueError, Image.DecompressionBombError) as error:
+            failures.append(Failure(str(row["id"]), one_line(error)))
+    if not items:
+        raise InputError(f"none of {len(failures)} rows can be asked; {failures[0].id}: {failures[0].reason}")
+    return items, failures
+
+
+def fingerprint(items: Sequence[Item]) -> str:
+    """A hash of all that is asked: images, priors, questions and references."""
+    digest = hashlib.sha256()
+    for item in items:
+        digest.update(repr(astuple(item)).encode())
+    return digest.hexdigest()[:16]
+
+
+def read_picture(row: Mapping[str, Any]) -> Image.Image:
+    """The image of a row in RGB; raises InputError for one that is not 8 bit, OSError for one that is damaged."""
+    with Image.open(io.BytesIO(_image_bytes(row))) as image:
+        if image.mode not in _MODES:
+            raise InputError(f"image: mode {image.mode}; expected 8 bit, as fusargpt.geo.image.read_image scales it")
+        return image.convert("RGB")
+
+
+def read_prior(row: Mapping[str, Any]) -> Prior | None:
+    """The prior of a row; None for one without anchors. Raises InputError or ValueError for a wrong one."""
+    embeddings = np.asarray(row["prior_embeddings"])
+    if embeddings.size == 0:
+        return None
+    if embeddings.dtype.kind == "i" and embeddings.min() >= -128 and embeddings.max() <= 127:
+        embeddings = dequantize(embeddings.astype(np.int8))
+    if embeddings.ndim != 2 or embeddings.shape[1] != EMBEDDING_SIZE:
+        raise InputError(f"prior_embeddings: found shape {list(embeddings.shape)}; expected [S, {EMBEDDING_SIZE}]")
+    return Prior(embeddings.astype(np.float32), np.asarray(row["prior_positions"], np.float32))
+
+
+def _choose(rows: Dataset, tasks: Sequence[str] | None, limit: int | None) -> list[int]:
+    chosen: dict[str, list[int]] = {}
+    names: set[str] = set()
+    for index, (name, task) in enumerate(zip(rows["id"], rows["task"], strict=True)):
+        if task not in TASKS:
+            raise InputError(f"{name}: task: found {task!r}; expected one of {', '.join(TASKS)}")
+        if name in names:
+            raise InputError(f"id: {name!r} is there twice; expected one for each row")
+        names.add(name)
+        if limit is None or len(chosen.get(task, ())) < limit:
+            chosen.setdefault(task, []).append(index)
+    absent = [task for task in tasks or () if task not in chosen]
+    if absent:
+        raise InputError(f"tasks: no row asks {', '.join(absent)}; found {', '.join(sorted(chosen))}")
+    return sorted(index for task in tasks or chosen for index in chosen[task])
+
+
+def _item(index: int, row: Mapping[str, Any]) -> Item:
+    task, question, reference = row["task"], _content(row, "prompt", "user"), _content(row, "completion", "assistant")
+    if not question.strip():
+        raise InputError("prompt: found an empty text; expected a question")
+    TALLIES[task]([""], [reference])  # raises for a reference that is not in the task's form
+    image = _image_bytes(row)
+    with Image.open(io.BytesIO(image)) as opened:
+        width, height = opened.size
+    prior = read_prior(row) if "prior_embeddings" in row else None
+    return Item(
+        row=index,
+        id=row["id"],
+        task=task,
+        question=question,
+        reference=reference,
+        width=width,
+        height=height,
+        image=_hash(image),
+        prior="" if prior is None else _hash(prior.embeddings.tobytes() + prior.positions.tobytes()),
+    )
+
+
+def _content(row: Mapping[str, Any], column: str, role: str) -> str:
+    turns = row[column]
+    if not isinstance(turns, list) or len(turns) != 1 or turns[0].get("role") != role:
+        raise InputError(f"{column}: expected one message, of the {role}")
+    if not isinstance(turns[0]["content"], str):
+        raise InputError(f"{column}: expected a message whose content is a text")
+    return turns[0]["content"]
+
+
+def _image_bytes(row: Mapping[str, Any]) -> bytes:
+    stored = row["image"]
+    if stored is None:
+        raise InputError("image: there is none")
+    return Path(stored["path"]).read_bytes() if stored["bytes"] is None else stored["bytes"]
+
+
+def _hash(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]

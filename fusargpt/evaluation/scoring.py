@@ -1,0 +1,104 @@
+"""Scores of answers, and differences between entries over the images that both answered."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fusargpt.evaluation.items import Item
+from fusargpt.inference.journal import Answer
+from fusargpt.metrics.detection import detect_tallies
+from fusargpt.metrics.scores import TALLIES
+from fusargpt.metrics.tally import Score, Tally, difference
+from fusargpt.tasks.answers import LabelledBox, Parsed, parse_boxes, parse_cells, parse_class, parse_count
+
+Answers = Mapping[str, Answer]
+"""By the id of the item."""
+
+_OF_READABLE = "mae"
+"""The one score whose images depend on the answers: those that can be read."""
+_NOT_OF_ONE = "cider"
+"""What cannot be said of one image: how rare a word is follows from the others."""
+
+
+def tallies(task: str, items: Sequence[Item], answers: Answers) -> dict[str, Tally]:
+    """The tallies of `items`, which are of one task and answered all.
+
+    Boxes are compared in pixels of the image as the model saw it: those of the reference are brought there, which
+    changes no overlap. Detection is scored as written and clipped to the image.
+    """
+    texts = [answers[item.id].answer for item in items]
+    if task == "detect":
+        seen = [answers[item.id].seen for item in items]
+        references = [seen_reference(item, size) for item, size in zip(items, seen, strict=True)]
+        return detect_tallies(texts, references, seen)
+    return TALLIES[task](texts, [item.reference for item in items])
+
+
+def scores(task: str, items: Sequence[Item], answers: Answers) -> dict[str, Score]:
+    """The scores of a task over the items that are answered; empty where none is."""
+    answered = [item for item in items if item.id in answers]
+    return {name: tally.score() for name, tally in tallies(task, answered, answers).items()} if answered else {}
+
+
+def differences(task: str, items: Sequence[Item], first: Answers, second: Answers) -> dict[str, Score]:
+    """Scores of `first` minus those of `second`, drawn together over the items that both answered.
+
+    The mean absolute error is that of the images in which both answers can be read.
+    """
+    shared = [item for item in items if item.id in first and item.id in second]
+    if not shared:
+        return {}
+    ours, theirs = (tallies(task, shared, answers) for answers in (first, second))
+    if _OF_READABLE in ours:
+        readable = [item for item in shared if _readable(first[item.id]) and _readable(second[item.id])]
+        for tally, answers in ((ours, first), (theirs, second)):
+            tally[_OF_READABLE] = tallies(task, readable, answers)[_OF_READABLE] if readable else Tally.mean([], False)
+    return {name: difference(tally, theirs[name]) for name, tally in ours.items()}
+
+
+def _readable(answer: Answer) -> bool:
+    return parse_count(answer.answer).value is not None
+
+
+def parts(item: Item, answer: Answer) -> dict[str, float | None]:
+    """The scores of one image alone; None where one is not defined for it. Descriptions have no CIDEr of their own."""
+    values: dict[str, float | None] = {}
+    for name, tally in tallies(item.task, [item], {item.id: answer}).items():
+        if "/" not in name and name != _NOT_OF_ONE:
+            value = float(tally.statistic(tally.rows.sum(0)[None])[0])
+            values[name] = None if math.isnan(value) else value
+    return values
+
+
+def seen_reference(item: Item, seen: tuple[int, int]) -> str:
+    """The reference of a `detect` item in pixels of the image as a model sees it."""
+    if seen == (item.width, item.height):
+        return item.reference
+    return json.dumps(_boxes(scaled_boxes(parse_boxes(item.reference).value, (item.width, item.height), seen)))
+
+
+def scaled_boxes(boxes: Sequence[LabelledBox], old: tuple[int, int], new: tuple[int, int]) -> list[LabelledBox]:
+    """Boxes in pixels of an image of the size `old`, width and height, in those of the same image resized to `new`."""
+    factors = [now / before for now, before in zip(new, old, strict=True)] * 2
+    return [
+        LabelledBox([value * factor for value, factor in zip(box, factors, strict=True)], label) for box, label in boxes
+    ]
+
+
+def parsed(item: Item, answer: Answer) -> tuple[Any, list[str]]:
+    """What was read of an answer, as plain JSON, and what could not be. Boxes are in pixels of the item's image."""
+    if item.task == "detect":
+        found = parse_boxes(answer.answer)
+        boxes = scaled_boxes(found.value, answer.seen, (item.width, item.height))
+        return _boxes(boxes), list(found.problems)
+    if item.task == "localize":
+        cells = parse_cells(answer.answer)
+        return sorted(cells.value), list(cells.problems)
+    readers = {"count": parse_count, "classify": parse_class, "describe": lambda text: Parsed(text.strip())}
+    read = readers[item.task](answer.answer)
+    return read.value, list(read.problems)
+
+
+def _boxes(boxes: Sequence[LabelledBox]) -> list[dict[str, Any]]:
+    return [{"bbox_2d": [round(value, 2) for value in box], "label": label} for box, label in boxes]

@@ -1,0 +1,71 @@
+"""Boxes of an image as GeoJSON geometries (RFC 7946): polygons in WGS84 degrees."""
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from fusargpt.geo.earth import Points
+from fusargpt.errors import InputError
+
+_DECIMALS = 7
+"""Of degrees: a centimetre."""
+
+
+def box_polygon(
+    to_lonlat: Callable[[Points], Points], box: Sequence[float], points_per_edge: int = 8
+) -> dict[str, Any]:
+    """A box of an image as a polygon on Earth, counter-clockwise; two of them where the antimeridian is crossed.
+
+    Args:
+        to_lonlat: degrees [N, 2] of pixels (x, y) [N, 2], as `fusargpt.geo.geometry.Geometry.to_lonlat`.
+        box: [x1, y1, x2, y2] in these pixels.
+        points_per_edge: what is straight in the image may be bent on a map; 1 gives the corners alone.
+
+    Raises:
+        InputError: a part of the box lies nowhere on Earth.
+    """
+    lonlat = to_lonlat(_edge(box, points_per_edge))
+    if not np.isfinite(lonlat).all():
+        raise InputError("a part of the image lies nowhere on Earth by its georeference")
+    ring = np.column_stack([np.unwrap(lonlat[:, 0], period=360), lonlat[:, 1]])
+    x, y = ring.T
+    if np.sum(x * np.roll(y, -1) - np.roll(x, -1) * y) < 0:
+        ring = ring[::-1]
+    low, high = ring[:, 0].min(), ring[:, 0].max()
+    for border in (-180.0, 180.0):
+        if low < border < high:
+            west, east = _half(ring, border, keep_east=False), _half(ring, border, keep_east=True)
+            return {"type": "MultiPolygon", "coordinates": [[_closed(west)], [_closed(east)]]}
+    return {"type": "Polygon", "coordinates": [_closed(ring)]}
+
+
+def _edge(box: Sequence[float], points_per_edge: int) -> Points:
+    """Points along a box, float64 [N, 2]."""
+    x1, y1, x2, y2 = box
+    ahead = np.linspace(0, 1, points_per_edge, endpoint=False)
+    corners = [(x1, y1), (x1, y2), (x2, y2), (x2, y1), (x1, y1)]
+    edges = [np.outer(1 - ahead, a) + np.outer(ahead, b) for a, b in pairwise(corners)]
+    return np.concatenate(edges)
+
+
+def _half(ring: Points, border: float, keep_east: bool) -> Points:
+    """The part of a convex ring on one side of a meridian."""
+    kept = []
+    for start, end in zip(ring, np.roll(ring, -1, 0), strict=True):
+        start_in, end_in = ((point[0] > border) == keep_east for point in (start, end))
+        if start_in:
+            kept.append(start)
+        if start_in != end_in:
+            share = (border - start[0]) / (end[0] - start[0])
+            kept.append(start + share * (end - start))
+    return np.array(kept)
+
+
+def _closed(ring: Points) -> list[list[float]]:
+    """Positions with the first repeated at the end, longitudes in [-180, 180]."""
+    # By the middle of the ring, so that a ring that ends on the antimeridian stays on its side of it.
+    turns = np.round((ring[:, 0].min() + ring[:, 0].max()) / 2 / 360) * 360
+    points = [[round(float(x - turns), _DECIMALS), round(float(y), _DECIMALS)] for x, y in ring]
+    return [*points, points[0]]

@@ -1,0 +1,238 @@
+"""Where on Earth the pixels of an image lie: affine transforms, ground control points or RPCs behind one interface.
+
+Pixel coordinates are continuous, x along columns and y along rows: (0, 0) is the outer corner of the first pixel and
+pixel centres are at +0.5. Longitude and latitude are WGS84 degrees, longitude first.
+
+What is wrong by more than a hundredth of a pixel there and back is refused. Affine transforms agree to 1e-6 of a pixel,
+ground control points and RPCs to 1e-5, by their own model; how near that model comes to the ground is up to the file.
+"""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+import rasterio
+from affine import Affine
+from rasterio.crs import CRS
+from rasterio.errors import CRSError
+from rasterio.rpc import RPC
+from rasterio.windows import Window
+
+from fusargpt.geo.earth import Points, degrees_between, earth_centred, wrap_longitude
+from fusargpt.errors import InputError
+from fusargpt.geo.mapping import WGS84, AffineMapping, ControlPointMapping, Mapping, RationalPolynomialMapping
+
+Bounds = tuple[float, float, float, float]
+"""West, south, east, north in degrees."""
+
+_ROUND_TRIP_TOLERANCE = 0.01  # pixels
+_FINEST_RESOLUTION_M = 0.01
+_POINTS_PER_EDGE = 64
+_MARGIN_DEGREES = 5.0
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """The georeference of one image. Can be pickled and used in several threads.
+
+    Attributes:
+        kind: what it is made of.
+        crs: of the transform, the control points or the RPCs, as "EPSG:32611", or WKT where it has no such code.
+        width: pixels.
+        height: pixels.
+
+    Raises:
+        InputError: pixels that do not lie on Earth, or that are not found again from where they lie: the CRS or the
+            transform is wrong.
+    """
+
+    kind: Literal["affine", "gcps", "rpcs"]
+    crs: str
+    width: int
+    height: int
+    _mapping: Mapping = field(repr=False)
+
+    def __post_init__(self) -> None:
+        self._check()
+
+    @staticmethod
+    def of(
+        dataset: rasterio.DatasetReader, *, crs: str | None = None, height_m: float | None = None
+    ) -> "Geometry | None":
+        """The georeference of an open raster; None where it has none.
+
+        Args:
+            dataset: may have an affine transform, ground control points or RPCs; the first of these counts.
+            crs: instead of the one that the file names for its transform or control points.
+            height_m: of the ground above the ellipsoid, for RPCs; None takes the middle of the heights they are for.
+
+        Raises:
+            InputError: a transform or control points without a CRS, an unknown CRS, pixels that do not lie on Earth,
+                control points that span no area, or an argument that this georeference has no use for.
+        """
+        control_points, control_crs = dataset.gcps
+        size = dataset.width, dataset.height
+        if not dataset.transform.is_identity:
+            _check_unused("height_m", height_m, "an affine transform")
+            return Geometry.from_affine(dataset.transform, _chosen_crs(crs, dataset.crs, "a geotransform"), *size)
+        if control_points:
+            _check_unused("height_m", height_m, "ground control points")
+            name = crs_name(_chosen_crs(crs, control_crs, "ground control points"))
+            return Geometry("gcps", name, *size, ControlPointMapping.of(control_points, name, *size))
+        rpcs = _rpcs(dataset)
+        if rpcs is not None:
+            _check_unused("crs", crs, "RPCs, which are in WGS84,")
+            height = float(rpcs.height_off if height_m is None else height_m)
+            return Geometry("rpcs", WGS84, *size, RationalPolynomialMapping(rpcs, height))
+        _check_unused("crs", crs, "no transform, control points or RPCs")
+        _check_unused("height_m", height_m, "no RPCs")
+        return None
+
+    @staticmethod
+    def from_affine(transform: Affine, crs: str | CRS, width: int, height: int) -> "Geometry":
+        """The georeference of a transform from pixels to the coordinates of `crs`.
+
+        Raises:
+            InputError: a transform that cannot be inverted, an unknown CRS, or pixels that do not lie on Earth.
+        """
+        if transform.is_degenerate or not np.isfinite(transform[:6]).all():
+            raise InputError(f"geotransform {tuple(transform[:6])}: expected finite numbers that span an area")
+        name = crs_name(crs)
+        return Geometry("affine", name, width, height, AffineMapping.of(transform, name, width, height))
+
+    def to_lonlat(self, pixels: Points) -> Points:
+        """Degrees float64 [N, 2], longitude in [-180, 180], of `pixels` float64 [N, 2] (x, y); NaN where undefined."""
+        lonlat = self._mapping.to_lonlat(_points(pixels))
+        lonlat[:, 0] = wrap_longitude(lonlat[:, 0])
+        return lonlat
+
+    def to_pixel(self, lonlat: Points) -> Points:
+        """Pixels (x, y) float64 [N, 2] of places float64 [N, 2] in degrees, inside the image and out.
+
+        NaN for places that the georeference has no pixel for, as on the other side of the Earth.
+        """
+        lonlat = _points(lonlat)
+        centre, reach = self._centre_and_reach
+        near = (np.abs(lonlat[:, 1]) <= 90) & (degrees_between(lonlat, centre) <= reach)
+        pixels = np.full_like(lonlat, np.nan)
+        pixels[near] = self._mapping.to_pixel(lonlat[near])
+        return pixels
+
+    def bounds(self, window: Window | None = None) -> Bounds:
+        """West, south, east, north of the true outline of the image or of a window of it, in degrees.
+
+        West is in [-180, 180). East is larger than west, and larger than 180 where the antimeridian is crossed:
+        `fusargpt.geo.earth.wrap_longitude` brings longitudes between the two back.
+
+        Raises:
+            InputError: a pole lies inside, or a part of the window lies nowhere on Earth.
+        """
+        outline = self._mapping.to_lonlat(_outline(*self._rectangle(window)))
+        if not np.isfinite(outline).all():
+            raise InputError(f"{window}: reaches beyond what {self.crs} can place on Earth")
+        latitudes = outline[:, 1]
+        # At a pole on the edge itself the longitude says nothing.
+        longitudes = outline[np.abs(latitudes) < 90 - 1e-9, 0]
+        longitudes = np.unwrap([*longitudes, longitudes[0]], period=360)
+        if abs(longitudes[-1] - longitudes[0]) > 180:
+            pole = "north" if latitudes.mean() > 0 else "south"
+            raise InputError(f"the {pole} pole is inside: no bounds in degrees hold it; use windows beside the pole")
+        west = float(wrap_longitude(longitudes.min()))
+        west = -180.0 if west == 180 else west
+        return west, float(latitudes.min()), west + float(np.ptp(longitudes)), float(latitudes.max())
+
+    def resolution_m(self, window: Window | None = None) -> float:
+        """Ground metres per pixel at the centre of the image or of a window: the root of one pixel's area."""
+        left, top, width, height = self._rectangle(window)
+        x, y = left + width / 2, top + height / 2
+        around = np.array([[x - 0.5, y], [x + 0.5, y], [x, y - 0.5], [x, y + 0.5]])
+        west, east, north, south = earth_centred(self._mapping.to_lonlat(around))
+        return float(np.sqrt(np.linalg.norm(np.cross(east - west, south - north))))
+
+    def _check(self) -> None:
+        width, height, crs = self.width, self.height, self.crs
+        pixels = np.stack(np.meshgrid(np.linspace(0, width, 5), np.linspace(0, height, 5)), axis=-1).reshape(-1, 2)
+        lonlat = self._mapping.to_lonlat(pixels)
+        off_earth = ~(np.isfinite(lonlat).all(axis=1) & (np.abs(lonlat[:, 1]) <= 90 + 1e-9))
+        if off_earth.any():
+            (x, y), (longitude, latitude) = pixels[off_earth][0], lonlat[off_earth][0]
+            raise InputError(
+                f"pixel ({x:g}, {y:g}) at longitude {longitude:g}, latitude {latitude:g} by {crs}: not on Earth; "
+                "the georeference or its CRS is wrong"
+            )
+        error = np.abs(self.to_pixel(lonlat) - pixels).max()
+        if not error <= _ROUND_TRIP_TOLERANCE:
+            raise InputError(
+                f"pixels and places do not agree by {crs}: the way back is {error:.3g} pixels off; the georeference is "
+                "wrong, or its CRS does not suit the place"
+            )
+        resolution = self.resolution_m()
+        if resolution < _FINEST_RESOLUTION_M:
+            raise InputError(
+                f"pixels of {resolution:.2g} m by {crs}: finer than any SAR; are these degrees, with a CRS in metres?"
+            )
+
+    def _rectangle(self, window: Window | None) -> tuple[float, float, float, float]:
+        """Left, top, width, height in pixels."""
+        if window is None:
+            return 0, 0, self.width, self.height
+        return window.col_off, window.row_off, window.width, window.height
+
+    @cached_property
+    def _centre_and_reach(self) -> tuple[np.ndarray, float]:
+        """The centre (longitude, latitude) [2] and how many degrees about it the mapping is asked for."""
+        centre = self._mapping.to_lonlat(np.array([[self.width / 2, self.height / 2]]))[0]
+        outline = self._mapping.to_lonlat(_outline(0, 0, self.width, self.height))
+        return centre, 2 * float(degrees_between(outline, centre).max()) + _MARGIN_DEGREES
+
+
+def crs_name(crs: str | CRS) -> str:
+    """The CRS as "EPSG:32611", or as WKT where it has no such code.
+
+    Raises:
+        InputError: not a CRS.
+    """
+    try:
+        # GDAL would print its error, too, outside an environment.
+        with rasterio.Env():
+            return CRS.from_user_input(crs).to_string()
+    except CRSError as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"CRS {crs!r}: not known ({reason}); expected one as 'EPSG:32611'") from error
+
+
+def _chosen_crs(argument: str | None, found: CRS | None, of: str) -> str | CRS:
+    chosen = found if argument is None else argument
+    if not chosen:
+        raise InputError(f"{of} without a CRS; say which one with crs=, as in 'EPSG:32611'")
+    return chosen
+
+
+def _rpcs(dataset: rasterio.DatasetReader) -> RPC | None:
+    try:
+        return dataset.rpcs
+    # What rasterio raises on coefficients that are missing or no numbers.
+    except (KeyError, ValueError, IndexError) as error:
+        raise InputError(f"RPCs that cannot be read ({error})") from error
+
+
+def _check_unused(name: str, argument: object, found: str) -> None:
+    if argument is not None:
+        raise InputError(f"{name}={argument!r} for an image with {found} has no use; leave it out")
+
+
+def _points(points: Points) -> Points:
+    points = np.asarray(points, np.float64)
+    if points.ndim != 2 or points.shape[1] != 2:
+        raise InputError(f"points of shape {list(points.shape)}; expected [N, 2]")
+    return points
+
+
+def _outline(left: float, top: float, width: float, height: float) -> Points:
+    """Points along the edges, clockwise from the upper left corner, float64 [4 * 64, 2]."""
+    ahead = np.linspace(0, 1, _POINTS_PER_EDGE, endpoint=False)
+    start, end = np.zeros_like(ahead), np.ones_like(ahead)
+    x = np.concatenate([ahead, end, 1 - ahead, start])
+    y = np.concatenate([start, ahead, end, 1 - ahead])
+    return np.stack([left + width * x, top + height * y], axis=1)

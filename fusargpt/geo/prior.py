@@ -1,0 +1,144 @@
+"""The prior of one image: AlphaEarth embeddings at spatiotemporal anchors (paper section 3.1), and its .npz file."""
+
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fusargpt.geo.embeddings import EMBEDDING_SIZE, dequantize, quantize
+from fusargpt.errors import InputError
+
+_REQUIRED_KEYS = {"prior_embeddings", "prior_positions"}
+_KEYS = _REQUIRED_KEYS | {"prior_lonlat"}
+_LENGTH_TOLERANCE = 0.01
+# Some millions of anchors; the prior of one image has hundreds.
+_MAX_FILE_BYTES = 512 * 2**20
+
+
+@dataclass(frozen=True, eq=False)
+class Prior:
+    """Embeddings at the S anchors of one image. S may be 0: the model then works without a prior.
+
+    Attributes:
+        embeddings: float32 [S, 64], unit vectors.
+        positions: float32 [S, 2], (y, x) in [0, 1]; 0 and 1 are the centres of the first and last pixel row or column.
+        lonlat: float64 [S, 2], (longitude, latitude) in degrees, or None where the image has no georeference.
+
+    Raises:
+        InputError: a field of another shape or type, a value that is not finite, a position outside [0, 1], a vector
+            whose length is not 1 within 1 %, or coordinates that are not on Earth.
+    """
+
+    embeddings: NDArray[np.float32]
+    positions: NDArray[np.float32]
+    lonlat: NDArray[np.float64] | None = None
+
+    def __post_init__(self) -> None:
+        _check_array("prior_embeddings", self.embeddings, np.float32, EMBEDDING_SIZE)
+        _check_array("prior_positions", self.positions, np.float32, 2)
+        _check_count("prior_positions", self.positions, self.embeddings)
+        lengths = np.linalg.norm(self.embeddings, axis=1)
+        wrong = np.abs(lengths - 1) > _LENGTH_TOLERANCE
+        if wrong.any():
+            raise InputError(f"prior_embeddings: a vector of length {lengths[wrong][0]:.3f}; expected unit vectors")
+        outside = (self.positions < 0) | (self.positions > 1)
+        if outside.any():
+            raise InputError(
+                f"prior_positions: found {self.positions[outside][0]:.6g}; expected (y, x) in [0, 1], "
+                "pixel row / (height - 1) and pixel column / (width - 1)"
+            )
+        if self.lonlat is not None:
+            _check_array("prior_lonlat", self.lonlat, np.float64, 2)
+            _check_count("prior_lonlat", self.lonlat, self.embeddings)
+            if (np.abs(self.lonlat) > (180, 90)).any():
+                raise InputError("prior_lonlat: a coordinate that is not on Earth; expected (longitude, latitude)")
+
+
+def load_prior(path: str | Path) -> Prior:
+    """The prior stored in an .npz file.
+
+    Keys: `prior_embeddings` int8 [S, 64] as published or float32 [S, 64] unit vectors, `prior_positions`
+    float32 [S, 2], and optionally `prior_lonlat` float64 [S, 2].
+
+    Raises:
+        InputError: no such file, not an .npz file, a missing or unknown key, or an array that `Prior` refuses.
+    """
+    path = Path(path)
+    arrays = _read_arrays(path)
+    try:
+        embeddings = arrays["prior_embeddings"]
+        if embeddings.dtype == np.int8:
+            embeddings = _dequantize(embeddings)
+        return Prior(embeddings, arrays["prior_positions"], arrays.get("prior_lonlat"))
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+
+
+def save_prior(path: str | Path, prior: Prior) -> None:
+    """Write `prior` to an .npz file for `load_prior`, embeddings as int8. The same prior gives the same bytes."""
+    arrays: dict[str, NDArray] = {
+        "prior_embeddings": quantize(prior.embeddings),
+        "prior_positions": prior.positions,
+    }
+    if prior.lonlat is not None:
+        arrays["prior_lonlat"] = prior.lonlat
+    # A handle, because numpy appends .npz to a path without it.
+    with open(path, "wb") as file:
+        np.savez(file, allow_pickle=False, **arrays)
+
+
+def _read_arrays(path: Path) -> dict[str, NDArray]:
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; expected the .npz file of a prior")
+    if not zipfile.is_zipfile(path):
+        raise InputError(f"{path}: not an .npz file, or a damaged one; write priors with fusargpt.geo.prior.save_prior")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            size = sum(member.file_size for member in archive.infolist())
+        if size > _MAX_FILE_BYTES:
+            raise InputError(f"{path}: {size:,} bytes of arrays; a prior has at most {_MAX_FILE_BYTES:,}")
+        with np.load(path, allow_pickle=False) as file:
+            keys = set(file.files)
+            if missing := _REQUIRED_KEYS - keys:
+                raise InputError(
+                    f"{path}: no {', '.join(sorted(missing))}; found {', '.join(sorted(keys)) or 'no key'}"
+                )
+            if unknown := keys - _KEYS:
+                raise InputError(
+                    f"{path}: unknown key {', '.join(sorted(unknown))}; a prior has {', '.join(sorted(_KEYS))}"
+                )
+            return {key: file[key] for key in keys}
+    except InputError:
+        raise
+    # What numpy and zipfile raise on damaged archives: bad checksums, headers, pickles, sizes.
+    # zipfile raises NotImplementedError for compression methods that it does not know.
+    except (ValueError, OSError, EOFError, KeyError, MemoryError, NotImplementedError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path}: the .npz file is damaged ({_first_line(error)}); write it again") from error
+
+
+def _dequantize(codes: NDArray[np.int8]) -> NDArray[np.float32]:
+    try:
+        return dequantize(codes)
+    except ValueError as error:
+        raise InputError(f"prior_embeddings: {error}") from None
+
+
+def _check_array(name: str, array: NDArray, dtype: type[np.floating], width: int) -> None:
+    if not isinstance(array, np.ndarray) or array.dtype != dtype:
+        found = array.dtype if isinstance(array, np.ndarray) else type(array).__name__
+        raise InputError(f"{name}: found {found}; expected {np.dtype(dtype)}")
+    if array.ndim != 2 or array.shape[1] != width:
+        raise InputError(f"{name}: found shape {list(array.shape)}; expected [S, {width}]")
+    if not np.isfinite(array).all():
+        raise InputError(f"{name}: found NaN or infinite values; leave out anchors without data")
+
+
+def _check_count(name: str, array: NDArray, embeddings: NDArray) -> None:
+    if len(array) != len(embeddings):
+        raise InputError(f"{name}: found {len(array)} rows; expected one for each of {len(embeddings)} embeddings")
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0] or type(error).__name__

@@ -1,0 +1,89 @@
+"""How a scene is cut into chips, and the size in which the model sees each.
+
+Chips cover the whole scene. Neighbours overlap by at least what is asked for; the rest that does not fit is spread over
+all of them, so that none reaches over the edge. A scene that is smaller than a chip along one side gives chips of its
+own size there, and with chip size 0 every scene is one chip.
+
+Qwen2.5-VL's image processor resizes what it gets: both sides to multiples of 28 pixels, the area between two limits.
+Answers are in pixels of the result, so chips are resized in the same way, with the same filter, when they are cut, and
+their boxes with them; the processor then finds nothing left to do, and training sees exactly what inference sees. Chips
+of 504 x 504 pixels come out as they are.
+"""
+
+import math
+
+from PIL import Image
+from rasterio.windows import Window
+
+from fusargpt.errors import InputError
+from fusargpt.geo.image import MAX_SIDE
+
+CHIP_SIZE = 504
+TOKEN_SIDE = 28
+"""Pixels; one visual token covers 28 x 28."""
+MIN_PIXELS, MAX_PIXELS = 3136, 12_845_056
+"""Area within which the processor of the published Qwen2.5-VL checkpoints leaves images."""
+_MAX_ASPECT_RATIO = 200
+
+
+def chip_windows(width: int, height: int, size: int = CHIP_SIZE, overlap: int = 0) -> list[Window]:
+    """Windows that cover a scene of `width` x `height` pixels, row by row.
+
+    Args:
+        size: of a chip's side; 0 for the whole scene.
+        overlap: pixels that neighbours share at least, below `size`.
+
+    Raises:
+        InputError: size 0 and a scene with more than 8,192 pixels on a side.
+    """
+    if size == 0:
+        if max(width, height) > MAX_SIDE:
+            raise InputError(
+                f"{width:,} x {height:,} pixels as one chip; at most {MAX_SIDE:,} on each side, so choose a chip size"
+            )
+        return [_window(0, 0, width, height)]
+    columns, rows = _starts(width, size, overlap), _starts(height, size, overlap)
+    across, down = min(size, width), min(size, height)
+    return [_window(x, y, across, down) for y in rows for x in columns]
+
+
+def _window(left: int, top: int, width: int, height: int) -> Window:
+    return Window.from_slices((top, top + height), (left, left + width))
+
+
+def _starts(side: int, size: int, overlap: int) -> list[int]:
+    if side <= size:
+        return [0]
+    count = math.ceil((side - overlap) / (size - overlap))
+    return [index * (side - size) // (count - 1) for index in range(count)]
+
+
+def seen_size(width: int, height: int, min_pixels: int = MIN_PIXELS, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
+    """(width, height) to which Qwen2.5-VL's image processor resizes an image.
+
+    Args:
+        width: pixels.
+        height: pixels.
+        min_pixels: the processor's `size.shortest_edge`, which despite its name is an area.
+        max_pixels: its `size.longest_edge`, likewise.
+
+    Raises:
+        InputError: one side is more than 200 times the other.
+    """
+    if max(width, height) > _MAX_ASPECT_RATIO * min(width, height):
+        raise InputError(f"{width} x {height} pixels; one side may be at most {_MAX_ASPECT_RATIO} times the other")
+    # round() to even, as the processor rounds.
+    tokens_across, tokens_down = round(width / TOKEN_SIDE), round(height / TOKEN_SIDE)
+    area = tokens_across * tokens_down * TOKEN_SIDE**2
+    if area > max_pixels:
+        shrink = math.sqrt(width * height / max_pixels)
+        tokens_across, tokens_down = (max(1, math.floor(side / shrink / TOKEN_SIDE)) for side in (width, height))
+    elif area < min_pixels:
+        grow = math.sqrt(min_pixels / (width * height))
+        tokens_across, tokens_down = (math.ceil(side * grow / TOKEN_SIDE) for side in (width, height))
+    return tokens_across * TOKEN_SIDE, tokens_down * TOKEN_SIDE
+
+
+def resize(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """The image in `size` (width, height), by the filter of the model's image processor."""
+    return image if image.size == size else image.resize(size, Image.Resampling.BICUBIC)

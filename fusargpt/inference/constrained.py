@@ -1,0 +1,136 @@
+"""Decoding within a grammar: at every step, the tokens that an answer may not go on with are out of the question.
+
+llguidance walks the grammar. An answer is always whole: no list begins another box that the tokens left may not
+suffice for.
+"""
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import llguidance
+import llguidance.hf
+import torch
+from llguidance.numpy import fill_next_token_bitmask
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from fusargpt.errors import InputError
+from fusargpt.tasks.grammar import AnswerForm, boxes_begun, grammar, longest_answer
+
+
+class Grammars:
+    """The grammars of one tokenizer, each compiled once.
+
+    Args:
+        tokenizer: a fast one.
+        vocabulary: width of the model's logits, which may exceed the tokenizer's.
+        end_tokens: those that end an answer.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, vocabulary: int, end_tokens: Sequence[int]) -> None:
+        self.vocabulary = vocabulary
+        self.end_tokens = frozenset(end_tokens)
+        # typed as the parent of slow tokenizers too
+        self.tokens = llguidance.hf.from_tokenizer(
+            tokenizer,  # pyright: ignore[reportArgumentType]
+            n_vocab=vocabulary,
+            eos_token=list(end_tokens),
+        )
+        self._compiled = lru_cache(maxsize=256)(self._compile)
+
+    def matcher(self, form: AnswerForm, size: tuple[int, int], boxes: int | None = None) -> llguidance.LLMatcher:
+        """A matcher at the beginning of an answer; arguments as of `grammar`."""
+        return self._compiled(form, size, boxes).deep_copy()
+
+    def _compile(self, form: AnswerForm, size: tuple[int, int], boxes: int | None) -> llguidance.LLMatcher:
+        written = llguidance.LLMatcher.grammar_from_lark(grammar(form, size, boxes))
+        return checked(llguidance.LLMatcher(self.tokens, written))
+
+
+class ConstrainedAnswer:
+    """One answer as it is decoded.
+
+    Args:
+        grammars: of the model's tokenizer.
+        form: of the answer.
+        size: (width, height) in pixels of the image as the model sees it.
+        max_new_tokens: that the answer may have.
+
+    Raises:
+        InputError: when the tokens may not suffice: a token can be as short as a byte.
+    """
+
+    def __init__(self, grammars: Grammars, form: AnswerForm, size: tuple[int, int], max_new_tokens: int) -> None:
+        needed = longest_answer(form, size)
+        if max_new_tokens < needed:
+            raise InputError(
+                f"max_new_tokens: found {max_new_tokens}, expected at least {needed}, so that a constrained answer to "
+                f"{form.task} is whole however it is cut into tokens"
+            )
+        self._grammars, self._form, self._size = grammars, form, size
+        self._matcher = grammars.matcher(form, size)
+        self._left = max_new_tokens
+        self._written: list[int] = []
+        # What a token may begin and the tokens after it must end: a comma, a box, and the list.
+        self._reserve = needed + len(", ") if form.task == "detect" else 0
+
+    def fill(self, bitmask: Tensor, row: int) -> None:
+        """Write into `bitmask` int32 [rows, ceil(vocabulary / 32)] which tokens may be next, a bit each."""
+        if self._reserve and self._left <= self._reserve and not self._matcher.is_accepting():
+            self._end_list()
+        fill_next_token_bitmask(self._matcher, bitmask.numpy(), row)
+        checked(self._matcher)
+
+    def take(self, token: int) -> None:
+        """Go on with `token`."""
+        self._left -= 1
+        self._written.append(token)
+        if token not in self._grammars.end_tokens:
+            self._matcher.consume_token(token)
+            checked(self._matcher)
+
+    def _end_list(self) -> None:
+        boxes = boxes_begun(self._grammars.tokens.decode_str(self._written))
+        self._matcher = self._grammars.matcher(self._form, self._size, max(boxes, 1))
+        self._matcher.consume_tokens(self._written)
+        checked(self._matcher)
+        self._reserve = 0
+
+
+class Masks:
+    """The answers of a batch, some of which may be free.
+
+    Args:
+        answers: one a row; None for a free one.
+        vocabulary: width of the model's logits.
+    """
+
+    def __init__(self, answers: Sequence[ConstrainedAnswer | None], vocabulary: int) -> None:
+        self._answers = list(answers)
+        self._bits = torch.arange(32, dtype=torch.int32)
+        self._words = -(-vocabulary // 32)
+
+    def restrict(self, scores: Tensor) -> Tensor:
+        """`scores` [rows, vocabulary] with -inf for tokens that may not be next."""
+        # All bits set: a free answer may go on with anything.
+        bitmask = torch.full((len(self._answers), self._words), -1, dtype=torch.int32)
+        for row, answer in enumerate(self._answers):
+            if answer is not None:
+                answer.fill(bitmask, row)
+        bitmask = bitmask.to(scores.device)
+        allowed = (bitmask[..., None] >> self._bits.to(scores.device)) & 1
+        return scores.masked_fill(allowed.flatten(1)[:, : scores.shape[1]] == 0, -torch.inf)
+
+    def take(self, tokens: Sequence[int], kept: Sequence[int]) -> None:
+        """Each row goes on with its token; then only the rows `kept` stay, in this order."""
+        for answer, token in zip(self._answers, tokens, strict=True):
+            if answer is not None:
+                answer.take(token)
+        self._answers = [self._answers[row] for row in kept]
+
+
+def checked(matcher: llguidance.LLMatcher) -> llguidance.LLMatcher:
+    """The matcher; RuntimeError with what llguidance says when it has failed, which no input should make it do."""
+    if matcher.is_error():
+        raise RuntimeError(f"llguidance: {matcher.get_error()}")
+    return matcher

@@ -1,0 +1,340 @@
+"""Questions and images in, answers out: a loaded model with its processor, decoding greedily."""
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+import torch
+from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
+from huggingface_hub.errors import HfHubHTTPError, StrictDataclassError
+from PIL import Image
+from safetensors import SafetensorError
+from torch import Tensor
+from transformers import BatchFeature
+from transformers.generation.streamers import BaseStreamer
+
+from fusargpt.errors import InputError
+from fusargpt.geo.prior import Prior
+from modeling_fusargpt.artefacts import HUB_ID, ArtefactError
+from modeling_fusargpt import AnyFusarGpt
+from fusargpt.inference.backbones import model_class, read_config
+from fusargpt.inference.decoding import NO_TOKEN, decode
+from fusargpt.tasks.grammar import AnswerForm
+from modeling_fusargpt.processing_fusargpt import FusarGptProcessor
+
+if TYPE_CHECKING:
+    from fusargpt.inference.constrained import Grammars, Masks
+
+MAX_NEW_TOKENS = 512
+"""Enough for some twenty boxes in JSON."""
+
+# The image processor of Qwen2-VL takes no longer strips.
+_MAX_ASPECT_RATIO = 200
+
+
+@dataclass(frozen=True, eq=False)
+class FusarGpt:
+    """A model and its processor, ready to answer. Made by `load`."""
+
+    model: AnyFusarGpt
+    processor: FusarGptProcessor
+
+    def answer(
+        self,
+        image: Image.Image,
+        question: str,
+        prior: Prior | None = None,
+        max_new_tokens: int = MAX_NEW_TOKENS,
+        streamer: BaseStreamer | None = None,
+        form: AnswerForm | None = None,
+    ) -> str:
+        """The answer to one question about one image.
+
+        Args:
+            image: RGB, 8 bit, as `fusargpt.geo.image.read_image` returns it.
+            question: free text, or a task's prompt of `fusargpt.tasks.prompts`.
+            prior: AlphaEarth embeddings of the same place; None answers from the image alone.
+            max_new_tokens: where an answer is cut that has not ended by itself; one with a form is whole.
+            streamer: receives the tokens as they are decoded, the question's first.
+            form: that the answer must have, whatever the model would rather say; None leaves it free.
+
+        Returns:
+            The answer's text. Boxes in it are pixels of the image as the model sees it, see `seen_size`.
+
+        Raises:
+            InputError: an empty question, an image that is more than 200 times as long as wide, or `max_new_tokens`
+                that may not suffice for a form.
+            ModuleNotFoundError: a form without llguidance, which the extra `constrained` brings.
+        """
+        return self._text(self._generate([image], [question], [prior], [form], max_new_tokens, streamer))[0]
+
+    def answers(
+        self,
+        images: Sequence[Image.Image],
+        questions: Sequence[str],
+        priors: Sequence[Prior | None] | None = None,
+        max_new_tokens: int = MAX_NEW_TOKENS,
+        batch_size: int = 16,
+        forms: Sequence[AnswerForm | None] | None = None,
+    ) -> list[str]:
+        """The answers to one question about each image, decoded in batches; otherwise as `answer`.
+
+        Questions about one image, the same object with the same prior, stand in one batch, which encodes it once.
+
+        Raises:
+            ValueError: as many questions, priors or forms as there are not images; otherwise as `answer`.
+            InputError: as `answer`.
+        """
+        return self._text(self.answer_tokens(images, questions, priors, max_new_tokens, batch_size, forms))
+
+    def answer_tokens(
+        self,
+        images: Sequence[Image.Image],
+        questions: Sequence[str],
+        priors: Sequence[Prior | None] | None = None,
+        max_new_tokens: int = MAX_NEW_TOKENS,
+        batch_size: int = 16,
+        forms: Sequence[AnswerForm | None] | None = None,
+    ) -> list[list[int]]:
+        """The tokens of each answer, with the one that ends it unless it was cut; otherwise as `answers`."""
+        priors = [None] * len(images) if priors is None else priors
+        forms = [None] * len(images) if forms is None else forms
+        if not len(images) == len(questions) == len(priors) == len(forms):
+            raise ValueError(
+                f"found {len(images)} images, {len(questions)} questions, {len(priors)} priors and {len(forms)} forms"
+            )
+        answers: list[list[int]] = [[] for _ in images]
+        first: dict[tuple[int, int], int] = {}
+        for row, pair in enumerate(zip(images, priors, strict=True)):
+            first.setdefault((id(pair[0]), id(pair[1])), row)
+        ordered = sorted(range(len(images)), key=lambda row: first[id(images[row]), id(priors[row])])
+        for start in range(0, len(ordered), batch_size):
+            batch = ordered[start : start + batch_size]
+            decoded = self._generate(
+                [images[row] for row in batch],
+                [questions[row] for row in batch],
+                [priors[row] for row in batch],
+                [forms[row] for row in batch],
+                max_new_tokens,
+            )
+            for row, tokens in zip(batch, decoded, strict=True):
+                answers[row] = tokens
+        return answers
+
+    def seen_size(self, image: Image.Image) -> tuple[int, int]:
+        """(width, height) in pixels to which the processor resizes `image`; boxes in answers are in these pixels."""
+        _check_image(image)
+        side = self.processor.image_size
+        if side is not None:
+            return side, side
+        image_processor = self.processor.image_processor
+        _, rows, columns = image_processor(images=[image])["image_grid_thw"][0]
+        return int(columns) * image_processor.patch_size, int(rows) * image_processor.patch_size
+
+    @cached_property
+    def _grammars(self) -> "Grammars":
+        from fusargpt.inference.constrained import Grammars
+
+        ends = cast(Any, self.model).generation_config.eos_token_id
+        vocabulary = cast(Any, self.model).config.get_text_config().vocab_size
+        return Grammars(self.processor.tokenizer, vocabulary, ends if isinstance(ends, list) else [ends])
+
+    def _generate(
+        self,
+        images: Sequence[Image.Image],
+        questions: Sequence[str],
+        priors: Sequence[Prior | None],
+        forms: Sequence[AnswerForm | None],
+        max_new_tokens: int,
+        streamer: BaseStreamer | None = None,
+    ) -> list[list[int]]:
+        """The tokens of each answer."""
+        pairs = [(id(image), id(prior)) for image, prior in zip(images, priors, strict=True)]
+        firsts = [row for row, pair in enumerate(pairs) if pairs.index(pair) == row]
+        image_of_row = torch.tensor([firsts.index(pairs.index(pair)) for pair in pairs])
+        for row in firsts:
+            _check_image(images[row])
+        features = self.processor(
+            images=[images[row] for row in firsts],
+            priors=_prior_mappings([priors[row] for row in firsts]),
+            return_tensors="pt",
+        )
+        grids = features["image_grid_thw"]
+        head, questions_of_rows = self._prompts(questions)
+        placeholders = [self.processor.image_token * int(grid.prod() // self._merge**2) for grid in grids]
+        before = self._tokenize([head + tokens for tokens in placeholders])
+        after = self._tokenize(questions_of_rows)
+        text = {name: torch.cat([before[name][image_of_row], after[name]], dim=1) for name in before}
+        text["mm_token_type_ids"] = (text["input_ids"] == self.processor.image_token_id).int()
+        sizes = [(int(width) * self._patch, int(height) * self._patch) for _, height, width in grids[image_of_row]]
+        # transformers types `generate` by a protocol that its own models do not meet.
+        generate: Any = self.model.generate  # pyright: ignore[reportAttributeAccessIssue]
+        with torch.inference_mode():
+            encoded = self.model.model.get_image_features(**self._to_device(features), return_dict=True)
+            tokens = generate(
+                **self._to_device(text),
+                image_grid_thw=grids[image_of_row].to(self.model.device),
+                mm_encoder_outputs={"image": encoded},
+                max_new_tokens=max_new_tokens,
+                streamer=streamer,
+                custom_generate=partial(
+                    decode,
+                    # `generate` shows it the question, and keeps it from a loop that is not its own.
+                    streamer=streamer,
+                    restriction=self._restriction(forms, sizes, max_new_tokens),
+                    image_of_row=image_of_row.to(self.model.device),
+                    shared=before["input_ids"].shape[1],
+                ),
+                do_sample=False,
+                # Published generation configurations carry these, and greedy decoding warns about them.
+                temperature=None,
+                top_p=None,
+                top_k=None,
+            )
+        new_tokens = tokens[:, text["input_ids"].shape[1] :].tolist()
+        return [[token for token in answer if token != NO_TOKEN] for answer in new_tokens]
+
+    def _prompts(self, questions: Sequence[str]) -> tuple[str, list[str]]:
+        """What stands before the image, which is the same whatever is asked, and what stands behind it."""
+        parts = [self._prompt(question).partition(self.processor.image_token) for question in questions]
+        return parts[0][0], [behind for _, _, behind in parts]
+
+    def _tokenize(self, texts: list[str]) -> dict[str, Tensor]:
+        # Answers are decoded from the right end, so that padding must be on the left.
+        return dict(self.processor.tokenizer(texts, padding=True, padding_side="left", return_tensors="pt"))
+
+    def _text(self, tokens: Sequence[list[int]]) -> list[str]:
+        return [answer.strip() for answer in self.processor.batch_decode(tokens, skip_special_tokens=True)]
+
+    def _to_device(self, features: Mapping[str, Any]) -> dict[str, Any]:
+        return dict(BatchFeature(dict(features)).to(self.model.device, self.model.dtype))
+
+    def _restriction(
+        self, forms: Sequence[AnswerForm | None], sizes: Sequence[tuple[int, int]], max_new_tokens: int
+    ) -> "Masks | None":
+        if all(form is None for form in forms):
+            return None
+        from fusargpt.inference.constrained import ConstrainedAnswer, Masks
+
+        answers = [
+            None if form is None else ConstrainedAnswer(self._grammars, form, size, max_new_tokens)
+            for form, size in zip(forms, sizes, strict=True)
+        ]
+        return Masks(answers, self._grammars.vocabulary)
+
+    @property
+    def _patch(self) -> int:
+        return self.processor.image_processor.patch_size
+
+    @property
+    def _merge(self) -> int:
+        return self.processor.image_processor.merge_size
+
+    def _prompt(self, question: str) -> str:
+        if not question.strip():
+            raise InputError("question: found an empty text; ask something, for example 'Describe this image.'")
+        message: dict[str, Any] = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": question}]}
+        return self.processor.apply_chat_template([message], add_generation_prompt=True)
+
+
+def load(model: str | Path, device: str | None = None) -> FusarGpt:
+    """Load a FUSAR-GPT checkpoint, or a Qwen2.5-VL or Qwen3-VL backbone whose TLM then does nothing.
+
+    Args:
+        model: a folder with model and processor, or the Hub's `owner/name`. What a stage has left with `save: trained`,
+            a TLM or an adapter that names its base, is loaded as one model.
+        device: as torch names it; None takes a GPU where there is one. Weights are float32 on the CPU, else bfloat16.
+
+    Raises:
+        InputError: no such folder or repository, a model of another type, or files that are missing or damaged, those
+            of a base among them.
+    """
+    if device is None:
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    loaded, processor = load_parts(str(model), torch.float32 if device == "cpu" else torch.bfloat16)
+    # transformers wraps `to` in a way that hides its signature.
+    loaded.to(device)  # pyright: ignore[reportArgumentType]
+    return FusarGpt(loaded.eval(), processor)
+
+
+def load_parts(name: str, dtype: torch.dtype | Literal["auto"]) -> tuple[AnyFusarGpt, FusarGptProcessor]:
+    """Model and processor on the CPU; otherwise as `load`. With the dtype "auto", that of the model's configuration."""
+    check_name(name)
+    try:
+        config, is_backbone = read_config(name)
+        processor = FusarGptProcessor.from_pretrained(name)
+        loaded, report = cast(
+            tuple[AnyFusarGpt, dict[str, Any]],
+            model_class(config).from_pretrained(name, dtype=dtype, merge_adapter=True, output_loading_info=True),
+        )
+    except InputError:
+        raise
+    except ArtefactError as error:
+        raise InputError(str(error)) from error
+    # What transformers and safetensors raise on files that are missing, damaged or do not fit each other.
+    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError, StrictDataclassError) as error:
+        raise InputError(f"{name}: the model cannot be loaded: {one_line(error)}") from error
+    _check_report(name, is_backbone, report)
+    return loaded, processor
+
+
+def check_name(name: str) -> None:
+    """Raises InputError for a name that is neither a model folder nor a model on the Hub that can be read."""
+    if not name.strip():
+        raise InputError("model: found an empty name; expected a model folder or the Hub's owner/name")
+    folder = Path(name)
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            found = ", ".join(sorted(path.name for path in folder.iterdir())[:8]) or "nothing"
+            raise InputError(f"{name}: found {found}; expected a model folder with config.json")
+    elif folder.exists():
+        raise InputError(f"{name}: a file; expected a model folder or the Hub's owner/name")
+    elif folder.parts[0] in (".", "..", "~") or Path(folder.parts[0]).is_dir() or not HUB_ID.fullmatch(name):
+        raise InputError(f"{name}: no such model folder; expected one, or the Hub's owner/name")
+    elif not isinstance(try_to_load_from_cache(name, "config.json"), str):
+        _check_on_hub(name)
+
+
+def _check_on_hub(name: str) -> None:
+    """Ask once; `from_pretrained` would retry for half a minute without a network."""
+    try:
+        get_hf_file_metadata(hf_hub_url(name, "config.json"))
+    except HfHubHTTPError as error:
+        raise InputError(
+            f"{name}: neither a folder nor a model on the Hub that you can read: {one_line(error)}"
+        ) from error
+    # The HTTP client's errors, whose classes differ between releases of huggingface_hub.
+    except Exception as error:
+        raise InputError(f"{name}: not a folder, and the Hub cannot be reached: {one_line(error)}") from error
+
+
+def _check_report(name: str, is_backbone: bool, report: Mapping[str, Any]) -> None:
+    """Weights that the files lack would be random; only a backbone's TLM may be missing."""
+    missing = [key for key in report["missing_keys"] if not (is_backbone and ".tlm." in key)]
+    if missing:
+        raise InputError(f"{name}: {len(missing)} weights are missing, {sorted(missing)[0]} among them")
+
+
+def _check_image(image: Image.Image) -> None:
+    if max(image.size) > _MAX_ASPECT_RATIO * min(image.size):
+        raise InputError(
+            f"image: {image.width} x {image.height} pixels; one side may be at most {_MAX_ASPECT_RATIO} times the other"
+        )
+
+
+def _prior_mappings(priors: Sequence[Prior | None]) -> list[dict[str, Any] | None] | None:
+    """The processor's form; None when there is no prior at all, so that the model gets none."""
+    if all(prior is None for prior in priors):
+        return None
+    return [
+        None if prior is None else {"prior_embeddings": prior.embeddings, "prior_positions": prior.positions}
+        for prior in priors
+    ]
+
+
+def one_line(error: Exception) -> str:
+    """An error of another library as the end of a one-line message."""
+    return textwrap.shorten(str(error), width=240, placeholder=" ...") or type(error).__name__

@@ -1,0 +1,92 @@
+"""The rows that are asked: a dataset of triplet records in a folder, a Parquet file or on the Hub, or the simulator."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+from datasets import Dataset, Image, concatenate_datasets, get_dataset_config_names, load_dataset
+from datasets.exceptions import DatasetsError
+from tqdm import tqdm
+
+from fusargpt.triplets.features import RECORD_FEATURES
+from fusargpt.simulator.records import SPLIT_SEEDS, records
+from fusargpt.simulator.simulated_scene import simulate_scene
+from fusargpt.errors import InputError
+from fusargpt.errors import one_line
+from fusargpt.tasks.prompts import TASKS
+
+SIMULATOR = "simulator"
+"""The name under which scenes are simulated instead of read; `./simulator` is a folder."""
+SIMULATED_SCENES = 500
+"""As many as are simulated where no limit is given."""
+PRIOR_COLUMNS = ("prior_embeddings", "prior_positions")
+QUESTION_COLUMNS = ("id", "image", "task", "prompt", "completion")
+
+
+def load_rows(name: str, configs: Sequence[str] | None, split: str, columns: Sequence[str]) -> Dataset:
+    """All rows of a split with `columns`, images undecoded, of one config after the other.
+
+    Args:
+        name: a folder, a Parquet file, or a dataset on the Hub.
+        configs: None takes all there are. A Parquet file has none.
+        split: as the dataset names it. A Parquet file is the split that is asked for.
+        columns: in each config; others are left out.
+
+    Raises:
+        InputError: no such dataset, config or split, a column that is missing, no rows, or files that cannot be read.
+    """
+    try:
+        if name.endswith(".parquet") and Path(name).is_file():
+            parts = {name: load_dataset("parquet", data_files={split: name}, split=split)}
+        else:
+            chosen = configs or get_dataset_config_names(name)
+            parts = {f"{name}, config {config}": load_dataset(name, config, split=split) for config in chosen}
+        return _joined({title: cast(Dataset, part) for title, part in parts.items()}, columns)
+    except InputError:
+        raise
+    # What datasets, pyarrow and the Hub's client raise on names and files that are not what they should be.
+    except (OSError, ValueError, RuntimeError, KeyError, DatasetsError) as error:
+        raise InputError(f"{name}: split {split!r} cannot be read: {one_line(error)}") from error
+
+
+def simulated_rows(split: str, tasks: Sequence[str], scenes: int) -> Dataset:
+    """`scenes` scenes of the simulator's `split`, each asked all of `tasks` once.
+
+    Raises:
+        InputError: a split that the simulator has not.
+    """
+    if split not in SPLIT_SEEDS:
+        raise InputError(f"split: found {split!r}; the simulator has {', '.join(SPLIT_SEEDS)}")
+    first = SPLIT_SEEDS[split]
+    seeds = tqdm(range(first, first + scenes), desc="simulating", unit="scene", disable=None, leave=False)
+    rows: list[dict[str, Any]] = [row for seed in seeds for row in records(simulate_scene(seed), tasks)]
+    return _undecoded(Dataset.from_list(rows, features=RECORD_FEATURES))
+
+
+def read(
+    name: str, configs: Sequence[str] | None, split: str, tasks: Sequence[str] | None, limit: int | None, prior: bool
+) -> Dataset:
+    """The rows of `load_rows` or `simulated_rows`, whichever `name` means; with the prior's columns where asked."""
+    if name != SIMULATOR:
+        return load_rows(name, configs, split, (*QUESTION_COLUMNS, *(PRIOR_COLUMNS if prior else ())))
+    if configs:
+        raise InputError(f"config: found {', '.join(configs)}; the simulator has none, choose with --tasks")
+    return simulated_rows(split, tasks or TASKS, limit or SIMULATED_SCENES)
+
+
+def _joined(parts: dict[str, Dataset], columns: Sequence[str]) -> Dataset:
+    for title, part in parts.items():
+        missing = [column for column in columns if column not in part.column_names]
+        if missing:
+            raise InputError(
+                f"{title}: no column {', '.join(missing)}; found {', '.join(part.column_names)}; expected a dataset of "
+                "triplet records (without the prior's columns only with --prior none)"
+            )
+        if not len(part):
+            raise InputError(f"{title}: the split has no rows")
+    return concatenate_datasets([_undecoded(part.select_columns(list(columns))) for part in parts.values()])
+
+
+def _undecoded(rows: Dataset) -> Dataset:
+    """Images as bytes: most are read when they are asked about, all are hashed before."""
+    return rows.cast_column("image", Image(decode=False)) if "image" in rows.column_names else rows

@@ -1,0 +1,32 @@
+"""Counting: exact-match accuracy and mean absolute error."""
+
+from collections.abc import Sequence
+
+from fusargpt.metrics.tally import Tally, pairs, unreadable_reference
+from fusargpt.tasks.answers import parse_count
+
+
+def count_tallies(answers: Sequence[str], references: Sequence[str]) -> dict[str, Tally]:
+    """`accuracy`, `mae` and `readable` of counts.
+
+    Args:
+        answers: what the model said, one an image; read by `fusargpt.tasks.answers.parse_count`.
+        references: the true counts, as digits.
+
+    Returns:
+        `accuracy`: share of images whose count is exact; an answer that cannot be read is wrong. `mae`: mean absolute
+        error over the images whose answers can be read. `readable`: their share.
+
+    Raises:
+        InputError: no images, lengths that differ, or a reference that is no count.
+    """
+    exact, errors, readable = [], [], []
+    for index, (answer, reference) in enumerate(pairs(answers, references)):
+        count, truth = parse_count(answer).value, parse_count(reference).value
+        if truth is None:
+            raise unreadable_reference(index, reference, "a whole number")
+        exact.append(count == truth)
+        readable.append(count is not None)
+        if count is not None:
+            errors.append(abs(count - truth))
+    return {"accuracy": Tally.mean(exact), "mae": Tally.mean(errors, percent=False), "readable": Tally.mean(readable)}

@@ -1,0 +1,230 @@
+"""A whole scene from file to answers on the map."""
+
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import rasterio
+from PIL import Image
+
+from fusargpt.checkpoints import NANO
+from fusargpt.geo.embeddings import ATTRIBUTION
+from fusargpt.errors import InputError
+from fusargpt.geo.geometry import Geometry
+from fusargpt.geo.remote import shown
+from fusargpt.geo.sar_scene import SarScene
+from fusargpt.inference.journal import Records
+from fusargpt.inference.predict import FusarGpt, load
+from fusargpt.scenes import layers, quicklook, writing
+from fusargpt.scenes.asking import Asking
+from fusargpt.scenes.layers import Layer, Place
+from fusargpt.scenes.opening import band_of, check_scene_path, field_and_year, stretch_of
+from fusargpt.scenes.settings import Settings
+from fusargpt.scenes.tile_answers import Failure, TileAnswer, read_tile_answer
+from fusargpt.scenes.tiles import Tile, cut
+
+GDAL_CACHE_MB = 256
+"""Of blocks of the scene that are kept unpacked; GDAL's own choice is a twentieth of the machine's memory."""
+_CHIP_SIDE = 504
+"""Of training; the model's processor makes of it what it makes of every tile."""
+_DETECTION_OVERLAP = 4
+"""A quarter of the tile."""
+
+
+@dataclass(frozen=True)
+class SceneResult:
+    """What a model said about a scene.
+
+    Attributes:
+        places: the objects of a detection, or the tiles (and cells) of a layer.
+        problems: a line for each answer that could not be read in whole.
+        failures: tiles without an answer.
+        width: of the scene in pixels.
+        height: likewise.
+        geometry: None where the scene has no georeference.
+        provenance: scene, model, prior, options, and how many tiles were asked and skipped; plain JSON.
+        files: that were written.
+    """
+
+    places: list[Place]
+    problems: list[str]
+    failures: list[Failure]
+    width: int
+    height: int
+    geometry: Geometry | None
+    provenance: dict[str, Any]
+    files: tuple[Path, ...] = ()
+
+    def feature_collection(self) -> dict[str, Any]:
+        """GeoJSON.
+
+        Raises:
+            InputError: the scene has no georeference.
+        """
+        if self.geometry is None:
+            raise InputError(f"{self.provenance['scene']}: no georeference, and so no map")
+        return writing.feature_collection(self.places, self.geometry, self.provenance)
+
+    def coco(self) -> dict[str, Any]:
+        """COCO detection JSON of one image; of a detection alone."""
+        return writing.coco(self.places, self.width, self.height, self.provenance)
+
+
+def ask_scene(
+    path: str | Path,
+    settings: Settings,
+    out: str | Path | None = None,
+    quicklook_path: str | Path | None = None,
+    predictor: FusarGpt | None = None,
+) -> SceneResult:
+    """Ask every tile of a scene, and put the answers on the map.
+
+    Beside `out` lies a journal, `.NAME.journal.jsonl`, while tiles are missing: the same call goes on where it stopped.
+
+    Args:
+        path: a GeoTIFF, COG or plain TIFF; a local file or an http(s), s3 or gs URL.
+        settings: what to ask and how.
+        out: .geojson, .json (COCO) or .gpkg; None writes nothing and keeps no journal.
+        quicklook_path: PNG; None draws none.
+        predictor: a loaded model; None loads the one that the settings name.
+
+    Raises:
+        InputError: a scene, field, model or file that is not what it should be. A single tile that fails is reported in
+            the result.
+    """
+    check_scene_path(str(path))
+    with rasterio.Env(GDAL_CACHEMAX=GDAL_CACHE_MB), SarScene.open(path) as scene:
+        out = None if out is None else Path(out)
+        form = None if out is None else writing.format_of(out, settings.task, scene.geometry is not None)
+        _check_folders(out, quicklook_path)
+        band = band_of(scene, settings)
+        field, year = field_and_year(scene, settings)
+        stretch = stretch_of(scene, band, settings)
+        predictor = load(settings.model, settings.device) if predictor is None else predictor
+        side, overlap = _tile_and_overlap(scene, settings, predictor)
+        tiles = cut(scene.width, scene.height, side, overlap)
+        asking = Asking(scene, band, stretch, field, year, settings)
+        with _journal(out, settings.conditions(str(path), side, overlap)) as records:
+            failures = asking.run(predictor, tiles, records)
+            answers = {tile.id: records.records[tile.id] for tile in tiles if tile.id in records.records}
+            layer = _layer(settings, tiles, answers, scene)
+            result = SceneResult(
+                layer.places,
+                layer.problems,
+                failures,
+                scene.width,
+                scene.height,
+                scene.geometry,
+                {
+                    **_provenance(scene, settings, band, year),
+                    "tile": side,
+                    "overlap": overlap,
+                    "tiles": _counts(answers, failures),
+                },
+            )
+            files = [] if out is None or form is None else [_write(result, out, form)]
+            if not failures:
+                _forget(out)
+        if quicklook_path is not None:
+            picture = quicklook.draw(scene, band, stretch, layer.places, settings.target)
+            quicklook.save(Path(quicklook_path), picture)
+            files.append(Path(quicklook_path))
+    return SceneResult(**{**vars(result), "files": tuple(files)})
+
+
+def _tile_and_overlap(scene: SarScene, settings: Settings, predictor: FusarGpt) -> tuple[int, int]:
+    seen = predictor.seen_size(Image.new("RGB", (_CHIP_SIDE, _CHIP_SIDE)))[0]
+    side = settings.tile or seen
+    if settings.resolution_m is not None:
+        if scene.geometry is None:
+            raise InputError(
+                f"resolution: {shown(scene.path)} has no georeference; give the tile in pixels with --tile"
+            )
+        side = round(seen * settings.resolution_m / scene.geometry.resolution_m())
+        if side < 1:
+            raise InputError(f"resolution: {settings.resolution_m:g} m gives tiles of less than a pixel of the scene")
+    if settings.overlap is not None:
+        return side, settings.overlap
+    return side, side // _DETECTION_OVERLAP if settings.task == "detect" else 0
+
+
+def _layer(settings: Settings, tiles: list[Tile], answers: dict[str, TileAnswer], scene: SarScene) -> Layer:
+    if settings.task == "detect":
+        return layers.objects(tiles, answers, scene.width, scene.height, settings.overlap_threshold)
+    return layers.grid(settings.task, settings.target, tiles, answers, scene.width, scene.height)
+
+
+def _provenance(scene: SarScene, settings: Settings, band: int, year: int | None) -> dict[str, Any]:
+    prior: dict[str, Any] = {"prior": "none"}
+    if settings.aef is not None:
+        prior = {"prior": f"AlphaEarth {year}", "prior_root": shown(settings.aef), "attribution": ATTRIBUTION}
+    return {
+        "software": f"fusargpt {version('fusargpt')}",
+        "task": settings.task,
+        "target": settings.target,
+        "question": settings.prompt,
+        # The path of the one that comes with the package says nothing to others.
+        "model": NANO.name if settings.model == str(NANO) else settings.model,
+        **prior,
+        "scene": shown(scene.path),
+        "acquired": None if scene.acquired is None else scene.acquired.isoformat(),
+        "sensor": scene.sensor,
+        "band": band,
+        "polarization": scene.polarizations[band - 1],
+        "resolution_m": None if scene.geometry is None else round(scene.geometry.resolution_m(), 3),
+        "stretch": settings.stretch if settings.decibels is None else list(settings.decibels),
+        "constrained": settings.constrained,
+        "contrast_db": None if settings.no_skip or settings.task == "describe" else settings.contrast_db,
+        "overlap_threshold": settings.overlap_threshold,
+    }
+
+
+def _counts(answers: dict[str, TileAnswer], failures: list[Failure]) -> dict[str, int]:
+    skipped = Counter(answer.skipped for answer in answers.values())
+    return {
+        "asked": skipped[""],
+        "no data": skipped["no data"],
+        "nothing stands out": skipped["nothing stands out"],
+        "failed": len(failures),
+        "asked without anchors": sum(answer.anchors == 0 for answer in answers.values()),
+    }
+
+
+def _write(result: SceneResult, out: Path, form: str) -> Path:
+    if form == "COCO":
+        writing.write_json(out, result.coco())
+    elif form == "GeoJSON":
+        writing.write_json(out, result.feature_collection())
+    else:
+        writing.write_geopackage(out, result.feature_collection(), result.provenance["task"])
+    return out
+
+
+def _check_folders(*paths: str | Path | None) -> None:
+    for path in paths:
+        if path is not None and not Path(path).absolute().parent.is_dir():
+            raise InputError(f"{path}: no folder {Path(path).absolute().parent}; make it first")
+
+
+def _journal_path(out: Path) -> Path:
+    return out.with_name(f".{out.name}.journal.jsonl")
+
+
+@contextmanager
+def _journal(out: Path | None, conditions: dict[str, Any]) -> Iterator[Records[TileAnswer]]:
+    if out is not None:
+        yield Records(_journal_path(out), conditions, read_tile_answer, "a run")
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        yield Records(Path(folder) / "journal.jsonl", conditions, read_tile_answer, "a run")
+
+
+def _forget(out: Path | None) -> None:
+    """What a finished run leaves is its output."""
+    if out is not None:
+        _journal_path(out).unlink(missing_ok=True)

@@ -1,0 +1,110 @@
+"""What the answers of all tiles say about places in the scene: objects of a detection, layers of the other tasks."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fusargpt.tasks.answers import parse_boxes, parse_cells, parse_class, parse_count
+from fusargpt.tasks.prompts import GRID_SIDE
+from fusargpt.scenes.merging import SceneBox, merge, place
+from fusargpt.scenes.tile_answers import TileAnswer
+from fusargpt.scenes.tiles import Tile
+
+
+@dataclass(frozen=True)
+class Place:
+    """A rectangle of the scene and what is said of it.
+
+    Attributes:
+        box: [x1, y1, x2, y2] in continuous pixels of the scene.
+        properties: plain values, see the README.
+    """
+
+    box: tuple[float, float, float, float]
+    properties: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Places, and a line for each answer that could not be read in whole."""
+
+    places: list[Place]
+    problems: list[str]
+
+
+def objects(
+    tiles: Sequence[Tile], answers: Mapping[str, TileAnswer], width: int, height: int, threshold: float
+) -> Layer:
+    """The boxes of a detection, merged across tiles; see `merging`."""
+    found: list[SceneBox] = []
+    problems = []
+    for tile in tiles:
+        answer = answers.get(tile.id)
+        if answer is None or answer.skipped:
+            continue
+        boxes = parse_boxes(answer.answer)
+        problems += _named(tile, boxes.problems)
+        placed = (place(box, label, tile, answer.seen, width, height) for box, label in boxes.value)
+        found += [box for box in placed if box is not None]
+    places = []
+    for one in merge(found, threshold):
+        said = {"label": one.label, "seen_in_tiles": one.tiles, "cut": one.cut}
+        places.append(Place(one.box, {**said, **_of_tile(one.tile, answers[one.tile.id])}))
+    return Layer(places, problems)
+
+
+def grid(
+    task: str, target: str, tiles: Sequence[Tile], answers: Mapping[str, TileAnswer], width: int, height: int
+) -> Layer:
+    """One place for each answered tile with its count, class, description or cells; and one for each named cell.
+
+    What a tile says that was skipped follows from why: no targets where nothing stands out, and nothing at all, so no
+    place either, where there is no data.
+    """
+    places: list[Place] = []
+    problems = []
+    for tile in sorted(tiles, key=lambda tile: (tile.top, tile.left)):
+        answer = answers.get(tile.id)
+        if answer is None or answer.skipped == "no data":
+            continue
+        value, cells, unread = _read(task, answer)
+        problems += _named(tile, unread)
+        about = {} if task == "describe" else {"target": target} if task != "classify" else {}
+        rest = {**about, **_of_tile(tile, answer)}
+        places.append(Place(tile.inside(width, height), {"kind": "tile", **value, **rest}))
+        for cell in cells:
+            if (box := _cell(tile, cell, width, height)) is not None:
+                places.append(Place(box, {"kind": "cell", "cell": cell, **rest}))
+    return Layer(places, problems)
+
+
+def _read(task: str, answer: TileAnswer) -> tuple[dict[str, Any], list[int], tuple[str, ...]]:
+    """Properties, cells and what could not be read."""
+    empty = bool(answer.skipped)
+    if task == "count":
+        count = parse_count("0" if empty else answer.answer)
+        return {"count": count.value}, [], count.problems
+    if task == "classify":
+        name = parse_class("None" if empty else answer.answer)
+        return {"class": name.value}, [], name.problems
+    if task == "localize":
+        cells = parse_cells("None" if empty else answer.answer)
+        named = sorted(cells.value)
+        return {"cells": ",".join(map(str, named))}, named, cells.problems
+    return {"description": answer.answer}, [], ()
+
+
+def _cell(tile: Tile, cell: int, width: int, height: int) -> tuple[float, float, float, float] | None:
+    """The part of a cell of a tile's 3 x 3 grid that lies on the scene; None where there is none."""
+    row, column = divmod(cell - 1, GRID_SIDE)
+    x1, y1 = tile.left + column * tile.side / GRID_SIDE, tile.top + row * tile.side / GRID_SIDE
+    x2, y2 = min(x1 + tile.side / GRID_SIDE, width), min(y1 + tile.side / GRID_SIDE, height)
+    return (x1, y1, x2, y2) if x1 < x2 and y1 < y2 else None
+
+
+def _of_tile(tile: Tile, answer: TileAnswer) -> dict[str, Any]:
+    return {"tile": tile.id, "anchors": answer.anchors, "skipped": answer.skipped}
+
+
+def _named(tile: Tile, problems: Sequence[str]) -> list[str]:
+    return [f"tile {tile.id}: {problem}" for problem in problems]

@@ -1,0 +1,142 @@
+"""A scene's answers as files: GeoJSON, COCO JSON or a GeoPackage, each written whole or not at all."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fusargpt.errors import InputError, naming
+from fusargpt.geo.geojson import box_polygon
+from fusargpt.geo.geometry import Geometry
+from fusargpt.scenes.layers import Place
+
+SUFFIXES = {".geojson": "GeoJSON", ".json": "COCO", ".gpkg": "GeoPackage"}
+
+
+def format_of(path: Path, task: str, georeferenced: bool) -> str:
+    """What a file name asks for: "GeoJSON", "COCO" or "GeoPackage".
+
+    Raises:
+        InputError: another suffix, a COCO file of another task than detect, or a map of a scene without a place.
+    """
+    if path.suffix.lower() not in SUFFIXES:
+        raise InputError(f"out: found {path.name}; expected a name that ends in {', '.join(SUFFIXES)}")
+    found = SUFFIXES[path.suffix.lower()]
+    if found == "COCO" and task != "detect":
+        raise InputError(f"out: {path.name} is for COCO boxes, which only detect has; use .geojson or .gpkg for {task}")
+    if found != "COCO" and not georeferenced:
+        raise InputError(
+            f"out: {path.name} is a map, and the scene has no georeference; detect can write COCO boxes in pixels, "
+            "to a .json file"
+        )
+    return found
+
+
+def feature_collection(places: Sequence[Place], geometry: Geometry, provenance: Mapping[str, Any]) -> dict[str, Any]:
+    """GeoJSON; `provenance` stands beside the features, and what tells model and prior in each of them, too.
+
+    Raises:
+        InputError: a place that lies nowhere on Earth.
+    """
+    each = {name: provenance[name] for name in ("model", "prior", "scene", "acquired")}
+    features = []
+    for place in places:
+        # Lines that curve on the map matter over a tile, not over a ship.
+        points = 8 if "kind" in place.properties else 1
+        properties = {**place.properties, "bbox_pixels": [round(edge, 2) for edge in place.box], **each}
+        polygon = box_polygon(geometry.to_lonlat, place.box, points)
+        features.append({"type": "Feature", "properties": properties, "geometry": polygon})
+    return {"type": "FeatureCollection", "fusargpt": dict(provenance), "features": features}
+
+
+def coco(places: Sequence[Place], width: int, height: int, provenance: Mapping[str, Any]) -> dict[str, Any]:
+    """COCO detection JSON of one image, boxes [x, y, width, height] in its pixels."""
+    labels = sorted({place.properties["label"] for place in places} | {provenance["target"]})
+    annotations = []
+    for number, place in enumerate(places, start=1):
+        x1, y1, x2, y2 = (round(edge, 2) for edge in place.box)
+        box = [x1, y1, round(x2 - x1, 2), round(y2 - y1, 2)]
+        rest = {name: value for name, value in place.properties.items() if name != "label"}
+        category = labels.index(place.properties["label"]) + 1
+        annotations.append(
+            {"id": number, "image_id": 1, "category_id": category, "bbox": box, "area": box[2] * box[3], "iscrowd": 0}
+            | {"attributes": rest}
+        )
+    return {
+        "info": {"description": "boxes by FUSAR-GPT", **provenance},
+        "images": [{"id": 1, "file_name": Path(provenance["scene"]).name, "width": width, "height": height}],
+        "categories": [{"id": number, "name": label} for number, label in enumerate(labels, start=1)],
+        "annotations": annotations,
+    }
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Raises InputError where the file cannot be written."""
+
+    def write(partial: Path) -> None:
+        with partial.open("w", encoding="utf-8") as file:
+            json.dump(content, file)
+            file.write("\n")
+
+    _atomically(path, write)
+
+
+def write_geopackage(path: Path, collection: Mapping[str, Any], layer: str) -> None:
+    """The features of a GeoJSON collection as a layer in WGS84, the provenance as the layer's metadata.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    import shapely
+    from pyogrio.raw import write as write_layer
+
+    features = collection["features"]
+    names = sorted({name for feature in features for name in feature["properties"]})
+    columns = [_column([feature["properties"].get(name) for feature in features]) for name in names]
+    shapes = [shapely.from_geojson(json.dumps(feature["geometry"])) for feature in features]
+
+    def write(partial: Path) -> None:
+        write_layer(
+            partial,
+            geometry=np.array([shapely.to_wkb(shape) for shape in shapes], object),
+            field_data=columns,
+            fields=np.array(names, object),
+            layer=layer,
+            driver="GPKG",
+            crs="EPSG:4326",
+            geometry_type="MultiPolygon",
+            promote_to_multi=True,
+            layer_metadata={"fusargpt": json.dumps(collection["fusargpt"])},
+        )
+
+    _atomically(path, write)
+
+
+def _column(values: Sequence[Any]) -> np.ndarray:
+    """Of one type: a GeoPackage's columns have one."""
+    if values and all(isinstance(value, bool) for value in values):
+        return np.array(values, bool)
+    if values and all(isinstance(value, int) for value in values):
+        return np.array(values, np.int64)
+    if values and all(value is None or isinstance(value, int) for value in values):
+        return np.array([np.nan if value is None else value for value in values], np.float64)
+    return np.array(
+        [None if value is None else value if isinstance(value, str) else json.dumps(value) for value in values], object
+    )
+
+
+def _atomically(path: Path, write: Callable[[Path], None]) -> None:
+    # GDAL knows the format by the suffix, too.
+    partial = path.with_name(f".partial-{path.name}")
+    try:
+        with naming(str(path)):
+            write(partial)
+        partial.replace(path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror})") from error
+    finally:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)

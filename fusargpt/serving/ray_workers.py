@@ -1,0 +1,75 @@
+"""A batch on a Ray cluster: Ray Data gives its actors batches of items, each asks them as one process would.
+
+The source, the model and the folder of the result must mean the same on all nodes: a shared file system, or names on
+the Hub. Needs the extra `fusargpt[serving]`.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from math import ceil
+from typing import Any
+
+import numpy as np
+import ray
+import ray.data
+
+from fusargpt.errors import InputError
+from fusargpt.errors import one_line
+from fusargpt.serving.engines import Failure
+from fusargpt.serving.worker import Asking
+from fusargpt.serving.batch_inputs import Item
+
+
+class Actor:
+    """One model on one node; Ray Data calls it with batches of rows, which are items."""
+
+    def __init__(self, asking: Asking) -> None:
+        self._worker = asking.load()
+
+    def __call__(self, rows: dict[str, np.ndarray]) -> dict[str, Any]:
+        items = [Item(*map(str, row)) for row in zip(*(rows[name] for name in Item.__annotations__), strict=True)]
+        reasons = {failure.id: failure.reason for failure in self._worker.ask(items)}
+        return {"id": rows["id"], "reason": np.array([reasons.get(item.id, "") for item in items], object)}
+
+
+def ask_on_ray(asking: Asking, items: Sequence[Item], size: int, workers: int) -> Iterator[tuple[list[Failure], int]]:
+    """Failures of some items and their number, as they are asked.
+
+    Ray is joined as its own rules say: the running connection, the cluster at RAY_ADDRESS, or a new one on this
+    machine. On a cluster with GPUs each actor gets one.
+
+    Args:
+        asking: what the actors load.
+        items: what is asked, at least one.
+        size: items of a batch.
+        workers: actors.
+
+    Raises:
+        InputError: no cluster is to be had.
+    """
+    if not ray.is_initialized():
+        try:
+            ray.init(include_dashboard=False, log_to_driver=False)
+        # What Ray raises on an address where no cluster answers, and on a machine where none starts.
+        except (OSError, RuntimeError, ValueError) as error:
+            raise InputError(f"--workers: Ray cannot be joined or started: {one_line(error)}") from error
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    # A batch that cannot be asked at all is missing from the result instead of ending it.
+    context.max_errored_blocks = -1
+    rows = ray.data.from_items([asdict(item) for item in items], override_num_blocks=ceil(len(items) / size))
+    answered = rows.map_batches(
+        Actor,
+        fn_constructor_args=(asking,),
+        batch_size=size,
+        compute=ray.data.ActorPoolStrategy(size=workers),
+        num_gpus=1 if ray.cluster_resources().get("GPU") else 0,
+    )
+    missing = {item.id for item in items}
+    for row in answered.iter_rows():
+        missing.discard(row["id"])
+        yield [Failure(row["id"], row["reason"])] if row["reason"] else [], 1
+    yield (
+        [Failure(name, "its batch was lost; the worker ended or could not write") for name in sorted(missing)],
+        len(missing),
+    )

@@ -1,0 +1,102 @@
+"""From a simulated scene to rows of the dataset, which are triplet records."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from fusargpt.simulator.description import describe
+from fusargpt.tasks.questions import conversation, true_answer
+from fusargpt.simulator.rendering import POLARIZATIONS, render_optical, render_sar
+from fusargpt.simulator.simulated_scene import IMAGE_SIZE, RESOLUTION_M, SIMULATOR_VERSION, Scene, simulate_scene
+from fusargpt.geo.embeddings import quantize
+from fusargpt.tasks.prompts import PROMPTS, TARGETS, prompt
+
+# Every seed is a place of its own, so splits by seed are splits by place.
+SPLIT_SEEDS = {"train": 0, "validation": 10_000_000, "test": 20_000_000}
+OTHER_TARGET_SHARE = 0.2  # of the questions about targets: the class asked for is not the one that could be here
+METRES_PER_DEGREE = 111_320.0
+# Which tasks the rows of a layout ask about each scene: the two configs, and what a language model is pre-trained on.
+LAYOUTS = {
+    "captions": ("describe",),
+    "instructions": tuple(task for task in PROMPTS if task != "describe"),
+    "questions": tuple(PROMPTS),
+}
+
+
+def scene_fields(scene: Scene, rendering: str = "sar", per_side: int = 8) -> dict[str, Any]:
+    """The columns that all questions about one image share.
+
+    `rendering` is "sar" or "optical"; raises ValueError for anything else.
+    """
+    rng = np.random.default_rng([SIMULATOR_VERSION, scene.seed, 4])
+    polarization = str(rng.choice(POLARIZATIONS, p=[0.7, 0.3]))
+    if rendering == "sar":
+        image, sensor = render_sar(scene, polarization), "simulated SAR"
+    elif rendering == "optical":
+        image, sensor, polarization = render_optical(scene), "simulated optical", ""
+    else:
+        raise ValueError(f"rendering: found {rendering!r}, expected 'sar' or 'optical'")
+    west, south = rng.uniform(-179, 178), rng.uniform(-70, 70)
+    height = IMAGE_SIZE * RESOLUTION_M / METRES_PER_DEGREE
+    width = height / np.cos(np.radians(south))
+    embeddings, positions = scene.anchors(per_side)
+    # From centres of the first and last pixels to lon and lat: half a pixel inside the bounds.
+    fraction = (positions.astype(np.float64) * (IMAGE_SIZE - 1) + 0.5) / IMAGE_SIZE
+    lonlat = np.stack([west + fraction[:, 1] * width, south + (1 - fraction[:, 0]) * height], -1)
+    year = int(rng.integers(2017, 2025))
+    return {
+        "id": f"simulated-v{SIMULATOR_VERSION}-{scene.seed:08d}-{rendering}",
+        "image": image,
+        "prior_embeddings": quantize(embeddings),
+        "prior_positions": positions,
+        "prior_lonlat": lonlat,
+        "year": year,
+        "bounds": [west, south, west + width, south + height],
+        "crs": "EPSG:4326",
+        "sensor": sensor,
+        "polarization": polarization,
+        "resolution_m": RESOLUTION_M,
+        "acquired": f"{year}-{int(rng.integers(1, 13)):02d}-{int(rng.integers(1, 29)):02d}",
+        "objects": [
+            {"bbox_2d": list(target.box), "label": target.label, "fine_label": target.fine_label}
+            for target in scene.targets
+        ],
+    }
+
+
+def answer(scene: Scene, task: str, target: str) -> str:
+    """The true answer of `task` about the class `target`; raises ValueError for an unknown task."""
+    if task == "describe":
+        return describe(scene)
+    objects = [(item.box, item.label) for item in scene.targets]
+    return true_answer(task, target, objects, IMAGE_SIZE, IMAGE_SIZE)
+
+
+def question_answer(scene: Scene, task: str) -> tuple[str, str]:
+    """One question of `task` in one of its wordings, and its true answer; fixed by the scene's seed.
+
+    Questions about targets mostly ask for the class that could be here; a share asks for the other one.
+    """
+    rng = np.random.default_rng([SIMULATOR_VERSION, scene.seed, 5, list(PROMPTS).index(task)])
+    likely = "aircraft" if scene.apron is not None else "ship"
+    other = next(name for name in TARGETS if name != likely)
+    if scene.kind == "inland":
+        target = str(rng.choice(TARGETS))
+    else:
+        target = other if rng.random() < OTHER_TARGET_SHARE else likely
+    return prompt(task, target, int(rng.integers(0, 12))), answer(scene, task, target)
+
+
+def records(scene: Scene, tasks: Iterable[str], rendering: str = "sar", per_side: int = 8) -> list[dict[str, Any]]:
+    """One question of each task about one scene: rows of `captions` (of "describe") or `instructions` (of the rest)."""
+    fields = scene_fields(scene, rendering, per_side)
+    asked = [(task, *question_answer(scene, task)) for task in tasks]
+    return [{**fields, "id": f"{fields['id']}-{task}", **conversation(task, *asking)} for task, *asking in asked]
+
+
+def rows(seed: int, layout: str, rendering: str, per_side: int = 8) -> list[dict[str, Any]]:
+    """The rows of one seed in a layout of `LAYOUTS`; raises ValueError for another one."""
+    if layout not in LAYOUTS:
+        raise ValueError(f"layout: found {layout!r}, expected one of {', '.join(LAYOUTS)}")
+    return records(simulate_scene(seed), LAYOUTS[layout], rendering, per_side)

@@ -1,0 +1,82 @@
+"""Write simulated triplets as Parquet shards: python -m fusargpt.simulator.simulate --layout captions --scenes 1000 --out DIR
+
+Seeds count up from the split's first one, so splits never share a place. Written atomically, one shard at a time; a
+shard that is already there is kept, so an interrupted run goes on where it stopped.
+"""
+
+import argparse
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from datasets import Dataset
+from pyarrow import parquet
+from tqdm import tqdm
+
+from fusargpt.triplets.features import RECORD_FEATURES
+from fusargpt.simulator.records import LAYOUTS, SPLIT_SEEDS, rows
+
+SHARD_SCENES = 2000
+ROW_GROUP_ROWS = 500
+
+
+def _rows_of(job: tuple[int, str, str, int]) -> list[dict[str, Any]]:
+    return rows(*job)
+
+
+def _rendering(seed: int, optical_share: float) -> str:
+    return "optical" if np.random.default_rng([seed, 7]).random() < optical_share else "sar"
+
+
+def simulate(
+    out: Path, layout: str, split: str, scenes: int, optical_share: float, per_side: int, start: int, workers: int
+) -> list[Path]:
+    """Write `scenes` scenes of `split`, from its seed `start` on, as shards in `out`; returns their paths.
+
+    `optical_share` in [0, 1] is the share of scenes shown in the optical-like rendering instead of SAR.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    first = SPLIT_SEEDS[split] + start
+    shards = [range(low, min(low + SHARD_SCENES, first + scenes)) for low in range(first, first + scenes, SHARD_SCENES)]
+    paths = [out / f"{split}-{index:05d}-of-{len(shards):05d}.parquet" for index in range(len(shards))]
+    with get_context("spawn").Pool(workers) as pool, tqdm(total=scenes, unit="scene", desc=split) as progress:
+        for path, seeds in zip(paths, shards, strict=True):
+            if not path.exists():
+                jobs = [(seed, layout, _rendering(seed, optical_share), per_side) for seed in seeds]
+                shard = [row for part in pool.imap(_rows_of, jobs, chunksize=16) for row in part]
+                partial = path.with_suffix(".partial")
+                # Rows about one scene repeat its image: zstd stores it once.
+                table = Dataset.from_list(shard, features=RECORD_FEATURES).data.table
+                parquet.write_table(table, partial, row_group_size=ROW_GROUP_ROWS, compression="zstd")
+                partial.rename(path)
+            progress.update(len(seeds))
+    return paths
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True, help="folder of the shards")
+    parser.add_argument("--layout", choices=tuple(LAYOUTS), required=True)
+    parser.add_argument("--split", choices=tuple(SPLIT_SEEDS), default="train")
+    parser.add_argument("--scenes", type=int, required=True)
+    parser.add_argument("--start", type=int, default=0, help="first seed, counted from the split's first")
+    parser.add_argument("--optical-share", type=float, default=0.0, help="share of optical-like renderings, 0 to 1")
+    parser.add_argument("--anchors-per-side", type=int, default=8)
+    parser.add_argument("--workers", type=int, default=2)
+    options = parser.parse_args()
+    paths = simulate(
+        options.out,
+        options.layout,
+        options.split,
+        options.scenes,
+        options.optical_share,
+        options.anchors_per_side,
+        options.start,
+        options.workers,
+    )
+    print(f"{len(paths)} shards in {options.out}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,297 @@
+"""The objects of a scene as they were annotated: read from VOC, COCO, GeoJSON or the manifest itself.
+
+Inline, in JSONL and GeoJSON manifests, an object is {"bbox_2d": [x1, y1, x2, y2], "label": ..., "fine_label": ...} or
+{"polygon": [[longitude, latitude], ...], "label": ...}; `fine_label` may be left out.
+
+What the formats say is taken as edges in pixels: VOC's xmin, ymin, xmax, ymax and COCO's x, y, x + w, y + h. Polygons
+become the upright box about their corners, by the scene's true geometry; of several rings the outer ones count.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fusargpt.triplets.boxes import Box, LabelNames, visible_part
+from fusargpt.triplets.manifest import parse_json
+from fusargpt.geo.earth import wrap_longitude
+from fusargpt.errors import InputError
+from fusargpt.geo.geometry import Bounds, Geometry
+
+_KEYS = ("bbox_2d", "polygon", "label", "fine_label")
+_WGS84_NAMES = (
+    "urn:ogc:def:crs:OGC:1.3:CRS84",
+    "urn:ogc:def:crs:OGC::CRS84",
+    "urn:ogc:def:crs:EPSG::4326",
+    "EPSG:4326",
+)
+
+
+@dataclass(frozen=True)
+class SceneBoxes:
+    """The boxes of one scene, and how many polygons of a shared file lie outside it."""
+
+    boxes: tuple[Box, ...]
+    outside: int = 0
+
+
+def read_boxes(
+    source: str | Sequence[Any], scene: str, width: int, height: int, geometry: Geometry | None, names: LabelNames
+) -> SceneBoxes:
+    """The boxes of one scene.
+
+    A file of polygons may cover many scenes: those that lie wholly outside this one are counted and left out. A box in
+    pixels that lies wholly outside is an error. Boxes that reach over the edge stay as they are; `assign` clips them.
+
+    Args:
+        source: the path of a .xml (VOC), .json (COCO) or .geojson file, or the entries of the manifest.
+        scene: the raster's path; a COCO file names its images by file name.
+        width: of the scene in pixels.
+        height: of the scene in pixels.
+        geometry: of the scene; None where it has no georeference.
+        names: what the labels are called here.
+
+    Raises:
+        InputError: a file that cannot be read or is of another kind, boxes without area or outside the image, numbers
+            that are not finite, polygons for a scene without georeference, or unknown labels.
+    """
+    entries, shared = list(source), False
+    if isinstance(source, str):
+        entries, shared = _entries_of(source, scene, width, height)
+    bounds = geometry.bounds() if shared and geometry is not None else None
+    found, outside = [], 0
+    for number, entry in enumerate(entries, start=1):
+        with _named(source, number):
+            box = _box(entry, geometry, bounds)
+            if box is not None and visible_part(box.edges, (0, 0, width, height)) is None:
+                if not shared:
+                    raise InputError(f"box {_text(box.edges)} lies outside the image of {width} x {height} pixels")
+                box = None
+            if box is None:
+                outside += 1
+            elif (named := names.normalise(box)) is not None:
+                found.append(named)
+    return SceneBoxes(tuple(found), outside)
+
+
+def labels_of(source: str | Sequence[Any], scene: str, width: int, height: int, names: LabelNames) -> set[str]:
+    """The classes that `source` holds, wherever in it; raises InputError as `read_boxes`."""
+    entries = _entries_of(source, scene, width, height)[0] if isinstance(source, str) else source
+    labels = set()
+    for number, entry in enumerate(entries, start=1):
+        with _named(source, number):
+            box = names.normalise(Box((0, 0, 1, 1), _label(_mapping(entry))))
+        if box is not None:
+            labels.add(box.label)
+    return labels
+
+
+@contextmanager
+def _named(source: str | Sequence[Any], number: int) -> Iterator[None]:
+    """What is wrong with an object is said with its number."""
+    try:
+        yield
+    except InputError as error:
+        origin = source if isinstance(source, str) else "boxes"
+        raise InputError(f"{origin}, object {number}: {error}") from error
+
+
+def _entries_of(path: str, scene: str, width: int, height: int) -> tuple[list[Any], bool]:
+    """Entries as they stand inline, and whether the file may be shared by scenes."""
+    suffix = Path(path).suffix.lower()
+    if suffix == ".xml":
+        return _voc(path, width, height), False
+    if suffix not in (".json", ".geojson"):
+        raise InputError(f"{path}: boxes come from a VOC .xml, a COCO .json or a .geojson file")
+    content = _json_file(path, _stamp(path))
+    if isinstance(content, dict) and content.get("type") == "FeatureCollection":
+        return _features(path, content), True
+    if isinstance(content, dict) and "images" in content:
+        return _coco(path, content, scene, width, height), False
+    raise InputError(f"{path}: neither COCO (no 'images') nor a GeoJSON FeatureCollection")
+
+
+def _stamp(path: str) -> tuple[int, int]:
+    try:
+        status = Path(path).stat()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    return status.st_mtime_ns, status.st_size
+
+
+@lru_cache(maxsize=2)
+def _json_file(path: str, stamp: tuple[int, int]) -> Any:
+    """One file may hold the boxes of many scenes; `stamp` tells a changed one."""
+    try:
+        return parse_json(Path(path).read_text(encoding="utf-8-sig"), path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not UTF-8 text; save it as UTF-8") from error
+
+
+def _voc(path: str, width: int, height: int) -> list[dict[str, Any]]:
+    try:
+        root = ElementTree.parse(path).getroot()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    except (ElementTree.ParseError, ValueError, LookupError) as error:
+        raise InputError(f"{path}: not XML ({error})") from error
+    if root.tag != "annotation":
+        raise InputError(f"{path}: the root is <{root.tag}>; VOC has <annotation>")
+    _check_size(path, root.findtext("size/width"), root.findtext("size/height"), width, height)
+    return [
+        {
+            "label": (item.findtext("name") or "").strip(),
+            "bbox_2d": [item.findtext(f"bndbox/{edge}") for edge in ("xmin", "ymin", "xmax", "ymax")],
+        }
+        for item in root.findall("object")
+    ]
+
+
+def _coco(path: str, content: Mapping[str, Any], scene: str, width: int, height: int) -> list[dict[str, Any]]:
+    try:
+        categories = {category["id"]: category["name"] for category in content["categories"]}
+        name = PurePosixPath(scene.split("?")[0]).name
+        images = [image for image in content["images"] if PurePosixPath(str(image["file_name"])).name == name]
+        if len(images) != 1:
+            raise InputError(f"{path}: {len(images)} images are called {name!r}; expected the scene's, once")
+        _check_size(path, images[0].get("width"), images[0].get("height"), width, height)
+        entries = []
+        for annotation in content["annotations"]:
+            if annotation["image_id"] == images[0]["id"]:
+                x, y, box_width, box_height = (_number(value) for value in annotation["bbox"])
+                corners = [x, y, x + box_width, y + box_height]
+                entries.append({"label": categories[annotation["category_id"]], "bbox_2d": corners})
+        return entries
+    except InputError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(f"{path}: not COCO as it should be ({type(error).__name__}: {error})") from error
+
+
+def _check_size(path: str, found_width: Any, found_height: Any, width: int, height: int) -> None:
+    """Annotations of another size are those of another image, or of a resized one."""
+    if found_width is None or found_height is None:
+        return
+    if (str(found_width), str(found_height)) != (str(width), str(height)):
+        raise InputError(
+            f"{path}: says that the image has {found_width} x {found_height} pixels; the scene has {width} x {height}"
+        )
+
+
+def _features(path: str, content: Mapping[str, Any]) -> list[Any]:
+    # Written by older tools; the standard knows longitude and latitude only.
+    crs = content.get("crs")
+    if crs is not None and not any(f"'{name}'" in str(crs) for name in _WGS84_NAMES):
+        raise InputError(f"{path}: crs {crs}; expected longitude and latitude, as GeoJSON prescribes")
+    features = content.get("features")
+    if not isinstance(features, list):
+        raise InputError(f"{path}: not a GeoJSON FeatureCollection as it should be; 'features' is no list")
+    return [_feature_entry(feature) for feature in features]
+
+
+def _feature_entry(feature: Any) -> Any:
+    """The inline form; what is wrong in it is said where its number is known."""
+    if not isinstance(feature, dict):
+        return feature
+    properties, geometry = feature.get("properties"), feature.get("geometry")
+    if not isinstance(properties, dict) or not isinstance(geometry, dict):
+        return {}
+    entry = {name: properties[name] for name in ("label", "fine_label") if name in properties}
+    return {**entry, "polygon": _corners(geometry)}
+
+
+def _corners(geometry: Mapping[str, Any]) -> Any:
+    """All corners of the outer rings; None for another geometry."""
+    coordinates = geometry.get("coordinates")
+    polygons = {"Polygon": [coordinates], "MultiPolygon": coordinates}.get(str(geometry.get("type")))
+    try:
+        return None if polygons is None else [position for polygon in polygons for position in polygon[0]]
+    except (TypeError, LookupError):
+        return None
+
+
+def _mapping(entry: Any) -> Mapping[str, Any]:
+    if not isinstance(entry, dict):
+        raise InputError(f"found {entry!r}; expected an object with a label and bbox_2d or polygon")
+    if unknown := set(entry) - set(_KEYS):
+        raise InputError(f"unknown key {', '.join(map(repr, sorted(unknown)))}; expected {', '.join(_KEYS)}")
+    if ("bbox_2d" in entry) == ("polygon" in entry):
+        raise InputError("expected either bbox_2d or polygon")
+    return entry
+
+
+def _label(entry: Mapping[str, Any]) -> str:
+    label = entry.get("label")
+    if not isinstance(label, str) or not label.strip() or not label.isprintable():
+        raise InputError(f"label: found {label!r}; expected the name of a class")
+    return label.strip()
+
+
+def _box(entry: Any, geometry: Geometry | None, bounds: Bounds | None) -> Box | None:
+    """One entry in pixels; None for a polygon that does not touch `bounds`."""
+    entry = _mapping(entry)
+    label, fine_label = _label(entry), entry.get("fine_label") or ""
+    if not isinstance(fine_label, str) or not fine_label.isprintable():
+        raise InputError(f"fine_label: found {fine_label!r}; expected text")
+    if "polygon" in entry:
+        lonlat = _positions(entry["polygon"])
+        if geometry is None:
+            raise InputError("a polygon in longitude and latitude, but the scene has no georeference; give bbox_2d")
+        if bounds is not None and not _touches(lonlat, bounds):
+            return None
+        pixels = geometry.to_pixel(lonlat)
+        if not np.isfinite(pixels).all():
+            raise InputError(f"polygon about {lonlat[0, 0]:g}, {lonlat[0, 1]:g}: far outside the image")
+        edges = (*pixels.min(0).tolist(), *pixels.max(0).tolist())
+    else:
+        corners = entry["bbox_2d"]
+        if not isinstance(corners, list) or len(corners) != 4:
+            raise InputError(f"bbox_2d: found {corners!r}; expected [x1, y1, x2, y2]")
+        edges = tuple(_number(corner) for corner in corners)
+    x1, y1, x2, y2 = edges
+    if not (x1 < x2 and y1 < y2):
+        raise InputError(f"box {_text(edges)} has no area; expected x1 < x2 and y1 < y2")
+    return Box((x1, y1, x2, y2), label, fine_label)
+
+
+def _positions(polygon: Any) -> NDArray[np.float64]:
+    if not isinstance(polygon, list) or len(polygon) < 3:
+        raise InputError("polygon: expected a Polygon, or a list of three and more [longitude, latitude]")
+    if not all(isinstance(position, list) and len(position) >= 2 for position in polygon):
+        raise InputError("polygon: expected positions as [longitude, latitude]")
+    lonlat = np.array([[_number(value) for value in position[:2]] for position in polygon])
+    if (np.abs(lonlat) > (360, 90)).any():
+        raise InputError("polygon: a corner that is not on Earth; expected [longitude, latitude], longitude first")
+    return lonlat
+
+
+def _touches(lonlat: NDArray[np.float64], bounds: Bounds) -> bool:
+    """Whether the upright box about places [N, 2] touches bounds; what is far is not worth a place in pixels."""
+    west, south, east, north = bounds
+    longitude = wrap_longitude(lonlat[:, 0] - (west + east) / 2)
+    reach = (east - west) / 2
+    beside = longitude.min() > reach or longitude.max() < -reach
+    return not (beside or lonlat[:, 1].min() > north or lonlat[:, 1].max() < south)
+
+
+def _number(value: Any) -> float:
+    try:
+        number = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if not math.isfinite(number) or abs(number) > 1e9:
+        raise InputError(f"found {value!r}; expected a number of pixels or degrees")
+    return number
+
+
+def _text(edges: Sequence[float]) -> str:
+    return f"[{', '.join(f'{edge:g}' for edge in edges)}]"

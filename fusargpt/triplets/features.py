@@ -1,0 +1,36 @@
+"""Column types of the dataset, as `datasets` reads and writes them."""
+
+from dataclasses import fields
+
+from datasets import Features, Image, List, Value
+
+from fusargpt.tasks.eight_dimensions import Description
+
+_MESSAGES = List({"role": Value("string"), "content": Value("string")})
+RECORD_FEATURES = Features(
+    {
+        "id": Value("string"),
+        "image": Image(),
+        "prior_embeddings": List(List(Value("int8"), length=64)),
+        "prior_positions": List(List(Value("float32"), length=2)),
+        "prior_lonlat": List(List(Value("float64"), length=2)),
+        "year": Value("int32"),
+        "bounds": List(Value("float64"), length=4),
+        "crs": Value("string"),
+        "sensor": Value("string"),
+        "polarization": Value("string"),
+        "resolution_m": Value("float32"),
+        "acquired": Value("string"),
+        "objects": List(
+            {"bbox_2d": List(Value("int32"), length=4), "label": Value("string"), "fine_label": Value("string")}
+        ),
+        "task": Value("string"),
+        "prompt": _MESSAGES,
+        "completion": _MESSAGES,
+    }
+)
+
+# What the builder writes as `captions`: the eight dimensions of a description, null where the caption was given.
+CAPTION_FEATURES = Features(
+    {**RECORD_FEATURES, "description": {item.name: Value("string") for item in fields(Description)}}
+)

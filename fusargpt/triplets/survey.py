@@ -1,0 +1,94 @@
+"""What has to be known of all scenes before the first chip is cut: where they lie, how large, what is annotated."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+
+from fusargpt.triplets.annotations import labels_of
+from fusargpt.geo.tiling import chip_windows
+from fusargpt.triplets.manifest import SceneRow
+from fusargpt.triplets.settings import Settings
+from fusargpt.triplets.scene_files import open_scene
+from fusargpt.triplets.splits import Located
+from fusargpt.errors import InputError
+from fusargpt.geo.geometry import Bounds
+from fusargpt.geo.remote import shown
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A scene that could not be built, and why, in one line."""
+
+    row: SceneRow
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.row.origin}: {self.reason}"
+
+    @staticmethod
+    def of(row: SceneRow, error: Exception) -> "Failure":
+        """Of what went wrong: an InputError says it itself, from anything else it takes the type, too."""
+        reason = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
+        reason, scene = " ".join(reason.split()), shown(row.scene)
+        return Failure(row, reason if scene in reason else f"{scene}: {reason}")
+
+
+@dataclass(frozen=True)
+class Surveyed:
+    """What the headers of a scene say.
+
+    Attributes:
+        row: of the manifest.
+        chips: into which it is to be cut.
+        bounds: degrees, or None where it has no georeference.
+        outline: its corners (longitude, latitude) in order, degrees; longitudes run on across the antimeridian.
+        labels: classes of its annotations.
+    """
+
+    row: SceneRow
+    chips: int
+    bounds: Bounds | None
+    outline: tuple[tuple[float, float], ...]
+    labels: frozenset[str]
+
+    @property
+    def located(self) -> Located:
+        return Located(self.row.id, self.row.origin, self.bounds, self.row.split)
+
+
+def survey(rows: Sequence[SceneRow], settings: Settings, threads: int) -> tuple[list[Surveyed], list[Failure]]:
+    """The scenes that can be opened, and the others; both in the order of `rows`. Reads headers and annotations."""
+
+    def look(row: SceneRow) -> Surveyed | Failure:
+        try:
+            return _look(row, settings)
+        # Whatever it is, it must not cost the other scenes.
+        except Exception as error:
+            return Failure.of(row, error)
+
+    # Threads: this waits for files and servers more than it computes.
+    with ThreadPoolExecutor(max(threads, 1)) as pool:
+        found = list(pool.map(look, rows))
+    return [item for item in found if isinstance(item, Surveyed)], [item for item in found if isinstance(item, Failure)]
+
+
+def _look(row: SceneRow, settings: Settings) -> Surveyed:
+    with open_scene(row) as scene:
+        width, height, geometry = scene.width, scene.height, scene.geometry
+    labels = frozenset[str]()
+    if row.boxes is not None:
+        labels = frozenset(labels_of(row.boxes, row.scene, width, height, settings.names))
+    outline = ()
+    if geometry is not None:
+        corners = geometry.to_lonlat(np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float64))
+        longitudes = np.unwrap(corners[:, 0], period=360)
+        outline = tuple(zip(longitudes.tolist(), corners[:, 1].tolist(), strict=True))
+    return Surveyed(
+        row=row,
+        chips=len(chip_windows(width, height, settings.chip_size, settings.overlap)),
+        bounds=None if geometry is None else geometry.bounds(),
+        outline=outline,
+        labels=labels,
+    )

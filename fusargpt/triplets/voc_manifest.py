@@ -1,0 +1,98 @@
+"""The manifest of a folder of pictures with VOC annotations, as SAR detection sets are published:
+
+python -m fusargpt.triplets.voc_manifest --images DIR --annotations DIR --split train=train.txt --out manifest.jsonl
+
+Each split file lists the images of a split, one a line, with or without suffix; without split files every image is
+taken. An annotation has the name of its image and ends in .xml.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from fusargpt.triplets.manifest import SPLITS
+from fusargpt.errors import InputError
+
+_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff")
+
+
+def voc_manifest(
+    images: Path, annotations: Path, splits: Mapping[str, Path], columns: Mapping[str, str]
+) -> list[dict[str, str]]:
+    """The rows of a manifest, paths absolute.
+
+    Args:
+        images: the folder of the pictures.
+        annotations: the folder of the .xml files.
+        splits: from train, validation or test to the file that lists it; empty takes every image, without a split.
+        columns: what to say of every scene, as {"license": "apache-2.0"}.
+
+    Raises:
+        InputError: a missing folder, list, image or annotation, or an image that is listed twice.
+    """
+    found = {path.stem: path.absolute() for path in sorted(images.glob("*")) if path.suffix.lower() in _SUFFIXES}
+    if not found:
+        raise InputError(f"{images}: no picture; expected a folder of {', '.join(_SUFFIXES)} files")
+    listed: dict[str, str | None] = dict.fromkeys(found) if not splits else {}
+    for split, path in splits.items():
+        if split not in SPLITS:
+            raise InputError(f"split: found {split!r}; expected one of {', '.join(SPLITS)}")
+        for number, name in _lines(path):
+            if name not in found:
+                raise InputError(f"{path}, line {number}: no image {name!r} in {images}")
+            if name in listed:
+                raise InputError(f"{path}, line {number}: {name!r} is listed already, in {listed[name]}")
+            listed[name] = split
+    rows = []
+    for name, split in listed.items():
+        boxes = (annotations / f"{name}.xml").absolute()
+        if not boxes.is_file():
+            raise InputError(f"{boxes}: no such file; expected the annotation of {found[name].name}")
+        row = {"scene": str(found[name]), "id": name, "boxes": str(boxes), **columns}
+        rows.append(row if split is None else {**row, "split": split})
+    return rows
+
+
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read ({error}); expected a list of images, one a line") from error
+    for number, line in enumerate(lines, start=1):
+        name = line.strip()
+        if name:
+            yield number, Path(name).stem if Path(name).suffix.lower() in _SUFFIXES else name
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", metavar="DIR", type=Path, required=True)
+    parser.add_argument("--annotations", metavar="DIR", type=Path, required=True)
+    parser.add_argument("--split", metavar="NAME=FILE", action="append", default=[], help="train, validation or test")
+    parser.add_argument("--sensor", help="of all images")
+    parser.add_argument("--license", help="of all images, as apache-2.0")
+    parser.add_argument("--out", metavar="FILE.jsonl", type=Path, required=True)
+    options = parser.parse_args(arguments)
+    columns = {name: text for name, text in vars(options).items() if name in ("sensor", "license") and text}
+    try:
+        splits = dict(_pair(text) for text in options.split)
+        rows = voc_manifest(options.images, options.annotations, splits, columns)
+    except InputError as error:
+        print(f"voc_manifest: error: {error}", file=sys.stderr)
+        return 2
+    options.out.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    print(f"{len(rows)} rows in {options.out}")
+    return 0
+
+
+def _pair(text: str) -> tuple[str, Path]:
+    split, separator, path = text.partition("=")
+    if not separator or not path:
+        raise InputError(f"--split {text}: expected a split and its list, as train=train.txt")
+    return split, Path(path)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

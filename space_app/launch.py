@@ -1,0 +1,85 @@
+"""The page on the network: which model, on which address, until interrupted."""
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+import gradio as gr
+import huggingface_hub.utils.logging
+import transformers.utils.logging
+from gradio.themes import Default
+
+from fusargpt.checkpoints import NANO
+from fusargpt.errors import InputError
+from fusargpt.inference.predict import load
+from space_app.demo import Demo
+from space_app.fields import EXAMPLES, offered_roots, open_fields
+from space_app.interface import build
+from space_app.limits import MAX_UPLOAD_BYTES, SESSIONS, Scratch
+
+MODEL_VARIABLE = "FUSARGPT_MODEL"
+# System fonts: the page asks no other server for anything.
+THEME = Default(
+    primary_hue="orange",
+    secondary_hue="orange",
+    neutral_hue="slate",
+    font=["system-ui", "sans-serif"],
+    font_mono=["ui-monospace", "monospace"],
+).set(
+    # Gradio's own hints and buttons are paler than text should be (WCAG: 4.5 to 1).
+    body_text_color_subdued="*neutral_600",
+    body_text_color_subdued_dark="*neutral_400",
+    block_info_text_color="*neutral_600",
+    block_info_text_color_dark="*neutral_400",
+    button_primary_background_fill="*primary_700",
+    button_primary_background_fill_hover="*primary_800",
+)
+STYLE = Path(__file__).with_name("page.css")
+
+
+def chosen_model() -> str:
+    """What FUSARGPT_MODEL names, or the folder of fusargpt-nano."""
+    return os.environ.get(MODEL_VARIABLE, str(NANO))
+
+
+def launch(page: gr.Blocks, host: str | None = None, port: int | None = None, wait: bool = True) -> str:
+    """Serve `page` and return its address, with `wait` only after it was closed.
+
+    `host` and `port` are Gradio's own choice when None: 127.0.0.1 or what a Space sets, and the first free port from
+    7860 on.
+
+    Raises:
+        InputError: the port is taken, or the host is not one of this machine.
+    """
+    try:
+        _, address, _ = page.launch(
+            server_name=host,
+            server_port=port,
+            prevent_thread_lock=not wait,
+            max_file_size=MAX_UPLOAD_BYTES,
+            state_session_capacity=SESSIONS,
+            allowed_paths=[str(EXAMPLES)],
+            theme=THEME,
+            css_paths=STYLE,
+            footer_links=["api"],
+        )
+    except OSError as error:
+        raise InputError(f"cannot serve on {host} port {port}: {error}") from error
+    return address
+
+
+def serve(model: str, host: str | None = None, port: int | None = None) -> None:
+    """Load a model and serve its page until interrupted; raises what `load`, `offered_roots` and `launch` raise."""
+    huggingface_hub.utils.logging.set_verbosity_error()
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    fields = open_fields(offered_roots())
+    scratch = Scratch()
+    # What visitors upload lies where it is removed with the process.
+    os.environ.setdefault("GRADIO_TEMP_DIR", str(scratch.root / "uploads"))
+    # A folder by its name alone: visitors need not know where it is kept.
+    name = Path(model).name if Path(model).is_dir() else model
+    # Containers are ended by this signal; files are cleared away as after Ctrl-C.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    launch(build(Demo(load(model), name, fields, scratch=scratch)), host, port)

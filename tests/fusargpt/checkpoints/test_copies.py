@@ -1,0 +1,49 @@
+"""The checkpoints that travel with the package."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+import modeling_fusargpt
+from fusargpt.checkpoints import NANO, NANO_SSDD
+from fusargpt.inference.predict import load
+from fusargpt.tasks.prompts import prompt
+from trl_recipes.model.checkpoint import load_model
+
+CODE = Path(modeling_fusargpt.__file__).parent
+MODULES = ["artefacts.py", "configuration_fusargpt.py", "modeling_fusargpt.py", "processing_fusargpt.py", "tlm.py"]
+
+
+@pytest.mark.parametrize("folder", [NANO, NANO_SSDD], ids=lambda folder: folder.name)
+@pytest.mark.parametrize("name", MODULES)
+def test_its_code_is_the_packages(folder: Path, name: str) -> None:
+    assert (folder / name).read_text() == (CODE / name).read_text(), (
+        f"{folder / name} differs from modeling_fusargpt/{name}; copy the latter over it"
+    )
+
+
+def test_it_brings_no_other_code_and_stays_small() -> None:
+    assert sorted(path.name for path in NANO.glob("*.py")) == MODULES
+    assert sum(path.stat().st_size for path in NANO.iterdir() if path.suffix in (".safetensors", ".json")) < 20e6
+
+
+def test_its_tlm_has_been_trained() -> None:
+    assert load(NANO).model.model.tlm.output_projection.weight.any()
+
+
+def test_the_adapter_is_one_of_nanos_language_model_and_stays_small() -> None:
+    assert json.loads((NANO_SSDD / "adapter_config.json").read_text())["base_model_name_or_path"] == "../fusargpt-nano"
+    assert sum(path.stat().st_size for path in NANO_SSDD.iterdir()) < 3e6
+    tuned, plain = (load_model(str(folder)).state_dict() for folder in (NANO_SSDD, NANO))
+    assert tuned.keys() == plain.keys()
+    changed = {name for name, value in tuned.items() if not torch.equal(value, plain[name])}
+    assert len(changed) == 6 * 7 and all(".language_model.layers." in name for name in changed)
+
+
+def test_the_adapter_answers_about_any_image_as_a_square() -> None:
+    model = load(NANO_SSDD)
+    assert model.seen_size(Image.new("RGB", (500, 350))) == (168, 168)
+    assert model.answer(Image.new("RGB", (500, 350)), prompt("count", "ship")).isdigit()

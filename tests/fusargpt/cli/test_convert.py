@@ -1,0 +1,85 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fusargpt.cli.main import main
+from tests.release import SETTINGS, Release, write_backbone
+from tests.tiny import random_image
+
+WITHOUT_EXTRAS = """
+import sys
+for name in ("accelerate", "datasets", "peft", "torchvision", "trl"):
+    sys.modules[name] = None  # as if it were not installed
+from fusargpt.cli.main import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory) -> Path:
+    """A folder with a backbone and a release for it."""
+    path = tmp_path_factory.mktemp("place")
+    backbone = write_backbone(path / "backbone")
+    Release(backbone, "old", True, SETTINGS).write(path / "release")
+    return path
+
+
+def arguments(place: Path, *further: str) -> list[str]:
+    return ["convert", str(place / "release"), "--base", str(place / "backbone"), *further]
+
+
+def check_refused(capsys, command: list[str], message: str) -> None:
+    capsys.readouterr()
+    assert main(command) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("fusargpt convert: error: ")
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_inference_alone_converts_and_says_what_it_found(place, tmp_path):
+    out = tmp_path / "ours"
+    command = [sys.executable, "-c", WITHOUT_EXTRAS, *arguments(place, "--out", str(out))]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout.splitlines() == [
+        f"{out}: a whole model",
+        "  LoRA   14 language layers, 6 vision layers",
+        "  TLM    hidden size 160, sigma 1.5 patches",
+        f"  images squeezed to 84 x 84 pixels, processor of {place / 'backbone'}",
+    ]
+    assert {"config.json", "model.safetensors", "processor_config.json", "modeling_fusargpt.py"} <= {
+        path.name for path in out.iterdir()
+    }
+
+
+def test_what_was_converted_can_be_asked(place, tmp_path, capsys):
+    assert main(arguments(place, "--out", str(tmp_path / "ours"))) == 0
+    random_image(50, 90).save(tmp_path / "image.png")
+    question = ["ask", str(tmp_path / "image.png"), "Any prompt.", "--task", "detect", "--max-new-tokens", "4"]
+    capsys.readouterr()
+    assert main([*question, "--model", str(tmp_path / "ours")]) == 0
+    assert "as the model sees it, 84 x 84; the file has 90 x 50" in capsys.readouterr().err
+
+
+def test_without_merging_the_user_learns_what_belongs_together(place, tmp_path, capsys):
+    out = tmp_path / "apart"
+    assert main(arguments(place, "--out", str(out), "--no-merge")) == 0
+    output = capsys.readouterr().out
+    assert output.startswith(f"{out}: an adapter, with its TLM in tlm/\n")
+    assert output.endswith(
+        f"Its backbone is {place / 'backbone'}, by base_model_name_or_path in {out}/tlm/config.json\n"
+    )
+    assert not (out / "model.safetensors").exists()
+
+
+def test_wrong_input_is_refused_in_one_line(place, tmp_path, capsys):
+    out = str(tmp_path / "ours")
+    check_refused(capsys, arguments(place / "absent", "--out", out), "release: no such folder")
+    check_refused(capsys, arguments(place, "--out", str(place)), "expected a new or an empty folder")
+    check_refused(capsys, arguments(place, "--out", out, "--no-merge", "--dtype", "float32"), "--dtype")
+    check_refused(capsys, ["convert", str(place), "--base", out, "--out", out], "give one of them")
+    (place / "release" / "tlm_config.json").write_text("{}")
+    check_refused(capsys, arguments(place, "--out", out), "tlm_config.json: found the keys []")

@@ -1,0 +1,344 @@
+"""`fusargpt evaluate` from the command line to its files, with tiny models."""
+
+import re
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import BertConfig, CLIPImageProcessorPil, CLIPVisionConfig, LlamaConfig, LlavaConfig
+from transformers.models.llava.modeling_llava import LlavaForConditionalGeneration
+from transformers.models.llava.processing_llava import LlavaProcessor
+
+from fusargpt.cli import evaluate
+from fusargpt.cli.main import main
+from fusargpt.evaluation.answerers import FusarGptAnswerer
+from fusargpt.evaluation.priors import SETTINGS
+from fusargpt.inference import predict
+from fusargpt.tasks import prompts
+from tests.fusargpt.metrics.triplets import ANSWERS, read_results, write, write_backbone, write_model
+from tests.tiny import tiny_model, tiny_processor, tiny_tokenizer
+
+MODEL, TRUE, NONE, SHUFFLED = "tiny", "tiny, prior true", "tiny, prior none", "tiny, prior shuffled"
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory) -> Path:
+    """Models, a dataset, and one finished evaluation."""
+    folder = tmp_path_factory.mktemp("evaluate")
+    write_model(folder / MODEL)
+    write_backbone(folder / "backbone")
+    (folder / "data").mkdir()
+    write(folder / "data")
+    arguments = ("--prior", "true,none,shuffled", "--baseline", folder / "backbone", "--baseline", "majority")
+    assert run(folder, *arguments, "--out", folder / "done") == 0
+    return folder
+
+
+def run(place: Path, *arguments: object, model: str = MODEL, data: str = "data") -> int:
+    chosen = [str(place / model), str(place / data), "--max-new-tokens", "10", "--device", "cpu"]
+    return main(["evaluate", *chosen, *map(str, arguments)])
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
+    """The line with which `fusargpt evaluate` refuses the arguments."""
+    capsys.readouterr()
+    assert main(["evaluate", *map(str, arguments)]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("fusargpt evaluate: error: ") and error.count("\n") == 1, error
+    return error
+
+
+def answers(folder: Path, label: str) -> dict[str, str]:
+    return {found["id"]: found["answer"] for found in read_results(folder)["predictions"][label]}
+
+
+def test_every_answer_is_kept_with_what_it_was_worth(place):
+    results = read_results(place / "done")
+    assert list(results["predictions"]) == [TRUE, NONE, SHUFFLED, "backbone", "majority"]
+    for found in results["predictions"].values():
+        assert len(found) == 3 * len(tasks.TASKS)
+        for one in found:
+            assert set(one) >= {"id", "task", "prompt", "answer", "parsed", "reference", "parts", "seconds"}
+            image = int(one["id"].split("-")[1])
+            assert one["reference"] == ANSWERS[one["task"]][image]
+    scores = results["scores"]["count"]["accuracy"]
+    assert {score["n"] for score in scores.values()} == {3}
+    assert set(results["differences"]["count"]["accuracy"]) == {NONE, SHUFFLED, "backbone", "majority"}
+    assert results["settings"]["seed"] == 0 and results["versions"]["transformers"]
+
+
+def test_the_prior_is_given_taken_away_and_exchanged(place):
+    true, none, shuffled = (answers(place / "done", label) for label in (TRUE, NONE, SHUFFLED))
+    assert true != none != shuffled != true
+    # Of three priors in a circle chip-0 got one of the other two.
+    predictor = predict.load(place / MODEL, "cpu")
+    results = read_results(place / "done")["predictions"]
+    assert none["chip-0-count"] == asked_alone(predictor, place, "chip-0-count", results[NONE], prior=None)
+    others = [asked_alone(predictor, place, "chip-0-count", results[NONE], prior=index) for index in (1, 2)]
+    assert shuffled["chip-0-count"] in others
+
+
+def asked_alone(predictor: predict.FusarGpt, place: Path, name: str, found: list[dict[str, Any]], prior) -> str:
+    from datasets import load_dataset
+
+    from fusargpt.inference.rows import read_prior
+
+    data: Any = load_dataset(str(place / "data"), split="test")
+    row = next(row for row in data if row["id"] == name)
+    question = next(one["prompt"] for one in found if one["id"] == name)
+    other = None if prior is None else read_prior(data[prior * len(tasks.TASKS)])
+    return predictor.answer(row["image"].convert("RGB"), question, other, max_new_tokens=10)
+
+
+def test_other_models_are_told_the_form_of_the_answer(place):
+    results = read_results(place / "done")
+    prompts = {label: {one["id"]: one["prompt"] for one in found} for label, found in results["predictions"].items()}
+    assert prompts[TRUE]["chip-0-count"] == prompts["majority"]["chip-0-count"] == tasks.prompt("count")
+    assert prompts["backbone"]["chip-0-count"] == f"{tasks.prompt('count')} Answer with the number alone, in digits."
+    assert "with corners in pixels of the image, which is 48 x 32, or None." in prompts["backbone"]["chip-0-detect"]
+    assert '[{"bbox_2d": [x1, y1, x2, y2], "label": "ship"}]' in prompts["backbone"]["chip-0-detect"]
+    assert "one class alone: aircraft, ship; or None." in prompts["backbone"]["chip-0-classify"]
+    assert [entry["with_form"] for entry in results["entries"]] == [False, False, False, True, False]
+
+
+def test_the_majority_answer_is_that_of_the_training_split(place):
+    found = answers(place / "done", "majority")
+    assert {found[f"chip-{image}-count"] for image in range(3)} == {"2"}
+    assert all('"bbox_2d"' in found[f"chip-{image}-detect"] for image in range(3))
+
+
+def test_the_report_is_one_file_that_loads_nothing(place):
+    html = (place / "done" / "report.html").read_text()
+    assert not re.findall(r"""(?:src|href)=["'](?!data:)""", html) and "<script" not in html and "url(" not in html
+    for label in (TRUE, NONE, SHUFFLED, "backbone", "majority"):
+        assert label in html
+    assert html.count('class="true"') >= 3
+
+
+def test_a_run_that_was_cut_goes_on(place, tmp_path, monkeypatch):
+    shutil.copytree(place / "done", tmp_path / "cut")
+    before = read_results(place / "done")
+    journal = next((tmp_path / "cut" / "predictions").glob("*shuffled.jsonl"))
+    journal.write_bytes(journal.read_bytes()[:-200])
+    kept = len(journal.read_text().splitlines()) - 2
+    asked: list[str] = []
+    plain = FusarGptAnswerer.answers
+
+    def count(self, batch, max_new_tokens):
+        asked.extend(one.item.id for one in batch)
+        return plain(self, batch, max_new_tokens)
+
+    monkeypatch.setattr(FusarGptAnswerer, "answers", count)
+    arguments = ("--prior", "true,none,shuffled", "--baseline", place / "backbone", "--baseline", "majority")
+    assert run(place, *arguments, "--out", tmp_path / "cut", "--batch-size", "1") == 0
+    assert len(asked) == 15 - kept
+    after = read_results(tmp_path / "cut")
+    assert after["scores"] == before["scores"]
+
+
+def test_answers_do_not_depend_on_the_size_of_a_batch(place, tmp_path):
+    assert run(place, "--batch-size", 1, "--out", tmp_path / "one") == 0
+    assert answers(tmp_path / "one", TRUE) == answers(place / "done", TRUE)
+
+
+def test_a_folder_with_other_settings_is_refused(place, tmp_path, capsys):
+    base = (place / MODEL, place / "data")
+    message = refused(capsys, *base, "--out", place / "done", "--limit", 1)
+    assert "with tasks" in message or "with limit null, now 1; choose another --out" in message
+    (tmp_path / "notes.txt").touch()
+    assert "not empty, and no evaluation" in refused(capsys, *base, "--out", tmp_path)
+
+
+def spoil(rows: list[dict[str, Any]]) -> None:
+    rows[0]["image"] = {"bytes": b"no image", "path": None}
+    rows[6]["completion"][0]["content"] = "several"
+    rows[7]["prior_positions"] = rows[7]["prior_positions"] + 3
+
+
+def test_items_that_fail_cost_no_others(place, tmp_path, capsys, monkeypatch):
+    write(tmp_path, spoil)
+    plain = FusarGptAnswerer.answers
+
+    def stumble(self, batch, max_new_tokens):
+        if any(one.item.id == "chip-2-count" for one in batch):
+            raise torch.OutOfMemoryError("too large")
+        return plain(self, batch, max_new_tokens)
+
+    monkeypatch.setattr(FusarGptAnswerer, "answers", stumble)
+    assert run(place, "--out", tmp_path / "out", data=str(tmp_path)) == 1
+    failures = {failure["id"]: failure["reason"] for failure in read_results(tmp_path / "out")["failures"]}
+    assert set(failures) == {"chip-0-describe", "chip-1-count", "chip-1-localize", "chip-2-count"}
+    assert failures["chip-2-count"] == "too large" and "whole number" in failures["chip-1-count"]
+    assert len(answers(tmp_path / "out", TRUE)) == 11
+    error = capsys.readouterr().err
+    assert "4 questions failed; the same command tries them again:" in error
+    monkeypatch.undo()
+    run(place, "--out", tmp_path / "out", data=str(tmp_path))
+    assert len(answers(tmp_path / "out", TRUE)) == 12
+
+
+def test_what_a_model_writes_is_text_in_the_report(place, tmp_path):
+    def inject(rows: list[dict[str, Any]]) -> None:
+        for row in rows:
+            row["id"] = f"<script>{row['id']}</script>"
+
+    write(tmp_path, inject)
+    assert run(place, "--tasks", "describe,detect", "--out", tmp_path / "out", data=str(tmp_path)) == 0
+    html = (tmp_path / "out" / "report.html").read_text()
+    assert "<script>" not in html and "&lt;script&gt;chip-0-" in html
+
+
+def write_llava(folder: Path) -> None:
+    tokenizer = tiny_tokenizer()
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<image>"]})
+    tokenizer.chat_template = (
+        "{% for message in messages %}{% for part in message['content'] %}"
+        "{{ '<image>' if part['type'] == 'image' else part['text'] }}{% endfor %}{% endfor %}"
+    )
+    images = CLIPImageProcessorPil(size={"shortest_edge": 16}, crop_size={"height": 16, "width": 16})
+    size: dict[str, Any] = dict.fromkeys(("hidden_size", "intermediate_size"), 16)
+    size |= dict.fromkeys(("num_hidden_layers", "num_attention_heads"), 2)
+    fields: dict[str, Any] = {"image_token_id": tokenizer.convert_tokens_to_ids("<image>")}
+    config = LlavaConfig(
+        vision_config=CLIPVisionConfig(**size, image_size=16, patch_size=8),
+        text_config=LlamaConfig(**size, vocab_size=len(tokenizer), num_key_value_heads=2),
+        **fields,
+        vision_feature_layer=-1,
+    )
+    torch.manual_seed(0)
+    LlavaForConditionalGeneration(config).save_pretrained(folder)
+    LlavaProcessor(
+        images, tokenizer, patch_size=8, vision_feature_select_strategy="default", num_additional_image_tokens=1
+    ).save_pretrained(folder)
+
+
+def test_any_model_that_answers_about_images_can_be_asked(place, tmp_path):
+    write_llava(tmp_path / "llava")
+    arguments = ("--tasks", "count", "--prior", "true,none")
+    assert run(place, *arguments, "--out", tmp_path / "three", model=str(tmp_path / "llava")) == 0
+    assert run(place, *arguments, "--batch-size", 1, "--out", tmp_path / "one", model=str(tmp_path / "llava")) == 0
+    found = answers(tmp_path / "three", "llava")
+    assert len(found) == 3 and found == answers(tmp_path / "one", "llava")
+
+
+def test_a_model_without_a_fusion_is_asked_once(place, tmp_path):
+    alike = tiny_model(tlm_config={"fusion": "none"})
+    alike.save_pretrained(tmp_path / "alike")
+    tiny_processor().save_pretrained(tmp_path / "alike")
+    baseline = ("--baseline", tmp_path / "alike")
+    assert run(place, "--tasks", "count", "--prior", "true,none", *baseline, "--out", tmp_path / "out") == 0
+    assert list(read_results(tmp_path / "out")["predictions"]) == [TRUE, NONE, "alike"]
+
+
+def test_boxes_of_a_plain_qwen3_are_thousandths(place, tmp_path):
+    write_backbone(tmp_path / "qwen3", "qwen3")
+    model = str(tmp_path / "qwen3")
+    assert run(place, "--tasks", "detect", "--limit", 1, "--out", tmp_path / "out", model=model) == 0
+    (found,) = read_results(tmp_path / "out")["predictions"]["qwen3"]
+    assert found["seen"] == [1000, 1000]
+    assert "with corners in thousandths of the image's width and height" in found["prompt"]
+
+
+def test_a_parquet_file_and_the_simulator_are_asked_too(place, tmp_path):
+    file = place / "data" / "test-00000-of-00001.parquet"
+    assert run(place, "--limit", 2, "--out", tmp_path / "file", data=str(file)) == 0
+    assert read_results(tmp_path / "file")["settings"]["questions"] == dict.fromkeys(tasks.TASKS, 2)
+    arguments = [str(place / MODEL), "simulator", "--limit", "2", "--tasks", "count", "--max-new-tokens", "2"]
+    assert main(["evaluate", *arguments, "--out", str(tmp_path / "simulated"), "--device", "cpu"]) == 0
+    assert list(answers(tmp_path / "simulated", TRUE)) == [
+        "simulated-v1-20000000-sar-count",
+        "simulated-v1-20000001-sar-count",
+    ]
+
+
+def alter(column: str, value: Any) -> Callable[[list[dict[str, Any]]], None]:
+    def change(rows: list[dict[str, Any]]) -> None:
+        rows[0][column] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--tasks", "counting"], "--tasks: found 'counting'; expected of describe, count"),
+        (["--prior", "false"], "--prior: found 'false'; expected of true, none, shuffled"),
+        (["--limit", "0"], "--limit: found 0; expected at least 1"),
+        (["--split", "tset"], "split 'tset' cannot be read: "),
+        (["--config", "captions"], "split 'test' cannot be read: "),
+        (["--baseline", "absent"], "absent: no such model folder"),
+        (["--device", "gpu0"], "device: found 'gpu0', which torch cannot use"),
+    ],
+)
+def test_wrong_arguments_are_refused_in_one_line(place, tmp_path, capsys, arguments, message):
+    assert message in refused(capsys, place / MODEL, place / "data", *arguments, "--out", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (alter("task", "counting"), "chip-0-describe: task: found 'counting'; expected one of describe"),
+        (alter("id", "chip-0-count"), "id: 'chip-0-count' is there twice"),
+        (lambda rows: rows.clear(), "split 'test' cannot be read: "),
+        (lambda rows: [row.update(task="count", completion=row["prompt"]) for row in rows], "none of 15 rows can be"),
+    ],
+)
+def test_wrong_rows_are_refused_in_one_line(place, tmp_path, capsys, change, message):
+    write(tmp_path, change)
+    assert message in refused(capsys, place / MODEL, tmp_path, "--out", tmp_path / "out")
+
+
+def test_a_dataset_without_the_columns_of_triplets_is_refused(place, tmp_path, capsys):
+    (tmp_path / "test.csv").write_text("id,question\n1,How many?\n")
+    message = refused(capsys, place / MODEL, tmp_path, "--out", tmp_path / "out")
+    assert "no column image, task, prompt, completion, prior_embeddings, prior_positions; found id, question" in message
+
+
+def test_the_majority_answer_needs_a_training_split(place, tmp_path, capsys):
+    (tmp_path / "data").mkdir()
+    write(tmp_path / "data")
+    (tmp_path / "data" / "train-00000-of-00001.parquet").unlink()
+    base = (place / MODEL, tmp_path / "data", "--baseline", "majority")
+    assert "split 'train' cannot be read: " in refused(capsys, *base, "--out", tmp_path / "out")
+
+
+def test_a_model_that_does_not_see_is_refused(place, tmp_path, capsys):
+    BertConfig().save_pretrained(tmp_path / "bert")
+    message = refused(capsys, tmp_path / "bert", place / "data", "--out", tmp_path / "out")
+    assert "a model of type bert; expected one that answers about images" in message
+
+
+def test_the_choices_are_those_of_the_benchmark():
+    assert evaluate.TASKS == tasks.TASKS
+    assert evaluate.PRIORS == SETTINGS
+    assert evaluate.MAX_NEW_TOKENS == predict.MAX_NEW_TOKENS
+
+
+def test_without_the_extra_the_user_learns_what_to_install(capsys, monkeypatch):
+    monkeypatch.delitem(sys.modules, "fusargpt.evaluation.report")
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    assert "evaluation needs jinja2; pip install 'fusargpt[metrics]' brings it" in refused(capsys, "model", "data")
+
+
+def test_constrained_answers_are_readable_and_those_of_other_models_free(place, tmp_path):
+    model = str(place / MODEL)
+    arguments = [model, str(place / "data"), "--baseline", str(place / "backbone"), "--max-new-tokens", "90"]
+    out = ["--out", str(tmp_path / "out"), "--device", "cpu", "--answer-form", "never"]
+    assert main(["evaluate", *arguments, *out, "--constrained"]) == 0
+    results = read_results(tmp_path / "out")
+    assert results["settings"]["constrained"] is True
+    for entry in (TRUE, "backbone"):
+        for found in results["predictions"][entry]:
+            assert found["task"] == "describe" or not found["problems"], found
+    # Free answers are not taken for constrained ones.
+    assert main(["evaluate", *arguments, *out]) == 2
+
+
+def test_constrained_says_what_to_install(place, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "llguidance", None)
+    assert "pip install 'fusargpt[constrained]'" in refused(capsys, place / MODEL, place / "data", "--constrained")

@@ -1,0 +1,98 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fusargpt.cli.main import main
+
+ROOT = Path(__file__).resolve().parents[2]
+STAGE = ROOT / "trl_recipes" / "stage1.yaml"
+NANO = ROOT / "checkpoints" / "fusargpt-nano"
+
+
+def run(capsys, *arguments: object) -> str:
+    assert main(["plan", *map(str, arguments)]) == 0
+    return capsys.readouterr().out
+
+
+def check_refused(capsys, *arguments: object, message: str) -> None:
+    assert main(["plan", *map(str, arguments)]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("fusargpt plan: error: ")
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_a_plan_is_printed_as_tables(capsys):
+    output = run(capsys, STAGE, "--gpus", 4, "--gpu", "a100-80g")
+    heading, flops, memory, scales = output.split("\n\n")
+    assert "Qwen/Qwen2.5-VL-7B-Instruct: 8,395,866,112 parameters" in heading
+    assert "4 x a100-80g at 35% of the peak" in heading
+    assert "\nlanguage model  " in flops
+    assert [line.split()[0] for line in memory.splitlines()[1:]] == ["ddp", "zero2", "fsdp2", "qlora"] * 2
+    assert memory.count("(recipe)") == 4
+    assert "\nGPU-hours  " in scales and scales.splitlines()[0].split() == ["triplets", "10,000", "1,000,000"]
+    assert all(len(line) <= 140 for line in output.splitlines())
+
+
+def test_json_holds_the_same_numbers(capsys):
+    plan = json.loads(run(capsys, STAGE, "--gpus", 2, "--triplets", "500", "--json"))
+    assert (plan["gpus"], plan["parameters"], plan["trained"]) == (2, 8_395_866_112, 103_699_456)
+    (scale,) = plan["scales"]
+    assert scale["triplets"] == 500
+    assert scale["flops"] == 500 * 30 * plan["flops"]["sequence"]["total"]
+
+
+def test_options_and_fields_of_the_recipe_change_the_plan(capsys):
+    model = ("--model_name_or_path", NANO)
+    plain = json.loads(run(capsys, STAGE, *model, "--json"))
+    changed = json.loads(
+        run(capsys, STAGE, *model, "--json", "--image-size", 336, "--anchors", 9, "--train", "lora", "--lora_r", 4)
+    )
+    assert (plain["image_size"], changed["image_size"]) == (168, 336)
+    assert changed["anchors"] == 9
+    assert changed["train"] == "lora" and changed["trained"] == 175_104 // 2
+
+
+def test_no_such_recipe_is_refused_in_one_line(tmp_path, capsys):
+    check_refused(capsys, tmp_path / "absent.yaml", message="absent.yaml: no such recipe")
+
+
+def test_an_unknown_gpu_is_refused_with_the_known_ones(capsys):
+    check_refused(capsys, STAGE, "--gpu", "tpu", message="--gpu: found tpu; expected one of a10, a100-40g, a100-80g")
+
+
+def test_triplets_that_are_no_numbers_are_refused_in_one_line(capsys):
+    check_refused(capsys, STAGE, "--triplets", "many", message="--triplets: found many; expected numbers")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("learning_rate: 1", "recipe.yaml: the following arguments are required: --model_name_or_path"),
+        ("- a list", "must contain a YAML mapping"),
+        ("{", "recipe.yaml: the recipe is not YAML"),
+    ],
+)
+def test_a_recipe_that_is_none_is_refused_in_one_line(text, message, tmp_path, capsys):
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(text)
+    check_refused(capsys, recipe, message=message)
+
+
+def test_a_field_that_no_recipe_has_is_refused_in_one_line(capsys):
+    check_refused(capsys, STAGE, "--learning_rat", "1", message="--learning_rat")
+
+
+def test_without_the_training_extra_the_user_learns_what_to_install():
+    program = f"""
+import sys
+sys.modules["trl"] = None  # as if it were not installed
+from fusargpt.cli.main import main
+sys.exit(main(["plan", {str(STAGE)!r}]))
+"""
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert result.returncode == 2
+    assert result.stderr == "fusargpt plan: error: planning needs trl; pip install 'fusargpt[train]' brings it\n"

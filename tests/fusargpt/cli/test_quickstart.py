@@ -1,0 +1,62 @@
+"""`fusargpt quickstart` and what it draws, on an untrained nano."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fusargpt.cli import quickstart
+from fusargpt.cli.main import main
+from fusargpt.cli.showcase import CAPTIONS, MARGIN, PANEL, ask_everything, modulation_strength
+from fusargpt.inference.predict import FusarGpt, load
+from fusargpt.tasks.prompts import TASKS
+from tests.tiny import stir_tlm
+from trl_recipes.nano import model
+
+
+@pytest.fixture(scope="module")
+def untrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("nano")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(nano_model, "CORPUS_SCENES", 50)
+        nano_model.build(folder, seed=0)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def predictor(untrained: Path) -> FusarGpt:
+    return load(untrained)
+
+
+def test_all_tasks_are_asked_of_each_scene(predictor: FusarGpt) -> None:
+    showcases = ask_everything(predictor, (2, 9))
+    assert [[row[0] for row in showcase.rows] for showcase in showcases] == [list(TASKS)] * 2
+    truths = {showcase.scene.seed: showcase.rows[TASKS.index("detect")][3] for showcase in showcases}
+    assert all(truth.startswith(("[", "None")) for truth in truths.values())
+
+
+def test_the_prior_acts_only_where_the_tlm_lets_it(predictor: FusarGpt) -> None:
+    (showcase,) = ask_everything(predictor, (2,))
+    identity = modulation_strength(predictor, showcase)
+    assert identity.shape == (6, 6) and not identity.any()
+    stir_tlm(predictor.model)
+    assert (modulation_strength(predictor, showcase) > 0).all()
+
+
+def test_the_command_prints_a_table_and_writes_one_picture(
+    untrained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(quickstart, "SEEDS", (9,))
+    out = tmp_path / "picture.png"
+    assert main(["quickstart", "--model", str(untrained), "--out", str(out)]) == 0
+    printed = capsys.readouterr().out
+    assert all(task in printed for task in TASKS) and "truth" in printed and "(airfield)" in printed
+    picture = np.asarray(Image.open(out))
+    assert picture.shape == (MARGIN + PANEL + 8, len(CAPTIONS) * (PANEL + 8) - 8, 3)
+    assert list(tmp_path.iterdir()) == [out]
+
+
+def test_an_unknown_model_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["quickstart", "--model", str(tmp_path / "nothing")]) == 2
+    assert len(capsys.readouterr().err.strip().splitlines()) == 1

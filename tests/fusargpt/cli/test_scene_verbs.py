@@ -1,0 +1,111 @@
+"""The verbs over a scene, as a user types them, with a tiny model."""
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from fusargpt.cli.main import main
+from tests.fusargpt.scenes.scenes import write_field, write_scene
+from tests.tiny import tiny_model, tiny_processor
+
+ROOT = Path(__file__).parent.parent.parent
+VERBS = ("detect", "count", "localize", "describe", "classify")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("scenes")
+    write_scene(path / "harbour.tif", side=100, ships=((20, 30, 32, 36),))
+    write_field(path / "aef")
+    tiny_model().save_pretrained(path / "model")
+    tiny_processor().save_pretrained(path / "model")
+    return path
+
+
+def run(verb: str, folder, *arguments: object) -> int:
+    model = ["--model", folder / "model", "--tile", 48]
+    if "--max-new-tokens" not in arguments:
+        model += ["--max-new-tokens", 3]
+    return main([verb, *map(str, (folder / "harbour.tif", *model, *arguments))])
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_each_verb_writes_a_map_and_a_picture(verb, folder, tmp_path, capsys):
+    out = tmp_path / f"{verb}.geojson"
+    assert run(verb, folder, "--aef", folder / "aef", "--out", out) == 0
+    content = json.loads(out.read_text())
+    assert content["fusargpt"]["task"] == verb and content["fusargpt"]["prior"] == "AlphaEarth 2023"
+    assert content["fusargpt"]["tiles"]["asked"] > 0
+    assert bool(content["features"]) == (verb != "detect"), "three random letters are no box"
+    assert out.with_suffix(".png").is_file()
+    output = capsys.readouterr()
+    assert f"{out}\n{out.with_suffix('.png')}" in output.out and "tiles: " in output.out
+    assert ("could not be read" in output.err) == (verb in ("detect", "count", "localize"))
+
+
+@pytest.mark.parametrize("verb", ["detect", "count", "localize", "classify"])
+def test_constrained_answers_are_read(verb, folder, tmp_path, capsys):
+    out = tmp_path / f"{verb}.geojson"
+    assert run(verb, folder, "--no-prior", "--constrained", "--max-new-tokens", 128, "--out", out) == 0
+    assert "could not be read" not in capsys.readouterr().err
+    assert json.loads(out.read_text())["fusargpt"]["constrained"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--out", "ships.txt", "--no-prior"], "--out: found ships.txt; expected a name that ends in"),
+        (["--out", "ships.geojson"], "aef and no-prior: expected one of them"),
+        (["--out", "ships.geojson", "--aef", "nowhere"], "aef_index.parquet: no such file"),
+        (["--out", "ships.geojson", "--no-prior", "--overlap", "48"], "overlap: found 48"),
+        (["--out", "ships.geojson", "--no-prior", "--constrained"], "max-new-tokens: found 3; expected 128"),
+        (["--out", "ships.geojson", "--no-prior", "--model", "none/here"], "none/here"),
+    ],
+)
+def test_what_does_not_fit_is_one_line(arguments, said, folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert run("detect", folder, *arguments) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("fusargpt detect: error: ") and said in error
+    assert not list(tmp_path.glob("ships*"))
+
+
+def test_a_scene_that_is_not_there_is_told_before_torch_is_imported(tmp_path, capsys):
+    assert main(["detect", str(tmp_path / "none.tif"), "--no-prior", "--out", "ships.geojson"]) == 2
+    assert "none.tif: no such file" in capsys.readouterr().err
+
+
+def test_the_commands_of_the_readmes_are_understood(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for readme in (ROOT / "README.md", ROOT / "scene_inference" / "README.md"):
+        lines = re.findall(r"^fusargpt (?:detect|count) .*$", readme.read_text(), re.MULTILINE)
+        assert lines
+        for line in lines:
+            # The only thing wrong with them here is that the scene is not there.
+            assert main(shlex.split(line)[1:]) == 2 and ".tif: no such file" in capsys.readouterr().err
+
+
+def test_tiles_that_fail_are_listed_and_end_with_1(folder, tmp_path, monkeypatch, capsys):
+    from fusargpt.errors import InputError
+    from fusargpt.geo.sar_scene import SarScene
+
+    read = SarScene.read
+
+    def broken(self, window=None, band=1):
+        if window is not None and (window.col_off, window.row_off, window.width) == (0, 0, 48):
+            raise InputError("harbour.tif: the server does not answer")
+        return read(self, window, band)
+
+    monkeypatch.setattr(SarScene, "read", broken)
+    out = tmp_path / "counts.geojson"
+    assert run("count", folder, "--no-prior", "--out", out) == 1
+    error = capsys.readouterr().err
+    assert "1 tile failed; the same command tries again:\n  tile 0,0: harbour.tif: the server" in error
+    before = json.loads(out.read_text())
+    monkeypatch.setattr(SarScene, "read", read)
+    assert run("count", folder, "--no-prior", "--out", out) == 0
+    assert len(json.loads(out.read_text())["features"]) == len(before["features"]) + 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["counts.geojson", "counts.png"]

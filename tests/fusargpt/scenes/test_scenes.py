@@ -1,0 +1,211 @@
+"""Whole runs over small scenes, with a model that boxes what is bright."""
+
+import json
+from typing import Any, cast
+
+import numpy as np
+import pytest
+import rasterio
+from PIL import Image
+from pyogrio.raw import read as read_layer
+from rasterio.transform import rowcol
+from rasterio.warp import transform
+
+from fusargpt.errors import InputError, NoPriorError
+from fusargpt.scenes import classify, count, describe, detect, localize
+from tests.fusargpt.scenes.scenes import CRS, SHIPS, SIDE, TRANSFORM, BrightBoxes, write_field, write_scene
+
+TILES: dict[str, Any] = {"tile": 96, "overlap": 24, "batch_size": 4}
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory):
+    return write_scene(tmp_path_factory.mktemp("scene") / "harbour.tif")
+
+
+@pytest.fixture(scope="module")
+def field(tmp_path_factory):
+    return str(write_field(tmp_path_factory.mktemp("aef")))
+
+
+def pixels(feature) -> tuple[int, ...]:
+    """The bounds of a polygon in pixels of the scene."""
+    points = np.array(feature["geometry"]["coordinates"][0])
+    x, y = cast(Any, transform)("EPSG:4326", CRS, *points.T)
+    rows, columns = rowcol(TRANSFORM, x, y, op=lambda value: value)
+    return tuple(round(float(edge)) for edge in (min(columns), min(rows), max(columns), max(rows)))
+
+
+def test_ships_are_boxed_once_where_they_lie_on_earth(scene, field, tmp_path):
+    model = BrightBoxes()
+    result = detect(scene, predictor=model, aef=field, out=tmp_path / "ships.geojson", **TILES)
+    collection = json.loads((tmp_path / "ships.geojson").read_text())
+    assert sorted(pixels(feature) for feature in collection["features"]) == sorted(SHIPS)
+    about, properties = collection["fusargpt"], collection["features"][0]["properties"]
+    assert properties["label"] == "ship" and properties["prior"] == "AlphaEarth 2023" and properties["anchors"] > 0
+    assert properties["scene"] == str(scene)
+    assert about["acquired"] == "2023-06-01" and about["polarization"] == "VV" and "Google" in about["attribution"]
+    assert about["tiles"] == result.provenance["tiles"] and about["tiles"]["failed"] == 0
+    # The prior of each tile is that of its place.
+    assert all(prior is not None and len(prior.embeddings) for _, _, prior in model.asked)
+    assert list(tmp_path.iterdir()) == [tmp_path / "ships.geojson"], "no journal is left"
+
+
+def test_tiles_in_which_nothing_stands_out_are_not_asked(scene):
+    model, all_of_them = BrightBoxes(), BrightBoxes()
+    result = detect(scene, predictor=model, no_prior=True, **TILES)
+    everything = detect(scene, predictor=all_of_them, no_prior=True, no_skip=True, **TILES)
+    assert 0 < len(model.asked) == result.provenance["tiles"]["asked"] < len(all_of_them.asked) == 9
+    assert [place.box for place in result.places] == [place.box for place in everything.places]
+
+
+def test_chosen_decibels_are_black_and_white_in_every_tile(scene, tmp_path):
+    model = BrightBoxes()
+    result = detect(scene, predictor=model, no_prior=True, no_skip=True, decibels=(-90, 90), **TILES)
+    assert result.provenance["stretch"] == [-90, 90]
+    with rasterio.open(scene) as dataset:
+        expected = (dataset.read(1)[:96, :96] + 90) / 180 * 255
+    assert np.abs(model.asked[0][0][..., 0] - expected).max() <= 1
+    Image.fromarray(np.arange(96 * 96, dtype=np.uint8).reshape(96, 96)).save(tmp_path / "grey.tif")
+    with pytest.raises(InputError, match=r"decibels: .* holds 8-bit grey levels"):
+        count(tmp_path / "grey.tif", predictor=model, no_prior=True, decibels=(-25, 0), tile=96)
+    for limits in ((0, -25), (-25, float("nan")), (-500, 0)):
+        with pytest.raises(InputError, match=r"decibels: found .*, ascending"):
+            detect(scene, predictor=model, no_prior=True, decibels=limits)
+
+
+def test_a_run_that_was_cut_goes_on(scene, tmp_path):
+    out = tmp_path / "ships.geojson"
+    model = BrightBoxes()
+    model.fail_after = 4
+    with pytest.raises(KeyboardInterrupt):
+        detect(scene, predictor=model, out=out, no_prior=True, no_skip=True, **TILES)
+    assert len(model.asked) == 4 and not out.exists()
+    with pytest.raises(InputError, match=r"a run with target \"ship\", now \"aircraft\""):
+        detect(scene, target="aircraft", predictor=model, out=out, no_prior=True, no_skip=True, **TILES)
+    model.fail_after = None
+    result = detect(scene, predictor=model, out=out, no_prior=True, no_skip=True, **{**TILES, "batch_size": 2})
+    assert len(model.asked) == 9 and len(result.places) == len(SHIPS)
+    assert list(tmp_path.iterdir()) == [out]
+
+
+def test_a_block_that_cannot_be_read_costs_its_tiles_alone(tmp_path):
+    path = write_scene(tmp_path / "damaged.tif", tiled=True, blockxsize=96, blockysize=96, compress="deflate")
+    with rasterio.open(path) as dataset:
+        offset = int(dataset.get_tag_item("BLOCK_OFFSET_1_1", "TIFF", bidx=1))
+    with path.open("r+b") as file:
+        file.seek(offset)
+        file.write(b"\xff" * 300)
+    out = tmp_path / "ships.geojson"
+    model = BrightBoxes()
+    result = detect(path, predictor=model, out=out, no_prior=True, no_skip=True, tile=96, overlap=0)
+    assert [failure.tile.id for failure in result.failures] == ["96,96"]
+    assert "damaged.tif" in result.failures[0].reason
+    assert len(json.loads(out.read_text())["features"]) >= 2
+    # What was answered is kept, and the next run tries the failed tile alone.
+    asked = len(model.asked)
+    detect(path, predictor=model, out=out, no_prior=True, no_skip=True, tile=96, overlap=0)
+    assert len(model.asked) == asked
+
+
+def test_a_scene_without_a_place_gives_boxes_in_pixels(tmp_path):
+    path = write_scene(tmp_path / "plain.tif", georeferenced=False)
+    detect(path, predictor=BrightBoxes(), out=tmp_path / "ships.json", no_prior=True, **TILES)
+    content = json.loads((tmp_path / "ships.json").read_text())
+    boxes = sorted(tuple(annotation["bbox"]) for annotation in content["annotations"])
+    assert boxes == sorted((x1, y1, x2 - x1, y2 - y1) for x1, y1, x2, y2 in SHIPS)
+    assert content["images"] == [{"id": 1, "file_name": "plain.tif", "width": SIDE, "height": SIDE}]
+    assert {annotation["category_id"] for annotation in content["annotations"]} == {1}
+    with pytest.raises(InputError, match=r"the scene has no georeference; detect can write COCO"):
+        detect(path, predictor=BrightBoxes(), out=tmp_path / "ships.geojson", no_prior=True)
+    with pytest.raises(NoPriorError, match=r"no georeference, so that no place is known.*--no-prior"):
+        detect(path, predictor=BrightBoxes(), out=tmp_path / "ships.json", aef="anywhere")
+
+
+def test_a_geopackage_holds_the_same(scene, tmp_path):
+    out = tmp_path / "ships.gpkg"
+    result = detect(scene, predictor=BrightBoxes(), out=out, no_prior=True, **TILES)
+    meta, _, geometry, columns = read_layer(out)
+    assert meta["crs"] == "EPSG:4326" and len(geometry) == len(result.places)
+    found = dict(zip(meta["fields"], columns, strict=True))
+    assert set(found["label"]) == {"ship"} and set(found["prior"]) == {"none"}
+    assert list(tmp_path.iterdir()) == [out]
+    empty = write_scene(tmp_path / "empty.tif", ships=())
+    detect(empty, predictor=BrightBoxes(), out=tmp_path / "none.gpkg", no_prior=True, **TILES)
+    assert len(read_layer(tmp_path / "none.gpkg")[2]) == 0
+
+
+def test_the_other_tasks_are_layers_over_a_grid(scene, tmp_path):
+    options: dict[str, Any] = {"predictor": BrightBoxes(), "no_prior": True, "tile": 96}
+    counts = count(scene, out=tmp_path / "counts.geojson", **options)
+    layer = json.loads((tmp_path / "counts.geojson").read_text())
+    tiles = {feature["properties"]["tile"]: feature["properties"]["count"] for feature in layer["features"]}
+    # The ship where tiles meet shows in several; what is skipped counts none, what holds no data is left out.
+    assert tiles["0,0"] == 2 and tiles["0,96"] == 2 and "0,192" not in tiles and len(tiles) == 6
+    assert sum(place.properties["count"] for place in counts.places) >= len(SHIPS)
+    cells = localize(scene, **options).places
+    named = [place for place in cells if place.properties["kind"] == "cell"]
+    assert (0.0, 32.0, 32.0, 64.0) in [place.box for place in named]
+    assert {place.properties["class"] for place in classify(scene, **options).places} <= {"ship", "none"}
+    described = describe(scene, **options)
+    assert described.provenance["tiles"]["nothing stands out"] == 0
+    assert {place.properties["description"] for place in described.places} == {"Water."}
+
+
+def test_where_the_field_ends_tiles_have_no_anchors_and_say_so(scene, tmp_path):
+    west = str(write_field(tmp_path / "aef", columns=96))
+    result = detect(scene, predictor=BrightBoxes(), aef=west, no_skip=True, **TILES)
+    assert 0 < result.provenance["tiles"]["asked without anchors"] < 9
+    assert {place.properties["anchors"] == 0 for place in result.places} == {True, False}
+    with pytest.raises(NoPriorError, match=r"harbour\.tif: year 2019.*found 2023; choose another --year"):
+        detect(scene, predictor=BrightBoxes(), aef=west, year=2019)
+
+
+def test_a_resolution_gives_the_tile(scene):
+    model = BrightBoxes()
+    result = detect(scene, predictor=model, no_prior=True, no_skip=True, resolution_m=5.0)
+    # 96 pixels of 5 m are 48 of 10 m.
+    assert result.provenance["tile"] == 48 and model.asked[0][0].shape == (48, 48, 3)
+
+
+def test_an_answer_that_cannot_be_read_is_told(scene, monkeypatch):
+    monkeypatch.setattr(BrightBoxes, "answers", lambda self, images, *_: ["{no json"] * len(images))
+    result = detect(scene, predictor=BrightBoxes(), no_prior=True, **TILES)
+    assert not result.places and len(result.problems) == result.provenance["tiles"]["asked"]
+
+
+def test_the_quicklook_marks_what_was_found(scene, tmp_path):
+    detect(scene, predictor=BrightBoxes(), no_prior=True, quicklook=tmp_path / "ships.png", **TILES)
+    picture = np.asarray(Image.open(tmp_path / "ships.png"))
+    factor = picture.shape[0] // SIDE
+    x1, y1, _, y2 = (edge * factor for edge in SHIPS[0])
+    assert factor == 10 and tuple(picture[(y1 + y2) // 2, x1 - 2]) == (255, 140, 60)
+    assert tuple(picture[y1 + 20, x1 + 20]) == (255, 255, 255)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({}, "aef and no-prior"),
+        ({"no_prior": True, "aef": "root"}, "aef and no-prior"),
+        ({"no_prior": True, "tile": 10}, "tile: found 10"),
+        ({"no_prior": True, "tile": 96, "resolution_m": 5.0}, "tile and resolution"),
+        ({"no_prior": True, "band": 2}, "no band 2"),
+        ({"no_prior": True, "polarization": "HH"}, "no band is 'HH'; found VV"),
+        ({"no_prior": True, "tile": 96, "overlap": 96}, "overlap: found 96"),
+        ({"no_prior": True, "out": "ships.txt"}, r"ships\.txt; expected a name that ends in \.geojson"),
+        ({"no_prior": True, "out": "nowhere/ships.geojson"}, "no folder"),
+        ({"no_prior": True, "target": "car"}, "target: found car"),
+    ],
+)
+def test_what_does_not_fit_is_told_in_one_line(scene, options, said):
+    with pytest.raises(InputError, match=said) as error:
+        detect(scene, predictor=BrightBoxes(), **options)
+    assert "\n" not in str(error.value)
+
+
+def test_a_layer_is_no_coco_file(scene, tmp_path):
+    with pytest.raises(InputError, match="COCO boxes, which only detect has"):
+        count(scene, predictor=BrightBoxes(), no_prior=True, out=tmp_path / "counts.json")
+    with pytest.raises(TypeError):
+        detect(scene, predictor=BrightBoxes(), no_prior=True, tyle=3)

@@ -1,0 +1,212 @@
+"""Batches over folders and datasets: the answers of `FusarGpt.answers`, gone on with where cut, no good work lost."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import ray
+from PIL import Image
+
+from fusargpt.errors import InputError
+from fusargpt.geo.prior import Prior, load_prior, save_prior
+from fusargpt.cli.batch import main
+from fusargpt.tasks import prompts
+from fusargpt.inference.predict import FusarGpt, load
+from fusargpt.serving.batch import Report, Settings, run_batch
+from fusargpt.serving.parts import Parts
+from fusargpt.serving.batch_inputs import ImageFolder, TripletDataset
+from tests.fusargpt.serving.questions import DATASET
+from tests.tiny import random_image, random_prior, stir_tlm, tiny_model, tiny_processor
+
+QUESTION = "How many ships?"
+TOKENS = 6
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("model")
+    tiny = tiny_model()
+    stir_tlm(tiny)
+    tiny.save_pretrained(folder)
+    tiny_processor().save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    """Five images, one in a folder below; two have a prior beside them."""
+    folder = tmp_path / "images"
+    (folder / "below").mkdir(parents=True)
+    for index, name in enumerate(("a", "b", "c", "d", "below/e")):
+        random_image(32, 40 + 8 * index, seed=index).save(folder / f"{name}.png")
+    for name, anchors in (("b", 3), ("below/e", 7)):
+        prior = random_prior(anchors)
+        save_prior(folder / f"{name}.npz", Prior(prior["prior_embeddings"], prior["prior_positions"]))
+    return folder
+
+
+def batch(folder: Path, model: str, out: Path, **options: Any) -> Report:
+    return run_batch(ImageFolder(folder, QUESTION), settings(out, model, **options))
+
+
+def settings(out: Path, model: str, **options: Any) -> Settings:
+    return Settings(out, model, **{"engine": "transformers", "batch_size": 2, "max_new_tokens": TOKENS, **options})
+
+
+def rows(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_answers_are_those_of_the_model(images: Path, model: str, tmp_path: Path) -> None:
+    report = batch(images, model, tmp_path / "out.parquet")
+    found = pq.read_table(tmp_path / "out.parquet").to_pylist()
+    paths = sorted(images.rglob("*.png"))
+    priors = [load_prior(path.with_suffix(".npz")) if path.with_suffix(".npz").exists() else None for path in paths]
+    pictures = [Image.open(path) for path in paths]
+    expected = load(model).answers(pictures, [QUESTION] * 5, priors, TOKENS)
+    assert [row["answer"] for row in found] == expected and len(set(expected)) > 1
+    assert [row["id"] for row in found] == ["a.png", "b.png", "below/e.png", "c.png", "d.png"]
+    assert [row["anchors"] for row in found] == [0, 3, 7, 0, 0]
+    assert [(row["seen_width"], row["seen_height"]) for row in found] == [picture.size for picture in pictures]
+    assert report.answered == 5 and not report.failures
+    assert not Parts(report.out).folder.exists()
+
+
+def test_a_dataset_is_asked_its_own_questions(model: str, tmp_path: Path) -> None:
+    source = TripletDataset(DATASET, configs=("instructions",), tasks=("count", "detect"))
+    run_batch(source, settings(tmp_path / "out.jsonl", model, batch_size=8))
+    found = rows(tmp_path / "out.jsonl")
+    items = source.items()
+    read = [source.read(item) for item in items]
+    questions = [item.question for item in items]
+    pictures, priors = [image for image, _ in read], [prior for _, prior in read]
+    assert [row["answer"] for row in found] == load(model).answers(pictures, questions, priors, TOKENS)
+    assert {row["task"] for row in found} == {"count", "detect"} and [row["question"] for row in found] == questions
+    assert all(row["anchors"] for row in found)
+
+
+def test_two_workers_on_ray_write_the_same_file(images: Path, model: str, tmp_path: Path, ray_cluster: None) -> None:
+    (images / "broken.png").write_bytes(b"no image")
+    alone = batch(images, model, tmp_path / "alone.jsonl")
+    shared = batch(images, model, tmp_path / "shared.jsonl", workers=2)
+    assert shared.out.read_bytes() == alone.out.read_bytes() and len(rows(shared.out)) == 5
+    assert shared.failures == alone.failures and [failure.id for failure in alone.failures] == ["broken.png"]
+
+
+def test_a_cluster_that_is_not_there_is_said_in_one_line(
+    images: Path, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_cluster(**_: Any) -> None:
+        raise ConnectionError("Could not find a running Ray instance.\nPlease start one.")
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", no_cluster)
+    with pytest.raises(
+        InputError, match=r"--workers: Ray cannot be joined or started: .* instance\. Please start one\."
+    ):
+        batch(images, model, tmp_path / "out.jsonl", workers=2)
+
+
+def test_a_batch_that_was_cut_goes_on(
+    images: Path, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = batch(images, model, tmp_path / "whole.jsonl")
+    asked: list[int] = []
+    answers = FusarGpt.answers
+
+    def cut(self: FusarGpt, pictures: Sequence[Image.Image], *rest: Any, **options: Any) -> list[str]:
+        asked.append(len(pictures))
+        if len(asked) == 2:
+            raise KeyboardInterrupt
+        return answers(self, pictures, *rest, **options)
+
+    monkeypatch.setattr(FusarGpt, "answers", cut)
+    with pytest.raises(KeyboardInterrupt):
+        batch(images, model, tmp_path / "cut.jsonl")
+    assert not (tmp_path / "cut.jsonl").exists()
+    batch(images, model, tmp_path / "cut.jsonl")
+    assert asked == [2, 2, 2, 1]
+    assert (tmp_path / "cut.jsonl").read_bytes() == whole.out.read_bytes()
+
+
+def test_what_fails_costs_no_other_and_is_tried_again(
+    images: Path, model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    expected = rows(batch(images, model, tmp_path / "expected.jsonl").out)
+    good = (images / "c.png").read_bytes()
+    (images / "c.png").write_bytes(b"no image")
+    np.savez(images / "a.npz", prior_embeddings=np.ones((2, 63), np.float32))
+    Image.new("RGB", (8000, 28)).save(images / "long.png")
+    out = tmp_path / "out.jsonl"
+    command = [str(images), "--question", QUESTION, "--model", model, "--engine", "transformers", "--out", str(out)]
+    command += ["--max-new-tokens", str(TOKENS)]
+    assert main(command) == 1
+    said = capsys.readouterr()
+    assert "3 items failed" in said.err and "c.png: not a PNG" in said.err and "a.npz: no prior_positions" in said.err
+    assert "long.png: image: 8000 x 28 pixels" in said.err and "Engine: transformers" in said.out
+    assert [row["id"] for row in rows(out)] == ["b.png", "below/e.png", "d.png"]
+
+    (images / "c.png").write_bytes(good)
+    (images / "a.npz").unlink()
+    (images / "long.png").unlink()
+    assert main(command) == 0
+    assert rows(out) == expected
+    with pytest.raises(InputError, match="exists already"):
+        main(command)
+
+
+def test_parts_of_another_batch_are_refused(images: Path, model: str, tmp_path: Path) -> None:
+    (images / "broken.png").write_bytes(b"no image")
+    batch(images, model, tmp_path / "out.jsonl")
+    with pytest.raises(InputError, match="begun with max_new_tokens 6, now 7; choose another --out"):
+        batch(images, model, tmp_path / "out.jsonl", max_new_tokens=7)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--task", "detect", "--out", "answers.csv"], r"--out: found answers.csv; expected .*\.parquet or \.jsonl"),
+        (["--task", "detect", "--out", "nowhere/a.jsonl"], "there is no folder nowhere"),
+        (["--task", "segment", "--out", "a.jsonl"], "--task: found 'segment'; expected of describe, count"),
+        (["--task", "count,detect", "--out", "a.jsonl"], "a folder of images; ask one --task"),
+        (["--out", "a.jsonl"], "a folder of images; ask one --task"),
+        (["--question", " ", "--out", "a.jsonl"], "--question is empty"),
+        (["--task", "count", "--split", "test", "--out", "a.jsonl"], "neither --split nor --config"),
+        (["--task", "count", "--batch-size", "0", "--out", "a.jsonl"], "--batch-size: found 0"),
+        (["--task", "count", "--workers", "-1", "--out", "a.jsonl"], "--workers: found -1"),
+        (["--task", "count", "--model", "nowhere/at/all", "--out", "a.jsonl"], "no such model folder"),
+    ],
+)
+def test_what_is_wrong_is_said_before_a_model_is_loaded(
+    arguments: list[str], message: str, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(images.parent)
+    monkeypatch.setattr("fusargpt.serving.engines.load_engine", None)
+    with pytest.raises(InputError, match=message):
+        main(["images", *arguments, "--engine", "transformers"])
+    assert not list(Path().glob("a.jsonl*"))
+
+
+@pytest.mark.parametrize("source", ["nowhere", "./nowhere/at/all", "scene.png"])
+def test_a_source_is_a_folder_or_a_dataset(source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    random_image(32, 32).save("scene.png")
+    with pytest.raises(InputError, match="expected a folder of images, or a dataset's"):
+        main([source, "--task", "count", "--out", "a.jsonl"])
+
+
+def test_a_dataset_takes_no_question(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="rows bring their own questions"):
+        main([DATASET, "--question", QUESTION, "--out", str(tmp_path / "a.jsonl")])
+
+
+def test_a_task_asks_its_own_question(images: Path, model: str, tmp_path: Path) -> None:
+    out = tmp_path / "out.jsonl"
+    command = [str(images), "--task", "count", "--target", "aircraft", "--model", model, "--max-new-tokens", "2"]
+    assert main([*command, "--engine", "transformers", "--prior", "none", "--out", str(out)]) == 0
+    assert {row["question"] for row in rows(out)} == {tasks.prompt("count", "aircraft")}
+    assert {row["anchors"] for row in rows(out)} == {0}

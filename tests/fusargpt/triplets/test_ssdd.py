@@ -1,0 +1,118 @@
+"""The way from a published detection set to an instruction set: SSDD, whose images lie beside the repository."""
+
+import io
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from fusargpt.triplets.build import build
+from fusargpt.triplets.manifest import read_manifest
+from fusargpt.triplets.settings import Settings
+from fusargpt.triplets.voc_manifest import main, voc_manifest
+from fusargpt.errors import InputError
+from tests.real_data import REAL_DATA, needs_real_data
+
+SSDD = REAL_DATA / "ssdd"
+SPLITS = {"train": SSDD / "train.txt", "validation": SSDD / "validation.txt"}
+
+
+@needs_real_data
+def test_ssdd_becomes_an_instruction_set(tmp_path: Path) -> None:
+    arguments = ["--images", SSDD / "images", "--annotations", SSDD / "annotations", "--license", "apache-2.0"]
+    arguments += [argument for split, path in SPLITS.items() for argument in ("--split", f"{split}={path}")]
+    manifest = tmp_path / "ssdd.jsonl"
+    assert main([*map(str, arguments), "--out", str(manifest)]) == 0
+    settings = Settings(chip_size=0, missing_prior="empty")
+    report = build(manifest, tmp_path / "out", settings, workers=0)
+    assert report.failures == () and report.counts["chips"] == 178
+    assert report.scenes == {"train": 118, "validation": 60}
+    ships = 0
+    for path in report.shards:
+        for row in pq.read_table(tmp_path / "out" / path).to_pylist():
+            assert row["prior_embeddings"] == [] and row["bounds"] is None and row["task"] != "describe"
+            name, _, question = row["id"].partition("/")
+            root = ElementTree.parse(SSDD / "annotations" / f"{name}.xml").getroot()
+            count = len(root.findall("object"))
+            assert len(row["objects"]) == count
+            if question == "count-ship":
+                assert row["completion"][0]["content"] == str(count)
+                ships += count
+                _check_boxes(row, root)
+    assert ships == 418
+
+
+def _check_boxes(row: dict, root: ElementTree.Element) -> None:
+    """Boxes are where the annotation says, in pixels of the resized image."""
+    width, height = (float(root.findtext(f"size/{side}") or 0) for side in ("width", "height"))
+    with Image.open(io.BytesIO(row["image"]["bytes"])) as image:
+        assert image.width % 28 == image.height % 28 == 0
+        factors = np.array([image.width / width, image.height / height] * 2)
+    edges = ("xmin", "ymin", "xmax", "ymax")
+    annotated = [[float(item.findtext(f"bndbox/{edge}") or 0) for edge in edges] for item in root.findall("object")]
+    found = np.array([item["bbox_2d"] for item in row["objects"]])
+    for box in np.array(annotated) * factors:
+        assert np.abs(found - box).max(axis=1).min() <= 1
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name in ("images", "annotations"):
+        (tmp_path / name).mkdir()
+    for name in ("a", "b"):
+        Image.new("L", (60, 60), 90).save(tmp_path / "images" / f"{name}.png")
+        (tmp_path / "annotations" / f"{name}.xml").write_text("<annotation></annotation>")
+    return tmp_path
+
+
+def test_a_folder_without_lists(folder: Path) -> None:
+    rows = voc_manifest(folder / "images", folder / "annotations", {}, {"sensor": "TerraSAR-X"})
+    assert [(row["id"], row["sensor"], "split" in row) for row in rows] == [
+        ("a", "TerraSAR-X", False),
+        ("b", "TerraSAR-X", False),
+    ]
+    assert (
+        main(
+            [
+                "--images",
+                str(folder / "images"),
+                "--annotations",
+                str(folder / "annotations"),
+                "--out",
+                str(folder / "m.jsonl"),
+            ]
+        )
+        == 0
+    )
+    assert [row.id for row in read_manifest(folder / "m.jsonl")] == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("lists", "message"),
+    [
+        ({"train": "a\nc\n"}, r"train, line 2: no image 'c'"),
+        ({"train": "a.png\n", "test": "\na\n"}, r"test, line 2: 'a' is listed already, in train"),
+        ({"val": "a\n"}, "split: found 'val'; expected one of train, validation, test"),
+        ({"train": None}, "train: cannot be read"),
+    ],
+)
+def test_lists_that_are_wrong(folder: Path, lists: dict[str, str | None], message: str) -> None:
+    for name, text in lists.items():
+        if text is not None:
+            (folder / name).write_text(text)
+    with pytest.raises(InputError, match=message):
+        voc_manifest(folder / "images", folder / "annotations", {name: folder / name for name in lists}, {})
+
+
+def test_images_without_annotation_and_folders_without_images(folder: Path, capsys: pytest.CaptureFixture) -> None:
+    (folder / "annotations" / "b.xml").unlink()
+    with pytest.raises(InputError, match=r"b\.xml: no such file; expected the annotation of b\.png"):
+        voc_manifest(folder / "images", folder / "annotations", {}, {})
+    arguments = ["--images", str(folder), "--annotations", str(folder), "--out", str(folder / "m.jsonl")]
+    assert main(arguments) == 2
+    assert "no picture; expected a folder" in capsys.readouterr().err
+    assert main([*arguments, "--split", "train"]) == 2
+    assert "--split train: expected a split and its list" in capsys.readouterr().err

@@ -1,0 +1,100 @@
+import json
+
+import pytest
+
+from fusargpt.errors import InputError
+from fusargpt.geo.image import read_image
+from fusargpt.geo.prior import load_prior
+from fusargpt.tasks.prompts import TASKS, prompt
+from space_app.one_question import Answer, answers_to, priors_to_ask, summary
+from space_app.demo import Question
+from space_app.streaming import Piece
+from tests.space_app.conftest import MAX_NEW_TOKENS
+
+BOX = {"bbox_2d": [20.0, 30.0, 60.0, 50.0], "label": "ship"}
+
+
+def expected(predictor, image: str, prior: str | None, question: str) -> str:
+    given = None if prior is None else load_prior(prior)
+    return predictor.answer(read_image(image), question, given, MAX_NEW_TOKENS)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_every_task_is_answered_with_the_prior(demo, predictor, image, prior, task):
+    steps = list(demo.answers(Question(image, prior, task, "aircraft")))
+    _, given, (answer,) = steps[-1]
+    assert answer.text == expected(predictor, image, prior, prompt(task, "aircraft"))
+    assert (answer.state, answer.anchors, len(given.embeddings)) == ("whole", 64, 64)
+    assert [step[2][0].state for step in steps[:-1]] == ["writing"] * (len(steps) - 1)
+
+
+def test_side_by_side_answers_with_and_without_the_prior(demo, predictor, image, prior):
+    *_, (_, _, answers) = demo.answers(Question(image, prior, "free", question="What is this?", compare=True))
+    assert [answer.anchors for answer in answers] == [64, None]
+    assert answers[0].text == expected(predictor, image, prior, "What is this?")
+    assert answers[1].text == expected(predictor, image, None, "What is this?")
+    assert answers[0].text != answers[1].text
+
+
+def test_side_by_side_without_a_prior_is_refused():
+    with pytest.raises(InputError, match="Side by side needs a prior"):
+        priors_to_ask(None, compare=True)
+
+
+@pytest.fixture
+def said(demo, image):
+    """What becomes of a text that the model is made to say."""
+
+    def say(text: str, task: str, target: str = "ship", out_of_time: bool = False) -> Answer:
+        def speak(*arguments):
+            yield Piece(text[:1])
+            yield Piece(text, final=True, out_of_time=out_of_time)
+
+        return list(answers_to(speak, demo.look(image), "?", task, target, [None], 8, 60))[-1][0]
+
+    return say
+
+
+@pytest.mark.parametrize(
+    ("task", "text", "shown"),
+    [
+        ("count", "1", "1 ship"),
+        ("count", "5", "5 ships"),
+        ("count", "many", ""),
+        ("localize", "9, 2", "Cells 2, 9"),
+        ("localize", "None", "No cell"),
+        ("localize", "left", ""),
+        ("detect", json.dumps([BOX, BOX]), "2 ships"),
+        ("detect", json.dumps([BOX, {**BOX, "label": "bridge"}]), "1 ship, 1 bridge"),
+        ("detect", "None", "No box"),
+        ("detect", "left", ""),
+        ("free", json.dumps([BOX]), "1 ship"),
+        ("free", "A harbour.", ""),
+        ("describe", "5", ""),
+    ],
+)
+def test_an_answer_is_summed_up_as_its_task_reads_it(said, task, text, shown):
+    answer = said(text, task)
+    assert summary(answer) == shown
+    assert bool(answer.problems) == (text in ("many", "left"))
+
+
+def test_an_answer_that_was_cut_says_so_and_keeps_its_boxes(said):
+    answer = said(json.dumps([BOX])[:-1] + ', {"bbox', "detect", out_of_time=True)
+    assert answer.state == "out of time"
+    assert answer.as_json()["boxes"] == [BOX]
+    assert answer.problems
+
+
+def test_json_has_no_boxes_where_none_were_asked_for(said):
+    assert said("5", "count", "aircraft").as_json() == {
+        "question": "?",
+        "task": "count",
+        "anchors": None,
+        "state": "whole",
+        "text": "5",
+        "count": 5,
+        "cells": None,
+        "boxes": None,
+        "problems": [],
+    }

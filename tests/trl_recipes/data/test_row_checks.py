@@ -1,0 +1,126 @@
+"""Rows that cannot be trained on: each kind is found before the first step, and refused or left out by choice."""
+
+import io
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from datasets import Dataset, Features, Image, List, Value
+from PIL import Image as Pillow
+
+from fusargpt.errors import InputError
+from tests.tiny import tiny_processor
+from tests.trl_recipes.stages import arguments, write_base
+from tests.trl_recipes.triplets import PRIOR_FEATURES, TURN, assistant, triplet, user, write_triplets
+from trl_recipes.data import row_checks
+from trl_recipes.arguments import parse
+from trl_recipes.data.row_checks import find_problems
+from trl_recipes.sft import main, make_trainer
+
+
+def png(height: int = 56, width: int = 56) -> bytes:
+    file = io.BytesIO()
+    noise = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+    Pillow.fromarray(noise).save(file, format="PNG")
+    return file.getvalue()
+
+
+def cut(values: list[list[int]]) -> list[list[int]]:
+    return [row[:-1] for row in values]
+
+
+UNREADABLE: list[tuple[dict[str, Any], str]] = [
+    ({"image": None}, r"image: found nothing"),
+    ({"image": {"bytes": png()[:900], "path": None}}, r"image: does not decode \(OSError: .*truncated"),
+    ({"image": {"bytes": b"not an image", "path": None}}, r"image: does not decode \(UnidentifiedImageError"),
+    ({"image": {"bytes": png(4, 1000), "path": None}}, r"image: found 1000 x 4 px, which the image processor refuses"),
+    ({"prior_embeddings": None}, r"prior_embeddings: found nothing beside the other"),
+    ({"prior_embeddings": cut(triplet(0)["prior_embeddings"])}, r"found shape \[4, 63\], expected \[S, 64\]"),
+    ({"prior_positions": [[float("nan"), 0.5]] * 4}, r"prior_positions.*"),
+    ({"prior_positions": [[0.5, 0.5]]}, r"found 4 embeddings and 1 positions"),
+    ({"prompt": []}, r"prompt: found no turns"),
+    ({"completion": None}, r"completion: found no turns"),
+    ({"completion": [assistant(" ")]}, r"completion: found an empty answer"),
+    ({"completion": [user("And?")]}, r"completion: found no turn of the assistant"),
+    ({"prompt": [assistant("I begin.")]}, r"found no turn of the user"),
+    ({"prompt": [{"role": "pilot", "content": "?"}]}, r"prompt: found a turn of 'pilot'"),
+    ({"prompt": [user("<|image_pad|>")]}, r"prompt: found one of .*image_pad"),
+]
+
+
+def write(folder: Path, changes: list[dict[str, Any]]) -> Path:
+    """Triplets in one shard, the first ones changed."""
+    rows = []
+    for seed in range(len(changes) + 4):
+        change = changes[seed] if seed < len(changes) else {}
+        rows.append(triplet(seed, anchors=4) | {"image": {"bytes": png(), "path": None}} | change)
+    features = Features({"image": Image(), **PRIOR_FEATURES, "prompt": List(TURN), "completion": List(TURN)})
+    folder.mkdir(parents=True)
+    stored = Features({**features, "image": {"bytes": Value("binary"), "path": Value("string")}})
+    Dataset.from_list(rows, features=stored).cast(features).to_parquet(folder / "train.parquet")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("readable")
+    write_base(folder)
+    write(folder / "all kinds", [change for change, _ in UNREADABLE])
+    write(folder / "one", [{}, {"image": {"bytes": png()[:900], "path": None}}])
+    return folder
+
+
+def test_every_kind_of_unreadable_row_is_found_and_no_other(folder):
+    rows = Dataset.from_parquet(str(folder / "all kinds" / "train.parquet"))
+    problems = find_problems(rows, tiny_processor(), "all kinds")
+    assert list(problems) == list(range(len(UNREADABLE)))
+    for (_, expected), problem in zip(UNREADABLE, problems.values(), strict=True):
+        assert "\n" not in problem
+        assert re.search(expected, problem), problem
+
+
+def test_messages_are_looked_at_too(tmp_path):
+    rows = Dataset.from_parquet(str(write_triplets(tmp_path / "data", 3, "messages") / "train-00000-of-00001.parquet"))
+    assert find_problems(rows, tiny_processor(), "good") == {}
+    emptied = rows.map(lambda row, index: {"messages": row["messages"][: index * 2]}, with_indices=True)
+    assert find_problems(emptied, tiny_processor(), "bad") == {0: "messages: found no turns"}
+
+
+def test_a_row_is_refused_with_dataset_number_and_reason(folder, tmp_path):
+    with pytest.raises(InputError) as caught:
+        main(arguments(folder, tmp_path / "out", train="tlm", dataset_name=folder / "one"))
+    line = str(caught.value)
+    assert "\n" not in line
+    assert line.startswith(f"dataset {folder / 'one'} (train), row 1: image: does not decode (OSError")
+    assert line.endswith("mend the row, or set unreadable: skip to leave such rows out")
+
+
+def test_rows_are_left_out_by_choice_and_reported(folder, tmp_path, capsys):
+    fields = {"train": "tlm", "unreadable": "skip", "unreadable_share": 0.2, "dataset_name": folder / "one"}
+    fields |= {"feature_cache": tmp_path / "features"}
+    recipe, config = parse(arguments(folder, tmp_path / "out", **fields))
+    train: Any = make_trainer(recipe, config).train_dataset
+    assert len(train) == 5
+    capsys.readouterr()
+    main(arguments(folder, tmp_path / "out", **fields))
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.startswith(f"dataset {folder / 'one'} (train): 1 of 6 rows left out as unreadable: row 1: image:")
+    (report,) = json.loads((tmp_path / "out" / "unreadable.json").read_text())
+    assert report["rows"] == 6 and list(report["problems"]) == ["1"]
+
+
+def test_too_many_unreadable_rows_end_the_run_anyway(folder, tmp_path):
+    fields = {"train": "tlm", "unreadable": "skip", "dataset_name": folder / "one", "unreadable_share": 0.1}
+    with pytest.raises(InputError, match=r"row 1: .* at most 0.1 of the rows \(unreadable_share\), found 0.167"):
+        main(arguments(folder, tmp_path / "out", **fields))
+
+
+def test_rows_are_looked_at_once(folder, tmp_path):
+    rows = Dataset.from_parquet(str(folder / "one" / "train.parquet"))
+    first = find_problems(rows, tiny_processor(), "one")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(readable.Pillow, "open", None)
+        assert find_problems(rows, tiny_processor(), "one") == first

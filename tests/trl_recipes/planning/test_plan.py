@@ -1,0 +1,403 @@
+"""Plans hold against what they foresee: torch's flop counter, what autograd keeps, two processes that train nano."""
+
+import json
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import multiprocessing
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import LlamaConfig
+
+import trl_recipes
+from fusargpt.errors import InputError
+from modeling_fusargpt import FusarGptConfig, FusarGptForConditionalGeneration
+from tests.tiny import tiny_config
+from tests.trl_recipes.planning.stages_to_plan import NANO, Case, build, kept_by_autograd, loss_of, make_batch, measure_in_group, nano_config
+from trl_recipes.arguments import parse
+from trl_recipes.planning.flops import sequence_flops
+from trl_recipes.planning.memory import saved_activations
+from trl_recipes.model.parameters import part_of
+from trl_recipes.planning.plan import GPUS, Data, Plan, make_plan
+from trl_recipes.planning.sizes import QWEN_7B, QWEN_7B_SIZES, Sizes, find_model, sizes_of
+
+FOLDER = Path(trl_recipes.__file__).parent
+TRAINS = ("tlm", "tlm+lora", "lora", "language", "all")
+
+
+def plan(recipe: str = "stage1.yaml", *overrides: str, gpu: str = "a100-80g", gpus: int = 4, **options) -> Plan:
+    path = FOLDER / recipe
+    stage, config = parse([str(path), *overrides, "--use_cpu", "true"])
+    return make_plan(stage, config, gpu, gpus, recipes=path.parent, **options)
+
+
+# Sizes
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [{}, {"tie_word_embeddings": True}]
+    + [{"tlm_config": {"fusion": fusion, "hidden_size": 40}} for fusion in ("sum", "concat", "none")],
+    ids=str,
+)
+def test_parameters_are_those_of_the_model(overrides):
+    config = tiny_config(**overrides)
+    counted = Counter()
+    for name, parameter in FusarGptForConditionalGeneration(config).named_parameters():
+        counted[part_of(name)] += parameter.numel()
+    assert {part: count for part, count in sizes_of(config).parameters().items() if count} == dict(counted)
+
+
+def test_the_built_in_7b_has_the_parameters_of_the_published_one():
+    parameters = QWEN_7B_SIZES.parameters()
+    assert sum(parameters.values()) - parameters["TLM"] == 8_292_166_656
+
+
+def test_the_built_in_7b_has_the_sizes_of_the_published_one():
+    # Of its config.json, and of the TLM by default.
+    assert (
+        Sizes(
+            hidden=3584,
+            query=3584,
+            key_value=512,
+            heads=28,
+            intermediate=18944,
+            layers=28,
+            vocabulary=152064,
+            tied=False,
+            vision_hidden=1280,
+            vision_heads=16,
+            vision_intermediate=3420,
+            vision_layers=32,
+            vision_layers_of_whole_images=4,
+            patch=14,
+            patch_values=3 * 2 * 14 * 14,
+            merge=2,
+            window=8,
+            prior=64,
+            tlm_hidden=4 * 3584,
+            fusion="tlm",
+        )
+        == QWEN_7B_SIZES
+    )
+
+
+# FLOPs
+
+
+def count_flops(case: Case, config: FusarGptConfig, grid: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int]]:
+    """FLOPs of a batch, forward and backward: as planned, and as counted.
+
+    Eager attention, since torch's table lacks the fused kernel of CPUs. It lacks the in-place product too, in which the
+    loss sums its gradients.
+    """
+
+    def in_place(_sum, first, second, out_shape=None, **_options) -> int:
+        return 2 * first[0] * first[1] * second[1]
+
+    model, (batch, shape) = build(case, config), make_batch(case, config, grid)
+    table = {torch.ops.aten.addmm_: in_place}
+    with FlopCounterMode(display=False, custom_mapping=table) as forward:
+        loss = loss_of(case, model, batch)
+    with FlopCounterMode(display=False, custom_mapping=table) as backward:
+        loss.backward()
+    work = sequence_flops(sizes_of(config), shape, case.stage).values()
+    rows = len(batch["input_ids"])
+    planned = rows * sum(part.forward for part in work), rows * sum(part.backward + part.recomputed for part in work)
+    return planned, (forward.get_total_flops(), backward.get_total_flops())
+
+
+@pytest.mark.parametrize(
+    ("train", "checkpointing"), [*((train, False) for train in TRAINS), ("tlm", True), ("lora", True), ("all", True)]
+)
+def test_flops_of_nano_are_those_that_torch_counts(train, checkpointing):
+    planned, counted = count_flops(Case(train, checkpointing, attention="eager"), nano_config(), (12, 12))
+    assert planned == pytest.approx(counted, rel=0.05)
+
+
+@pytest.mark.parametrize("fusion", ["tlm", "sum", "concat", "none"])
+def test_flops_of_windows_shared_heads_and_other_fusions_are_those_that_torch_counts(fusion):
+    # 20 x 10 patches in windows of 8 x 8: the last of each row and column are cut off.
+    config = tiny_config(tlm_config={"fusion": fusion})
+    train = "tlm" if fusion != "none" else "lora"
+    planned, counted = count_flops(Case(train, attention="eager"), config, (20, 10))
+    assert planned == pytest.approx(counted, rel=0.01)
+
+
+# Memory
+
+
+@pytest.mark.parametrize(
+    ("train", "dtype", "autocast", "checkpointing"),
+    [
+        ("tlm", "bfloat16", True, False),
+        ("tlm", "bfloat16", True, True),
+        ("tlm+lora", "bfloat16", True, False),
+        ("lora", "float32", True, False),
+        ("lora", "bfloat16", True, True),
+        ("language", "float32", True, False),
+        ("all", "float32", True, True),
+        ("all", "float32", False, False),
+    ],
+)
+def test_activations_of_nano_are_those_that_autograd_keeps(train, dtype, autocast, checkpointing):
+    config, case = nano_config(), Case(train, checkpointing, dtype, autocast)
+    batch, shape = make_batch(case, config)
+    kept = kept_by_autograd(case, build(case, config), batch)
+    assert saved_activations(sizes_of(config), shape, case.run()) == pytest.approx(kept, rel=0.15)
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_activations_of_windows_and_shared_heads_are_those_that_autograd_keeps(checkpointing):
+    config, case = tiny_config(), Case("all", checkpointing)
+    batch, shape = make_batch(case, config, (20, 10))
+    kept = kept_by_autograd(case, build(case, config), batch)
+    assert saved_activations(sizes_of(config), shape, case.run()) == pytest.approx(kept, rel=0.05)
+
+
+def test_memory_is_what_two_processes_measure(tmp_path):
+    """DDP and FSDP2 over gloo, on two CPU processes that train nano.
+
+    What each process holds when a step is done (weights, gradients, optimizer states) is compared exactly. The peak, to
+    10 %, is the most that torch's allocator has given out at a time, all tensors of a step in it, weights and batch
+    included; the operating system's count would be that of Python and its libraries.
+    """
+    cases = [
+        Case("tlm+lora", dtype="bfloat16", autocast=True, gpus=2),
+        Case("all", checkpointing=True, gpus=2),
+        Case("all", checkpointing=True, strategy="fsdp2", gpus=2),
+    ]
+    context = multiprocessing.get_context("spawn")
+    results = context.Queue()
+    processes = [
+        context.Process(target=measure_in_group, args=(rank, 2, str(tmp_path / "store"), cases, results))
+        for rank in range(2)
+    ]
+    for process in processes:
+        process.start()
+    try:
+        answers = [results.get(timeout=600) for _ in processes]
+    finally:
+        for process in processes:
+            process.join(timeout=60)
+            process.kill()
+    config = nano_config()
+    for answer in answers:
+        assert isinstance(answer, list), answer
+        for case, measured in zip(cases, answer, strict=True):
+            planned = case.memory(sizes_of(config), make_batch(case, config)[1])
+            # A weight whose first dimension does not divide is padded.
+            assert measured.weights == pytest.approx(planned.weights, rel=0.001), case
+            assert measured.gradients == pytest.approx(planned.gradients, rel=0.001), case
+            assert measured.optimizer == pytest.approx(planned.optimizer, rel=0.001), case
+            assert measured.peak == pytest.approx(planned.total, rel=0.1), case
+
+
+# Plans
+
+
+@pytest.mark.parametrize(
+    "recipe", sorted(path.relative_to(FOLDER).as_posix() for path in FOLDER.glob("**/stage*.yaml"))
+)
+def test_recipes_are_planned_without_the_hub(recipe, monkeypatch):
+    def no_hub(*_arguments, **_options):
+        raise AssertionError("the Hub was asked")
+
+    if "nano" not in recipe:
+        monkeypatch.setattr(FusarGptConfig, "get_config_dict", no_hub)
+    overrides = ("--model_name_or_path", str(NANO)) if "nano" in recipe else ()
+    made = plan(recipe, *overrides)
+    assert made.model == (str(NANO) if "nano" in recipe else QWEN_7B)
+    assert (made.image_size, made.visual_tokens) == ((168, 36) if "nano" in recipe else (504, 324))
+    assert made.per_sequence.total > 0 and [scale.triplets for scale in made.scales] == [10_000, 1_000_000]
+
+
+def test_a_frozen_language_model_costs_no_weight_gradients():
+    for recipe in ("stage1.yaml", "stage2.yaml"):
+        for checkpointing in ("true", "false"):
+            work = plan(recipe, "--activation_checkpointing", checkpointing).flops
+            assert work["vision tower"].backward == work["vision tower"].recomputed == work["merger"].backward == 0
+            assert work["language model"].backward < 1.05 * work["language model"].forward
+
+
+def test_a_feature_cache_leaves_the_tower_out_and_fills_itself_once():
+    without, cached = plan(), plan("stage1.yaml", "--feature_cache", "cache")
+    tower = without.flops["vision tower"], without.flops["merger"]
+    assert cached.flops["vision tower"].total == cached.flops["merger"].total == 0
+    assert all(cached.flops[part] == without.flops[part] for part in ("TLM", "language model", "lm_head"))
+    scale, epochs = cached.scales[0], 30
+    once = 10_000 * sum(part.forward for part in tower)
+    assert scale.flops == pytest.approx(10_000 * epochs * cached.per_sequence.total + once)
+    # bfloat16 visual tokens of the language model's width.
+    assert scale.feature_cache_bytes == pytest.approx(10_000 * 324 * 3584 * 2, rel=0.001)
+
+
+def test_hours_follow_from_flops_gpus_and_utilisation():
+    made = plan(utilisation=0.4, triplets=[5000])
+    (scale,) = made.scales
+    assert scale.flops == 5000 * 30 * made.per_sequence.total
+    assert scale.gpu_hours == pytest.approx(scale.flops / (312e12 * 0.4 * 3600))
+    assert scale.hours == pytest.approx(scale.gpu_hours / 4)
+    assert scale.steps == 2344  # 30 times 5,000 sequences, 4 GPUs of 4, over 4 micro-batches
+
+
+def test_max_steps_end_a_run_whatever_the_data():
+    made = plan("stage1.yaml", "--max_steps", "10", gpus=2)
+    assert {scale.steps for scale in made.scales} == {10}
+    assert {scale.flops for scale in made.scales} == {10 * 2 * 4 * 4 * made.per_sequence.total}
+
+
+def test_pairs_about_one_image_share_its_tokens():
+    alone = plan("stage2.yaml", data=Data(pairs_per_image=5))
+    together = plan("stage2.yaml", "--pairs_per_sequence", "5", "--earlier_answers", "visible")
+    assert (alone.scales[0].images, together.scales[0].images) == (2000, 2000)
+    assert together.text_tokens == 5 * alone.text_tokens
+    assert together.scales[0].flops < 0.5 * alone.scales[0].flops
+
+
+def test_sharding_divides_what_it_shards():
+    for gpus in (2, 8):
+        options = {option.strategy: option.memory for option in plan(gpus=gpus).options[:4]}
+        whole, sharded = options["ddp"], options["fsdp2"]
+        assert sharded.weights == pytest.approx(whole.weights / gpus)
+        assert sharded.optimizer == pytest.approx(whole.optimizer / gpus)
+        assert options["zero2"].gradients < whole.gradients
+        assert options["qlora"].weights < 0.5 * whole.weights
+
+
+def test_what_does_not_fit_is_told():
+    fits = {(option.strategy, option.checkpointing): option.fits for option in plan(gpu="rtx-4090").options}
+    assert fits["qlora", True] and not fits["ddp", False]
+    largest = {option.fits for option in plan(gpu="h200").options}
+    assert largest == {True}
+
+
+def test_the_language_model_cannot_be_trained_in_4_bits():
+    made = plan("stage1.yaml", "--train", "language", "--dtype", "float32", "--save", "full")
+    assert {option.strategy for option in made.options} == {"ddp", "zero2", "fsdp2"}
+    assert made.scales[0].feature_cache_bytes is not None
+
+
+def test_a_trained_tower_has_no_features_to_cache():
+    made = plan("stage1.yaml", "--train", "all", "--dtype", "float32", "--save", "full", "--prior", "none")
+    (scale, _) = made.scales
+    assert scale.feature_cache_bytes is scale.alphaearth_scattered_bytes is scale.alphaearth_adjacent_bytes is None
+    assert made.flops["TLM"].total == 0
+
+
+def test_alpha_earth_is_read_block_by_block():
+    # An image as large as a block: wherever it lies it touches four, and beside others it takes one.
+    data = Data(image_size=504, resolution_m=10_240 / 504)
+    scale = plan(triplets=[100], data=data).scales[0]
+    assert scale.alphaearth_scattered_bytes == 100 * 4 * 1024 * 1024 * 64
+    assert scale.alphaearth_adjacent_bytes == 100 * 1024 * 1024 * 64
+
+
+def test_bytes_of_a_data_set_are_about_those_of_the_sample():
+    shard = FOLDER.parent / "dataset_card" / "captions" / "train-00000-of-00001.parquet"
+    made = plan("nano/stage1.yaml", "--model_name_or_path", str(NANO), triplets=[16])
+    assert made.scales[0].dataset_bytes == pytest.approx(shard.stat().st_size, rel=0.15)
+
+
+def test_a_plan_is_json():
+    made = plan()
+    content = json.loads(json.dumps(made.to_dict()))
+    assert content["flops"]["sequence"]["total"] == made.per_sequence.total
+    assert content["options"][0]["memory"]["weights"] == made.options[0].memory.weights
+
+
+# Where a model comes from
+
+
+def test_what_a_stage_has_left_leads_to_its_base(tmp_path):
+    (tmp_path / "stage1").mkdir()
+    config: dict[str, Any] = {"model_type": "fusargpt", "weights": "tlm", "base_model_name_or_path": QWEN_7B}
+    config["tlm_config"] = {"hidden_size": 256, "fusion": "sum", "sigma": 2.0}
+    (tmp_path / "stage1" / "config.json").write_text(json.dumps(config))
+    (tmp_path / "stage2").mkdir()
+    adapter = {"base_model_name_or_path": "../stage1"}
+    (tmp_path / "stage2" / "adapter_config.json").write_text(json.dumps(adapter))
+    name, sizes, _ = find_model(str(tmp_path / "stage2"))
+    assert name == QWEN_7B
+    assert sizes == replace(QWEN_7B_SIZES, tlm_hidden=256, fusion="sum")
+
+
+def test_a_stage_that_has_not_run_leads_to_its_recipe_s_model(tmp_path):
+    (tmp_path / "first.yaml").write_text(f"model_name_or_path: {NANO}\noutput_dir: out/first\n")
+    (tmp_path / "notes.yaml").write_text("{not yaml")
+    name, _, image_size = find_model("out/first", recipes=tmp_path)
+    assert (name, image_size) == (str(NANO), 168)
+
+
+def test_a_fixed_square_of_the_processor_is_its_image_size(tmp_path):
+    tiny_config().save_pretrained(tmp_path)
+    (tmp_path / "processor_config.json").write_text(
+        json.dumps({"image_size": 336, "image_processor": {"size": {"shortest_edge": 3136, "longest_edge": 12845056}}})
+    )
+    assert find_model(str(tmp_path))[2] == 336
+
+
+def broken(folder: Path, files: dict[str, str]) -> str:
+    for name, text in files.items():
+        (folder / name).write_text(text)
+    return str(folder)
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({}, "there is no model at"),
+        ({"config.json": "{"}, "cannot be read"),
+        ({"config.json": LlamaConfig().to_json_string()}, "is of type llama"),
+        ({"config.json": "[]"}, "found list, expected a JSON object"),
+        ({"config.json": '{"model_type": "fusargpt", "weights": "tlm"}'}, "base_model_name_or_path: found None"),
+        ({"adapter_config.json": "{"}, "adapter_config.json: cannot be read"),
+    ],
+)
+def test_a_model_that_cannot_be_planned_for_is_named(tmp_path, files, message):
+    with pytest.raises(InputError, match=message):
+        find_model(broken(tmp_path, files))
+
+
+def test_a_model_that_leads_back_to_itself_ends(tmp_path):
+    adapter = {"adapter_config.json": json.dumps({"base_model_name_or_path": str(tmp_path)})}
+    with pytest.raises(InputError, match="leads back to itself"):
+        find_model(broken(tmp_path, adapter))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"gpu": "a100"}, f"--gpu: found a100; expected one of {', '.join(GPUS)}"),
+        ({"gpus": 0}, "--gpus: found 0"),
+        ({"utilisation": 35}, "--utilisation: found 35"),
+        ({"triplets": [0]}, "--triplets: found 0"),
+        ({"triplets": []}, "--triplets: found none"),
+    ],
+)
+def test_a_number_out_of_range_is_named(options, message):
+    with pytest.raises(InputError, match=message):
+        plan(**options)
+
+
+@pytest.mark.parametrize("field", ["image_size", "anchors", "prompt_tokens", "answer_tokens", "pairs_per_image"])
+def test_data_that_cannot_be_are_refused(field):
+    with pytest.raises(InputError, match=f"--{field.replace('_', '-')}: found 0"):
+        Data(**{field: 0})
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (("--optim", "adafactor"), "optim: found adafactor; a plan knows adamw_torch, "),
+        (("--attn_implementation", "flex_attention"), "attn_implementation: found flex_attention"),
+        (("--bf16", "false"), "bf16: found false"),
+        (("--pairs_per_sequence", "2"), "earlier_answers: hidden, which training refuses"),
+    ],
+)
+def test_a_recipe_that_a_plan_does_not_know_is_refused(overrides, message):
+    with pytest.raises(InputError, match=message):
+        plan("stage1.yaml", *overrides)

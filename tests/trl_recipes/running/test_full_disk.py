@@ -1,0 +1,120 @@
+"""A full disk ends a run with one line, or costs it a checkpoint, by choice; what was saved before stays."""
+
+import errno
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from tests.trl_recipes.stages import arguments, write_base
+from tests.trl_recipes.triplets import write_triplets
+from fusargpt import files
+from trl_recipes.running.atomic_runs import checkpoints
+from trl_recipes.data.feature_cache import FeatureCache
+from fusargpt.files import FullDiskError, check_room, watching_disk
+from trl_recipes.sft import main
+
+FIELDS = {"train": "tlm", "save": "trained", "max_steps": 4, "save_strategy": "steps", "save_steps": 1, "resume": True}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("full disk")
+    write_base(folder)
+    write_triplets(folder / "data")
+    main(arguments(folder, folder / "whole", **FIELDS))
+    return folder
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A disk of 256 KiB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", disk], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("mounting a small disk takes the rights of root")
+    yield disk
+    subprocess.run(["umount", "--lazy", disk], check=True)  # torch may still have its file open
+
+
+@pytest.fixture
+def second_save_fails(monkeypatch):
+    """A disk that is full while the optimizer of checkpoint-2 is written."""
+    save, calls = torch.save, []
+
+    def failing(written: Any, path: str) -> None:
+        if "partial-checkpoint-2" in str(path) and not calls:
+            calls.append(path)
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        save(written, path)
+
+    monkeypatch.setattr(torch, "save", failing)
+
+
+def trained(output_dir: Path) -> bytes:
+    return (output_dir / "tlm.safetensors").read_bytes()
+
+
+def test_stop_leaves_the_checkpoint_before_and_the_same_command_goes_on(folder, tmp_path, second_save_fails):
+    command = arguments(folder, tmp_path / "out", **FIELDS)
+    with pytest.raises(FullDiskError) as caught:
+        main(command)
+    line = str(caught.value)
+    assert "\n" not in line
+    assert line.startswith("output_dir: checkpoint-2 takes about ") and f"no room left in {tmp_path / 'out'} (" in line
+    assert "goes on from checkpoint-1, which is whole, or set on_full_disk: continue" in line
+    assert sorted(path.name for path in (tmp_path / "out").glob("*checkpoint*")) == ["checkpoint-1"]
+    main(command)
+    assert trained(tmp_path / "out") == trained(folder / "whole")
+
+
+def test_continue_trains_on_without_a_checkpoint(folder, tmp_path, second_save_fails, capsys):
+    main(arguments(folder, tmp_path / "out", **FIELDS, on_full_disk="continue"))
+    assert [path.name for path in checkpoints(tmp_path / "out")] == ["checkpoint-1", "checkpoint-3", "checkpoint-4"]
+    assert "checkpoint-1, which is whole; on_full_disk: continue, going on without it" in capsys.readouterr().out
+    assert trained(tmp_path / "out") == trained(folder / "whole")
+
+
+def test_what_cannot_fit_is_known_before_it_is_written(tmp_path, monkeypatch):
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(full_disk.shutil, "disk_usage", lambda _: usage._replace(free=1000))
+    check_room(tmp_path, "it", 1000, "free some")
+    with pytest.raises(FullDiskError, match=r"^it takes about 1,001 bytes, .* has 1,000 free; free some$"):
+        check_room(tmp_path, "it", 1001, "free some")
+
+
+@pytest.mark.parametrize("write", ["torch", "safetensors", "python"])
+def test_a_full_disk_is_known_whatever_was_writing(small_disk, write):
+    tensor = torch.zeros(2**20)
+    expected = pytest.raises(FullDiskError, match=rf"^it: no room left in {small_disk} .* bytes free now\); free some$")
+    with expected, watching_disk(small_disk / "not made yet", "it", None, "free some"):
+        if write == "torch":
+            torch.save(tensor, small_disk / "file")
+        elif write == "safetensors":
+            save_file({"tensor": tensor}, small_disk / "file")
+        else:
+            (small_disk / "file").write_bytes(tensor.numpy().tobytes())
+
+
+def test_other_errors_pass_as_they_are(tmp_path):
+    for error in (RuntimeError("shapes differ"), PermissionError(errno.EACCES, "Permission denied")):
+        with pytest.raises(type(error)), watching_disk(tmp_path, "it", None, "free some"):
+            raise error
+
+
+def test_a_feature_cache_keeps_what_it_has_when_the_disk_is_full(small_disk):
+    cache = FeatureCache(small_disk, "tower", 10**9)
+    grid = torch.tensor([1, 2, 2])
+    cache.add({"first": (torch.zeros(4, 4), grid)})
+    (small_disk / "other").write_bytes(bytes(100_000))
+    with pytest.raises(ValueError, match=r"feature_cache: .*bytes.* free.*train without feature_cache"):
+        cache.add({"second": (torch.zeros(50_000), grid)})
+    assert [path.suffix for path in cache.shards.iterdir()].count(".safetensors") == 1
+    assert not list(cache.shards.glob("*.partial"))
+    cache.add({"third": (torch.zeros(4, 4), grid)})
+    assert "first" in cache and "third" in cache

@@ -1,0 +1,195 @@
+"""Rows that cannot be trained on, found before the first step and either refused or left out.
+
+Every row is read once, whatever its place in the shuffle: the image decoded, prior and conversation held against what
+the collator takes. `datasets` keeps the result beside the data, so that the next run of any stage does not read them
+again.
+"""
+
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset, Image, concatenate_datasets
+from PIL import Image as Pillow
+from PIL import UnidentifiedImageError
+
+from fusargpt.errors import InputError
+from modeling_fusargpt import FusarGptProcessor
+from modeling_fusargpt.processing_fusargpt import batch_priors
+from trl_recipes.arguments import RecipeArguments
+
+RULES = 1  # part of what `datasets` knows a result by; to be raised with every change of what is unreadable
+ROLES = ("system", "user", "assistant")
+SHOWN = 10
+ROWS_AT_ONCE = 64
+REPORT = "unreadable.json"
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """Rows of a dataset's split that training does not see, each with the reason."""
+
+    dataset: str
+    split: str
+    rows: int
+    problems: dict[int, str]
+
+    def __str__(self) -> str:
+        shown = "; ".join(f"row {row}: {problem}" for row, problem in list(self.problems.items())[:SHOWN])
+        more = len(self.problems) - SHOWN
+        return (
+            f"dataset {self.dataset} ({self.split}): {len(self.problems):,} of {self.rows:,} rows left out as "
+            f"unreadable: {shown}{f'; and {more:,} more' if more > 0 else ''}"
+        )
+
+
+def keep_readable(
+    parts: Sequence[tuple[str, Dataset]],
+    split: str,
+    recipe: RecipeArguments,
+    processor: FusarGptProcessor,
+    processes: int | None = None,
+) -> tuple[Dataset, list[LeftOut]]:
+    """The readable rows of datasets given with their names, as one, and what was left out of each.
+
+    Raises:
+        InputError: for an unreadable row with ``unreadable: raise``; with ``skip``, for a dataset of which more than
+            ``unreadable_share`` is unreadable, or all of it.
+    """
+    kept, left_out = [], []
+    for name, rows in parts:
+        problems = find_problems(rows, processor, name, processes)
+        if not problems:
+            kept.append(rows)
+            continue
+        first, problem = next(iter(problems.items()))
+        others = f" ({len(problems):,} of {len(rows):,} rows are unreadable)" if len(problems) > 1 else ""
+        where = f"dataset {name} ({split}), row {first}: {problem}{others}"
+        if recipe.unreadable == "raise":
+            raise InputError(f"{where}; mend the row, or set unreadable: skip to leave such rows out")
+        share = len(problems) / len(rows)
+        if share > recipe.unreadable_share or len(problems) == len(rows):
+            raise InputError(
+                f"{where}; expected at most {recipe.unreadable_share:.3g} of the rows (unreadable_share), found "
+                f"{share:.3g}; mend them, or raise unreadable_share"
+            )
+        kept.append(rows.select([row for row in range(len(rows)) if row not in problems]))
+        left_out.append(LeftOut(name, split, len(rows), problems))
+    return concatenate_datasets(kept), left_out
+
+
+def write_left_out(left_out: Sequence[LeftOut], folder: Path) -> None:
+    """All that was left out, as ``unreadable.json`` in `folder`."""
+    (folder / REPORT).write_text(json.dumps([asdict(some) for some in left_out], indent=2) + "\n")
+
+
+def find_problems(
+    rows: Dataset, processor: FusarGptProcessor, name: str, processes: int | None = None
+) -> dict[int, str]:
+    """What is wrong with each row that the collator could not take, by its number."""
+    files = rows.cast_column("image", Image(decode=False))
+    reserved = [processor.image_token, "<|im_start|>"]
+    found = files.map(
+        _check,
+        fn_kwargs={"reserved": reserved, "rules": RULES},
+        batched=True,
+        batch_size=ROWS_AT_ONCE,
+        remove_columns=files.column_names,
+        num_proc=processes,
+        desc=f"Checking rows of {name}",
+    )
+    sizes = list(zip(found["height"], found["width"], strict=True))
+    refused = {size: _size_problem(size, processor) for size in set(sizes)}
+    problems = [problem or refused[size] for problem, size in zip(found["problem"], sizes, strict=True)]
+    return {row: problem for row, problem in enumerate(problems) if problem}
+
+
+def _check(rows: dict[str, list[Any]], reserved: list[str], rules: int) -> dict[str, list[Any]]:
+    """The first problem of each row, empty if there is none, and its image's size, 0 if it has none."""
+    found: dict[str, list[Any]] = {"problem": [], "height": [], "width": []}
+    sizes: dict[bytes, tuple[int, int]] = {}  # rows about one image are often neighbours
+    for values in zip(*rows.values(), strict=True):
+        row = dict(zip(rows, values, strict=True))
+        problem, size = "", (0, 0)
+        try:
+            content = _read(row["image"])
+            if content not in sizes:
+                sizes[content] = _decode(content)
+            if "prior_embeddings" in row:
+                _check_prior(row)
+            _check_conversation(row, reserved)
+            size = sizes[content]
+        except InputError as error:
+            problem = " ".join(str(error).split())
+        for name, value in zip(found, (problem, *size), strict=True):
+            found[name].append(value)
+    return found
+
+
+def _read(image: dict[str, Any] | None) -> bytes:
+    if image is None:
+        raise InputError("image: found nothing")
+    if image["bytes"] is not None:
+        return image["bytes"]
+    try:
+        return Path(image["path"]).read_bytes()
+    except OSError as error:
+        raise InputError(f"image: {image['path']} cannot be read ({error.strerror})") from error
+
+
+def _decode(content: bytes) -> tuple[int, int]:
+    try:
+        with Pillow.open(io.BytesIO(content)) as opened:
+            opened.load()
+            return opened.height, opened.width
+    except Exception as error:  # decoders of broken files raise whatever they stumble over
+        # Pillow names the stream, at an address that is another one in every run.
+        reason = "no known image format" if isinstance(error, UnidentifiedImageError) else str(error)[:200]
+        raise InputError(f"image: does not decode ({type(error).__name__}: {reason})") from error
+
+
+def _check_prior(row: dict[str, Any]) -> None:
+    prior = {name: row[name] for name in ("prior_embeddings", "prior_positions")}
+    empty = [name for name, values in prior.items() if values is None]
+    if len(empty) == 1:
+        raise InputError(f"{empty[0]}: found nothing beside the other prior column, expected both or neither")
+    if not empty:
+        try:
+            batch_priors([prior])
+        except ValueError as error:
+            raise InputError(str(error).replace("priors[0]", "prior")) from error
+
+
+def _check_conversation(row: dict[str, Any], reserved: list[str]) -> None:
+    turns: list[tuple[str, Any]] = []
+    for column in ("messages",) if "messages" in row else ("prompt", "completion"):
+        if not row[column]:
+            raise InputError(f"{column}: found no turns")
+        turns += [(column, turn) for turn in row[column]]
+    for column, turn in turns:
+        role, content = turn.get("role"), turn.get("content")
+        if role not in ROLES or not isinstance(content, str):
+            raise InputError(
+                f"{column}: found a turn of {role!r} with {type(content).__name__}, expected text of {ROLES}"
+            )
+        if role == "assistant" and not content.strip():
+            raise InputError(f"{column}: found an empty answer")
+        if any(token in content for token in reserved):
+            raise InputError(f"{column}: found one of {reserved} in a turn's text, where the template alone may put it")
+    if not any(turn["role"] == "user" for _, turn in turns):
+        raise InputError("found no turn of the user, to which the image belongs")
+    if not any(turn["role"] == "assistant" for column, turn in turns if column != "prompt"):
+        raise InputError(f"{turns[-1][0]}: found no turn of the assistant to learn from")
+
+
+def _size_problem(size: tuple[int, int], processor: FusarGptProcessor) -> str:
+    if size == (0, 0):  # of a row that has another problem
+        return ""
+    try:
+        processor._get_num_multimodal_tokens(image_sizes=[size])
+    except ValueError as error:
+        return f"image: found {size[1]} x {size[0]} px, which the image processor refuses ({error})"
+    return ""

@@ -1,0 +1,153 @@
+"""fusargpt-nano before training: python -m trl_recipes.nano.model --out build/nano/initial
+
+The classes of the 7B with a few million parameters, and a tokenizer of about a thousand tokens with Qwen2.5-VL's
+special tokens and chat template. Two things differ on purpose: a number up to 999 is one token, and so is each fixed
+piece of the detection JSON, so that an answer is short and a coordinate is one decision.
+"""
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import PreTrainedTokenizerFast
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+
+from fusargpt.simulator.records import question_answer
+from fusargpt.simulator.simulated_scene import IMAGE_SIZE, simulate_scene
+from modeling_fusargpt import FusarGptConfig, FusarGptForConditionalGeneration, FusarGptProcessor
+from fusargpt.tasks.prompts import TASKS
+
+VOCABULARY_SIZE = 1024
+CORPUS_SCENES = 3000
+# In the order of Qwen2.5-VL's tokenizer; the ids differ.
+SPECIAL_TOKENS = (
+    "<|endoftext|>",
+    "<|im_start|>",
+    "<|im_end|>",
+    "<|vision_start|>",
+    "<|vision_end|>",
+    "<|image_pad|>",
+    "<|video_pad|>",
+)
+# Fixed pieces of the detection answer; then numbers, words, and runs of anything else.
+_PIECES = r'\{"bbox_2d": \[|\], "label": "|"\}|, (?=[\d{])|\d{1,3}| ?\p{L}+|\s+| ?[^\s\p{L}\d]'
+CHAT_TEMPLATE = (
+    "{% for message in messages %}{% if loop.first and message['role'] != 'system' %}"
+    "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n{% endif %}"
+    "<|im_start|>{{ message['role'] }}\n"
+    "{% if message['role'] == 'assistant' %}{% generation %}{{ content(message) }}<|im_end|>{% endgeneration %}"
+    "{{ '\\n' }}{% else %}{{ content(message) }}<|im_end|>\n{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+_CONTENT = (
+    "{% macro content(message) %}{% if message['content'] is string %}{{ message['content'] }}"
+    "{% else %}{% for part in message['content'] %}"
+    "{% if part['type'] == 'image' %}<|vision_start|><|image_pad|><|vision_end|>"
+    "{% else %}{{ part['text'] }}{% endif %}{% endfor %}{% endif %}{% endmacro %}"
+)
+
+
+def corpus() -> Iterator[str]:
+    """Questions and answers of training scenes, and every number that a coordinate can be, often enough to matter."""
+    for seed in range(CORPUS_SCENES):
+        scene = simulate_scene(seed)
+        for task in TASKS:
+            yield from question_answer(scene, task)
+    for _ in range(1000):
+        yield from (str(number) for number in range(IMAGE_SIZE + 1))
+    yield "You are a helpful assistant. system user assistant"
+
+
+def build_tokenizer() -> PreTrainedTokenizerFast:
+    """A byte-level BPE tokenizer trained on `corpus`."""
+    tokenizer = Tokenizer(models.BPE())
+    pieces = pre_tokenizers.Split(Regex(_PIECES), behavior="isolated")
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pieces, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCABULARY_SIZE,
+        special_tokens=[AddedToken(token, special=True) for token in SPECIAL_TOKENS],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(corpus(), trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        eos_token="<|im_end|>",
+        pad_token="<|endoftext|>",
+        clean_up_tokenization_spaces=False,
+        chat_template=_CONTENT + CHAT_TEMPLATE,
+    )
+
+
+def build_processor() -> FusarGptProcessor:
+    """The processor: every image becomes 168 x 168 pixels, which are 36 visual tokens."""
+    image_processor = Qwen2VLImageProcessorPil(size={"shortest_edge": IMAGE_SIZE**2, "longest_edge": IMAGE_SIZE**2})
+    tokenizer = build_tokenizer()
+    return FusarGptProcessor(
+        image_processor=image_processor, tokenizer=tokenizer, chat_template=tokenizer.chat_template
+    )
+
+
+def build_config(processor: FusarGptProcessor) -> FusarGptConfig:
+    """About 6 million parameters: 5 vision layers and 6 language layers of width 192."""
+    tokenizer = processor.tokenizer
+    identifier = tokenizer.convert_tokens_to_ids
+    return FusarGptConfig(
+        vision_config={
+            "depth": 5,
+            "hidden_size": 192,
+            "intermediate_size": 512,
+            "num_heads": 6,
+            "out_hidden_size": 192,
+            # 36 tokens are few: every layer attends to the whole image.
+            "fullatt_block_indexes": list(range(5)),
+            "window_size": 112,
+        },
+        text_config={
+            "vocab_size": len(tokenizer),
+            "hidden_size": 192,
+            "intermediate_size": 512,
+            "num_hidden_layers": 6,
+            "num_attention_heads": 6,
+            "num_key_value_heads": 6,
+            "max_position_embeddings": 2048,
+            # Rows and columns of tokens turn the slow frequencies. With the usual theta of 10,000 six columns differ
+            # by 0.02 radians, and a model of this size never learns where along x a token lies.
+            "rope_parameters": {"rope_type": "default", "rope_theta": 20.0, "mrope_section": [2, 7, 7]},
+            "bos_token_id": None,
+            "eos_token_id": identifier("<|im_end|>"),
+            "pad_token_id": identifier("<|endoftext|>"),
+            "tie_word_embeddings": True,
+        },
+        tie_word_embeddings=True,
+        image_token_id=identifier("<|image_pad|>"),
+        video_token_id=identifier("<|video_pad|>"),
+        vision_start_token_id=identifier("<|vision_start|>"),
+        vision_end_token_id=identifier("<|vision_end|>"),
+    )
+
+
+def build(out: Path, seed: int) -> None:
+    """Write the untrained model and its processor to `out`."""
+    torch.manual_seed(seed)
+    processor = build_processor()
+    model = FusarGptForConditionalGeneration(build_config(processor))
+    model.generation_config.eos_token_id = processor.tokenizer.eos_token_id
+    model.generation_config.pad_token_id = processor.tokenizer.pad_token_id
+    model.save_pretrained(out)
+    processor.save_pretrained(out)
+    counts = {name: sum(p.numel() for p in part.parameters()) for name, part in model.model.named_children()}
+    print(f"{out}: {model.num_parameters():,} parameters {counts}, {len(processor.tokenizer)} tokens")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("build/nano/initial"))
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    build(options.out, options.seed)

@@ -1,0 +1,168 @@
+"""What stages logged as one picture: python -m trl_recipes.running.curves STAGE_DIR [...] --out curves.png"""
+
+import argparse
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import matplotlib
+
+matplotlib.use("Agg")
+from matplotlib import pyplot
+from matplotlib.axes import Axes
+
+from fusargpt.tasks.prompts import TASKS
+
+STATE = "trainer_state.json"
+PICTURE = "curves.png"
+COLOURS = ("#1f5fa8", "#d4700a", "#2a8a4a", "#a83279", "#8a6d3b", "#4a4a4a")
+# A task has one colour in every panel.
+TASK_COLOURS: dict[str, str] = dict(zip(sorted(TASKS), COLOURS, strict=False))
+TASK_LOSS = "loss_"
+
+
+class Curve(NamedTuple):
+    """How something that was logged is drawn."""
+
+    label: str
+    colour: str
+    line: str = "-"
+
+
+class Points(NamedTuple):
+    """A curve with the steps at which it was logged."""
+
+    curve: Curve
+    steps: list[int]
+    values: list[float]
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One kind of panel.
+
+    Attributes:
+        label: of its vertical axis.
+        curves: by the names under which they are logged.
+        scale: of its vertical axis.
+        top: where its vertical axis ends, or None.
+    """
+
+    label: str
+    curves: Mapping[str, Curve]
+    scale: str = "linear"
+    top: float | None = None
+
+    def select(self, history: Sequence[Mapping[str, Any]]) -> list[Points]:
+        """Those of its curves that were logged; NaN is left out."""
+        found = []
+        for name, curve in self.curves.items():
+            logged = [(entry["step"], entry[name]) for entry in history if name in entry]
+            points = [(step, value) for step, value in logged if not math.isnan(value)]
+            if points:
+                steps, values = zip(*points, strict=True)
+                found.append(Points(curve, list(steps), list(values)))
+        return found
+
+    def draw(self, axes: Axes, found: Sequence[Points], last_step: int) -> None:
+        for (label, colour, line), steps, values in found:
+            # Few points are shown as such; one alone has no line.
+            marker = "o" if len(steps) < 12 else None
+            axes.plot(
+                steps, values, color=colour, linestyle=line, linewidth=1.4, marker=marker, markersize=3, label=label
+            )
+        axes.set(xlabel="step", ylabel=self.label, yscale=self.scale, xlim=(0, last_step * 1.02))
+        axes.grid(alpha=0.3, which="both")
+        if self.scale == "linear":
+            axes.set_ylim(0, self.top)
+        if len(found) > 2:  # above, where it hides nothing
+            place: dict[str, Any] = {"loc": "lower center", "bbox_to_anchor": (0.5, 1), "frameon": False}
+            axes.legend(fontsize="x-small", ncols=3, columnspacing=1, handlelength=1.2, **place)
+        elif len(found) > 1:
+            axes.legend(fontsize="small")
+
+
+# Of each task the numbers that are read first.
+SCORES = {
+    "eval_classify_accuracy": Curve("classify, exact", TASK_COLOURS["classify"]),
+    "eval_count_accuracy": Curve("count, exact", TASK_COLOURS["count"]),
+    "eval_describe_rouge_l": Curve("describe, ROUGE-L", TASK_COLOURS["describe"]),
+    "eval_detect_f1@0.25": Curve("detect, F1@0.25", TASK_COLOURS["detect"]),
+    "eval_detect_f1@0.50": Curve("detect, F1@0.50", TASK_COLOURS["detect"], "--"),
+    "eval_localize_exact": Curve("localize, exact", TASK_COLOURS["localize"]),
+}
+
+
+def panels_of(logs: Sequence[Sequence[Mapping[str, Any]]]) -> list[Panel]:
+    """All kinds of panels, for the tasks that `logs` name."""
+    names = {name for log in logs for entry in log for name in entry}
+    tasks = sorted(name.removeprefix(TASK_LOSS) for name in names if name.startswith(TASK_LOSS))
+    by_task = {TASK_LOSS + task: Curve(task, TASK_COLOURS.get(task, COLOURS[-1])) for task in tasks}
+    losses = {"loss": Curve("training", COLOURS[0]), "eval_loss": Curve("test split", COLOURS[1])}
+    health = {
+        "tlm_gamma": Curve("mean |gamma|", COLOURS[0]),
+        "tlm_beta": Curve("mean |beta|", COLOURS[1]),
+        "tlm_tokens_modulated": Curve("tokens modulated", COLOURS[2]),
+    }
+    return [
+        Panel("loss", losses, "log"),
+        Panel("training loss by task", by_task, "log"),
+        Panel("score of answers", SCORES, top=1),
+        Panel("TLM", health),
+        Panel("images per second", {"images_per_second": Curve("images", COLOURS[0])}),
+    ]
+
+
+def read_log(stage: Path) -> list[dict[str, Any]]:
+    """What a stage logged.
+
+    Raises FileNotFoundError when the folder holds no trainer_state.json, ValueError when no loss was logged.
+    """
+    history = json.loads((stage / STATE).read_text())["log_history"]
+    if not any("loss" in entry for entry in history):
+        raise ValueError(f"{stage / STATE}: no training loss in its log; expected a finished or running stage")
+    return history
+
+
+def draw_curves(stages: list[Path], out: Path) -> None:
+    """A column a stage: its losses, and below them what any of the stages logged beside.
+
+    Raises as `read_log`.
+    """
+    logs = [read_log(stage) for stage in stages]
+    rows = [panel for panel in panels_of(logs) if any(panel.select(log) for log in logs)]
+    size = (4.5 * len(stages), 3 * len(rows))
+    figure, grid = pyplot.subplots(len(rows), len(stages), figsize=size, squeeze=False, layout="constrained")
+    for row, panel in zip(grid, rows, strict=True):
+        for axes, log in zip(row, logs, strict=True):
+            found = panel.select(log)
+            if found:
+                panel.draw(axes, found, max(entry["step"] for entry in log))
+            else:
+                axes.set_axis_off()
+    for axes, stage in zip(grid[0], stages, strict=True):
+        axes.set_title(stage.name)
+    figure.savefig(out, dpi=110)
+    pyplot.close(figure)
+
+
+def draw_stage(stage: Path) -> None:
+    """`curves.png` in the folder of a stage; none where nothing was logged."""
+    history = json.loads((stage / STATE).read_text())["log_history"]
+    if any("loss" in entry for entry in history):
+        draw_curves([stage], stage / PICTURE)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("stages", type=Path, nargs="+", metavar="STAGE_DIR")
+    parser.add_argument("--out", type=Path, required=True)
+    options = parser.parse_args()
+    draw_curves(options.stages, options.out)
+
+
+if __name__ == "__main__":
+    main()

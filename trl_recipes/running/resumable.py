@@ -1,0 +1,197 @@
+"""TRL's ``SFTTrainer``, killed at any moment, goes on to the losses and weights of a run that was not."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from accelerate.utils import gather_object
+from peft import PeftModel
+from torch.utils.data import DataLoader
+from transformers import PreTrainedModel, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer_callback import ExportableState
+from transformers.trainer_pt_utils import nested_gather
+from transformers.trainer_utils import TrainOutput
+from trl.trainer.sft_trainer import SFTTrainer
+
+from trl_recipes.arguments import OnFullDisk
+from trl_recipes.running.atomic_runs import STATE, checkpoints, complete, folder_bytes, partial_name, remove, rotate, to_disk
+from fusargpt.files import FullDiskError, check_room, watching_disk
+
+CURVE = "CurveSoFar"  # of trainer_state.json's stateful_callbacks
+
+
+class ResumableTrainer(SFTTrainer):
+    """``SFTTrainer`` with checkpoints that are whole or absent, and that hold what the loss curve is drawn from.
+
+    Between two logs the parent sums the loss in memory, and it counts tokens from the start of the process; a resumed
+    run would log other numbers. Both go into ``trainer_state.json``.
+
+    Args:
+        on_full_disk: ``stop`` raises FullDiskError when there is no room for a checkpoint, ``continue`` trains on
+            without this one.
+    """
+
+    model: PreTrainedModel | PeftModel
+
+    def __init__(self, *, on_full_disk: OnFullDisk = "stop", **arguments: Any) -> None:
+        self.on_full_disk = on_full_disk
+        super().__init__(**arguments)
+        self.add_callback(_CurveSoFar(self))
+
+    def curve_so_far(self) -> dict[str, Any]:
+        """What has been summed since the last log, over all processes."""
+        losses: Any = nested_gather(self._tr_loss, self.args.parallel_mode)
+        return {
+            "loss": losses.mean().item(),
+            "logged_at": self._globalstep_last_logged,
+            "total_loss": self._total_loss_scalar,
+            "tokens": self._total_train_tokens,
+            "metrics": dict(self._metrics["train"]),
+            "training": self.model.training,  # by which TRL chooses what goes into the next log
+        }
+
+    def take_up(self, curve: dict[str, Any]) -> None:
+        """Go on from what `curve_so_far` has given."""
+        self._tr_loss += curve["loss"]
+        self._globalstep_last_logged = curve["logged_at"]
+        self._total_loss_scalar = curve["total_loss"]
+        self._total_train_tokens = curve["tokens"]
+        for name, values in curve["metrics"].items():
+            self._metrics["train"][name] = list(values)
+        self.model.train(curve["training"])
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        if "train_loss" in logs:  # the parent divides by the steps since the process began
+            logs["train_loss"] = self._total_loss_scalar / max(self.state.global_step, 1)
+        super().log(logs, start_time)
+
+    def _get_dataloader(self, *args: Any, **kwargs: Any) -> DataLoader:
+        loader: Any = super()._get_dataloader(*args, **kwargs)
+        # A loader draws the seed of its workers when it starts them, in a resumed run at other times than in one that
+        # was not cut. Dropout must not notice.
+        loader.base_dataloader.generator = torch.Generator().manual_seed(self.args.seed)
+        return loader
+
+    def _run_epoch(self, *arguments: Any, **keywords: Any) -> None:
+        if self.state.global_step >= self.state.max_steps:
+            # Resumed after the last step of the run; the parent would do another one.
+            self.control.should_training_stop = True
+            return
+        super()._run_epoch(*arguments, **keywords)
+
+    def _finalize_training(self, *arguments: Any) -> TrainOutput:
+        best = self.state.best_model_checkpoint
+        if self.args.should_save and best is not None and self.args.save_total_limit == 1:
+            # As the parent would do next, but whole or not at all.
+            for path in checkpoints(Path(str(self.args.output_dir))):
+                if path.name != Path(best).name:
+                    remove(path)
+        return super()._finalize_training(*arguments)
+
+    def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:
+        run_dir = Path(str(self.args.output_dir))
+        target = run_dir / f"checkpoint-{self.state.global_step}"
+        partial = partial_name(target)
+        best_before = self.state.best_model_checkpoint
+        if self.state.best_global_step:
+            best = run_dir / f"checkpoint-{self.state.best_global_step}"
+            if best == target or best.exists():
+                self.state.best_model_checkpoint = str(best)
+        self.store_flos()
+        _kept(self.state)[CURVE] = self.curve_so_far()
+        about = (run_dir, f"output_dir: {target.name}", self._checkpoint_bytes(), self._remedy())
+        # Agreed on by all processes before the first one writes: part of the writing is done together.
+        full = self._any_full(lambda: check_room(*about)) or self._any_full(lambda: self._write(partial, about))
+        if full is not None:
+            self.state.best_model_checkpoint = best_before
+            if self.args.should_save:
+                shutil.rmtree(partial, ignore_errors=True)
+            if self.on_full_disk == "stop":
+                raise full
+            self.accelerator.print(f"{full}; on_full_disk: continue, going on without it")
+            return
+        if self.args.should_save:
+            complete(target)
+            rotate(run_dir, self.args.save_total_limit, self.state.best_model_checkpoint)
+        self.accelerator.wait_for_everyone()
+        # Where nodes do not share the folder, each has written the random states of its own processes.
+        if self.is_local_process_zero() and partial.is_dir():
+            complete(target)
+
+    def _any_full(self, attempt: Callable[[], None]) -> FullDiskError | None:
+        """Make the attempt in every process; the first error of a full disk that any of them met."""
+        met = None
+        try:
+            attempt()
+        except FullDiskError as error:
+            met = error
+        return next((error for error in gather_object([met]) if error is not None), None)
+
+    def _write(self, folder: Path, about: tuple[Path, str, int, str]) -> None:
+        with watching_disk(*about):
+            self._write_checkpoint(folder)
+            if self.args.should_save:
+                to_disk(folder)
+
+    def _write_checkpoint(self, folder: Path) -> None:
+        if self.args.should_save:
+            self.create_model_card(model_name=Path(str(self.args.output_dir)).name)
+        self.save_model(str(folder), _internal_call=True)
+        if not self.args.save_only_model:
+            self._save_optimizer_and_scheduler(str(folder))
+            self._save_scaler(str(folder))
+            self._save_rng_state(str(folder))
+        if self.args.should_save:
+            states: dict[str, Any] = {}
+            for callback in [*self.callback_handler.callbacks, self.control]:
+                if isinstance(callback, ExportableState):
+                    states.setdefault(type(callback).__name__, []).append(callback.state())
+            _kept(self.state).update({name: of if len(of) > 1 else of[0] for name, of in states.items()})
+            self.state.save_to_json(str(folder / STATE))
+
+    def _checkpoint_bytes(self) -> int:
+        """Those of the last checkpoint; for the first one, of what is trained and its optimizer's state, at least."""
+        earlier = checkpoints(Path(str(self.args.output_dir)))
+        if earlier:
+            return folder_bytes(earlier[-1])
+        optimizer: Any = self.optimizer
+        tensors = [value for state in optimizer.state.values() for value in state.values() if torch.is_tensor(value)]
+        tensors += [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        return sum(tensor.nbytes for tensor in tensors)
+
+    def _remedy(self) -> str:
+        earlier = checkpoints(Path(str(self.args.output_dir)))
+        goes_on = f"goes on from {earlier[-1].name}, which is whole" if earlier else "starts afresh"
+        remedy = f"free some space and run the same command again, which {goes_on}"
+        return remedy if self.on_full_disk == "continue" else f"{remedy}, or set on_full_disk: continue"
+
+
+class _CurveSoFar(TrainerCallback):
+    """Hands a resumed trainer its curve, and saves at the end of an epoch after what else is logged there."""
+
+    def __init__(self, trainer: ResumableTrainer) -> None:
+        self.trainer = trainer
+        self.save_is_due = False
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        curve = _kept(state).get(CURVE)
+        if curve is not None:
+            self.trainer.take_up(curve)
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        # An evaluation at the end of an epoch comes after the save of its last step, and a run resumed from there would
+        # begin the next epoch without it.
+        epoch_ends = control.should_training_stop or control.should_epoch_stop or float(state.epoch or 0).is_integer()
+        if control.should_save and epoch_ends:
+            control.should_save, self.save_is_due = False, True
+
+    def on_epoch_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        if self.save_is_due:
+            control.should_save, self.save_is_due = True, False
+
+
+def _kept(state: TrainerState) -> dict[str, Any]:
+    """What ``trainer_state.json`` keeps of callbacks; transformers annotates it as what it is made from."""
+    return cast(dict[str, Any], state.stateful_callbacks)

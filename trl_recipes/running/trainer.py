@@ -1,0 +1,93 @@
+"""The trainer of a stage: a slower vision tower, checkpoints of the TLM alone, one mean loss, and all of it watched."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import PeftModel
+from transformers import PreTrainedModel
+
+from modeling_fusargpt import AnyFusarGpt, FusarGptProcessor
+from modeling_fusargpt.artefacts import TLM_FILE, load_tlm
+from trl_recipes.arguments import RecipeArguments
+from trl_recipes.model.checkpoint import load_model, save_tlm, tlm_weights
+from trl_recipes.model.parameters import part_of
+from trl_recipes.data.row_checks import LeftOut
+from trl_recipes.model.sharding import check_sharding, compute_in_given_types, gather_head
+from trl_recipes.running.watched_trainer import WatchedTrainer
+
+
+class StageTrainer(WatchedTrainer):
+    """``SFTTrainer`` of one stage, watched.
+
+    Args:
+        recipe: the stage's own fields; everything else goes to ``WatchedTrainer`` unchanged.
+        left_out: rows of the datasets that are not among those given.
+    """
+
+    model: PreTrainedModel | PeftModel
+    processing_class: FusarGptProcessor
+
+    def __init__(self, *, recipe: RecipeArguments, left_out: Sequence[LeftOut] = (), **arguments: Any) -> None:
+        self.recipe = recipe
+        self.left_out = left_out
+        super().__init__(on_full_disk=recipe.on_full_disk, **arguments)
+        # Qwen2.5-VL says that its own loss takes no count of tokens, and then a step's loss would be a mean of means of
+        # micro-batches and processes. TRL's loss takes it.
+        self.model_accepts_loss_kwargs = True
+        check_sharding(self.accelerator, recipe)
+        if self.accelerator.is_fsdp2:
+            compute_in_given_types(self.accelerator)
+            plain: Any = self.accelerator.unwrap_model(self.model)
+            base: Any = plain.get_base_model() if isinstance(plain, PeftModel) else plain
+            gather_head(base)
+
+    def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
+        optimizer = super().create_optimizer(model)
+        ratio = self.recipe.vision_learning_rate_ratio
+        if ratio == 1.0:
+            return optimizer
+        names = {parameter: name for name, parameter in (model or self.model).named_parameters()}
+        for group in list(optimizer.param_groups):
+            tower = [parameter for parameter in group["params"] if part_of(names[parameter]) == "vision tower"]
+            if not tower:
+                continue
+            group["params"] = [
+                parameter for parameter in group["params"] if part_of(names[parameter]) != "vision tower"
+            ]
+            optimizer.add_param_group({**group, "params": tower, "lr": group["lr"] * ratio})
+        return optimizer
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
+        # A stage that trains the TLM alone never writes the backbone, not even in its checkpoints.
+        if self.recipe.train != "tlm" or self.recipe.save != "trained":
+            super()._save(output_dir, state_dict)
+            return
+        if self.args.should_save:
+            model = self.accelerator.unwrap_model(self.model)
+            # Given where the model is sharded.
+            weights = model.model.tlm.state_dict() if state_dict is None else tlm_weights(state_dict)
+            save_tlm(Path(output_dir or str(self.args.output_dir)), weights, model.config, self.recipe)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: torch.nn.Module | None = None) -> None:
+        if self.is_fsdp_enabled:  # from a file of its own, in the model's names
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+            return
+        checkpoint = Path(resume_from_checkpoint)
+        plain = self.accelerator.unwrap_model(model or self.model)
+        if (checkpoint / TLM_FILE).is_file():
+            load_tlm(plain.model.tlm, checkpoint / TLM_FILE)
+        elif isinstance(plain, AnyFusarGpt):
+            # Saved files name the weights as Qwen2.5-VL's do. The parent would compare those names with the model's,
+            # find none of them, and go on with the weights that the model happens to have.
+            plain.load_state_dict(load_model(resume_from_checkpoint).state_dict())
+        else:
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+
+    def _load_best_model(self) -> None:
+        # The parent looks for files and names that are not those of a stage, and goes on without them.
+        if self.is_deepspeed_enabled or self.is_fsdp_enabled:
+            super()._load_best_model()
+        else:
+            self._load_from_checkpoint(str(self.state.best_model_checkpoint))
