@@ -30,12 +30,12 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from fusargpt.checkpoints import NANO
+from fusargpt.errors import InputError
 from fusargpt.geo.land_classes import LANDCOVER_CLASSES
+from fusargpt.metrics.tally import Score, Tally, difference
 from fusargpt.simulator.linear_probe import linear_probe
 from fusargpt.simulator.rendering import render_sar
 from fusargpt.simulator.simulated_scene import IMAGE_SIZE, Scene
-from fusargpt.errors import InputError
-from fusargpt.metrics.tally import Score, Tally, difference
 from modeling_fusargpt import FusarGptForConditionalGeneration, FusarGptProcessor
 from modeling_fusargpt.processing_fusargpt import batch_priors
 from trl_recipes.model.patch_embedding import use_linear_patch_embedding

@@ -22,10 +22,10 @@ import rasterio
 from affine import Affine
 from rasterio.warp import transform as transform_coordinates
 
-from fusargpt.alphaearth.field import AlphaEarth
-from fusargpt.alphaearth.layout import write_index
 from fusargpt.alphaearth.anchors import spatiotemporal_anchors
 from fusargpt.alphaearth.block_cache import BlockCache
+from fusargpt.alphaearth.field import AlphaEarth
+from fusargpt.alphaearth.layout import write_index
 from fusargpt.geo.geometry import Geometry
 from fusargpt.geo.prior import Prior
 from fusargpt.geo.remote import environment

@@ -24,14 +24,14 @@ from tqdm import tqdm
 from transformers.utils import logging
 
 from fusargpt.checkpoints import NANO
-from fusargpt.simulator.records import LAYOUTS, SPLIT_SEEDS, rows
 from fusargpt.geo.embeddings import dequantize
 from fusargpt.geo.prior import Prior
-from fusargpt.metrics.scores import task_scores
-from fusargpt.tasks.answers import parse_boxes, parse_cells, parse_count
 from fusargpt.inference.backbones import model_class
-from fusargpt.tasks.grammar import AnswerForm
 from fusargpt.inference.predict import FusarGpt, load
+from fusargpt.metrics.scores import task_scores
+from fusargpt.simulator.records import LAYOUTS, SPLIT_SEEDS, rows
+from fusargpt.tasks.answers import parse_boxes, parse_cells, parse_count
+from fusargpt.tasks.grammar import AnswerForm
 from fusargpt.tasks.prompts import NONE_ANSWER, TARGETS
 
 RESULT = Path(__file__).parent / "results" / "constrained_decoding.json"

@@ -26,10 +26,10 @@ from torch.nn import functional
 from transformers.utils import logging
 
 from fusargpt.checkpoints import NANO
-from fusargpt.simulator.records import LAYOUTS, SPLIT_SEEDS, rows
 from fusargpt.geo.embeddings import dequantize
 from fusargpt.geo.prior import Prior
 from fusargpt.inference.predict import FusarGpt, load
+from fusargpt.simulator.records import LAYOUTS, SPLIT_SEEDS, rows
 from modeling_fusargpt.tlm import EPSILON, TokenwiseLinearModulation
 
 RESULT = Path(__file__).parent / "results" / "inference.json"

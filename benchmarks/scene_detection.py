@@ -15,16 +15,16 @@ from typing import Any
 import numpy as np
 from affine import Affine
 
+from fusargpt.alphaearth.layout import write_index, write_tile
 from fusargpt.checkpoints import NANO
+from fusargpt.metrics.detection import matched_overlaps
+from fusargpt.scenes.emptiness import nothing_stands_out
 from fusargpt.simulator.rendering import DISPLAY_DB, render_backscatter
 from fusargpt.simulator.simulated_scene import RESOLUTION_M
 from fusargpt.simulator.vector_field import VectorField
 from fusargpt.simulator.world import AEF_PIXEL_M, ground_of, scene_of
 from fusargpt.simulator.world_files import north_up_grid, write_scene
 from fusargpt.simulator.world_plan import Place, plan_places
-from fusargpt.alphaearth.layout import write_index, write_tile
-from fusargpt.metrics.detection import matched_overlaps
-from fusargpt.scenes.emptiness import nothing_stands_out
 
 SIDE = 1008
 _TILE, _OVERLAP = 168, 42

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from rasterio.windows import Window
 from tqdm import tqdm
 
-from fusargpt.checkpoints import NANO
 from fusargpt.alphaearth.layout import write_index, write_tile
+from fusargpt.checkpoints import NANO
 
 SIDE = 20_000
 _RESOLUTION_M = 5.0

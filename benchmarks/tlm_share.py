@@ -2,8 +2,9 @@
 
     python -m benchmarks.tlm_share
 
-Counted: FLOPs of matrix products (`trl_recipes.planning.flops`), and bytes of weights, each of which is read once. Measured: one
-block of the vision tower, one decoder layer and the TLM with random weights of the published sizes, in turns; the
+Counted: FLOPs of matrix products (`trl_recipes.planning.flops`), and bytes of weights, each of which is read once.
+Measured: one block of the vision tower, one decoder layer and the TLM with random weights of the published sizes, in
+turns; the
 whole is 32 blocks, 28 layers and the merger and head by their FLOPs at the rate of the layer. Everything that is left
 out (norms of the whole, embeddings, rotary tables) would make the share smaller.
 

@@ -28,14 +28,14 @@ from transformers.models.qwen2_5_vl.configuration_qwen2_5_vl import Qwen2_5_VLTe
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 from fusargpt.checkpoints import NANO
-from fusargpt.triplets.features import RECORD_FEATURES
 from fusargpt.simulator.records import SPLIT_SEEDS, rows
+from fusargpt.triplets.features import RECORD_FEATURES
 from modeling_fusargpt import FusarGptForConditionalGeneration, FusarGptProcessor
 from trl_recipes.arguments import parse
 from trl_recipes.planning.memory import RUNTIME
 from trl_recipes.planning.plan import GPUS, Data, Plan, make_plan
-from trl_recipes.sft import make_trainer
 from trl_recipes.planning.sizes import qwen_7b_config
+from trl_recipes.sft import make_trainer
 
 RECIPES = Path(__file__).resolve().parents[1] / "trl_recipes"
 RESULT = Path(__file__).parent / "results" / "training_7b.json"

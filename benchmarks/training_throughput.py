@@ -26,16 +26,16 @@ from transformers.utils import logging
 from trl.trainer.sft_config import SFTConfig
 
 from fusargpt.checkpoints import NANO
-from fusargpt.triplets.features import RECORD_FEATURES
 from fusargpt.simulator.records import SPLIT_SEEDS, rows
+from fusargpt.triplets.features import RECORD_FEATURES
 from modeling_fusargpt import FusarGptProcessor
 from trl_recipes.arguments import RecipeArguments, parse
-from trl_recipes.model.checkpoint import load_model
 from trl_recipes.data.collator import TripletCollator
+from trl_recipes.model.checkpoint import load_model
 from trl_recipes.model.parameters import freeze, lora_config
 from trl_recipes.model.patch_embedding import use_linear_patch_embedding
-from trl_recipes.sft import in_sequences, load_split, make_trainer, prepare_data
 from trl_recipes.running.trainer import StageTrainer
+from trl_recipes.sft import in_sequences, load_split, make_trainer, prepare_data
 
 PAIRS = 4  # about each image, in the layout `instructions`
 

@@ -1,1 +1,1 @@
-"""The `fusargpt` command."""
+"""FUSAR-GPT: SAR images, their AlphaEarth prior and a vision-language model that reads both."""

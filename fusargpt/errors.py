@@ -1,5 +1,6 @@
-"""The one error for what a user hands in."""
+"""The one error for what a user hands in, and other libraries' errors in one line."""
 
+import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -26,3 +27,8 @@ def naming(name: str) -> Iterator[None]:
         yield
     except InputError as error:
         raise type(error)(f"{name}: {error}") from error
+
+
+def one_line(error: BaseException) -> str:
+    """Another library's error as the end of a one-line message."""
+    return textwrap.shorten(str(error), width=240, placeholder=" ...") or type(error).__name__

@@ -2,10 +2,14 @@
 
 from transformers import AutoConfig, AutoModel, AutoModelForImageTextToText, AutoProcessor
 
-from .backbones import AnyFusarGpt, AnyFusarGptConfig
 from .configuration_fusargpt import FusarGptConfig, FusarGptQwen3Config, TlmConfig
 from .modeling_fusargpt import FusarGptForConditionalGeneration, FusarGptModel
-from .modeling_fusargpt_qwen3 import FusarGptQwen3ForConditionalGeneration, FusarGptQwen3Model
+from .modeling_fusargpt_qwen3 import (
+    AnyFusarGpt,
+    AnyFusarGptConfig,
+    FusarGptQwen3ForConditionalGeneration,
+    FusarGptQwen3Model,
+)
 from .processing_fusargpt import FusarGptProcessor
 from .tlm import TokenwiseLinearModulation
 

@@ -2,8 +2,8 @@
 
 from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLForConditionalGeneration, Qwen3VLModel
 
-from .configuration_fusargpt import FusarGptQwen3Config
-from .modeling_fusargpt import ModulatedForConditionalGeneration, ModulatedModel
+from .configuration_fusargpt import FusarGptConfig, FusarGptQwen3Config
+from .modeling_fusargpt import FusarGptForConditionalGeneration, ModulatedForConditionalGeneration, ModulatedModel
 
 
 class FusarGptQwen3Model(ModulatedModel, Qwen3VLModel):
@@ -20,4 +20,7 @@ class FusarGptQwen3ForConditionalGeneration(ModulatedForConditionalGeneration, Q
     inner_class = FusarGptQwen3Model
 
 
-__all__ = ["FusarGptQwen3ForConditionalGeneration", "FusarGptQwen3Model"]
+AnyFusarGptConfig = FusarGptConfig | FusarGptQwen3Config
+AnyFusarGpt = FusarGptForConditionalGeneration | FusarGptQwen3ForConditionalGeneration
+
+__all__ = ["AnyFusarGpt", "AnyFusarGptConfig", "FusarGptQwen3ForConditionalGeneration", "FusarGptQwen3Model"]

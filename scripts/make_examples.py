@@ -14,17 +14,17 @@ import numpy as np
 import rasterio
 from affine import Affine
 
+from fusargpt.alphaearth.anchors import spatiotemporal_anchors
+from fusargpt.alphaearth.field import AlphaEarth
+from fusargpt.alphaearth.layout import write_index, write_tile
+from fusargpt.geo.geometry import Geometry
+from fusargpt.geo.mapping import WGS84, project
+from fusargpt.geo.prior import save_prior
 from fusargpt.simulator.records import SPLIT_SEEDS, answer
 from fusargpt.simulator.rendering import render_sar
 from fusargpt.simulator.simulated_scene import RESOLUTION_M, Scene, simulate_scene
 from fusargpt.simulator.vector_field import VectorField
 from fusargpt.simulator.world_files import north_up_grid
-from fusargpt.alphaearth.field import AlphaEarth
-from fusargpt.alphaearth.layout import write_index, write_tile
-from fusargpt.alphaearth.anchors import spatiotemporal_anchors
-from fusargpt.geo.geometry import Geometry
-from fusargpt.geo.mapping import WGS84, project
-from fusargpt.geo.prior import save_prior
 from fusargpt.tasks.prompts import PLURALS
 
 FOLDER = Path(__file__).with_name("examples")

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from fusargpt.geo.box_drawing import clip_box
 from fusargpt.errors import naming
+from fusargpt.geo.box_drawing import clip_box
 from fusargpt.geo.geojson import box_polygon
 from fusargpt.tasks.prompts import GRID_SIDE
 from space_app.one_question import Answer

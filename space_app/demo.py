@@ -9,10 +9,10 @@ from fusargpt.alphaearth.field import AlphaEarth
 from fusargpt.errors import InputError
 from fusargpt.geo.prior import Prior, save_prior
 from fusargpt.inference.predict import MAX_NEW_TOKENS, FusarGpt
-from space_app.one_question import Answer, answers_to, priors_to_ask
 from space_app.fields import fetch_anchors
 from space_app.inputs import read_question, read_small_prior
 from space_app.limits import MAX_ANSWER_SECONDS, Scratch, public_message
+from space_app.one_question import Answer, answers_to, priors_to_ask
 from space_app.scenes import UploadedScene, read_scene
 from space_app.streaming import Stream, stream_of
 

@@ -8,9 +8,9 @@ from typing import Any
 
 from PIL import Image
 
-from space_app.one_question import Answer
 from space_app.boxes_geojson import feature_collection
 from space_app.limits import Scratch
+from space_app.one_question import Answer
 from space_app.scenes import UploadedScene
 
 

@@ -10,9 +10,9 @@ from typing import Any
 import gradio as gr
 
 from fusargpt.errors import InputError
+from space_app.boxes_geojson import feature_collection
 from space_app.demo import Demo, Question
 from space_app.downloads import report, write_downloads
-from space_app.boxes_geojson import feature_collection
 from space_app.stage import draw
 from space_app.widgets import Widgets
 

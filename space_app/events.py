@@ -6,11 +6,11 @@ from typing import Any
 import gradio as gr
 
 from fusargpt.errors import InputError
-from space_app.one_question import Answer
 from space_app.demo import Demo, Question
 from space_app.downloads import side_by_side, write_downloads
 from space_app.fields import EXAMPLES
 from space_app.inputs import FREE, TASKS_WITH_TARGET
+from space_app.one_question import Answer
 from space_app.place_map import place_map
 from space_app.scenes import UploadedScene
 from space_app.stage import draw, empty_stage, problem_stage, stage

@@ -8,9 +8,9 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from fusargpt.alphaearth.field import PUBLISHED_ROOTS, AlphaEarth
 from fusargpt.alphaearth.anchors import spatiotemporal_anchors
 from fusargpt.alphaearth.block_cache import BlockCache
+from fusargpt.alphaearth.field import PUBLISHED_ROOTS, AlphaEarth
 from fusargpt.errors import InputError
 from fusargpt.geo.prior import Prior
 from fusargpt.geo.remote import is_remote

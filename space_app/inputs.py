@@ -30,8 +30,8 @@ def read_small_prior(path: str) -> Prior:
     """A prior of at most 4,096 anchors.
 
     Raises:
-        InputError: more anchors, a file that unpacks to more than these take, or one that `fusargpt.geo.prior.load_prior`
-            refuses.
+        InputError: more anchors, a file that unpacks to more than these take, or one that
+            `fusargpt.geo.prior.load_prior` refuses.
     """
     check_prior_size(path)
     prior = load_prior(path)

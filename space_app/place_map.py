@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fusargpt.geo.earth import wrap_longitude
 from fusargpt.errors import InputError
+from fusargpt.geo.earth import wrap_longitude
 from fusargpt.geo.geometry import Geometry
 
 _OUTLINES = Path(__file__).with_name("outlines.json")

@@ -8,8 +8,8 @@ import numpy as np
 from affine import Affine
 from PIL import Image
 
-from fusargpt.geo.earth import Points
 from fusargpt.errors import InputError
+from fusargpt.geo.earth import Points
 from fusargpt.geo.geometry import Geometry
 from fusargpt.geo.image import read_image
 from fusargpt.geo.mapping import WGS84

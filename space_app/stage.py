@@ -7,9 +7,9 @@ import io
 from PIL import Image
 
 from fusargpt.geo.prior import Prior
-from space_app.one_question import Answer
 from space_app.drawing import draw_answer, enlarge
 from space_app.inputs import FREE
+from space_app.one_question import Answer
 from space_app.prior_colours import mark_anchors, over_image
 from space_app.scenes import UploadedScene
 

@@ -3,8 +3,8 @@
 import html
 from collections.abc import Sequence
 
-from space_app.one_question import Answer, summary
 from space_app.limits import MAX_ANSWER_SECONDS
+from space_app.one_question import Answer, summary
 
 WELCOME = "Choose an example, then press <b>Ask</b>: two clicks to a first answer."
 STOPPING = '<p class="fg-note fg-busy" role="status">Stopping ...</p>'

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from fusargpt.checkpoints import NANO
+from tests.paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 WHEEL = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]
 PACKAGES = [name for name in WHEEL["packages"] if (ROOT / name).is_dir()]
@@ -44,11 +44,11 @@ def test_code_recipes_data_and_checkpoint_travel_with_the_wheel(site_packages):
 
 
 def test_the_clone_finds_its_own_checkpoint():
-    assert NANO.parent == ROOT / "checkpoints"
+    assert NANO.parent == ROOT / "fusargpt" / "checkpoints"
 
 
 def test_the_wheel_finds_the_checkpoint_and_the_command_in_itself(site_packages):
-    program = "import checkpoints, fusargpt.cli.main; print(checkpoints.NANO); print(fusargpt.cli.main.__file__)"
+    program = "from fusargpt import checkpoints; from fusargpt.cli import main; print(checkpoints.NANO, main.__file__)"
     result = subprocess.run(
         [sys.executable, "-c", program],
         cwd=site_packages.parent,
@@ -58,8 +58,8 @@ def test_the_wheel_finds_the_checkpoint_and_the_command_in_itself(site_packages)
         check=True,
     )
     assert result.stdout.split() == [
-        str(site_packages / "checkpoints" / "fusargpt-nano"),
-        str(site_packages / "fusargpt" / "cli.py"),
+        str(site_packages / "fusargpt" / "checkpoints" / "fusargpt-nano"),
+        str(site_packages / "fusargpt" / "cli" / "main.py"),
     ]
 
 

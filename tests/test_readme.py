@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from fusargpt.errors import InputError
 from fusargpt.cli import ask
 from fusargpt.cli.main import VERBS
+from fusargpt.errors import InputError
 from tests.modeling_fusargpt.chain import write_backbone, write_stage1, write_stage2
+from tests.paths import ROOT
 
-ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 # The client of a vLLM server is run where there is one, by tests/serving.
 PYTHON = [code for code in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "OpenAI" not in code]
@@ -49,7 +49,9 @@ def test_the_training_command_trains(tmp_path: Path) -> None:
     (line,) = [line for line in SHELL.splitlines() if line.startswith("fusargpt train")]
     arguments = shlex.split(line)[1:]
     arguments[arguments.index("--output_dir") + 1] = str(tmp_path / "out")
-    run([sys.executable, "-c", "import sys; from fusargpt.cli.main import main; sys.exit(main())", *arguments], tmp_path)
+    run(
+        [sys.executable, "-c", "import sys; from fusargpt.cli.main import main; sys.exit(main())", *arguments], tmp_path
+    )
     assert (tmp_path / "out" / "model.safetensors").is_file()
 
 

@@ -12,11 +12,11 @@ import pytest
 import torch
 from datasets import Dataset, load_dataset
 
-from fusargpt.triplets.build import build
-from fusargpt.triplets.settings import Settings
+from fusargpt.geo.embeddings import NODATA, dequantize
 from fusargpt.simulator.world import ground_of, scene_of
 from fusargpt.simulator.world_plan import Place
-from fusargpt.geo.embeddings import NODATA, dequantize
+from fusargpt.triplets.build import build
+from fusargpt.triplets.settings import Settings
 from tests.fusargpt.simulator.worlds import World, make_world, sample
 from tests.tiny import stir_tlm, tiny_model, tiny_processor
 from trl_recipes.data.collator import TripletCollator

@@ -16,8 +16,8 @@ from transformers import (
 )
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
-from modeling_fusargpt import AnyFusarGpt, FusarGptConfig, FusarGptProcessor, FusarGptQwen3Config
 from fusargpt.inference.backbones import model_class
+from modeling_fusargpt import AnyFusarGpt, FusarGptConfig, FusarGptProcessor, FusarGptQwen3Config
 
 SPECIAL_TOKENS = (
     "<|endoftext|>",

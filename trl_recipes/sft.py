@@ -12,26 +12,25 @@ from datasets import config as datasets_config
 from transformers import set_seed
 from trl.trainer.sft_config import SFTConfig
 
-from fusargpt.errors import InputError
+from fusargpt.errors import InputError, one_line
+from fusargpt.files import watching_disk
 from modeling_fusargpt import AnyFusarGpt, FusarGptProcessor
-from fusargpt.inference.predict import one_line
 from trl_recipes.arguments import RecipeArguments, parse
+from trl_recipes.data.collator import PRIOR_COLUMNS, TripletCollator
+from trl_recipes.data.pairs import check_pairs, hide_other_pairs, pair_rows
+from trl_recipes.data.row_checks import keep_readable, write_left_out
+from trl_recipes.data.row_tasks import TASK_COLUMN, check_task_column, task_names
+from trl_recipes.data.visual_tokens import cache_visual_tokens
 from trl_recipes.model.attention import register_sdpa_float32
 from trl_recipes.model.checkpoint import load_model, save_stage
-from trl_recipes.data.collator import PRIOR_COLUMNS, TripletCollator
-from trl_recipes.running.curves import draw_stage
-from trl_recipes.running.atomic_runs import RESULT, STATE, checkpoints, finished_by, holding, publish
-from trl_recipes.running.answer_scores import AnswerScores
-from fusargpt.files import watching_disk
-from trl_recipes.data.pairs import check_pairs, hide_other_pairs, pair_rows
 from trl_recipes.model.parameters import check_prior_has_effect, freeze, lora_config, parameter_table
 from trl_recipes.model.patch_embedding import use_linear_patch_embedding
 from trl_recipes.model.quantization import adapt_quantized, quantize
-from trl_recipes.data.row_checks import keep_readable, write_left_out
 from trl_recipes.model.sharding import whole_model
+from trl_recipes.running.answer_scores import AnswerScores
+from trl_recipes.running.atomic_runs import RESULT, STATE, checkpoints, finished_by, holding, publish
+from trl_recipes.running.curves import draw_stage
 from trl_recipes.running.trainer import StageTrainer
-from trl_recipes.data.visual_tokens import cache_visual_tokens
-from trl_recipes.data.row_tasks import TASK_COLUMN, check_task_column, task_names
 
 
 def load_split(recipe: RecipeArguments, split: str) -> Dataset:

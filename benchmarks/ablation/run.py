@@ -12,15 +12,15 @@ from tqdm import tqdm
 from transformers import set_seed
 
 from benchmarks.ablation.cells import Cell
-from fusargpt.simulator.records import LAYOUTS, SPLIT_SEEDS, records
-from fusargpt.simulator.simulated_scene import simulate_scene
-from fusargpt.simulator.simulate import simulate
-from fusargpt.geo.embeddings import dequantize
 from fusargpt.errors import InputError
+from fusargpt.geo.embeddings import dequantize
 from fusargpt.geo.prior import Prior
-from modeling_fusargpt import FusarGptConfig, FusarGptForConditionalGeneration, FusarGptProcessor, TlmConfig
 from fusargpt.inference.predict import load
+from fusargpt.simulator.records import LAYOUTS, SPLIT_SEEDS, records
+from fusargpt.simulator.simulate import simulate
+from fusargpt.simulator.simulated_scene import simulate_scene
 from fusargpt.tasks.prompts import TASKS
+from modeling_fusargpt import FusarGptConfig, FusarGptForConditionalGeneration, FusarGptProcessor, TlmConfig
 from trl_recipes.model.checkpoint import load_model
 from trl_recipes.model.parameters import part_of
 

@@ -7,9 +7,9 @@ from numpy.typing import NDArray
 from rasterio.windows import Window
 
 from fusargpt.alphaearth.field import AlphaEarth
+from fusargpt.errors import InputError, NoPriorError
 from fusargpt.geo.earth import wrap_longitude
 from fusargpt.geo.embeddings import EMBEDDING_SIZE
-from fusargpt.errors import InputError, NoPriorError
 from fusargpt.geo.geometry import Geometry
 from fusargpt.geo.prior import Prior
 

@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fusargpt.alphaearth.index import INDEX_NAME, AlphaEarthIndex, IndexedTile, read_index
-from fusargpt.alphaearth.tile import AlphaEarthTile, Level
 from fusargpt.alphaearth.block_cache import BlockCache
 from fusargpt.alphaearth.byte_ranges import open_ranges
-from fusargpt.geo.embeddings import EMBEDDING_SIZE, NODATA, dequantize
+from fusargpt.alphaearth.index import INDEX_NAME, AlphaEarthIndex, IndexedTile, read_index
+from fusargpt.alphaearth.tile import AlphaEarthTile, Level
 from fusargpt.errors import InputError
+from fusargpt.geo.embeddings import EMBEDDING_SIZE, NODATA, dequantize
 from fusargpt.geo.mapping import WGS84, project
 from fusargpt.geo.remote import is_remote, shown
 

@@ -24,8 +24,8 @@ from rasterio.transform import Affine
 from rasterio.warp import transform_bounds
 
 from fusargpt.alphaearth.index import INDEX_NAME
-from fusargpt.geo.embeddings import EMBEDDING_SIZE, NODATA, dequantize, quantize
 from fusargpt.errors import InputError
+from fusargpt.geo.embeddings import EMBEDDING_SIZE, NODATA, dequantize, quantize
 
 BLOCK_SIZE = 1024
 """Pixels on a side of one block of a published tile."""
@@ -44,8 +44,8 @@ def write_tile(
 
     Args:
         path: the file to write.
-        codes: int8 [rows, columns, 64] as `fusargpt.geo.embeddings.quantize` gives them, -128 in all bands where there is
-            no data. Row 0 is where `transform` puts it.
+        codes: int8 [rows, columns, 64] as `fusargpt.geo.embeddings.quantize` gives them, -128 in all bands where
+            there is no data. Row 0 is where `transform` puts it.
         crs: of a UTM zone, for example "EPSG:32613".
         transform: from pixel edges (column, row) to metres. Published tiles are south-up: `Affine(10, 0, west, 0, 10,
             south)`; a negative y step writes a north-up tile.

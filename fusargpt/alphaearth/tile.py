@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from rasterio.transform import array_bounds
 
 from fusargpt.alphaearth.byte_ranges import CONNECTIONS, ByteRanges, open_file
+from fusargpt.errors import InputError, one_line
 from fusargpt.geo.embeddings import EMBEDDING_SIZE, NODATA
-from fusargpt.errors import InputError
 
 # What tifffile logs about damaged files, our errors say in one line; who sets up logging gets it all the same.
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
@@ -96,7 +96,7 @@ class AlphaEarthTile:
             raise
         # What tifffile raises on files that are damaged or end too early.
         except (tifffile.TiffFileError, struct.error, ValueError, LookupError, TypeError, OverflowError) as error:
-            raise InputError(f"{ranges.name}: not a TIFF file, or a damaged one ({_one_line(error)})") from error
+            raise InputError(f"{ranges.name}: not a TIFF file, or a damaged one ({one_line(error)})") from error
 
     def level_for(self, spacing_m: float | None) -> Level:
         """The coarsest whose pixels are not coarser than `spacing_m`; the full resolution when None or when all are."""
@@ -149,7 +149,7 @@ class AlphaEarthTile:
         # Each codec has errors of its own.
         except Exception as error:
             raise InputError(
-                f"{self._ranges.name}: block {block} is damaged ({_one_line(error)}); fetch the file again"
+                f"{self._ranges.name}: block {block} is damaged ({one_line(error)}); fetch the file again"
             ) from error
 
     def _check(self, pages: list[tifffile.TiffPage]) -> None:
@@ -223,7 +223,3 @@ def _halvings(full: tifffile.TiffPage, overview: tifffile.TiffPage) -> int:
             return 0
         rows, columns, number = math.ceil(rows / 2), math.ceil(columns / 2), number + 1
     return number
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

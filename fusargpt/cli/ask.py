@@ -96,16 +96,16 @@ def _answer(options: argparse.Namespace) -> None:
     import transformers.utils.logging
     from transformers import TextStreamer
 
+    from fusargpt.inference.predict import load
     from fusargpt.tasks import prompts
     from fusargpt.tasks.answers import parse_boxes
     from fusargpt.tasks.grammar import AnswerForm
-    from fusargpt.inference.predict import load
 
     huggingface_hub.utils.logging.set_verbosity_error()
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     predictor = load(options.model)
-    question = options.question or tasks.prompt(options.task, options.target or "ship")
+    question = options.question or prompts.prompt(options.task, options.target or "ship")
     streamer = TextStreamer(predictor.processor.tokenizer, skip_prompt=True, skip_special_tokens=True)
     form = AnswerForm(options.task) if options.constrained else None
     answer = predictor.answer(image, question, prior, options.max_new_tokens, streamer, form)

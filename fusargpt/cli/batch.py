@@ -84,8 +84,8 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _source(options: argparse.Namespace) -> "Source":
-    from fusargpt.tasks import prompts
     from fusargpt.serving.batch_inputs import ImageFolder, TripletDataset, is_dataset
+    from fusargpt.tasks import prompts
 
     with_prior = options.prior == "given"
     if is_dataset(options.source):
@@ -104,7 +104,7 @@ def _source(options: argparse.Namespace) -> "Source":
     if options.question is not None and options.target is not None:
         raise InputError("--target goes into the question of --task; leave --question out, or leave --target out")
     (task,) = options.tasks or ("",)
-    question = options.question or tasks.prompt(task, options.target or "ship")
+    question = options.question or prompts.prompt(task, options.target or "ship")
     return ImageFolder(Path(options.source), question, task, options.band, with_prior)
 
 

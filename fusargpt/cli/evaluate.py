@@ -39,9 +39,9 @@ def _evaluate(options: argparse.Namespace) -> int:
     import huggingface_hub.utils.logging
     import transformers.utils.logging
 
+    from fusargpt.evaluation.evaluate import Options, evaluate
     from fusargpt.evaluation.report import write_report
     from fusargpt.evaluation.results import difference_table, score_table, write_results
-    from fusargpt.evaluation.evaluate import Options, evaluate
 
     huggingface_hub.utils.logging.set_verbosity_error()
     transformers.utils.logging.set_verbosity_error()

@@ -3,12 +3,13 @@
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib import import_module
 from importlib.metadata import version
 
 from fusargpt.errors import InputError
 
-# Each is a module of this package with `main(arguments)`, which may return an exit code.
+# Each is a module of this package with `main(arguments)`, which may return an exit code, or one of `SCENE_VERBS`.
 VERBS = {
     "ask": "answer a question about a SAR image",
     "batch": "ask about every image of a folder, or every row of a dataset",
@@ -26,6 +27,7 @@ VERBS = {
     "train": "run one stage of training from a recipe",
     "triplets": "make a training dataset from SAR scenes, and publish it",
 }
+SCENE_VERBS = ("classify", "count", "describe", "detect", "localize")
 USAGE_ERROR = 2
 INTERRUPTED = 130
 
@@ -39,14 +41,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         argparse itself exits with 2 on a wrong usage.
     """
     options = _parser().parse_args(arguments)
-    run: Callable[[Sequence[str]], int | None] = import_module(f"fusargpt.{options.verb}").main
     try:
-        return run(options.arguments) or 0
+        return _verb(options.verb)(options.arguments) or 0
     except InputError as error:
         print(f"fusargpt {options.verb}: error: {error}", file=sys.stderr)
         return USAGE_ERROR
     except KeyboardInterrupt:
         return INTERRUPTED
+
+
+def _verb(name: str) -> Callable[[Sequence[str]], int | None]:
+    if name in SCENE_VERBS:
+        return partial(import_module("fusargpt.cli.scene_verbs").run, name)
+    return import_module(f"fusargpt.cli.{name}").main
 
 
 def _parser() -> argparse.ArgumentParser:

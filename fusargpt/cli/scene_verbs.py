@@ -1,4 +1,4 @@
-"""What the verbs over a whole scene share: their options, and how they tell what came of a run."""
+"""`fusargpt detect`, `count`, `localize`, `classify` and `describe`: a whole scene from file to map."""
 
 import argparse
 import sys
@@ -12,6 +12,14 @@ if TYPE_CHECKING:
     from fusargpt.scenes.ask_scene import SceneResult
 
 TILES_FAILED = 1
+DESCRIPTIONS = {
+    "classify": "Name the class of the targets in each tile of a grid over a scene.",
+    "count": "Count the ships or the aircraft in each tile of a grid over a scene.",
+    "describe": "Describe each tile of a grid over a scene.",
+    "detect": "Box the ships or the aircraft of a whole scene: tiles with overlap, boxes merged.",
+    "localize": "Name the cells with ships or aircraft in each tile of a grid over a scene.",
+}
+_WITH_TARGET = ("count", "detect", "localize")
 # As in fusargpt.tasks.prompts, whose import takes seconds.
 TARGETS = ("ship", "aircraft")
 _SUFFIXES = (".geojson", ".json", ".gpkg")
@@ -19,19 +27,17 @@ _EXTRA = ("imagecodecs", "pyarrow", "pyogrio", "scipy", "shapely", "supervision"
 _SHOWN_PROBLEMS = 5
 
 
-def run(task: str, arguments: Sequence[str], description: str, targets: bool) -> int:
+def run(task: str, arguments: Sequence[str]) -> int:
     """Run the verb `task`; returns 0, or 1 when some tiles failed.
 
     Args:
-        task: of `fusargpt.tasks.prompts.TASKS`.
+        task: of `DESCRIPTIONS`.
         arguments: of the command line.
-        description: for the help.
-        targets: whether the task is about one class of targets.
 
     Raises:
         InputError: an extra is not installed, or what `fusargpt.scenes.ask_scene.ask_scene` raises.
     """
-    chosen = vars(_parser(task, description, targets).parse_args(arguments))
+    chosen = vars(_parser(task).parse_args(arguments))
     scene, out, quicklook = chosen.pop("scene"), chosen.pop("out"), chosen.pop("quicklook")
     if chosen.pop("no_quicklook"):
         quicklook = None
@@ -111,11 +117,12 @@ def _list(noun: str, said: str, lines: Sequence[str]) -> None:
             print(f"  and {len(lines) - _SHOWN_PROBLEMS:,} more", file=sys.stderr)
 
 
-def _parser(task: str, description: str, targets: bool) -> argparse.ArgumentParser:
+def _parser(task: str) -> argparse.ArgumentParser:
+    targets = task in _WITH_TARGET
     about = " --target ship" if targets else ""
     parser = argparse.ArgumentParser(
         prog=f"fusargpt {task}",
-        description=f"{description} A run that was cut goes on with the same command.",
+        description=f"{DESCRIPTIONS[task]} A run that was cut goes on with the same command.",
         epilog=f"example: fusargpt {task} scene.tif{about} --aef s3://us-west-2.opendata.source.coop/tge-labs/aef/v1/"
         f"annual --out {task}.geojson. Exit codes: 0; 1 when some tiles failed (they are listed); 2 when something is "
         "wrong with the input.",

@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
-from fusargpt.simulator.records import SPLIT_SEEDS, answer, scene_fields
-from fusargpt.simulator.simulated_scene import Scene, simulate_scene
 from fusargpt.geo.embeddings import dequantize
 from fusargpt.geo.prior import Prior
-from fusargpt.tasks.answers import parse_boxes
 from fusargpt.inference.predict import FusarGpt
+from fusargpt.simulator.records import SPLIT_SEEDS, answer, scene_fields
+from fusargpt.simulator.simulated_scene import Scene, simulate_scene
+from fusargpt.tasks.answers import parse_boxes
 from fusargpt.tasks.prompts import TASKS, prompt
 
 PANEL = 336  # pixels: twice the image

@@ -94,8 +94,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_build(
         verbs.add_parser(
             "build",
-            # What is not given is left to fusargpt.triplets.settings.Settings, whose import takes seconds; its defaults are
-            # repeated in the help alone.
+            # What is not given is left to fusargpt.triplets.settings.Settings; its defaults are repeated in the help
+            # alone.
             argument_default=argparse.SUPPRESS,
             help="cut scenes into chips with anchors, questions and descriptions",
             description="Build the dataset of a manifest: CSV, JSONL or GeoJSON with one row a scene; its columns are "

@@ -17,15 +17,15 @@ from torch import Tensor, nn
 from transformers import AutoConfig
 from transformers.models.qwen2_5_vl.configuration_qwen2_5_vl import Qwen2_5_VLTextConfig, Qwen2_5_VLVisionConfig
 
-from fusargpt.errors import InputError
-from modeling_fusargpt.configuration_fusargpt import FusarGptConfig, TlmConfig
 from fusargpt.conversion.lora_adapter import CONFIG_FILE, WEIGHTS_FILE, LoraLayer, read_adapter, write_adapter
-from modeling_fusargpt.modeling_fusargpt import FusarGptForConditionalGeneration
 from fusargpt.conversion.new_folder import check_free, new_folder
-from fusargpt.inference.predict import check_name, one_line
-from modeling_fusargpt.processing_fusargpt import PRIOR_SIZE, FusarGptProcessor
 from fusargpt.conversion.release_tlm import TLM_FILE, ReleaseTlm, read_tlm
 from fusargpt.conversion.write_artefacts import complete_adapter, write_tlm
+from fusargpt.errors import InputError, one_line
+from fusargpt.inference.predict import check_name
+from modeling_fusargpt.configuration_fusargpt import FusarGptConfig, TlmConfig
+from modeling_fusargpt.modeling_fusargpt import FusarGptForConditionalGeneration
+from modeling_fusargpt.processing_fusargpt import PRIOR_SIZE, FusarGptProcessor
 
 # What a Trainer leaves beside weights. Other files of weights would be left out without a word.
 _TRAINING_STATE = {"training_args.bin", "optimizer.pt", "scheduler.pt", "scaler.pt"}

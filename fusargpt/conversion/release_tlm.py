@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fusargpt.errors import InputError
 from fusargpt.conversion.lora_adapter import read_json_object
+from fusargpt.errors import InputError
 from modeling_fusargpt.processing_fusargpt import PRIOR_SIZE
 
 TLM_FILE = "vec64_film.pt"

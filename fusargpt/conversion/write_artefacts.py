@@ -11,9 +11,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers.dynamic_module_utils import custom_object_save
 
-from modeling_fusargpt.artefacts import ADAPTER_CONFIG_FILE, TLM_FILE
-from modeling_fusargpt import AnyFusarGptConfig
 from fusargpt.inference.backbones import model_class
+from modeling_fusargpt import AnyFusarGptConfig
+from modeling_fusargpt.artefacts import ADAPTER_CONFIG_FILE, TLM_FILE
 from modeling_fusargpt.configuration_fusargpt import Weights
 
 

@@ -11,15 +11,14 @@ from PIL import Image
 from safetensors import SafetensorError
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from fusargpt.errors import InputError
-from fusargpt.geo.prior import Prior
+from fusargpt.errors import InputError, one_line
 from fusargpt.evaluation.entries import MAJORITY, OWN_TYPES, Entry
 from fusargpt.evaluation.items import Item
-from fusargpt.errors import one_line
-from modeling_fusargpt.configuration_fusargpt import FusarGptConfig, FusarGptQwen3Config
-from fusargpt.tasks.grammar import AnswerForm
+from fusargpt.geo.prior import Prior
 from fusargpt.inference.predict import FusarGpt, load
+from fusargpt.tasks.grammar import AnswerForm
 from fusargpt.tasks.prompts import NONE_ANSWER, TASKS
+from modeling_fusargpt.configuration_fusargpt import FusarGptConfig, FusarGptQwen3Config
 
 # Ours and their backbones, which our classes load with a TLM that does nothing; our processor makes of images and text
 # what theirs does, and needs no torchvision.

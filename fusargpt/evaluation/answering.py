@@ -8,13 +8,13 @@ from datasets import Dataset
 from PIL import Image
 from tqdm import tqdm
 
+from fusargpt.errors import one_line
 from fusargpt.evaluation.answer_forms import classes, grammars, with_form
 from fusargpt.evaluation.answerers import Answerer, Asked
 from fusargpt.evaluation.entries import Entry
 from fusargpt.evaluation.items import Failure, Item
-from fusargpt.inference.rows import read_picture, read_prior
 from fusargpt.inference.journal import Answer, Journal
-from fusargpt.errors import one_line
+from fusargpt.inference.rows import read_picture, read_prior
 from fusargpt.tasks.prompts import TASKS
 
 

@@ -10,10 +10,9 @@ from transformers import AutoConfig, PreTrainedConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
 
 import modeling_fusargpt  # noqa: F401  registers its classes with AutoConfig
-from fusargpt.errors import InputError
-from fusargpt.errors import one_line
-from modeling_fusargpt.configuration_fusargpt import FusarGptConfig, FusarGptQwen3Config, TlmConfig
+from fusargpt.errors import InputError, one_line
 from fusargpt.inference.predict import check_name
+from modeling_fusargpt.configuration_fusargpt import FusarGptConfig, FusarGptQwen3Config, TlmConfig
 
 MAJORITY = "majority"
 """The baseline that says what is most often true in the training split."""

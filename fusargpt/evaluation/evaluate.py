@@ -20,10 +20,10 @@ from fusargpt.evaluation.answering import Answering
 from fusargpt.evaluation.entries import MAJORITY, Entry, enter
 from fusargpt.evaluation.evaluated import Evaluation
 from fusargpt.evaluation.items import Item, fingerprint, read_items
-from fusargpt.inference.journal import Journal, check_same
 from fusargpt.evaluation.priors import given_priors
-from fusargpt.inference.rows import SIMULATOR, load_rows, read, simulated_rows
+from fusargpt.inference.journal import Journal, check_same
 from fusargpt.inference.predict import MAX_NEW_TOKENS
+from fusargpt.inference.rows import SIMULATOR, load_rows, read, simulated_rows
 from fusargpt.tasks.prompts import TASKS
 
 SETTINGS = "settings.json"

@@ -9,9 +9,9 @@ from PIL import Image
 
 from fusargpt.evaluation.evaluated import Evaluation
 from fusargpt.evaluation.items import Item
-from fusargpt.inference.rows import read_picture
-from fusargpt.inference.journal import Answer
 from fusargpt.evaluation.scoring import parts, scaled_boxes
+from fusargpt.inference.journal import Answer
+from fusargpt.inference.rows import read_picture
 from fusargpt.metrics.detection import THRESHOLDS, matched_overlaps
 from fusargpt.tasks.answers import LabelledBox, class_name, parse_boxes
 

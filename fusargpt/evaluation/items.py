@@ -4,23 +4,16 @@ import hashlib
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 from datasets import Dataset
 from PIL import Image
 from tqdm import tqdm
 
-from fusargpt.geo.embeddings import EMBEDDING_SIZE, dequantize
-from fusargpt.errors import InputError
-from fusargpt.geo.prior import Prior
-from fusargpt.errors import one_line
+from fusargpt.errors import InputError, one_line
+from fusargpt.inference.rows import image_bytes, read_prior
 from fusargpt.metrics.scores import TALLIES
 from fusargpt.tasks.prompts import TASKS
-
-# Others hold more than 8 bit, which PIL would cut off.
-_MODES = ("1", "L", "LA", "P", "RGB", "RGBA")
 
 
 @dataclass(frozen=True)
@@ -95,26 +88,6 @@ def fingerprint(items: Sequence[Item]) -> str:
     return digest.hexdigest()[:16]
 
 
-def read_picture(row: Mapping[str, Any]) -> Image.Image:
-    """The image of a row in RGB; raises InputError for one that is not 8 bit, OSError for one that is damaged."""
-    with Image.open(io.BytesIO(_image_bytes(row))) as image:
-        if image.mode not in _MODES:
-            raise InputError(f"image: mode {image.mode}; expected 8 bit, as fusargpt.geo.image.read_image scales it")
-        return image.convert("RGB")
-
-
-def read_prior(row: Mapping[str, Any]) -> Prior | None:
-    """The prior of a row; None for one without anchors. Raises InputError or ValueError for a wrong one."""
-    embeddings = np.asarray(row["prior_embeddings"])
-    if embeddings.size == 0:
-        return None
-    if embeddings.dtype.kind == "i" and embeddings.min() >= -128 and embeddings.max() <= 127:
-        embeddings = dequantize(embeddings.astype(np.int8))
-    if embeddings.ndim != 2 or embeddings.shape[1] != EMBEDDING_SIZE:
-        raise InputError(f"prior_embeddings: found shape {list(embeddings.shape)}; expected [S, {EMBEDDING_SIZE}]")
-    return Prior(embeddings.astype(np.float32), np.asarray(row["prior_positions"], np.float32))
-
-
 def _choose(rows: Dataset, tasks: Sequence[str] | None, limit: int | None) -> list[int]:
     chosen: dict[str, list[int]] = {}
     names: set[str] = set()
@@ -137,7 +110,7 @@ def _item(index: int, row: Mapping[str, Any]) -> Item:
     if not question.strip():
         raise InputError("prompt: found an empty text; expected a question")
     TALLIES[task]([""], [reference])  # raises for a reference that is not in the task's form
-    image = _image_bytes(row)
+    image = image_bytes(row)
     with Image.open(io.BytesIO(image)) as opened:
         width, height = opened.size
     prior = read_prior(row) if "prior_embeddings" in row else None
@@ -161,13 +134,6 @@ def _content(row: Mapping[str, Any], column: str, role: str) -> str:
     if not isinstance(turns[0]["content"], str):
         raise InputError(f"{column}: expected a message whose content is a text")
     return turns[0]["content"]
-
-
-def _image_bytes(row: Mapping[str, Any]) -> bytes:
-    stored = row["image"]
-    if stored is None:
-        raise InputError("image: there is none")
-    return Path(stored["path"]).read_bytes() if stored["bytes"] is None else stored["bytes"]
 
 
 def _hash(content: bytes) -> str:

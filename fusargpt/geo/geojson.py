@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from fusargpt.geo.earth import Points
 from fusargpt.errors import InputError
+from fusargpt.geo.earth import Points
 
 _DECIMALS = 7
 """Of degrees: a centimetre."""

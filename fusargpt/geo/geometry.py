@@ -19,8 +19,8 @@ from rasterio.errors import CRSError
 from rasterio.rpc import RPC
 from rasterio.windows import Window
 
-from fusargpt.geo.earth import Points, degrees_between, earth_centred, wrap_longitude
 from fusargpt.errors import InputError
+from fusargpt.geo.earth import Points, degrees_between, earth_centred, wrap_longitude
 from fusargpt.geo.mapping import WGS84, AffineMapping, ControlPointMapping, Mapping, RationalPolynomialMapping
 
 Bounds = tuple[float, float, float, float]

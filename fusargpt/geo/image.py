@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from rasterio.errors import RasterioError
 
-from fusargpt.geo.bands import check_band, read_band
 from fusargpt.errors import InputError, naming
+from fusargpt.geo.bands import check_band, read_band
 from fusargpt.geo.radiometry import to_8bit
 from fusargpt.geo.remote import open_raster, raster_error
 

@@ -18,8 +18,8 @@ from rasterio.rpc import RPC
 from rasterio.transform import GCPTransformer, RPCTransformer
 from rasterio.warp import transform as transform_coordinates
 
-from fusargpt.geo.earth import Points, wrap_longitude
 from fusargpt.errors import InputError
+from fusargpt.geo.earth import Points, wrap_longitude
 
 WGS84 = "EPSG:4326"
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fusargpt.geo.embeddings import EMBEDDING_SIZE, dequantize, quantize
 from fusargpt.errors import InputError
+from fusargpt.geo.embeddings import EMBEDDING_SIZE, dequantize, quantize
 
 _REQUIRED_KEYS = {"prior_embeddings", "prior_positions"}
 _KEYS = _REQUIRED_KEYS | {"prior_lonlat"}

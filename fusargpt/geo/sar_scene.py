@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
+from fusargpt.errors import InputError, NoDataError, naming
 from fusargpt.geo.acquisition import acquired_on, file_stem, polarizations_of, sensor_of, tags_of, told_polarizations
 from fusargpt.geo.bands import check_band, read_band
-from fusargpt.errors import InputError, NoDataError, naming
 from fusargpt.geo.geometry import Geometry
 from fusargpt.geo.radiometry import Stored, Stretch, check_stored, choose_stretch, to_8bit
 from fusargpt.geo.remote import environment, is_remote, open_raster, raster_error, shown

@@ -5,12 +5,14 @@ from typing import Any, cast
 from transformers import PreTrainedConfig
 
 from fusargpt.errors import InputError
-from modeling_fusargpt.configuration_fusargpt import FusarGptConfig, FusarGptQwen3Config
-from modeling_fusargpt.modeling_fusargpt import FusarGptForConditionalGeneration
-from modeling_fusargpt.modeling_fusargpt_qwen3 import FusarGptQwen3ForConditionalGeneration
-
-AnyFusarGptConfig = FusarGptConfig | FusarGptQwen3Config
-AnyFusarGpt = FusarGptForConditionalGeneration | FusarGptQwen3ForConditionalGeneration
+from modeling_fusargpt import (
+    AnyFusarGpt,
+    AnyFusarGptConfig,
+    FusarGptConfig,
+    FusarGptForConditionalGeneration,
+    FusarGptQwen3Config,
+    FusarGptQwen3ForConditionalGeneration,
+)
 
 _MODELS: dict[type[AnyFusarGptConfig], type[AnyFusarGpt]] = {
     FusarGptConfig: FusarGptForConditionalGeneration,

@@ -1,6 +1,5 @@
 """Questions and images in, answers out: a loaded model with its processor, decoding greedily."""
 
-import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -16,13 +15,13 @@ from torch import Tensor
 from transformers import BatchFeature
 from transformers.generation.streamers import BaseStreamer
 
-from fusargpt.errors import InputError
+from fusargpt.errors import InputError, one_line
 from fusargpt.geo.prior import Prior
-from modeling_fusargpt.artefacts import HUB_ID, ArtefactError
-from modeling_fusargpt import AnyFusarGpt
 from fusargpt.inference.backbones import model_class, read_config
 from fusargpt.inference.decoding import NO_TOKEN, decode
 from fusargpt.tasks.grammar import AnswerForm
+from modeling_fusargpt import AnyFusarGpt
+from modeling_fusargpt.artefacts import HUB_ID, ArtefactError
 from modeling_fusargpt.processing_fusargpt import FusarGptProcessor
 
 if TYPE_CHECKING:
@@ -333,8 +332,3 @@ def _prior_mappings(priors: Sequence[Prior | None]) -> list[dict[str, Any] | Non
         None if prior is None else {"prior_embeddings": prior.embeddings, "prior_positions": prior.positions}
         for prior in priors
     ]
-
-
-def one_line(error: Exception) -> str:
-    """An error of another library as the end of a one-line message."""
-    return textwrap.shorten(str(error), width=240, placeholder=" ...") or type(error).__name__

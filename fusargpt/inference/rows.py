@@ -1,19 +1,23 @@
 """The rows that are asked: a dataset of triplet records in a folder, a Parquet file or on the Hub, or the simulator."""
 
-from collections.abc import Sequence
+import io
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
+import PIL.Image
 from datasets import Dataset, Image, concatenate_datasets, get_dataset_config_names, load_dataset
 from datasets.exceptions import DatasetsError
 from tqdm import tqdm
 
-from fusargpt.triplets.features import RECORD_FEATURES
+from fusargpt.errors import InputError, one_line
+from fusargpt.geo.embeddings import EMBEDDING_SIZE, dequantize
+from fusargpt.geo.prior import Prior
 from fusargpt.simulator.records import SPLIT_SEEDS, records
 from fusargpt.simulator.simulated_scene import simulate_scene
-from fusargpt.errors import InputError
-from fusargpt.errors import one_line
 from fusargpt.tasks.prompts import TASKS
+from fusargpt.triplets.features import RECORD_FEATURES
 
 SIMULATOR = "simulator"
 """The name under which scenes are simulated instead of read; `./simulator` is a folder."""
@@ -21,6 +25,8 @@ SIMULATED_SCENES = 500
 """As many as are simulated where no limit is given."""
 PRIOR_COLUMNS = ("prior_embeddings", "prior_positions")
 QUESTION_COLUMNS = ("id", "image", "task", "prompt", "completion")
+# Others hold more than 8 bit, which PIL would cut off.
+_MODES = ("1", "L", "LA", "P", "RGB", "RGBA")
 
 
 def load_rows(name: str, configs: Sequence[str] | None, split: str, columns: Sequence[str]) -> Dataset:
@@ -90,3 +96,31 @@ def _joined(parts: dict[str, Dataset], columns: Sequence[str]) -> Dataset:
 def _undecoded(rows: Dataset) -> Dataset:
     """Images as bytes: most are read when they are asked about, all are hashed before."""
     return rows.cast_column("image", Image(decode=False)) if "image" in rows.column_names else rows
+
+
+def read_picture(row: Mapping[str, Any]) -> PIL.Image.Image:
+    """The image of a row in RGB; raises InputError for one that is not 8 bit, OSError for one that is damaged."""
+    with PIL.Image.open(io.BytesIO(image_bytes(row))) as image:
+        if image.mode not in _MODES:
+            raise InputError(f"image: mode {image.mode}; expected 8 bit, as fusargpt.geo.image.read_image scales it")
+        return image.convert("RGB")
+
+
+def read_prior(row: Mapping[str, Any]) -> Prior | None:
+    """The prior of a row; None for one without anchors. Raises InputError or ValueError for a wrong one."""
+    embeddings = np.asarray(row["prior_embeddings"])
+    if embeddings.size == 0:
+        return None
+    if embeddings.dtype.kind == "i" and embeddings.min() >= -128 and embeddings.max() <= 127:
+        embeddings = dequantize(embeddings.astype(np.int8))
+    if embeddings.ndim != 2 or embeddings.shape[1] != EMBEDDING_SIZE:
+        raise InputError(f"prior_embeddings: found shape {list(embeddings.shape)}; expected [S, {EMBEDDING_SIZE}]")
+    return Prior(embeddings.astype(np.float32), np.asarray(row["prior_positions"], np.float32))
+
+
+def image_bytes(row: Mapping[str, Any]) -> bytes:
+    """The file of a row's image; raises InputError where there is none, OSError where it cannot be read."""
+    stored = row["image"]
+    if stored is None:
+        raise InputError("image: there is none")
+    return Path(stored["path"]).read_bytes() if stored["bytes"] is None else stored["bytes"]

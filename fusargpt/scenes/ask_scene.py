@@ -13,8 +13,8 @@ import rasterio
 from PIL import Image
 
 from fusargpt.checkpoints import NANO
-from fusargpt.geo.embeddings import ATTRIBUTION
 from fusargpt.errors import InputError
+from fusargpt.geo.embeddings import ATTRIBUTION
 from fusargpt.geo.geometry import Geometry
 from fusargpt.geo.remote import shown
 from fusargpt.geo.sar_scene import SarScene

@@ -7,20 +7,20 @@ from typing import Any
 from PIL import Image
 from tqdm import tqdm
 
-from fusargpt.alphaearth.field import AlphaEarth
 from fusargpt.alphaearth.anchors import spatiotemporal_anchors
+from fusargpt.alphaearth.field import AlphaEarth
 from fusargpt.errors import InputError
 from fusargpt.geo.prior import Prior
 from fusargpt.geo.radiometry import Stretch, to_8bit
 from fusargpt.geo.sar_scene import SarScene
 from fusargpt.inference.journal import Records
-from fusargpt.tasks.grammar import AnswerForm
 from fusargpt.inference.predict import FusarGpt
-from fusargpt.tasks.prompts import TARGETS
 from fusargpt.scenes.emptiness import nothing_stands_out
 from fusargpt.scenes.settings import Settings
 from fusargpt.scenes.tile_answers import Failure, TileAnswer
 from fusargpt.scenes.tiles import Tile
+from fusargpt.tasks.grammar import AnswerForm
+from fusargpt.tasks.prompts import TARGETS
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fusargpt.tasks.answers import parse_boxes, parse_cells, parse_class, parse_count
-from fusargpt.tasks.prompts import GRID_SIDE
 from fusargpt.scenes.merging import SceneBox, merge, place
 from fusargpt.scenes.tile_answers import TileAnswer
 from fusargpt.scenes.tiles import Tile
+from fusargpt.tasks.answers import parse_boxes, parse_cells, parse_class, parse_count
+from fusargpt.tasks.prompts import GRID_SIDE
 
 
 @dataclass(frozen=True)

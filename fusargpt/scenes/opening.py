@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from fusargpt.alphaearth.field import AlphaEarth
 from fusargpt.alphaearth.anchors import spatiotemporal_anchors
 from fusargpt.alphaearth.block_cache import BlockCache
+from fusargpt.alphaearth.field import AlphaEarth
 from fusargpt.errors import InputError, NoPriorError
 from fusargpt.geo.radiometry import Stretch
 from fusargpt.geo.remote import is_remote, shown

@@ -8,8 +8,8 @@ import numpy as np
 from PIL import Image, ImageDraw
 from rasterio.windows import Window
 
-from fusargpt.geo.box_drawing import COLOURS, FONT, INK, OTHER_COLOUR, draw_box
 from fusargpt.errors import InputError
+from fusargpt.geo.box_drawing import COLOURS, FONT, INK, OTHER_COLOUR, draw_box
 from fusargpt.geo.radiometry import Stretch, to_8bit
 from fusargpt.geo.sar_scene import SarScene
 from fusargpt.scenes.layers import Place

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from rasterio.windows import Window
 
-from fusargpt.geo.tiling import chip_windows
 from fusargpt.errors import InputError
+from fusargpt.geo.tiling import chip_windows
 
 MAX_TILES = 1_000_000
 _NEIGHBOURHOOD = 1024

@@ -8,9 +8,10 @@ from typing import Any
 from tqdm import tqdm
 
 from fusargpt.inference.predict import check_name
-from fusargpt.serving.engines import Failure, answer_batch, choose_engine, engine_version, load_engine
-from fusargpt.serving.parts import Parts
 from fusargpt.serving.batch_inputs import Item, Source
+from fusargpt.serving.engines import Failure, choose_engine, engine_version
+from fusargpt.serving.parts import Parts
+from fusargpt.serving.worker import Asking
 
 BATCH_SIZES = {"transformers": 16, "vllm": 256}
 """Items of one part. vLLM makes batches of its own from what it is given, and wants many."""
@@ -69,33 +70,6 @@ def run_batch(source: Source, settings: Settings) -> Report:
             progress.update(count)
     answered = parts.finish([item.id for item in items], complete=not failures)
     return Report(settings.out, answered, failures)
-
-
-@dataclass(frozen=True)
-class Asking:
-    """All that a worker needs; can be pickled."""
-
-    engine: str
-    model: str
-    source: Source
-    parts: Parts
-    max_new_tokens: int
-
-    def load(self) -> "Worker":
-        return Worker(self)
-
-
-class Worker:
-    """A loaded model that asks one batch after another and writes a part of each."""
-
-    def __init__(self, asking: Asking) -> None:
-        self._asking = asking
-        self._model = load_engine(asking.engine, asking.model)
-
-    def ask(self, items: Sequence[Item]) -> list[Failure]:
-        answers, failures = answer_batch(self._model, self._asking.source, items, self._asking.max_new_tokens)
-        self._asking.parts.write(answers)
-        return failures
 
 
 def _run(asking: Asking, items: Sequence[Item], size: int, workers: int) -> Iterator[tuple[list[Failure], int]]:

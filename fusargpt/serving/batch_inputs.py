@@ -12,10 +12,9 @@ from PIL import Image
 from fusargpt.errors import InputError
 from fusargpt.geo.image import read_image
 from fusargpt.geo.prior import Prior, load_prior
-from fusargpt.inference.rows import read_picture, read_prior
-from fusargpt.inference.rows import PRIOR_COLUMNS, load_rows
-from modeling_fusargpt.artefacts import HUB_ID
+from fusargpt.inference.rows import PRIOR_COLUMNS, load_rows, read_picture, read_prior
 from fusargpt.tasks.prompts import TASKS
+from modeling_fusargpt.artefacts import HUB_ID
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 _COLUMNS = ("id", "image", "task", "prompt")

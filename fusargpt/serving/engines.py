@@ -7,9 +7,8 @@ from importlib.metadata import version
 
 from PIL import Image
 
-from fusargpt.errors import InputError
+from fusargpt.errors import InputError, one_line
 from fusargpt.geo.prior import Prior
-from fusargpt.errors import one_line
 from fusargpt.inference.predict import FusarGpt
 from fusargpt.serving.batch_inputs import Item, Source
 
@@ -68,7 +67,7 @@ def engine_version(engine: str) -> str:
 
 
 def load_engine(engine: str, model: str) -> FusarGpt:
-    """The model in the engine. InputError as `fusargpt.inference.predict.load` and `fusargpt.serving.vllm_engine.load_vllm`."""
+    """The model in the engine; raises InputError as `inference.predict.load` and `vllm_engine.load_vllm` do."""
     if engine == "vllm":
         from fusargpt.serving.vllm_engine import load_vllm
 

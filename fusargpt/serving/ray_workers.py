@@ -13,11 +13,10 @@ import numpy as np
 import ray
 import ray.data
 
-from fusargpt.errors import InputError
-from fusargpt.errors import one_line
+from fusargpt.errors import InputError, one_line
+from fusargpt.serving.batch_inputs import Item
 from fusargpt.serving.engines import Failure
 from fusargpt.serving.worker import Asking
-from fusargpt.serving.batch_inputs import Item
 
 
 class Actor:

@@ -13,11 +13,11 @@ from transformers.generation.streamers import BaseStreamer
 from vllm import LLM
 from vllm.platforms import current_platform
 
-from fusargpt.errors import InputError
+from fusargpt.errors import InputError, one_line
 from fusargpt.geo.prior import Prior
-from modeling_fusargpt.artefacts import ArtefactError, read_artefact
+from fusargpt.inference.predict import MAX_NEW_TOKENS, FusarGpt, check_name
 from fusargpt.tasks.grammar import AnswerForm
-from fusargpt.inference.predict import MAX_NEW_TOKENS, FusarGpt, check_name, one_line
+from modeling_fusargpt.artefacts import ArtefactError, read_artefact
 from modeling_fusargpt.processing_fusargpt import FusarGptProcessor
 
 CPU_CACHE_BYTES = 4 * 2**30

@@ -15,8 +15,13 @@ from vllm.model_executor.models.qwen3_vl import Qwen3VLForConditionalGeneration
 from vllm.model_executor.models.utils import WeightsMapper
 from vllm.multimodal import MULTIMODAL_REGISTRY
 
+from fusargpt.serving.vllm_processing import (
+    PRIOR_FIELDS,
+    FusarGptDummyInputsBuilder,
+    FusarGptMultiModalProcessor,
+    FusarGptProcessingInfo,
+)
 from modeling_fusargpt import AnyFusarGptConfig, TlmConfig, TokenwiseLinearModulation
-from fusargpt.serving.vllm_processing import PRIOR_FIELDS, FusarGptDummyInputsBuilder, FusarGptMultiModalProcessor, FusarGptProcessingInfo
 
 _register_processor = MULTIMODAL_REGISTRY.register_processor(
     FusarGptMultiModalProcessor, info=FusarGptProcessingInfo, dummy_inputs=FusarGptDummyInputsBuilder

@@ -11,22 +11,6 @@ from importlib.resources import files
 
 import numpy as np
 
-# Order and meaning of Dynamic World labels 0..8; the phrases are those of our descriptions.
-LANDCOVER_CLASSES = (
-    "water",
-    "trees",
-    "grass",
-    "flooded vegetation",
-    "crops",
-    "shrubs",
-    "built area",
-    "bare ground",
-    "snow",
-)
-WATER = LANDCOVER_CLASSES.index("water")
-CROPS = LANDCOVER_CLASSES.index("crops")
-BUILT = LANDCOVER_CLASSES.index("built area")
-
 # Heavier tails than a Gaussian: with these degrees of freedom a linear probe names the class of drawn vectors as often
 # as that of real ones (tests/fusargpt/simulator/test_calibration.py).
 EMBEDDING_DEGREES_OF_FREEDOM = 6.0
@@ -63,6 +47,6 @@ class LandcoverStatistics:
 @cache
 def load_statistics() -> LandcoverStatistics:
     """The committed table."""
-    with (files("dataset_card") / "landcover_statistics.npz").open("rb") as handle:
+    with (files("fusargpt.simulator") / "landcover_statistics.npz").open("rb") as handle:
         table = np.load(handle, allow_pickle=False)
         return LandcoverStatistics(**{name: table[name].astype(np.float64) for name in table.files})

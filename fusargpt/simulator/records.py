@@ -5,12 +5,12 @@ from typing import Any
 
 import numpy as np
 
+from fusargpt.geo.embeddings import quantize
 from fusargpt.simulator.description import describe
-from fusargpt.tasks.questions import conversation, true_answer
 from fusargpt.simulator.rendering import POLARIZATIONS, render_optical, render_sar
 from fusargpt.simulator.simulated_scene import IMAGE_SIZE, RESOLUTION_M, SIMULATOR_VERSION, Scene, simulate_scene
-from fusargpt.geo.embeddings import quantize
 from fusargpt.tasks.prompts import PROMPTS, TARGETS, prompt
+from fusargpt.tasks.questions import conversation, true_answer
 
 # Every seed is a place of its own, so splits by seed are splits by place.
 SPLIT_SEEDS = {"train": 0, "validation": 10_000_000, "test": 20_000_000}

@@ -1,4 +1,6 @@
-"""Write simulated triplets as Parquet shards: python -m fusargpt.simulator.simulate --layout captions --scenes 1000 --out DIR
+"""Simulated triplets as Parquet shards:
+
+python -m fusargpt.simulator.simulate --layout captions --scenes 1000 --out DIR
 
 Seeds count up from the split's first one, so splits never share a place. Written atomically, one shard at a time; a
 shard that is already there is kept, so an interrupted run goes on where it stopped.
@@ -14,8 +16,8 @@ from datasets import Dataset
 from pyarrow import parquet
 from tqdm import tqdm
 
-from fusargpt.triplets.features import RECORD_FEATURES
 from fusargpt.simulator.records import LAYOUTS, SPLIT_SEEDS, rows
+from fusargpt.triplets.features import RECORD_FEATURES
 
 SHARD_SCENES = 2000
 ROW_GROUP_ROWS = 500

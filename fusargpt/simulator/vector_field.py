@@ -7,10 +7,10 @@ import numpy as np
 from affine import Affine
 from numpy.typing import NDArray
 
-from fusargpt.simulator.rendering import noise
-from fusargpt.simulator.simulated_scene import SIMULATOR_VERSION, WITHIN_REGION_SPREAD, Scene
 from fusargpt.geo.embeddings import EMBEDDING_SIZE, NODATA, quantize
 from fusargpt.geo.geometry import Geometry
+from fusargpt.simulator.rendering import noise
+from fusargpt.simulator.simulated_scene import SIMULATOR_VERSION, WITHIN_REGION_SPREAD, Scene
 
 YEARLY_DRIFT = 0.006  # of a component from one year to the next: small against what lies between regions
 _PATTERNS = 4

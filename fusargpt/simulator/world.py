@@ -24,16 +24,27 @@ from typing import Any
 from affine import Affine
 from tqdm import tqdm
 
-from fusargpt.tasks.eight_dimensions import describe_place
+from fusargpt.alphaearth.layout import write_index, write_tile
+from fusargpt.errors import InputError
 from fusargpt.simulator.ground import simulate_ground, with_targets
 from fusargpt.simulator.rendering import render_backscatter
 from fusargpt.simulator.simulated_scene import Scene
 from fusargpt.simulator.vector_field import VectorField
-from fusargpt.tasks.wordings import several
-from fusargpt.simulator.world_files import SENSOR, coco, data_mask, features, inline_boxes, north_up_grid, polarizations, write_land_cover, write_scene, write_voc
+from fusargpt.simulator.world_files import (
+    SENSOR,
+    coco,
+    data_mask,
+    features,
+    inline_boxes,
+    north_up_grid,
+    polarizations,
+    write_land_cover,
+    write_scene,
+    write_voc,
+)
 from fusargpt.simulator.world_plan import DEFAULT_SIDES, MARGIN, Place, plan_places, zone_crs
-from fusargpt.alphaearth.layout import write_index, write_tile
-from fusargpt.errors import InputError
+from fusargpt.tasks.eight_dimensions import describe_place
+from fusargpt.tasks.wordings import several
 
 AEF_PIXEL_M = 10.0
 _BEYOND_PIXELS = 8  # of a tile that lie beyond the world, without data

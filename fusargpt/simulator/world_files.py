@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from rasterio.control import GroundControlPoint
 from rasterio.crs import CRS
 
-from fusargpt.simulator.simulated_scene import Scene, Target
-from fusargpt.simulator.world_plan import Place
 from fusargpt.geo.geometry import Geometry
 from fusargpt.geo.mapping import WGS84, project
+from fusargpt.simulator.simulated_scene import Scene, Target
+from fusargpt.simulator.world_plan import Place
 
 SENSOR = "simulated SAR"
 COVER_NODATA = 255

@@ -12,11 +12,11 @@ from typing import Literal
 import numpy as np
 from affine import Affine
 
-from fusargpt.simulator.ground import GROUND_KINDS
-from fusargpt.simulator.simulated_scene import RESOLUTION_M
 from fusargpt.errors import InputError
 from fusargpt.geo.geometry import Geometry
 from fusargpt.geo.mapping import WGS84, project
+from fusargpt.simulator.ground import GROUND_KINDS
+from fusargpt.simulator.simulated_scene import RESOLUTION_M
 
 FIRST_YEAR, LAST_YEAR = 2017, 2100
 MARGIN = 24

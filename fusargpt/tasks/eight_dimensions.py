@@ -12,11 +12,11 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
-from fusargpt.tasks.cover_measures import cell_name, longest_boundary, patches, principal_axes, where
-from fusargpt.geo.land_classes import BUILT, CROPS, LANDCOVER_CLASSES, WATER
-from fusargpt.tasks.wordings import ORDERS, SENTENCES, area, distance, number, percent, series, several
 from fusargpt.errors import InputError
+from fusargpt.geo.land_classes import BUILT, CROPS, LANDCOVER_CLASSES, WATER
+from fusargpt.tasks.cover_measures import cell_name, longest_boundary, patches, principal_axes, where
 from fusargpt.tasks.prompts import GRID_SIDE, cell_of
+from fusargpt.tasks.wordings import ORDERS, SENTENCES, area, distance, number, percent, series, several
 
 UNKNOWN = -1
 MOST_SHARE = 0.55

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fusargpt.tasks.stable_random import share, whole_number
 from fusargpt.tasks.prompts import NONE_ANSWER, TASKS, cell_of, format_boxes, format_cells, prompt
+from fusargpt.tasks.stable_random import share, whole_number
 
 ABSENT_SHARE = 0.2
 """Of the images that hold objects: how many are asked about a class that they do not hold."""

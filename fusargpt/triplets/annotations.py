@@ -19,11 +19,11 @@ from xml.etree import ElementTree
 import numpy as np
 from numpy.typing import NDArray
 
+from fusargpt.errors import InputError
+from fusargpt.geo.earth import wrap_longitude
+from fusargpt.geo.geometry import Bounds, Geometry
 from fusargpt.triplets.boxes import Box, LabelNames, visible_part
 from fusargpt.triplets.manifest import parse_json
-from fusargpt.geo.earth import wrap_longitude
-from fusargpt.errors import InputError
-from fusargpt.geo.geometry import Bounds, Geometry
 
 _KEYS = ("bbox_2d", "polygon", "label", "fine_label")
 _WGS84_NAMES = (

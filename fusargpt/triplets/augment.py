@@ -23,12 +23,12 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from fusargpt.triplets.annotations import read_boxes
-from fusargpt.triplets.boxes import Box, LabelNames, visible_part
-from fusargpt.tasks.stable_random import whole_number
-from fusargpt.triplets.manifest import COLUMNS, SPLITS, SceneRow, read_manifest
 from fusargpt.errors import InputError
 from fusargpt.tasks.prompts import TARGETS
+from fusargpt.tasks.stable_random import whole_number
+from fusargpt.triplets.annotations import read_boxes
+from fusargpt.triplets.boxes import Box, LabelNames, visible_part
+from fusargpt.triplets.manifest import COLUMNS, SPLITS, SceneRow, read_manifest
 
 _TRIES = 20
 # What these say is true of a raster that has a place or a scale, or of the whole picture; of a part it would be wrong.

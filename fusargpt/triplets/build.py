@@ -22,19 +22,19 @@ from pathlib import Path
 import pyarrow as pa
 from tqdm import tqdm
 
+from fusargpt.errors import InputError
+from fusargpt.geo.remote import shown
+from fusargpt.tasks.prompts import TARGETS
 from fusargpt.triplets.card import write_card
 from fusargpt.triplets.features import CAPTION_FEATURES, RECORD_FEATURES
 from fusargpt.triplets.jobs import Job, Runner, do_job
 from fusargpt.triplets.manifest import SPLITS, read_manifest
+from fusargpt.triplets.scene_rows import BUILDER_VERSION, CHIPS_PER_PART, Part, alpha_earth
 from fusargpt.triplets.settings import Settings
 from fusargpt.triplets.shards import CONFIGS, WrittenPart, write_shards, written_part
 from fusargpt.triplets.splits import split_by_place
 from fusargpt.triplets.survey import Failure, Surveyed, survey
-from fusargpt.triplets.scene_rows import BUILDER_VERSION, CHIPS_PER_PART, Part, alpha_earth
 from fusargpt.triplets.workers import Crash, run_all
-from fusargpt.errors import InputError
-from fusargpt.geo.remote import shown
-from fusargpt.tasks.prompts import TARGETS
 
 SCHEMAS: dict[str, pa.Schema] = {
     "captions": CAPTION_FEATURES.arrow_schema,

@@ -11,14 +11,14 @@ import pyarrow.parquet as pq
 import yaml
 from PIL import Image
 
-from fusargpt.triplets.sheet import lay_out, with_boxes
+from fusargpt.geo.embeddings import ATTRIBUTION
+from fusargpt.tasks.prompts import TASKS
 from fusargpt.triplets.manifest import SPLITS
 from fusargpt.triplets.scene_map import draw_map
 from fusargpt.triplets.settings import Settings
 from fusargpt.triplets.shards import CONFIGS
+from fusargpt.triplets.sheet import lay_out, with_boxes
 from fusargpt.triplets.survey import Surveyed
-from fusargpt.geo.embeddings import ATTRIBUTION
-from fusargpt.tasks.prompts import TASKS
 
 _CONFIG_USES = {"captions": "stage 1: describe", "instructions": "stage 2: count, localize, classify, detect"}
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"), (10**7, "1M<n<10M"))

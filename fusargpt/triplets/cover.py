@@ -5,9 +5,9 @@ from numpy.typing import NDArray
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
-from fusargpt.geo.land_classes import LANDCOVER_CLASSES
 from fusargpt.errors import InputError
 from fusargpt.geo.geometry import Geometry
+from fusargpt.geo.land_classes import LANDCOVER_CLASSES
 from fusargpt.geo.remote import environment, open_raster, raster_error
 
 UNKNOWN = -1

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from fusargpt.triplets.scene_rows import Part, chips_of
 from fusargpt.triplets.settings import Settings
 from fusargpt.triplets.shards import PartWriter, written_part
 from fusargpt.triplets.survey import Failure
-from fusargpt.triplets.scene_rows import Part, chips_of
 from fusargpt.triplets.workers import Crash
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import yaml
 from huggingface_hub import HfApi
 
+from fusargpt.errors import InputError
 from fusargpt.triplets.build import FAILURES, FINISHED
 from fusargpt.triplets.card import MAP, SHEET
-from fusargpt.errors import InputError
 
 _SHARDS = ("captions/*.parquet", "instructions/*.parquet")
 

@@ -7,11 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 from rasterio.windows import Window
 
-from fusargpt.triplets.manifest import SceneRow
 from fusargpt.errors import InputError
 from fusargpt.geo.image import read_image
 from fusargpt.geo.radiometry import Stretch
 from fusargpt.geo.sar_scene import SarScene
+from fusargpt.triplets.manifest import SceneRow
 
 _PICTURES = (".png", ".jpg", ".jpeg")
 

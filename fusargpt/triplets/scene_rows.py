@@ -21,27 +21,27 @@ from numpy.typing import NDArray
 from PIL import Image
 from rasterio.windows import Window
 
-from fusargpt.triplets.annotations import SceneBoxes, read_boxes
-from fusargpt.triplets.boxes import assign, scale
-from fusargpt.geo.tiling import chip_windows, resize
-from fusargpt.triplets.cover import LandCover
-from fusargpt.tasks.stable_random import share, whole_number
-from fusargpt.tasks.eight_dimensions import describe_place
-from fusargpt.triplets.manifest import SceneRow
-from fusargpt.tasks.questions import box_order, conversation, questions_about
-from fusargpt.triplets.settings import Settings
-from fusargpt.triplets.scene_files import Picture, chosen_band, open_scene
-from fusargpt.alphaearth.field import AlphaEarth
 from fusargpt.alphaearth.anchors import spatiotemporal_anchors
 from fusargpt.alphaearth.block_cache import BlockCache
-from fusargpt.geo.embeddings import EMBEDDING_SIZE, quantize
+from fusargpt.alphaearth.field import AlphaEarth
 from fusargpt.errors import InputError, NoPriorError
+from fusargpt.geo.embeddings import EMBEDDING_SIZE, quantize
 from fusargpt.geo.geometry import WGS84
 from fusargpt.geo.prior import Prior
 from fusargpt.geo.radiometry import Stretch
 from fusargpt.geo.remote import is_remote
 from fusargpt.geo.sar_scene import SarScene
+from fusargpt.geo.tiling import chip_windows, resize
+from fusargpt.tasks.eight_dimensions import describe_place
 from fusargpt.tasks.prompts import prompt
+from fusargpt.tasks.questions import box_order, conversation, questions_about
+from fusargpt.tasks.stable_random import share, whole_number
+from fusargpt.triplets.annotations import SceneBoxes, read_boxes
+from fusargpt.triplets.boxes import assign, scale
+from fusargpt.triplets.cover import LandCover
+from fusargpt.triplets.manifest import SceneRow
+from fusargpt.triplets.scene_files import Picture, chosen_band, open_scene
+from fusargpt.triplets.settings import Settings
 
 BUILDER_VERSION = 1
 """Raised by every change of what a scene yields, so that parts of an earlier release are not mixed in."""

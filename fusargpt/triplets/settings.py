@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from fusargpt.triplets.boxes import MIN_VISIBLE, LabelNames
-from fusargpt.geo.tiling import CHIP_SIZE, MAX_PIXELS, MIN_PIXELS, TOKEN_SIDE, seen_size
-from fusargpt.triplets.splits import DEFAULT_SHARES, SPLIT_DISTANCE_KM
 from fusargpt.errors import InputError
+from fusargpt.geo.tiling import CHIP_SIZE, MAX_PIXELS, MIN_PIXELS, TOKEN_SIDE, seen_size
 from fusargpt.tasks.prompts import TARGETS
+from fusargpt.triplets.boxes import MIN_VISIBLE, LabelNames
+from fusargpt.triplets.splits import DEFAULT_SHARES, SPLIT_DISTANCE_KM
 
 ANCHORS_PER_SIDE = 8
 

@@ -12,10 +12,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 
-from fusargpt.tasks.stable_random import share
-from fusargpt.triplets.manifest import SPLITS
 from fusargpt.errors import InputError
 from fusargpt.geo.geometry import Bounds
+from fusargpt.tasks.stable_random import share
+from fusargpt.triplets.manifest import SPLITS
 
 SPLIT_DISTANCE_KM = 1.0
 DEFAULT_SHARES = (0.8, 0.1, 0.1)

@@ -6,15 +6,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fusargpt.triplets.annotations import labels_of
-from fusargpt.geo.tiling import chip_windows
-from fusargpt.triplets.manifest import SceneRow
-from fusargpt.triplets.settings import Settings
-from fusargpt.triplets.scene_files import open_scene
-from fusargpt.triplets.splits import Located
 from fusargpt.errors import InputError
 from fusargpt.geo.geometry import Bounds
 from fusargpt.geo.remote import shown
+from fusargpt.geo.tiling import chip_windows
+from fusargpt.triplets.annotations import labels_of
+from fusargpt.triplets.manifest import SceneRow
+from fusargpt.triplets.scene_files import open_scene
+from fusargpt.triplets.settings import Settings
+from fusargpt.triplets.splits import Located
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from fusargpt.triplets.manifest import SPLITS
 from fusargpt.errors import InputError
+from fusargpt.triplets.manifest import SPLITS
 
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff")
 

@@ -1,4 +1,4 @@
-"""Classification of targets in SAR images, as an `evaluate` metric; the formulas are in `fusargpt.metrics.classification`."""
+"""Classification of targets in SAR images, as an `evaluate` metric, by `fusargpt.metrics.classification`."""
 
 from collections.abc import Mapping
 from typing import Any

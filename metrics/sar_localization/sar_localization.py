@@ -1,4 +1,4 @@
-"""Localization on a 3x3 grid in SAR images, as an `evaluate` metric; the formulas are in `fusargpt.metrics.localization`."""
+"""Localization on a 3x3 grid in SAR images, as an `evaluate` metric, by `fusargpt.metrics.localization`."""
 
 from typing import Any
 

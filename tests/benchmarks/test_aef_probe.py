@@ -11,9 +11,9 @@ import torch
 from benchmarks import aef_probe
 from benchmarks.aef_probe import Points, main, probe, probe_features, read_points, region_tokens, scene_of, table
 from fusargpt.checkpoints import NANO
+from fusargpt.errors import InputError
 from fusargpt.simulator.linear_probe import linear_probe
 from fusargpt.simulator.rendering import DISPLAY_DB, render_sar
-from fusargpt.errors import InputError
 from modeling_fusargpt import FusarGptForConditionalGeneration, FusarGptProcessor
 
 CLASSES = 9

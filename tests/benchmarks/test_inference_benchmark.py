@@ -5,8 +5,8 @@ import torch
 
 from benchmarks.inference import SETTINGS, ReleaseModulation, release_loop, scenes
 from fusargpt.checkpoints import NANO
-from modeling_fusargpt import TlmConfig, TokenwiseLinearModulation
 from fusargpt.inference.predict import load
+from modeling_fusargpt import TlmConfig, TokenwiseLinearModulation
 from tests.modeling_fusargpt.test_tlm import CASES, GOLDEN
 
 

@@ -6,13 +6,13 @@ import re
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.paths import ROOT
+
 NAMES = ("sar_counting", "sar_localization", "sar_classification", "sar_detection")
 CARDS = {name: (ROOT / "metrics" / name / "README.md").read_text() for name in NAMES}
 

@@ -6,9 +6,9 @@ from typing import Any
 import torch
 from peft import LoraConfig, get_peft_model
 
-from modeling_fusargpt import AnyFusarGpt
-from fusargpt.inference.backbones import model_class, read_config
 from fusargpt.conversion.write_artefacts import complete_adapter, write_tlm
+from fusargpt.inference.backbones import model_class, read_config
+from modeling_fusargpt import AnyFusarGpt
 from tests.tiny import Backbone, plain_backbone, stir_tlm, tiny_model, tiny_processor
 from trl_recipes.model.parameters import LANGUAGE_LINEAR_LAYERS
 

@@ -14,12 +14,12 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import AutoModel, AutoModelForImageTextToText, AutoProcessor
 
+from fusargpt.conversion.merge import merge
+from fusargpt.conversion.write_artefacts import name_base, write_tlm
 from fusargpt.errors import InputError
+from fusargpt.inference.predict import load
 from modeling_fusargpt import FusarGptForConditionalGeneration
 from modeling_fusargpt.artefacts import ArtefactError, read_chain
-from fusargpt.conversion.merge import merge
-from fusargpt.inference.predict import load
-from fusargpt.conversion.write_artefacts import name_base, write_tlm
 from tests.modeling_fusargpt.chain import write_backbone, write_stage1, write_stage2
 from tests.tiny import tiny_inputs, tiny_processor
 

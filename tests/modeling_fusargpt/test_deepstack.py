@@ -6,8 +6,8 @@ import pytest
 import torch
 from huggingface_hub.errors import StrictDataclassClassValidationError
 
-from modeling_fusargpt import FusarGptConfig, FusarGptQwen3Config
 from fusargpt.inference.backbones import model_class, read_config
+from modeling_fusargpt import FusarGptConfig, FusarGptQwen3Config
 from tests.tiny import (
     PRIOR_FIELDS,
     plain_backbone,

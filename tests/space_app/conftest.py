@@ -11,6 +11,7 @@ from space_app.demo import Demo
 from space_app.fields import EXAMPLES, SIMULATED, open_fields
 from space_app.interface import build
 from space_app.limits import Scratch
+from tests.paths import ROOT
 from tests.tiny import stir_tlm, tiny_model, tiny_processor
 
 MAX_NEW_TOKENS = 8
@@ -35,9 +36,9 @@ def address(demo: Demo, tmp_path_factory: pytest.TempPathFactory) -> Iterator[st
     """Of a server with a small upload limit, ending in /."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GRADIO_TEMP_DIR", str(tmp_path_factory.mktemp("uploads")))
-        patch.setattr(serving, "MAX_UPLOAD_BYTES", UPLOAD_LIMIT)
+        patch.setattr(launch, "MAX_UPLOAD_BYTES", UPLOAD_LIMIT)
         page = build(demo)
-        yield serving.launch(page, wait=False)
+        yield launch.launch(page, wait=False)
         page.close()
 
 
@@ -54,6 +55,6 @@ def prior() -> str:
 @pytest.fixture(scope="session")
 def screenshots() -> Path:
     """Where the browser tests leave pictures of what they saw."""
-    folder = Path(__file__).resolve().parents[2] / "build" / "screenshots"
+    folder = ROOT / "build" / "screenshots"
     folder.mkdir(parents=True, exist_ok=True)
     return folder

@@ -10,10 +10,10 @@ from PIL import Image
 from fusargpt.errors import InputError
 from fusargpt.geo.geometry import Geometry
 from fusargpt.tasks.answers import LabelledBox
-from space_app.one_question import Answer
-from space_app.downloads import side_by_side, write_downloads
 from space_app.boxes_geojson import feature_collection
+from space_app.downloads import side_by_side, write_downloads
 from space_app.limits import Scratch
+from space_app.one_question import Answer
 from space_app.scenes import UploadedScene
 
 SIDE = 90

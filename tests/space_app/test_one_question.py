@@ -6,8 +6,8 @@ from fusargpt.errors import InputError
 from fusargpt.geo.image import read_image
 from fusargpt.geo.prior import load_prior
 from fusargpt.tasks.prompts import TASKS, prompt
-from space_app.one_question import Answer, answers_to, priors_to_ask, summary
 from space_app.demo import Question
+from space_app.one_question import Answer, answers_to, priors_to_ask, summary
 from space_app.streaming import Piece
 from tests.space_app.conftest import MAX_NEW_TOKENS
 

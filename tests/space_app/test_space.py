@@ -45,7 +45,7 @@ def test_the_folder_runs_as_a_script_of_its_own(tmp_path, monkeypatch, capsys):
     try:
         with pytest.raises(SystemExit, match="error: no such model: no such model folder"):
             runpy.run_path(str(folder / "app.py"), run_name="__main__")
-        assert sys.modules["space_app.launch"].__file__ == str(folder / "serving.py")
+        assert sys.modules["space_app.launch"].__file__ == str(folder / "launch.py")
         assert capsys.readouterr().out == "first ['space_app.accelerator']\n"
     finally:
         for name in [name for name in sys.modules if name.partition(".")[0] in ("space_app", "spaces")]:

@@ -8,12 +8,11 @@ import yaml
 from accelerate.commands.config.config_args import load_config_from_file
 from accelerate.commands.launch import launch_command_parser
 
-import trl_recipes
 from fusargpt.errors import InputError
+from tests.paths import RECIPES
 from trl_recipes.arguments import parse
 
-FOLDER = Path(trl_recipes.__file__).parent
-RECIPES = sorted([*FOLDER.glob("*.yaml"), *FOLDER.glob("nano/*.yaml")])
+FILES = sorted([*RECIPES.glob("*.yaml"), *RECIPES.glob("nano/*.yaml")])
 # Kind and processes of each config.
 ACCELERATE = {
     "cpu": ("NO", 1),
@@ -43,7 +42,7 @@ def recipe(tmp_path: Path, **fields: object) -> str:
 
 
 def test_there_are_recipes_for_both_sizes():
-    assert {path.relative_to(FOLDER).as_posix() for path in RECIPES} == {
+    assert {path.relative_to(RECIPES).as_posix() for path in FILES} == {
         "stage1.yaml",
         "stage2.yaml",
         "stage2_qlora.yaml",
@@ -54,7 +53,7 @@ def test_there_are_recipes_for_both_sizes():
     }
 
 
-@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.relative_to(FOLDER).as_posix())
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(RECIPES).as_posix())
 def test_every_recipe_parses(path):
     stage, config = parse([str(path), *ON_CPU])
     written = yaml.safe_load(path.read_text())
@@ -73,12 +72,12 @@ def test_every_recipe_parses(path):
     ],
 )
 def test_each_stage_starts_from_the_output_of_the_one_before(first, second):
-    before, after = (yaml.safe_load((FOLDER / f"{name}.yaml").read_text()) for name in (first, second))
+    before, after = (yaml.safe_load((RECIPES / f"{name}.yaml").read_text()) for name in (first, second))
     assert after["model_name_or_path"] == before["output_dir"]
 
 
 def test_the_paper_s_numbers_are_in_the_release_recipes():
-    stage1, stage2 = (yaml.safe_load((FOLDER / f"stage{stage}.yaml").read_text()) for stage in (1, 2))
+    stage1, stage2 = (yaml.safe_load((RECIPES / f"stage{stage}.yaml").read_text()) for stage in (1, 2))
     assert (stage1["num_train_epochs"], stage1["learning_rate"], stage1["train"]) == (30, 1e-4, "tlm")
     assert (stage2["num_train_epochs"], stage2["learning_rate"], stage2["train"]) == (5, 1e-5, "lora")
     for stage in (stage1, stage2):
@@ -86,7 +85,7 @@ def test_the_paper_s_numbers_are_in_the_release_recipes():
         assert stage["bf16"] is True and stage["attn_implementation"] == "flash_attention_2"
 
 
-@pytest.mark.parametrize("path", sorted(FOLDER.glob("accelerate/*.yaml")), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", sorted(RECIPES.glob("accelerate/*.yaml")), ids=lambda path: path.name)
 def test_every_accelerate_config_is_one(path):
     config: Any = load_config_from_file(str(path))  # raises for unknown keys
     assert config.mixed_precision == "bf16" and config.num_machines == 1
@@ -99,11 +98,11 @@ def test_every_accelerate_config_is_one(path):
 
 
 def test_there_is_an_accelerate_config_for_every_strategy():
-    assert {path.stem for path in FOLDER.glob("accelerate/*.yaml")} == set(ACCELERATE)
+    assert {path.stem for path in RECIPES.glob("accelerate/*.yaml")} == set(ACCELERATE)
 
 
 def test_4_bits_change_the_hardware_and_not_what_is_learned():
-    whole, quantized = (yaml.safe_load((FOLDER / f"stage2{name}.yaml").read_text()) for name in ("", "_qlora"))
+    whole, quantized = (yaml.safe_load((RECIPES / f"stage2{name}.yaml").read_text()) for name in ("", "_qlora"))
     different = {name for name in whole | quantized if whole.get(name) != quantized.get(name)}
     assert different == {
         "output_dir",

@@ -16,16 +16,15 @@ from typing import Any, cast
 import pytest
 import torch
 
-import trl_recipes
 from fusargpt.errors import InputError
+from tests.paths import ROOT
 from tests.trl_recipes.stages import arguments, write_base
 from tests.trl_recipes.triplets import write_triplets
 from trl_recipes.arguments import RecipeArguments
 from trl_recipes.model.checkpoint import load_model
-from trl_recipes.sft import main
 from trl_recipes.model.sharding import check_sharding
+from trl_recipes.sft import main
 
-ROOT = Path(trl_recipes.__file__).parents[1]
 STEPS = 4
 # What is trained and saved differs, and so does what FSDP2 has to gather.
 STAGES: dict[str, dict[str, object]] = {

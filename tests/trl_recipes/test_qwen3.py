@@ -7,12 +7,12 @@ from transformers import AutoModelForImageTextToText
 
 from modeling_fusargpt import FusarGptQwen3ForConditionalGeneration
 from tests.tiny import plain_backbone, stir_tlm, tiny_inputs, tiny_model, tiny_processor
-from tests.trl_recipes.stages import arguments
 from tests.trl_recipes.data.test_pairs import ROWS, answer_losses, dataset
+from tests.trl_recipes.stages import arguments
 from tests.trl_recipes.triplets import write_triplets
-from trl_recipes.model.checkpoint import load_model
 from trl_recipes.data.collator import TripletCollator
 from trl_recipes.data.pairs import hide_other_pairs, pair_rows
+from trl_recipes.model.checkpoint import load_model
 from trl_recipes.model.parameters import parameter_table, part_of
 from trl_recipes.model.patch_embedding import LinearPatchEmbedding
 from trl_recipes.sft import main

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from fusargpt.errors import InputError
 from modeling_fusargpt import AnyFusarGpt
-from trl_recipes.data.visual_tokens import read_images
 from trl_recipes.data.row_tasks import TASK_COLUMN
+from trl_recipes.data.visual_tokens import read_images
 
 CONVERSATION = ("prompt", "completion")
 PADDING = -1  # pair id of a token that only fills the row

@@ -7,11 +7,11 @@ from typing import Any, cast
 import torch
 from peft import PeftModel
 
+from fusargpt.conversion.write_artefacts import complete_adapter, write_tlm
 from fusargpt.errors import InputError
+from fusargpt.inference.backbones import model_class, read_config
 from modeling_fusargpt import AnyFusarGpt, AnyFusarGptConfig, FusarGptProcessor
 from modeling_fusargpt.artefacts import ADAPTER_CONFIG_FILE, HUB_ID, ArtefactError, read_chain
-from fusargpt.inference.backbones import model_class, read_config
-from fusargpt.conversion.write_artefacts import complete_adapter, write_tlm
 from trl_recipes.arguments import RecipeArguments
 
 TLM_PREFIX = "model.tlm."

@@ -16,8 +16,8 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLIm
 
 from fusargpt.simulator.records import question_answer
 from fusargpt.simulator.simulated_scene import IMAGE_SIZE, simulate_scene
-from modeling_fusargpt import FusarGptConfig, FusarGptForConditionalGeneration, FusarGptProcessor
 from fusargpt.tasks.prompts import TASKS
+from modeling_fusargpt import FusarGptConfig, FusarGptForConditionalGeneration, FusarGptProcessor
 
 VOCABULARY_SIZE = 1024
 CORPUS_SCENES = 3000

@@ -24,12 +24,24 @@ from transformers.models.qwen2_5_vl.configuration_qwen2_5_vl import Qwen2_5_VLTe
 
 from fusargpt.simulator.records import SPLIT_SEEDS, answer
 from fusargpt.simulator.simulated_scene import IMAGE_SIZE, MAX_TARGETS, simulate_scene
-from modeling_fusargpt import FusarGptForConditionalGeneration, FusarGptProcessor
 from fusargpt.tasks.prompts import TARGETS, prompt
-from trl_recipes.model.attention import SDPA_FLOAT32, register_sdpa_float32
+from modeling_fusargpt import FusarGptForConditionalGeneration, FusarGptProcessor
 from trl_recipes.data.collator import IGNORED_LABEL, TripletCollator
+from trl_recipes.model.attention import SDPA_FLOAT32, register_sdpa_float32
 from trl_recipes.model.patch_embedding import use_linear_patch_embedding
-from trl_recipes.nano.pretrain_tower import COVERS, GRID, SLOTS, TOKEN_PIXELS, DenseTrainer, dense_parser, dense_targets, draw, stack_targets, train, training_arguments
+from trl_recipes.nano.pretrain_tower import (
+    COVERS,
+    GRID,
+    SLOTS,
+    TOKEN_PIXELS,
+    DenseTrainer,
+    dense_parser,
+    dense_targets,
+    draw,
+    stack_targets,
+    train,
+    training_arguments,
+)
 
 LAYER = 3  # of six: the layers above are left to language
 SEEDS_PER_ITEM = 16  # item i is the first of its seeds that has a target; seven of ten have

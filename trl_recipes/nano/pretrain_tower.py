@@ -24,8 +24,8 @@ from fusargpt.geo.land_classes import LANDCOVER_CLASSES
 from fusargpt.simulator.records import POLARIZATIONS, SPLIT_SEEDS
 from fusargpt.simulator.rendering import render_optical, render_sar
 from fusargpt.simulator.simulated_scene import IMAGE_SIZE, Scene, simulate_scene
-from modeling_fusargpt import FusarGptForConditionalGeneration, FusarGptProcessor
 from fusargpt.tasks.prompts import TARGETS
+from modeling_fusargpt import FusarGptForConditionalGeneration, FusarGptProcessor
 from trl_recipes.model.patch_embedding import use_linear_patch_embedding
 
 TOKEN_PIXELS = 28

@@ -15,11 +15,11 @@ from pathlib import Path
 import torch
 from safetensors import safe_open
 
+from fusargpt.conversion.write_artefacts import complete_adapter
 from fusargpt.errors import InputError
+from fusargpt.inference.backbones import read_config
 from modeling_fusargpt import FusarGptProcessor
 from modeling_fusargpt.artefacts import ADAPTER_CONFIG_FILE, ADAPTER_FILE, read_artefact
-from fusargpt.inference.backbones import read_config
-from fusargpt.conversion.write_artefacts import complete_adapter
 from trl_recipes.model.checkpoint import load_model
 
 

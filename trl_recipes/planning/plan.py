@@ -10,8 +10,8 @@ from transformers.training_args import OptimizerNames
 from trl.trainer.sft_config import SFTConfig
 
 from fusargpt.alphaearth.layout import BLOCK_SIZE
-from fusargpt.geo.embeddings import EMBEDDING_SIZE
 from fusargpt.errors import InputError
+from fusargpt.geo.embeddings import EMBEDDING_SIZE
 from trl_recipes.arguments import RecipeArguments
 from trl_recipes.planning.flops import Shape, Stage, Work, sequence_flops
 from trl_recipes.planning.memory import RUNTIME, Attention, Memory, Run, Strategy, memory_per_gpu, trained_parameters

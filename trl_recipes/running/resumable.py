@@ -15,9 +15,18 @@ from transformers.trainer_pt_utils import nested_gather
 from transformers.trainer_utils import TrainOutput
 from trl.trainer.sft_trainer import SFTTrainer
 
-from trl_recipes.arguments import OnFullDisk
-from trl_recipes.running.atomic_runs import STATE, checkpoints, complete, folder_bytes, partial_name, remove, rotate, to_disk
 from fusargpt.files import FullDiskError, check_room, watching_disk
+from trl_recipes.arguments import OnFullDisk
+from trl_recipes.running.atomic_runs import (
+    STATE,
+    checkpoints,
+    complete,
+    folder_bytes,
+    partial_name,
+    remove,
+    rotate,
+    to_disk,
+)
 
 CURVE = "CurveSoFar"  # of trainer_state.json's stateful_callbacks
 

@@ -11,9 +11,9 @@ from transformers import PreTrainedModel
 from modeling_fusargpt import AnyFusarGpt, FusarGptProcessor
 from modeling_fusargpt.artefacts import TLM_FILE, load_tlm
 from trl_recipes.arguments import RecipeArguments
+from trl_recipes.data.row_checks import LeftOut
 from trl_recipes.model.checkpoint import load_model, save_tlm, tlm_weights
 from trl_recipes.model.parameters import part_of
-from trl_recipes.data.row_checks import LeftOut
 from trl_recipes.model.sharding import check_sharding, compute_in_given_types, gather_head
 from trl_recipes.running.watched_trainer import WatchedTrainer
 

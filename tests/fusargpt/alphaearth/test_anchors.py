@@ -11,14 +11,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rasterio.windows import Window
 
+from fusargpt.alphaearth.anchors import spatiotemporal_anchors
 from fusargpt.alphaearth.field import AlphaEarth
 from fusargpt.alphaearth.layout import write_index, write_tile
-from fusargpt.alphaearth.anchors import spatiotemporal_anchors
-from fusargpt.geo.embeddings import dequantize
 from fusargpt.errors import InputError
+from fusargpt.geo.embeddings import dequantize
 from fusargpt.geo.geometry import Geometry
 from fusargpt.geo.prior import Prior
-from tests.fusargpt.alphaearth.fields import SOUTH_UP, UTM_13N, metres_of, north_up, random_codes, write_field, write_plain_tile
+from tests.fusargpt.alphaearth.fields import (
+    SOUTH_UP,
+    UTM_13N,
+    metres_of,
+    north_up,
+    random_codes,
+    write_field,
+    write_plain_tile,
+)
 from tests.real_data import REAL_DATA, needs_real_data
 
 # 5 m pixels from 200 m inside the field of 100 x 100 pixels; the lower right corner is the field's.

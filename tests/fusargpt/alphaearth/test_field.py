@@ -15,12 +15,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fusargpt.alphaearth import byte_ranges
+from fusargpt.alphaearth.block_cache import BlockCache
 from fusargpt.alphaearth.field import AlphaEarth
 from fusargpt.alphaearth.layout import write_index, write_tile
-from fusargpt.alphaearth.block_cache import BlockCache
-from fusargpt.geo.embeddings import dequantize
 from fusargpt.errors import InputError
-from tests.fusargpt.alphaearth.fields import SOUTH_UP, UTM_13N, lonlat_of, metres_of, north_up, random_codes, write_field, write_plain_tile
+from fusargpt.geo.embeddings import dequantize
+from tests.fusargpt.alphaearth.fields import (
+    SOUTH_UP,
+    UTM_13N,
+    lonlat_of,
+    metres_of,
+    north_up,
+    random_codes,
+    write_field,
+    write_plain_tile,
+)
 from tests.fusargpt.alphaearth.range_server import RangeServer, serve
 from tests.real_data import REAL_DATA, needs_real_data
 

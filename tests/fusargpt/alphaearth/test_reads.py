@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from affine import Affine
 
-from fusargpt.alphaearth.field import AlphaEarth
-from fusargpt.alphaearth.layout import write_index
 from fusargpt.alphaearth.anchors import spatiotemporal_anchors
 from fusargpt.alphaearth.block_cache import BlockCache
+from fusargpt.alphaearth.field import AlphaEarth
+from fusargpt.alphaearth.layout import write_index
 from fusargpt.geo.embeddings import dequantize
 from fusargpt.geo.geometry import Geometry
 from fusargpt.geo.prior import Prior

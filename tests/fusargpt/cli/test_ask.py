@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fusargpt.geo.prior import Prior, load_prior, save_prior
 from fusargpt.cli import ask
 from fusargpt.cli.main import main
+from fusargpt.geo.prior import Prior, load_prior, save_prior
 from fusargpt.inference import predict
 from fusargpt.tasks import prompts
 from fusargpt.tasks.answers import parse_boxes
@@ -57,7 +57,7 @@ def test_the_answer_is_streamed_to_stdout(image, model, capsys):
 
 def test_a_task_asks_its_own_question(image, model, capsys):
     assert run(image, "--task", "count", "--target", "aircraft", "--model", model) == 0
-    assert capsys.readouterr().out.strip() == expected_answer(image, tasks.prompt("count", "aircraft"), model)
+    assert capsys.readouterr().out.strip() == expected_answer(image, prompts.prompt("count", "aircraft"), model)
 
 
 def test_the_prior_is_used(image, prior, model, capsys):
@@ -77,8 +77,8 @@ def test_detection_says_which_pixels_the_boxes_are_in(image, model, capsys):
 
 
 def test_the_choices_are_those_of_the_tasks():
-    assert ask.TASKS == tasks.TASKS
-    assert ask.TARGETS == tasks.TARGETS
+    assert ask.TASKS == prompts.TASKS
+    assert ask.TARGETS == prompts.TARGETS
     assert ask.MAX_NEW_TOKENS == predict.MAX_NEW_TOKENS
 
 

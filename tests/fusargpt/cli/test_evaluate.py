@@ -60,7 +60,7 @@ def test_every_answer_is_kept_with_what_it_was_worth(place):
     results = read_results(place / "done")
     assert list(results["predictions"]) == [TRUE, NONE, SHUFFLED, "backbone", "majority"]
     for found in results["predictions"].values():
-        assert len(found) == 3 * len(tasks.TASKS)
+        assert len(found) == 3 * len(prompts.TASKS)
         for one in found:
             assert set(one) >= {"id", "task", "prompt", "answer", "parsed", "reference", "parts", "seconds"}
             image = int(one["id"].split("-")[1])
@@ -90,18 +90,18 @@ def asked_alone(predictor: predict.FusarGpt, place: Path, name: str, found: list
     data: Any = load_dataset(str(place / "data"), split="test")
     row = next(row for row in data if row["id"] == name)
     question = next(one["prompt"] for one in found if one["id"] == name)
-    other = None if prior is None else read_prior(data[prior * len(tasks.TASKS)])
+    other = None if prior is None else read_prior(data[prior * len(prompts.TASKS)])
     return predictor.answer(row["image"].convert("RGB"), question, other, max_new_tokens=10)
 
 
 def test_other_models_are_told_the_form_of_the_answer(place):
     results = read_results(place / "done")
-    prompts = {label: {one["id"]: one["prompt"] for one in found} for label, found in results["predictions"].items()}
-    assert prompts[TRUE]["chip-0-count"] == prompts["majority"]["chip-0-count"] == tasks.prompt("count")
-    assert prompts["backbone"]["chip-0-count"] == f"{tasks.prompt('count')} Answer with the number alone, in digits."
-    assert "with corners in pixels of the image, which is 48 x 32, or None." in prompts["backbone"]["chip-0-detect"]
-    assert '[{"bbox_2d": [x1, y1, x2, y2], "label": "ship"}]' in prompts["backbone"]["chip-0-detect"]
-    assert "one class alone: aircraft, ship; or None." in prompts["backbone"]["chip-0-classify"]
+    asked = {label: {one["id"]: one["prompt"] for one in found} for label, found in results["predictions"].items()}
+    assert asked[TRUE]["chip-0-count"] == asked["majority"]["chip-0-count"] == prompts.prompt("count")
+    assert asked["backbone"]["chip-0-count"] == f"{prompts.prompt('count')} Answer with the number alone, in digits."
+    assert "with corners in pixels of the image, which is 48 x 32, or None." in asked["backbone"]["chip-0-detect"]
+    assert '[{"bbox_2d": [x1, y1, x2, y2], "label": "ship"}]' in asked["backbone"]["chip-0-detect"]
+    assert "one class alone: aircraft, ship; or None." in asked["backbone"]["chip-0-classify"]
     assert [entry["with_form"] for entry in results["entries"]] == [False, False, False, True, False]
 
 
@@ -246,7 +246,7 @@ def test_boxes_of_a_plain_qwen3_are_thousandths(place, tmp_path):
 def test_a_parquet_file_and_the_simulator_are_asked_too(place, tmp_path):
     file = place / "data" / "test-00000-of-00001.parquet"
     assert run(place, "--limit", 2, "--out", tmp_path / "file", data=str(file)) == 0
-    assert read_results(tmp_path / "file")["settings"]["questions"] == dict.fromkeys(tasks.TASKS, 2)
+    assert read_results(tmp_path / "file")["settings"]["questions"] == dict.fromkeys(prompts.TASKS, 2)
     arguments = [str(place / MODEL), "simulator", "--limit", "2", "--tasks", "count", "--max-new-tokens", "2"]
     assert main(["evaluate", *arguments, "--out", str(tmp_path / "simulated"), "--device", "cpu"]) == 0
     assert list(answers(tmp_path / "simulated", TRUE)) == [
@@ -314,7 +314,7 @@ def test_a_model_that_does_not_see_is_refused(place, tmp_path, capsys):
 
 
 def test_the_choices_are_those_of_the_benchmark():
-    assert evaluate.TASKS == tasks.TASKS
+    assert evaluate.TASKS == prompts.TASKS
     assert evaluate.PRIORS == SETTINGS
     assert evaluate.MAX_NEW_TOKENS == predict.MAX_NEW_TOKENS
 

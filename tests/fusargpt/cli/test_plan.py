@@ -1,15 +1,14 @@
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
+from fusargpt.checkpoints import NANO
 from fusargpt.cli.main import main
+from tests.paths import RECIPES
 
-ROOT = Path(__file__).resolve().parents[2]
-STAGE = ROOT / "trl_recipes" / "stage1.yaml"
-NANO = ROOT / "checkpoints" / "fusargpt-nano"
+STAGE = RECIPES / "stage1.yaml"
 
 
 def run(capsys, *arguments: object) -> str:

@@ -12,7 +12,7 @@ from fusargpt.cli.showcase import CAPTIONS, MARGIN, PANEL, ask_everything, modul
 from fusargpt.inference.predict import FusarGpt, load
 from fusargpt.tasks.prompts import TASKS
 from tests.tiny import stir_tlm
-from trl_recipes.nano import model
+from trl_recipes.nano import model as nano_model
 
 
 @pytest.fixture(scope="module")

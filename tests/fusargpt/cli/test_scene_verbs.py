@@ -3,15 +3,14 @@
 import json
 import re
 import shlex
-from pathlib import Path
 
 import pytest
 
 from fusargpt.cli.main import main
 from tests.fusargpt.scenes.scenes import write_field, write_scene
+from tests.paths import ROOT
 from tests.tiny import tiny_model, tiny_processor
 
-ROOT = Path(__file__).parent.parent.parent
 VERBS = ("detect", "count", "localize", "describe", "classify")
 
 

@@ -1,10 +1,10 @@
 import subprocess
 import sys
-from pathlib import Path
 
 from fusargpt.cli.main import main
+from tests.paths import RECIPES
 
-STAGE = Path(__file__).resolve().parents[2] / "trl_recipes" / "nano" / "stage1.yaml"
+STAGE = RECIPES / "nano" / "stage1.yaml"
 
 
 def check_refused(capsys, *arguments: object, message: str) -> None:

@@ -12,11 +12,11 @@ import pytest
 from datasets import load_dataset
 from huggingface_hub import HfApi
 
-from fusargpt.triplets.settings import Settings
 from fusargpt.cli import triplets
 from fusargpt.cli.main import main
-from tests.fusargpt.triplets.places import CORNERS, decibels, write_field, write_manifest, write_raster
+from fusargpt.triplets.settings import Settings
 from tests.fusargpt.cli.hub_server import REPO, serve_hub
+from tests.fusargpt.triplets.places import CORNERS, decibels, write_field, write_manifest, write_raster
 from tests.tiny import tiny_processor
 from trl_recipes.data.collator import TripletCollator
 

@@ -16,9 +16,9 @@ from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
+from fusargpt.conversion.convert import convert
 from fusargpt.errors import InputError
 from fusargpt.geo.prior import Prior
-from fusargpt.conversion.convert import convert
 from fusargpt.inference.predict import load
 from tests.release import SETTINGS, Release, write_backbone, write_processor
 from tests.tiny import question, random_image, random_prior

@@ -3,9 +3,9 @@
 import pytest
 
 from fusargpt.evaluation.items import Item
-from fusargpt.inference.journal import Answer
 from fusargpt.evaluation.scoring import differences, parsed, parts, scores
 from fusargpt.evaluation.tables import cell_recall, class_confusion, count_confusion, count_errors
+from fusargpt.inference.journal import Answer
 
 BOX = '[{"bbox_2d": [%s], "label": "ship"}]'
 

@@ -7,8 +7,8 @@ import rasterio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fusargpt.geo.acquisition import parse_date
 from fusargpt.errors import InputError
+from fusargpt.geo.acquisition import parse_date
 from fusargpt.geo.sar_scene import SarScene
 
 pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")

@@ -11,8 +11,8 @@ from rasterio.control import GroundControlPoint
 from rasterio.rpc import RPC
 from rasterio.windows import Window
 
-from fusargpt.geo.earth import wrap_longitude
 from fusargpt.errors import InputError
+from fusargpt.geo.earth import wrap_longitude
 from fusargpt.geo.geometry import Geometry
 
 pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")

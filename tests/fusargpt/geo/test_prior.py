@@ -4,8 +4,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fusargpt.geo.embeddings import quantize
 from fusargpt.errors import InputError
+from fusargpt.geo.embeddings import quantize
 from fusargpt.geo.prior import Prior, load_prior, save_prior
 
 

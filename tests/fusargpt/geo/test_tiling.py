@@ -10,8 +10,8 @@ from PIL import Image
 from rasterio.windows import Window
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil, smart_resize
 
-from fusargpt.geo.tiling import MAX_PIXELS, MIN_PIXELS, chip_windows, resize, seen_size
 from fusargpt.errors import InputError
+from fusargpt.geo.tiling import MAX_PIXELS, MIN_PIXELS, chip_windows, resize, seen_size
 
 sides = st.integers(1, 1500)
 

@@ -7,10 +7,10 @@ from typing import Any
 
 from datasets import Dataset
 
-from fusargpt.triplets.features import RECORD_FEATURES
-from fusargpt.tasks.questions import conversation
 from fusargpt.geo.embeddings import quantize
 from fusargpt.tasks.prompts import prompt
+from fusargpt.tasks.questions import conversation
+from fusargpt.triplets.features import RECORD_FEATURES
 from tests.tiny import Backbone, plain_backbone, random_image, random_prior, stir_tlm, tiny_model, tiny_processor
 
 ANSWERS = {

@@ -2,9 +2,9 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fusargpt.triplets.boxes import Box, assign
 from fusargpt.scenes.merging import SceneBox, merge, place
 from fusargpt.scenes.tiles import Tile, cut
+from fusargpt.triplets.boxes import Box, assign
 
 WIDTH, HEIGHT, SIDE, OVERLAP = 500, 400, 168, 42
 

@@ -5,8 +5,8 @@ from pathlib import Path
 from safetensors.torch import load_file, save_file
 
 from fusargpt.checkpoints import NANO
-from modeling_fusargpt.artefacts import ADAPTER_FILE
 from fusargpt.inference.predict import FusarGpt
+from modeling_fusargpt.artefacts import ADAPTER_FILE
 from tests.modeling_fusargpt.chain import write_stage2
 
 SCALE = 0.5

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,8 +10,9 @@ from PIL import Image
 
 from fusargpt.geo.prior import Prior
 from fusargpt.inference.rows import read_prior
+from tests import paths
 
-DATASET = str(Path(__file__).parents[2] / "dataset_card")
+DATASET = str(paths.DATASET)
 MAX_NEW_TOKENS = 300
 
 

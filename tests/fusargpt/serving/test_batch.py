@@ -11,14 +11,14 @@ import pytest
 import ray
 from PIL import Image
 
+from fusargpt.cli.batch import main
 from fusargpt.errors import InputError
 from fusargpt.geo.prior import Prior, load_prior, save_prior
-from fusargpt.cli.batch import main
-from fusargpt.tasks import prompts
 from fusargpt.inference.predict import FusarGpt, load
 from fusargpt.serving.batch import Report, Settings, run_batch
-from fusargpt.serving.parts import Parts
 from fusargpt.serving.batch_inputs import ImageFolder, TripletDataset
+from fusargpt.serving.parts import Parts
+from fusargpt.tasks import prompts
 from tests.fusargpt.serving.questions import DATASET
 from tests.tiny import random_image, random_prior, stir_tlm, tiny_model, tiny_processor
 
@@ -208,5 +208,5 @@ def test_a_task_asks_its_own_question(images: Path, model: str, tmp_path: Path) 
     out = tmp_path / "out.jsonl"
     command = [str(images), "--task", "count", "--target", "aircraft", "--model", model, "--max-new-tokens", "2"]
     assert main([*command, "--engine", "transformers", "--prior", "none", "--out", str(out)]) == 0
-    assert {row["question"] for row in rows(out)} == {tasks.prompt("count", "aircraft")}
+    assert {row["question"] for row in rows(out)} == {prompts.prompt("count", "aircraft")}
     assert {row["anchors"] for row in rows(out)} == {0}

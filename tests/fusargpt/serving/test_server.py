@@ -32,8 +32,8 @@ from fusargpt.geo.prior import Prior, save_prior
 from fusargpt.inference.predict import FusarGpt, load
 from tests.fusargpt.serving.adapters import write_ships_adapter
 from tests.fusargpt.serving.questions import MAX_NEW_TOKENS, sample_questions
+from tests.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 MODEL = "fusargpt/checkpoints/fusargpt-nano"
 STARTS_IN = 900

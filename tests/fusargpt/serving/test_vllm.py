@@ -24,16 +24,16 @@ from vllm.lora.request import LoRARequest
 from fusargpt.checkpoints import NANO
 from fusargpt.errors import InputError
 from fusargpt.geo.prior import Prior
-from modeling_fusargpt import FusarGptConfig
 from fusargpt.inference.predict import FusarGpt, load
 from fusargpt.serving.batch import Settings, run_batch
 from fusargpt.serving.batch_inputs import TripletDataset
 from fusargpt.serving.vllm_engine import VllmFusarGpt, load_vllm, request
 from fusargpt.serving.vllm_model import FusarGptForConditionalGeneration
 from fusargpt.serving.vllm_processing import MAX_ANCHORS
-from tests.modeling_fusargpt.chain import write_stage1
+from modeling_fusargpt import FusarGptConfig
 from tests.fusargpt.serving.adapters import write_ships_adapter
 from tests.fusargpt.serving.questions import DATASET, MAX_NEW_TOKENS, sample_questions
+from tests.modeling_fusargpt.chain import write_stage1
 from tests.tiny import random_prior
 
 IMAGE = "<|vision_start|><|image_pad|><|vision_end|>"

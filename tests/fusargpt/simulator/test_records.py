@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fusargpt.geo.embeddings import dequantize
 from fusargpt.simulator.records import SPLIT_SEEDS, answer, question_answer, records, rows
 from fusargpt.simulator.rendering import render_optical, render_sar
 from fusargpt.simulator.simulated_scene import IMAGE_SIZE, Scene, simulate_scene
-from fusargpt.geo.embeddings import dequantize
 from fusargpt.tasks.answers import parse_boxes, parse_cells, parse_count
 from fusargpt.tasks.prompts import TASKS, cell_of
 

@@ -10,14 +10,14 @@ import pyarrow.parquet as pq
 import pytest
 import rasterio
 
+from fusargpt.errors import InputError
+from fusargpt.geo.embeddings import NODATA, dequantize
+from fusargpt.geo.geometry import Geometry
 from fusargpt.geo.land_classes import BUILT, WATER
 from fusargpt.simulator.vector_field import VectorField
 from fusargpt.simulator.world import ground_of, main, scene_of, write_world
 from fusargpt.simulator.world_files import COVER_NODATA, data_mask
 from fusargpt.simulator.world_plan import ANNOTATIONS, MARGIN, STORAGES, Place, plan_places
-from fusargpt.geo.embeddings import NODATA, dequantize
-from fusargpt.errors import InputError
-from fusargpt.geo.geometry import Geometry
 from tests.fusargpt.simulator.worlds import World, make_world, sample, vector_codes
 
 ARGUMENTS: dict[str, Any] = {"places": 8, "years": (2023, 2024), "seed": 3, "sides": (112, 140)}

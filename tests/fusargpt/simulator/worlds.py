@@ -11,9 +11,9 @@ import rasterio
 from rasterio.transform import rowcol
 from rasterio.warp import transform
 
+from fusargpt.geo.embeddings import NODATA
 from fusargpt.simulator.world import write_world
 from fusargpt.simulator.world_plan import Place, plan_places
-from fusargpt.geo.embeddings import NODATA
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,10 @@ from transformers import PreTrainedTokenizerFast
 
 from fusargpt.checkpoints import NANO
 from fusargpt.errors import InputError
-from fusargpt.tasks.answers import parse_boxes, parse_cells, parse_class, parse_count
 from fusargpt.inference.constrained import ConstrainedAnswer, Grammars, Masks
-from fusargpt.tasks.grammar import FORMED_TASKS, AnswerForm, boxes_begun, longest_answer
 from fusargpt.inference.predict import FusarGpt
+from fusargpt.tasks.answers import parse_boxes, parse_cells, parse_class, parse_count
+from fusargpt.tasks.grammar import FORMED_TASKS, AnswerForm, boxes_begun, longest_answer
 from fusargpt.tasks.prompts import NONE_ANSWER, TARGETS, format_boxes, format_cells
 from tests.tiny import SPECIAL_TOKENS, random_image, tiny_model, tiny_processor, tiny_tokenizer
 

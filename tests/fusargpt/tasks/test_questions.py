@@ -2,8 +2,8 @@
 
 import json
 
-from fusargpt.tasks.questions import questions_about
 from fusargpt.tasks.prompts import TARGETS
+from fusargpt.tasks.questions import questions_about
 
 SHIPS = [([10, 10, 20, 20], "ship"), ([150, 150, 160, 160], "ship")]
 PLANE = [([80, 80, 99, 99], "aircraft")]

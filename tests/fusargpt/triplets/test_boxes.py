@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rasterio.transform import Affine
 
-from fusargpt.triplets.annotations import labels_of, read_boxes
-from fusargpt.triplets.boxes import Box, LabelNames, assign, scale
 from fusargpt.errors import InputError
 from fusargpt.geo.geometry import Geometry
+from fusargpt.triplets.annotations import labels_of, read_boxes
+from fusargpt.triplets.boxes import Box, LabelNames, assign, scale
 
 CHIP = (100.0, 200.0, 200.0, 300.0)
 NAMES = LabelNames(("ship", "aircraft"), {"Boat": "ship", "bridge": "ignore"})

@@ -19,18 +19,29 @@ import rasterio
 from datasets import load_dataset
 from rasterio.windows import Window
 
+from fusargpt.errors import InputError
+from fusargpt.geo.embeddings import dequantize
+from fusargpt.geo.sar_scene import SarScene
 from fusargpt.triplets.build import Report, build
 from fusargpt.triplets.manifest import read_manifest
-from fusargpt.triplets.settings import Settings
 from fusargpt.triplets.scene_files import chosen_band, open_scene
-from fusargpt.triplets.splits import gap_km
 from fusargpt.triplets.scene_rows import Part, chips_of
+from fusargpt.triplets.settings import Settings
+from fusargpt.triplets.splits import gap_km
 from fusargpt.triplets.workers import Crash, run_all
-from fusargpt.geo.embeddings import dequantize
-from fusargpt.errors import InputError
-from fusargpt.geo.sar_scene import SarScene
 from tests.fusargpt.triplets.crashing import crash_on, raise_on
-from tests.fusargpt.triplets.places import CHIP, CORNERS, CRS, HEIGHT, WIDTH, YEAR, decibels, place_of, write_manifest, write_raster
+from tests.fusargpt.triplets.places import (
+    CHIP,
+    CORNERS,
+    CRS,
+    HEIGHT,
+    WIDTH,
+    YEAR,
+    decibels,
+    place_of,
+    write_manifest,
+    write_raster,
+)
 
 
 def settings(folder: Path, **changes: Any) -> Settings:

@@ -8,13 +8,13 @@ import yaml
 from huggingface_hub import HfApi
 from PIL import Image
 
+from fusargpt.errors import InputError
+from fusargpt.geo.embeddings import ATTRIBUTION
 from fusargpt.triplets.build import Report, build
 from fusargpt.triplets.publish import push
 from fusargpt.triplets.settings import Settings
-from fusargpt.geo.embeddings import ATTRIBUTION
-from fusargpt.errors import InputError
-from tests.fusargpt.triplets.places import decibels, write_manifest, write_raster
 from tests.fusargpt.cli.hub_server import REPO, Hub, serve_hub
+from tests.fusargpt.triplets.places import decibels, write_manifest, write_raster
 
 
 def header(folder: Path) -> dict[str, Any]:

@@ -8,9 +8,9 @@ import rasterio
 from rasterio.transform import Affine
 from rasterio.windows import Window
 
-from fusargpt.triplets.cover import LandCover
 from fusargpt.errors import InputError
 from fusargpt.geo.geometry import Geometry
+from fusargpt.triplets.cover import LandCover
 
 
 def write_cover(path: Path, values: np.ndarray, transform: Affine, crs: str, nodata: int | None = None) -> str:

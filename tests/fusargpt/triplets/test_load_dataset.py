@@ -6,11 +6,9 @@ import numpy as np
 import pytest
 from datasets import load_dataset
 
-import dataset_card
-from fusargpt.triplets.features import RECORD_FEATURES
 from fusargpt.simulator.simulate import simulate
-
-FOLDER = str(Path(dataset_card.__file__).parent)
+from fusargpt.triplets.features import RECORD_FEATURES
+from tests.paths import DATASET
 
 
 @pytest.mark.parametrize(
@@ -22,7 +20,7 @@ def test_the_committed_sample_loads(
     config: str, split: str, count: int, streaming: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    loaded = load_dataset(FOLDER, config, split=split, streaming=streaming, cache_dir=str(tmp_path))
+    loaded = load_dataset(str(DATASET), config, split=split, streaming=streaming, cache_dir=str(tmp_path))
     assert loaded.features == RECORD_FEATURES
     rows = list(loaded)
     assert len(rows) == count
@@ -37,7 +35,7 @@ def test_the_sample_is_what_the_simulator_makes(tmp_path: Path) -> None:
     simulate(tmp_path, "captions", "test", 2, optical_share=0.0, per_side=8, start=0, workers=1)
     folder = str(tmp_path)
     written = list(load_dataset("parquet", data_files=f"{folder}/*.parquet", split="train", cache_dir=folder))
-    committed = list(load_dataset(FOLDER, "captions", split="test", cache_dir=folder))
+    committed = list(load_dataset(str(DATASET), "captions", split="test", cache_dir=folder))
     assert len(written) == 2
     for new, old in zip(written, committed[:2], strict=True):
         assert isinstance(new, dict) and isinstance(old, dict)

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fusargpt.triplets.manifest import COLUMNS, SPLITS, read_manifest
 from fusargpt.errors import InputError
+from fusargpt.triplets.manifest import COLUMNS, SPLITS, read_manifest
 
 FULL = {
     "scene": "scenes/a.tif",

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fusargpt.triplets.splits import Located, gap_km, split_by_place
 from fusargpt.errors import InputError
 from fusargpt.geo.geometry import Bounds
+from fusargpt.triplets.splits import Located, gap_km, split_by_place
 
 
 def located(name: str, bounds: Bounds | None, split: str | None = None) -> Located:

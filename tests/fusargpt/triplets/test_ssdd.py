@@ -9,11 +9,11 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from fusargpt.errors import InputError
 from fusargpt.triplets.build import build
 from fusargpt.triplets.manifest import read_manifest
 from fusargpt.triplets.settings import Settings
 from fusargpt.triplets.voc_manifest import main, voc_manifest
-from fusargpt.errors import InputError
 from tests.real_data import REAL_DATA, needs_real_data
 
 SSDD = REAL_DATA / "ssdd"

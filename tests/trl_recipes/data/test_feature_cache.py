@@ -20,18 +20,18 @@ from torch.utils.data._utils.pin_memory import pin_memory
 from transformers import BatchFeature
 
 from fusargpt.errors import InputError
+from fusargpt.files import FullDiskError
 from modeling_fusargpt import FusarGptForConditionalGeneration
 from tests.tiny import PRIOR_FIELDS, stir_tlm, tiny_inputs, tiny_model, tiny_processor, without_prior
 from tests.trl_recipes import stages
 from tests.trl_recipes.stages import write_base
 from tests.trl_recipes.triplets import write_triplets
-from trl_recipes.data import visual_tokens
 from trl_recipes.arguments import parse
+from trl_recipes.data import visual_tokens
 from trl_recipes.data.collator import TripletCollator
 from trl_recipes.data.feature_cache import FeatureCache
-from fusargpt.files import FullDiskError
-from trl_recipes.sft import main, make_trainer
 from trl_recipes.data.visual_tokens import read_images, tower_fingerprint
+from trl_recipes.sft import main, make_trainer
 
 GIB = 2**30
 arguments = partial(stages.arguments, train="tlm+lora", max_steps=4)

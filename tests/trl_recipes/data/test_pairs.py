@@ -14,9 +14,9 @@ from tests.trl_recipes import stages
 from tests.trl_recipes.stages import result, write_base
 from tests.trl_recipes.triplets import PRIOR_FEATURES, TURN, assistant, triplet, user
 from trl_recipes.arguments import parse
-from trl_recipes.model.attention import register_sdpa_float32
 from trl_recipes.data.collator import TripletCollator
 from trl_recipes.data.pairs import hide_other_pairs, pair_attention, pair_rows
+from trl_recipes.model.attention import register_sdpa_float32
 from trl_recipes.sft import main, make_trainer
 
 ASKED = (("How many ships?", "3"), ("Describe.", "A harbour with ships."), ("Where are they?", "1, 5"))

@@ -15,8 +15,8 @@ from fusargpt.errors import InputError
 from tests.tiny import tiny_processor
 from tests.trl_recipes.stages import arguments, write_base
 from tests.trl_recipes.triplets import PRIOR_FEATURES, TURN, assistant, triplet, user, write_triplets
-from trl_recipes.data import row_checks
 from trl_recipes.arguments import parse
+from trl_recipes.data import row_checks
 from trl_recipes.data.row_checks import find_problems
 from trl_recipes.sft import main, make_trainer
 
@@ -122,5 +122,5 @@ def test_rows_are_looked_at_once(folder, tmp_path):
     rows = Dataset.from_parquet(str(folder / "one" / "train.parquet"))
     first = find_problems(rows, tiny_processor(), "one")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(readable.Pillow, "open", None)
+        patch.setattr(row_checks.Pillow, "open", None)
         assert find_problems(rows, tiny_processor(), "one") == first

@@ -5,8 +5,8 @@ from torch.nn import functional
 
 from tests.tiny import tiny_model, tiny_processor
 from tests.trl_recipes.triplets import triplet
-from trl_recipes.model.attention import register_sdpa_float32, sdpa_float32
 from trl_recipes.data.collator import TripletCollator
+from trl_recipes.model.attention import register_sdpa_float32, sdpa_float32
 
 
 def test_it_computes_in_float32_under_autocast_and_returns_the_type_it_was_given():

@@ -1,20 +1,18 @@
 """What a stage writes at its end: how large it is at 7B, and in which type."""
 
-from pathlib import Path
-
 import pytest
 import torch
 from peft import get_peft_model, get_peft_model_state_dict
 from safetensors.torch import load_file
 
 from modeling_fusargpt import FusarGptForConditionalGeneration
+from tests.paths import RECIPES
 from tests.tiny import tiny_model, tiny_processor
 from trl_recipes.arguments import RecipeArguments, parse
 from trl_recipes.model.checkpoint import load_model, save_stage
 from trl_recipes.model.parameters import lora_config
 from trl_recipes.planning.sizes import qwen_7b_config
 
-RECIPES = Path(__file__).resolve().parents[2] / "trl_recipes"
 # The tokenizer of Qwen2.5-VL (tokenizer.json and the files beside it), configurations and code.
 OTHER_FILES = 15e6
 

@@ -16,12 +16,12 @@ from tests.trl_recipes.stages import arguments, write_base
 from tests.trl_recipes.triplets import write_triplets
 from trl_recipes.arguments import RecipeArguments, parse
 from trl_recipes.model.checkpoint import load_model, save_stage
-from trl_recipes.planning.flops import Shape, Stage
-from trl_recipes.planning.memory import Run, memory_per_gpu
 from trl_recipes.model.parameters import freeze, lora_config, parameter_table, part_of
 from trl_recipes.model.quantization import adapt_quantized, quantize
-from trl_recipes.sft import make_trainer
+from trl_recipes.planning.flops import Shape, Stage
+from trl_recipes.planning.memory import Run, memory_per_gpu
 from trl_recipes.planning.sizes import QWEN_7B_SIZES, qwen_7b_config, sizes_of
+from trl_recipes.sft import make_trainer
 
 CPU, META = torch.device("cpu"), torch.device("meta")
 LORA = RecipeArguments("model", ["data"], "lora", save="trained", quantization="nf4")

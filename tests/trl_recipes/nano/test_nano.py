@@ -8,15 +8,25 @@ import torch
 from safetensors.torch import save_file
 
 from fusargpt.simulator.simulated_scene import simulate_scene
-from modeling_fusargpt import FusarGptForConditionalGeneration, FusarGptProcessor
 from fusargpt.tasks.answers import parse_boxes
 from fusargpt.tasks.prompts import TARGETS
+from modeling_fusargpt import FusarGptForConditionalGeneration, FusarGptProcessor
 from tests.tiny import tiny_model
-from trl_recipes.nano import model
-from trl_recipes.running.curves import draw_curves
 from trl_recipes.model.patch_embedding import use_linear_patch_embedding
+from trl_recipes.nano import model as nano_model
 from trl_recipes.nano.pretrain_pointing import DensePointing, PointingCollator, PointingScenes
-from trl_recipes.nano.pretrain_tower import COVERS, GRID, TOKEN_PIXELS, TOKEN_SCALE, DenseScenes, DenseTower, collate, dense_targets, rescale_tokens
+from trl_recipes.nano.pretrain_tower import (
+    COVERS,
+    GRID,
+    TOKEN_PIXELS,
+    TOKEN_SCALE,
+    DenseScenes,
+    DenseTower,
+    collate,
+    dense_targets,
+    rescale_tokens,
+)
+from trl_recipes.running.curves import draw_curves
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,6 @@ import gc
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,14 +17,14 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.profiler import ProfilerActivity, profile
 from trl.trainer.utils import add_fused_lm_head
 
+from fusargpt.checkpoints import NANO
 from modeling_fusargpt import FusarGptConfig, FusarGptForConditionalGeneration
 from trl_recipes.arguments import RecipeArguments, Train
+from trl_recipes.model.parameters import freeze, lora_config
 from trl_recipes.planning.flops import Shape, Stage
 from trl_recipes.planning.memory import Memory, Run, Strategy, memory_per_gpu
-from trl_recipes.model.parameters import freeze, lora_config
 from trl_recipes.planning.sizes import Sizes, sizes_of
 
-NANO = Path(__file__).resolve().parents[2] / "checkpoints" / "fusargpt-nano"
 RUNS_UNDER_FSDP2 = 3
 ROWS, TEXT_TOKENS, ANCHORS = 4, 64, 64
 

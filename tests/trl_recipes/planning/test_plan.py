@@ -12,24 +12,32 @@ from torch import multiprocessing
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import LlamaConfig
 
-import trl_recipes
 from fusargpt.errors import InputError
 from modeling_fusargpt import FusarGptConfig, FusarGptForConditionalGeneration
+from tests.paths import DATASET, RECIPES
 from tests.tiny import tiny_config
-from tests.trl_recipes.planning.stages_to_plan import NANO, Case, build, kept_by_autograd, loss_of, make_batch, measure_in_group, nano_config
+from tests.trl_recipes.planning.stages_to_plan import (
+    NANO,
+    Case,
+    build,
+    kept_by_autograd,
+    loss_of,
+    make_batch,
+    measure_in_group,
+    nano_config,
+)
 from trl_recipes.arguments import parse
+from trl_recipes.model.parameters import part_of
 from trl_recipes.planning.flops import sequence_flops
 from trl_recipes.planning.memory import saved_activations
-from trl_recipes.model.parameters import part_of
 from trl_recipes.planning.plan import GPUS, Data, Plan, make_plan
 from trl_recipes.planning.sizes import QWEN_7B, QWEN_7B_SIZES, Sizes, find_model, sizes_of
 
-FOLDER = Path(trl_recipes.__file__).parent
 TRAINS = ("tlm", "tlm+lora", "lora", "language", "all")
 
 
 def plan(recipe: str = "stage1.yaml", *overrides: str, gpu: str = "a100-80g", gpus: int = 4, **options) -> Plan:
-    path = FOLDER / recipe
+    path = RECIPES / recipe
     stage, config = parse([str(path), *overrides, "--use_cpu", "true"])
     return make_plan(stage, config, gpu, gpus, recipes=path.parent, **options)
 
@@ -200,7 +208,7 @@ def test_memory_is_what_two_processes_measure(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "recipe", sorted(path.relative_to(FOLDER).as_posix() for path in FOLDER.glob("**/stage*.yaml"))
+    "recipe", sorted(path.relative_to(RECIPES).as_posix() for path in RECIPES.glob("**/stage*.yaml"))
 )
 def test_recipes_are_planned_without_the_hub(recipe, monkeypatch):
     def no_hub(*_arguments, **_options):
@@ -297,7 +305,7 @@ def test_alpha_earth_is_read_block_by_block():
 
 
 def test_bytes_of_a_data_set_are_about_those_of_the_sample():
-    shard = FOLDER.parent / "dataset_card" / "captions" / "train-00000-of-00001.parquet"
+    shard = DATASET / "captions" / "train-00000-of-00001.parquet"
     made = plan("nano/stage1.yaml", "--model_name_or_path", str(NANO), triplets=[16])
     assert made.scales[0].dataset_bytes == pytest.approx(shard.stat().st_size, rel=0.15)
 

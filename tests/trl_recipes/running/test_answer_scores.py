@@ -13,18 +13,18 @@ from trl.trainer.sft_config import SFTConfig
 
 from fusargpt.errors import InputError
 from fusargpt.geo.prior import Prior
-from modeling_fusargpt import AnyFusarGpt, FusarGptProcessor
 from fusargpt.inference.predict import FusarGpt
+from modeling_fusargpt import AnyFusarGpt, FusarGptProcessor
 from modeling_fusargpt.processing_fusargpt import batch_priors
 from tests.tiny import Backbone, stir_tlm, tiny_model, tiny_processor
 from tests.trl_recipes.stages import arguments, write_base
 from tests.trl_recipes.triplets import QUESTIONS, assistant, triplet, user, write_triplets
 from trl_recipes.arguments import parse
-from trl_recipes.model.checkpoint import load_model
 from trl_recipes.data.collator import TripletCollator
+from trl_recipes.data.visual_tokens import cache_visual_tokens
+from trl_recipes.model.checkpoint import load_model
 from trl_recipes.running.answer_scores import AnswerScores, choose_rows
 from trl_recipes.sft import main
-from trl_recipes.data.visual_tokens import cache_visual_tokens
 
 EVALUATED = {"eval_strategy": "steps", "eval_steps": 1, "dataset_test_split": "train", "eval_answer_tokens": 3}
 

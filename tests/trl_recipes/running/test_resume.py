@@ -10,12 +10,12 @@ from fusargpt.errors import InputError
 from tests.trl_recipes.running.killing import at_call, half_written, run_until
 from tests.trl_recipes.stages import arguments, write_base
 from tests.trl_recipes.triplets import write_triplets
-from trl_recipes.running import atomic_runs, resumable
-from trl_recipes.data import feature_cache
 from trl_recipes import sft
+from trl_recipes.data import feature_cache
+from trl_recipes.running import atomic_runs, resumable
 from trl_recipes.running.atomic_runs import MANIFESTS, RESULT, checkpoints, finished_by, holding, publish
-from trl_recipes.sft import main
 from trl_recipes.running.trainer import StageTrainer
+from trl_recipes.sft import main
 
 TIMED = ("runtime", "per_second")
 # Four steps an epoch: saved in the middle of one and at its end, and logged in between.
@@ -77,9 +77,9 @@ MANY_KILLS = [
     (at_call(StageTrainer, "training_step", 2), []),  # before the first checkpoint
     (half_written(torch, "save"), []),
     (at_call(resumable, "rotate"), ["checkpoint-2"]),
-    (at_call(durable, "_sync"), ["checkpoint-2"]),  # checkpoint-4 is written, but for its name
+    (at_call(atomic_runs, "_sync"), ["checkpoint-2"]),  # checkpoint-4 is written, but for its name
     (at_call(resumable, "rotate"), ["checkpoint-2", "checkpoint-4"]),
-    (at_call(durable.shutil, "rmtree"), ["checkpoint-4", "checkpoint-6"]),  # the first of two is being removed
+    (at_call(atomic_runs.shutil, "rmtree"), ["checkpoint-4", "checkpoint-6"]),  # the first of two is being removed
     (at_call(sft, "publish"), ["checkpoint-10"]),  # after the last step
     (at_call(Path, "rename", 2), ["checkpoint-10"]),  # one file of the result is in its place
 ]
@@ -146,7 +146,7 @@ def test_a_result_is_finished_when_all_of_it_is_in_its_place(tmp_path, monkeypat
 
 
 def test_two_runs_do_not_share_a_folder(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(durable, "WAIT_SECONDS", 0.1)
+    monkeypatch.setattr(atomic_runs, "WAIT_SECONDS", 0.1)
     command = arguments(folder, tmp_path / "out", **FIELDS, **TLM)
     with holding(tmp_path / "out"):
         (tmp_path / "out" / "partial-checkpoint-2").mkdir()

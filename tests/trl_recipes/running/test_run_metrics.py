@@ -21,11 +21,11 @@ from modeling_fusargpt.tlm import TokenwiseLinearModulation
 from tests.trl_recipes.stages import arguments, write_base
 from tests.trl_recipes.triplets import TASKS, write_triplets
 from trl_recipes import arguments as recipe_arguments
-from trl_recipes.running import watched_trainer, run_metrics
 from trl_recipes.arguments import parse
 from trl_recipes.data.collator import TripletCollator
-from trl_recipes.sft import load_split, main
 from trl_recipes.data.row_tasks import NO_TASK, answer_tasks
+from trl_recipes.running import run_metrics, watched_trainer
+from trl_recipes.sft import load_split, main
 
 WATCHED = {"tokens_per_second", "images_per_second", "tlm_gamma", "tlm_beta", "tlm_tokens_modulated"}
 
@@ -160,7 +160,7 @@ def test_the_tlms_health_is_that_of_the_modulation(folder, tmp_path):
 
 def test_tokens_near_anchors_count_as_modulated():
     model = TokenwiseLinearModulation(TlmConfig(), 32, merge_size=2)
-    health = watching.TlmHealth(model)
+    health = run_metrics.TlmHealth(model)
     embeddings = torch.nn.functional.normalize(torch.ones(1, 1, 64), dim=-1)
     # One anchor in the corner: normalised twice, its weight is a half where the Gaussian is epsilon squared, at
     # 2 sqrt(2 ln 1e12) patches, 7.4 tokens.
@@ -174,7 +174,7 @@ def test_tokens_near_anchors_count_as_modulated():
 @pytest.mark.parametrize("fusion", ["sum", "concat"])
 def test_fusions_that_only_add_have_no_gamma(fusion):
     model = TokenwiseLinearModulation(TlmConfig(fusion=fusion), 32, merge_size=2)
-    health = watching.TlmHealth(model)
+    health = run_metrics.TlmHealth(model)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.fill_(0.1)
@@ -190,7 +190,7 @@ def test_a_run_without_prior_reports_no_tlm(folder, tmp_path):
 
 def test_tokens_and_images_are_counted_without_padding(folder, tmp_path, monkeypatch):
     """A second passes between two looks at the clock, so that rates are counts; evaluations do not stop it."""
-    monkeypatch.setattr(watching, "time", Clock())
+    monkeypatch.setattr(run_metrics, "time", Clock())
     fields = {"max_steps": 1, "per_device_train_batch_size": 4, "gradient_accumulation_steps": 2}
     main(arguments(folder, tmp_path / "out", train="tlm", **fields))
     _, collator, rows = base(folder)
@@ -203,13 +203,13 @@ def test_a_resumed_run_counts_what_it_trains_itself(folder, tmp_path, monkeypatc
     fields = {"train": "tlm", "max_steps": 3, "save_strategy": "steps", "save_steps": 1, "resume": True}
     rates = {}
     for name in ("whole", "cut"):
-        monkeypatch.setattr(watching, "time", Clock())
+        monkeypatch.setattr(run_metrics, "time", Clock())
         main(arguments(folder, tmp_path / name, **fields))
         if name == "cut":
             for path in [path for path in (tmp_path / name).glob("*") if path.is_file()]:
                 path.unlink()
             (tmp_path / name / "checkpoint-3" / "trainer_state.json").unlink()
-            monkeypatch.setattr(watching, "time", Clock())
+            monkeypatch.setattr(run_metrics, "time", Clock())
             main(arguments(folder, tmp_path / name, **fields))
         rates[name] = [
             [entry[rate] for rate in ("tokens_per_second", "loss_count")] for entry in steps(tmp_path / name)
@@ -284,7 +284,7 @@ def test_the_curves_lie_beside_what_was_trained(folder, reported, tmp_path):
 
 def run_as(rank: int, port: int, given: list[str]) -> None:
     """One of two processes of a run."""
-    watching.time = Clock()  # pyright: ignore[reportAttributeAccessIssue]
+    run_metrics.time = Clock()  # pyright: ignore[reportAttributeAccessIssue]
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2"}
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     main(given)
@@ -292,7 +292,7 @@ def run_as(rank: int, port: int, given: list[str]) -> None:
 
 def test_two_processes_report_what_one_does(folder, tmp_path, monkeypatch):
     """At a learning rate of 0, so that they stay the same model; five questions, which two cannot share evenly."""
-    monkeypatch.setattr(watching, "time", Clock())
+    monkeypatch.setattr(run_metrics, "time", Clock())
     fields = {"train": "tlm", "max_steps": 1, "learning_rate": 0.0, "eval_strategy": "steps", "eval_steps": 1}
     fields |= {"dataset_test_split": "train", "eval_answers": 5, "eval_answer_tokens": 3}
     main(arguments(folder, tmp_path / "one", **fields, per_device_train_batch_size=8))

@@ -10,12 +10,12 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from fusargpt import files
+from fusargpt.files import FullDiskError, check_room, watching_disk
 from tests.trl_recipes.stages import arguments, write_base
 from tests.trl_recipes.triplets import write_triplets
-from fusargpt import files
-from trl_recipes.running.atomic_runs import checkpoints
 from trl_recipes.data.feature_cache import FeatureCache
-from fusargpt.files import FullDiskError, check_room, watching_disk
+from trl_recipes.running.atomic_runs import checkpoints
 from trl_recipes.sft import main
 
 FIELDS = {"train": "tlm", "save": "trained", "max_steps": 4, "save_strategy": "steps", "save_steps": 1, "resume": True}
@@ -82,7 +82,7 @@ def test_continue_trains_on_without_a_checkpoint(folder, tmp_path, second_save_f
 
 def test_what_cannot_fit_is_known_before_it_is_written(tmp_path, monkeypatch):
     usage = shutil.disk_usage(tmp_path)
-    monkeypatch.setattr(full_disk.shutil, "disk_usage", lambda _: usage._replace(free=1000))
+    monkeypatch.setattr(files.shutil, "disk_usage", lambda _: usage._replace(free=1000))
     check_room(tmp_path, "it", 1000, "free some")
     with pytest.raises(FullDiskError, match=r"^it takes about 1,001 bytes, .* has 1,000 free; free some$"):
         check_room(tmp_path, "it", 1001, "free some")

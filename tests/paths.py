@@ -1,0 +1,7 @@
+"""Where the clone is that these tests belong to."""
+
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+DATASET = ROOT / "dataset_card"
+RECIPES = ROOT / "trl_recipes"
