@@ -1,7 +1,10 @@
 import sys
+from typing import get_args
 
 import pytest
 import torch
+
+from tests.tiny import Backbone
 
 # The machine may be small and shared; tiny models are fastest on one thread.
 torch.set_num_threads(1)
@@ -22,3 +25,9 @@ def ray_cluster():
         pytest.skip(f"ray does not start on this machine: {error}")
     yield
     ray.shutdown()
+
+
+@pytest.fixture(scope="module", params=get_args(Backbone))
+def backbone(request: pytest.FixtureRequest) -> Backbone:
+    """What a test of the model asks of one backbone, it asks of each."""
+    return request.param
