@@ -63,13 +63,13 @@ def _run(options: argparse.Namespace) -> int:
     import huggingface_hub.utils.logging
     import transformers.utils.logging
 
-    from fusargpt.serving.batch import Settings, run_batch
+    from fusargpt.serving.batch import BatchSettings, run_batch
 
     datasets.disable_progress_bars()
     huggingface_hub.utils.logging.set_verbosity_error()
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
-    settings = Settings(
+    settings = BatchSettings(
         options.out, options.model, options.engine, options.workers, options.batch_size, options.max_new_tokens
     )
     report = run_batch(_source(options), settings)

@@ -63,9 +63,9 @@ def run(task: str, arguments: Sequence[str]) -> int:
 
 
 def _ask(task: str, scene: str, out: Path, quicklook: Path | None, chosen: dict[str, Any]) -> "SceneResult":
-    from fusargpt.scenes.settings import Settings
+    from fusargpt.scenes.settings import SceneSettings
 
-    settings = Settings(task=task, **chosen)
+    settings = SceneSettings(task=task, **chosen)
 
     import huggingface_hub.utils.logging
     import transformers.utils.logging
@@ -127,8 +127,8 @@ def _parser(task: str) -> argparse.ArgumentParser:
         f"annual --out {task}.geojson. Exit codes: 0; 1 when some tiles failed (they are listed); 2 when something is "
         "wrong with the input.",
         allow_abbrev=False,
-        # What is not given is left to fusargpt.scenes.settings.Settings, whose import takes seconds; its defaults are
-        # repeated in the help alone.
+        # What is not given is left to fusargpt.scenes.settings.SceneSettings, whose import takes seconds; its
+        # defaults are repeated in the help alone.
         argument_default=argparse.SUPPRESS,
     )
     parser.add_argument("scene", metavar="SCENE", help="GeoTIFF or COG; file or http, https, s3, gs URL")

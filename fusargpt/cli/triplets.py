@@ -42,7 +42,7 @@ def _build(
         raise InputError(f"--workers: {found}; expected a number of processes, 0 for none beside this one")
 
     from fusargpt.triplets.build import build
-    from fusargpt.triplets.settings import Settings
+    from fusargpt.triplets.settings import BuildSettings
     from fusargpt.triplets.workers import run_all
 
     run = run_all
@@ -54,7 +54,7 @@ def _build(
         chosen["labels"] = tuple(chosen["labels"])
     if "anchor_spacing_m" in chosen:
         chosen.setdefault("anchors", None)
-    report = build(manifest, out, Settings(**chosen), workers=workers, title=title, run=run)
+    report = build(manifest, out, BuildSettings(**chosen), workers=workers, title=title, run=run)
     _print(report)
     return SCENES_FAILED if report.failures else 0
 
@@ -94,8 +94,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_build(
         verbs.add_parser(
             "build",
-            # What is not given is left to fusargpt.triplets.settings.Settings; its defaults are repeated in the help
-            # alone.
+            # What is not given is left to fusargpt.triplets.settings.BuildSettings; its defaults are repeated in the
+            # help alone.
             argument_default=argparse.SUPPRESS,
             help="cut scenes into chips with anchors, questions and descriptions",
             description="Build the dataset of a manifest: CSV, JSONL or GeoJSON with one row a scene; its columns are "

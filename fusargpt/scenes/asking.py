@@ -16,7 +16,7 @@ from fusargpt.geo.sar_scene import SarScene
 from fusargpt.inference.journal import Records
 from fusargpt.inference.predict import FusarGpt
 from fusargpt.scenes.emptiness import nothing_stands_out
-from fusargpt.scenes.settings import Settings
+from fusargpt.scenes.settings import SceneSettings
 from fusargpt.scenes.tile_answers import Failure, TileAnswer
 from fusargpt.scenes.tiles import Tile
 from fusargpt.tasks.grammar import AnswerForm
@@ -41,7 +41,7 @@ class Asking:
     stretch: Stretch | None
     field: AlphaEarth | None
     year: int | None
-    settings: Settings
+    settings: SceneSettings
 
     def run(self, predictor: FusarGpt, tiles: Sequence[Tile], records: Records[TileAnswer]) -> list[Failure]:
         """Answer the tiles that `records` does not hold, and write them there batch by batch; returns those that fail.

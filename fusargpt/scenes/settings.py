@@ -16,7 +16,7 @@ _SMALLEST_TILE, _LARGEST_TILE = 28, 8192
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class SceneSettings:
     """The options of a run over a scene.
 
     Attributes:

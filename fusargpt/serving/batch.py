@@ -18,7 +18,7 @@ BATCH_SIZES = {"transformers": 16, "vllm": 256}
 
 
 @dataclass(frozen=True)
-class Settings:
+class BatchSettings:
     """How a source is asked.
 
     Attributes:
@@ -47,7 +47,7 @@ class Report:
     failures: list[Failure]
 
 
-def run_batch(source: Source, settings: Settings) -> Report:
+def run_batch(source: Source, settings: BatchSettings) -> Report:
     """Ask all of `source` that has no answer yet, and write the file.
 
     Raises:
@@ -87,7 +87,7 @@ def _run(asking: Asking, items: Sequence[Item], size: int, workers: int) -> Iter
         yield worker.ask(batch), len(batch)
 
 
-def _conditions(source: Any, settings: Settings, engine: str) -> dict[str, Any]:
+def _conditions(source: Any, settings: BatchSettings, engine: str) -> dict[str, Any]:
     """What the answers depend on, as plain JSON."""
     chosen = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(source).items()}
     chosen = {name: list(value) if isinstance(value, tuple) else value for name, value in chosen.items()}

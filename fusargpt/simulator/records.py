@@ -9,6 +9,7 @@ from fusargpt.geo.embeddings import quantize
 from fusargpt.simulator.description import describe
 from fusargpt.simulator.rendering import POLARIZATIONS, render_optical, render_sar
 from fusargpt.simulator.simulated_scene import IMAGE_SIZE, RESOLUTION_M, SIMULATOR_VERSION, Scene, simulate_scene
+from fusargpt.tasks.answers import LabelledBox
 from fusargpt.tasks.prompts import PROMPTS, TARGETS, prompt
 from fusargpt.tasks.questions import conversation, true_answer
 
@@ -69,7 +70,7 @@ def answer(scene: Scene, task: str, target: str) -> str:
     """The true answer of `task` about the class `target`; raises ValueError for an unknown task."""
     if task == "describe":
         return describe(scene)
-    objects = [(item.box, item.label) for item in scene.targets]
+    objects = [LabelledBox(item.box, item.label) for item in scene.targets]
     return true_answer(task, target, objects, IMAGE_SIZE, IMAGE_SIZE)
 
 

@@ -65,7 +65,7 @@ def format_cells(cells: Sequence[int]) -> str:
     return ", ".join(str(cell) for cell in sorted(set(cells))) or NONE_ANSWER
 
 
-def format_boxes(boxes: Sequence[Sequence[int]], labels: Sequence[str]) -> str:
+def format_boxes(boxes: Sequence[Sequence[float]], labels: Sequence[str]) -> str:
     """Detection's answer: a JSON list in the order given; "None" when it is empty."""
     if not boxes:
         return NONE_ANSWER

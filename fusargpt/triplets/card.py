@@ -15,7 +15,7 @@ from fusargpt.geo.embeddings import ATTRIBUTION
 from fusargpt.tasks.prompts import TASKS
 from fusargpt.triplets.manifest import SPLITS
 from fusargpt.triplets.scene_map import draw_map
-from fusargpt.triplets.settings import Settings
+from fusargpt.triplets.settings import BuildSettings
 from fusargpt.triplets.shards import CONFIGS
 from fusargpt.triplets.sheet import lay_out, with_boxes
 from fusargpt.triplets.survey import Surveyed
@@ -45,7 +45,7 @@ def write_card(
     title: str,
     scenes: Sequence[tuple[str, Surveyed]],
     counts: dict[str, int],
-    settings: Settings,
+    settings: BuildSettings,
 ) -> None:
     """Write `README.md`, a map of the scenes and a contact sheet beside the shards in `folder`.
 
@@ -227,7 +227,7 @@ from 1 to 9, that hold the centre of a target; detection is a JSON list in pixel
 classification is the class name, or `None`."""
 
 
-def _how(settings: Settings, counts: dict[str, int]) -> str:
+def _how(settings: BuildSettings, counts: dict[str, int]) -> str:
     cut = (
         "Every scene is one chip"
         if settings.chip_size == 0
