@@ -14,7 +14,7 @@ from transformers import set_seed
 from benchmarks.ablation.cells import Cell
 from fusargpt.errors import InputError
 from fusargpt.geo.embeddings import dequantize
-from fusargpt.geo.prior import Prior
+from fusargpt.geo.prior import PRIOR_EMBEDDINGS, PRIOR_POSITIONS, Prior
 from fusargpt.inference.predict import load
 from fusargpt.simulator.records import LAYOUTS, SPLIT_SEEDS, records
 from fusargpt.simulator.simulate import simulate
@@ -123,7 +123,7 @@ def ask(cell: Cell, model: Path, scenes: int) -> dict[str, dict[str, list[str]]]
         for seed in range(first, first + scenes)
     ]
     images = [rows[0]["image"].convert("RGB") for rows in asked]
-    priors = [Prior(dequantize(rows[0]["prior_embeddings"]), rows[0]["prior_positions"]) for rows in asked]
+    priors = [Prior(dequantize(rows[0][PRIOR_EMBEDDINGS]), rows[0][PRIOR_POSITIONS]) for rows in asked]
     given = {"true": priors, "none": [None] * scenes, "shuffled": priors[1:] + priors[:1]}
     if cell.fusion == "none":
         del given["true"], given["shuffled"]

@@ -22,9 +22,8 @@ from fusargpt.evaluation.evaluated import Evaluation
 from fusargpt.evaluation.items import Item, fingerprint, read_items
 from fusargpt.evaluation.priors import given_priors
 from fusargpt.inference.journal import Journal, check_same
-from fusargpt.inference.predict import MAX_NEW_TOKENS
 from fusargpt.inference.rows import SIMULATOR, load_rows, read, simulated_rows
-from fusargpt.tasks.prompts import TASKS
+from fusargpt.tasks.prompts import MAX_NEW_TOKENS, TASKS
 
 SETTINGS = "settings.json"
 MAJORITY_SCENES = 2000

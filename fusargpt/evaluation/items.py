@@ -11,6 +11,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from fusargpt.errors import InputError, one_line
+from fusargpt.geo.prior import PRIOR_EMBEDDINGS
 from fusargpt.inference.rows import image_bytes, read_prior
 from fusargpt.metrics.scores import TALLIES
 from fusargpt.tasks.prompts import TASKS
@@ -113,7 +114,7 @@ def _item(index: int, row: Mapping[str, Any]) -> Item:
     image = image_bytes(row)
     with Image.open(io.BytesIO(image)) as opened:
         width, height = opened.size
-    prior = read_prior(row) if "prior_embeddings" in row else None
+    prior = read_prior(row) if PRIOR_EMBEDDINGS in row else None
     return Item(
         row=index,
         id=row["id"],

@@ -12,6 +12,7 @@ from fusargpt.serving.batch_inputs import Item, Source
 from fusargpt.serving.engines import Failure, choose_engine, engine_version
 from fusargpt.serving.parts import Parts
 from fusargpt.serving.worker import Asking
+from fusargpt.tasks.prompts import MAX_NEW_TOKENS
 
 BATCH_SIZES = {"transformers": 16, "vllm": 256}
 """Items of one part. vLLM makes batches of its own from what it is given, and wants many."""
@@ -35,7 +36,7 @@ class BatchSettings:
     engine: str = "auto"
     workers: int = 0
     batch_size: int | None = None
-    max_new_tokens: int = 512
+    max_new_tokens: int = MAX_NEW_TOKENS
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import yaml
 from PIL import Image
 
 from fusargpt.geo.embeddings import ATTRIBUTION
+from fusargpt.geo.prior import PRIOR_POSITIONS
 from fusargpt.tasks.prompts import TASKS
 from fusargpt.triplets.manifest import SPLITS
 from fusargpt.triplets.scene_map import draw_map
@@ -81,7 +82,7 @@ def write_card(
 def _content(folder: Path, split: str) -> Content:
     found = Content()
     for path in sorted(folder.glob(f"{split}-*.parquet")):
-        columns = ["task", "sensor", "polarization", "acquired", "year", "prior_positions"]
+        columns = ["task", "sensor", "polarization", "acquired", "year", PRIOR_POSITIONS]
         with pq.ParquetFile(path) as file:
             for batch in file.iter_batches(columns=columns):
                 rows = batch.select(columns[:-1]).to_pydict()
@@ -89,7 +90,7 @@ def _content(folder: Path, split: str) -> Content:
                 found.sensors.update(zip(rows["sensor"], rows["polarization"], strict=True))
                 found.days.update(filter(None, rows["acquired"]))
                 found.years.update(year for year in rows["year"] if year is not None)
-                found.anchors.update(batch.column("prior_positions").value_lengths().to_pylist())
+                found.anchors.update(batch.column(PRIOR_POSITIONS).value_lengths().to_pylist())
     return found
 
 

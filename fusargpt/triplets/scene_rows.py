@@ -27,7 +27,7 @@ from fusargpt.alphaearth.field import AlphaEarth
 from fusargpt.errors import InputError, NoPriorError
 from fusargpt.geo.embeddings import EMBEDDING_SIZE, quantize
 from fusargpt.geo.geometry import WGS84
-from fusargpt.geo.prior import Prior
+from fusargpt.geo.prior import PRIOR_EMBEDDINGS, PRIOR_LONLAT, PRIOR_POSITIONS, Prior
 from fusargpt.geo.radiometry import Stretch
 from fusargpt.geo.remote import is_remote
 from fusargpt.geo.sar_scene import SarScene
@@ -152,7 +152,7 @@ class _Cutter:
         image = self._image(window)
         chip = Chip(counts=counts + Counter({"chips": 1, "chips with cut objects": int(bool(image.cut))}))
         fields = self._fields(image)
-        chip.counts["chips without anchors"] += not fields["prior_positions"]
+        chip.counts["chips without anchors"] += not fields[PRIOR_POSITIONS]
         self._describe(chip, image, fields)
         self._ask(chip, image, fields)
         return chip
@@ -182,9 +182,9 @@ class _Cutter:
         shrunk = (image.window.width * image.window.height / (image.picture.width * image.picture.height)) ** 0.5
         return {
             "image": {"bytes": encoded.getvalue(), "path": None},
-            "prior_embeddings": quantize(prior.embeddings).tolist(),
-            "prior_positions": prior.positions.tolist(),
-            "prior_lonlat": [] if prior.lonlat is None else prior.lonlat.tolist(),
+            PRIOR_EMBEDDINGS: quantize(prior.embeddings).tolist(),
+            PRIOR_POSITIONS: prior.positions.tolist(),
+            PRIOR_LONLAT: [] if prior.lonlat is None else prior.lonlat.tolist(),
             "year": self.year,
             "bounds": None if geometry is None else list(geometry.bounds(image.window)),
             "crs": "" if geometry is None else WGS84,
