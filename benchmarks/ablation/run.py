@@ -13,6 +13,7 @@ from transformers import set_seed
 
 from benchmarks.ablation.cells import Cell
 from fusargpt.errors import InputError
+from fusargpt.files import written_whole
 from fusargpt.geo.embeddings import dequantize
 from fusargpt.geo.prior import PRIOR_EMBEDDINGS, PRIOR_POSITIONS, Prior
 from fusargpt.inference.asking import Asking
@@ -192,11 +193,10 @@ class HeldOut:
 
 
 def write(path: Path, result: dict[str, Any]) -> None:
-    """Compressed JSON, written beside and renamed; the same result gives the same bytes."""
+    """Compressed JSON, whole or not at all; the same result gives the same bytes."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_bytes(gzip.compress(json.dumps(result).encode(), mtime=0))
-    partial.replace(path)
+    with written_whole(path) as partial:
+        partial.write_bytes(gzip.compress(json.dumps(result).encode(), mtime=0))
 
 
 def read(path: Path) -> dict[str, Any]:

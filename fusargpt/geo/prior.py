@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fusargpt.errors import InputError
+from fusargpt.errors import InputError, one_line
 from fusargpt.geo.embeddings import EMBEDDING_SIZE, dequantize, quantize
 
 PRIOR_EMBEDDINGS = "prior_embeddings"
@@ -126,7 +126,7 @@ def _read_arrays(path: Path) -> dict[str, NDArray]:
     # What numpy and zipfile raise on damaged archives: bad checksums, headers, pickles, sizes.
     # zipfile raises NotImplementedError for compression methods that it does not know.
     except (ValueError, OSError, EOFError, KeyError, MemoryError, NotImplementedError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path}: the .npz file is damaged ({_first_line(error)}); write it again") from error
+        raise InputError(f"{path}: the .npz file is damaged ({one_line(error)}); write it again") from error
 
 
 def _dequantize(codes: NDArray[np.int8]) -> NDArray[np.float32]:
@@ -149,7 +149,3 @@ def _check_array(name: str, array: NDArray, dtype: type[np.floating], width: int
 def _check_count(name: str, array: NDArray, embeddings: NDArray) -> None:
     if len(array) != len(embeddings):
         raise InputError(f"{name}: found {len(array)} rows; expected one for each of {len(embeddings)} embeddings")
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0] or type(error).__name__

@@ -22,7 +22,8 @@ from pathlib import Path
 import pyarrow as pa
 from tqdm import tqdm
 
-from fusargpt.errors import InputError
+from fusargpt.errors import InputError, one_line
+from fusargpt.files import write_text_whole
 from fusargpt.geo.remote import shown
 from fusargpt.tasks.prompts import TARGETS
 from fusargpt.triplets.card import write_card
@@ -125,8 +126,7 @@ def _writing(out: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"{out}: cannot be written ({reason}); make room, or name another folder") from error
+        raise InputError(f"{out}: cannot be written ({one_line(error)}); make room, or name another folder") from error
 
 
 @contextmanager
@@ -254,9 +254,7 @@ def _conclude(report: Report, fingerprint: str) -> None:
         "counts": report.counts,
         "scenes": report.scenes,
     }
-    partial_path = out / f"{FINISHED}.partial"
-    partial_path.write_text(json.dumps(summary, indent=1, sort_keys=True) + "\n")
-    partial_path.replace(out / FINISHED)
+    write_text_whole(out / FINISHED, json.dumps(summary, indent=1, sort_keys=True) + "\n")
     shutil.rmtree(out / _PARTS)
 
 
