@@ -15,9 +15,9 @@ from transformers.models.llava.processing_llava import LlavaProcessor
 
 from fusargpt.cli import evaluate
 from fusargpt.cli.main import main
-from fusargpt.evaluation.answerers import FusarGptAnswerer
 from fusargpt.evaluation.priors import SETTINGS
 from fusargpt.inference import predict
+from fusargpt.inference.questions import FusarGptAnswerer
 from fusargpt.tasks import prompts
 from tests.fusargpt.metrics.triplets import ANSWERS, read_results, write, write_backbone, write_model
 from tests.tiny import tiny_model, tiny_processor, tiny_tokenizer
@@ -314,9 +314,7 @@ def test_a_model_that_does_not_see_is_refused(place, tmp_path, capsys):
 
 
 def test_the_choices_are_those_of_the_benchmark():
-    assert evaluate.TASKS == prompts.TASKS
     assert evaluate.PRIORS == SETTINGS
-    assert evaluate.MAX_NEW_TOKENS == predict.MAX_NEW_TOKENS
 
 
 def test_without_the_extra_the_user_learns_what_to_install(capsys, monkeypatch):
