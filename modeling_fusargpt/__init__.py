@@ -1,5 +1,8 @@
 """FUSAR-GPT for transformers. Importing it registers configuration, models and processor with the auto classes."""
 
+from .transformers_release import MINIMUM_TRANSFORMERS  # noqa: F401  (first: it refuses an older one)
+
+# isort: split
 from transformers import AutoConfig, AutoModel, AutoModelForImageTextToText, AutoProcessor
 
 from .configuration_fusargpt import FusarGptConfig, FusarGptQwen3Config, TlmConfig

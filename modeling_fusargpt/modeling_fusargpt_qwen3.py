@@ -1,15 +1,24 @@
 """FUSAR-GPT on Qwen3-VL: what differs from its backbone is what differs on Qwen2.5-VL."""
 
+from .transformers_release import MINIMUM_TRANSFORMERS  # noqa: F401  (first: it refuses an older one)
+
+# isort: split
 from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLForConditionalGeneration, Qwen3VLModel
 
 from .configuration_fusargpt import FusarGptConfig, FusarGptQwen3Config
-from .modeling_fusargpt import FusarGptForConditionalGeneration, ModulatedForConditionalGeneration, ModulatedModel
+from .modeling_fusargpt import (
+    FusarGptForConditionalGeneration,
+    ModulatedForConditionalGeneration,
+    ModulatedModel,
+    by_the_names_of,
+)
 
 
 class FusarGptQwen3Model(ModulatedModel, Qwen3VLModel):
     """Qwen3-VL without its language head, with a TLM behind the vision tower."""
 
     config: FusarGptQwen3Config
+    forward = by_the_names_of(Qwen3VLModel.forward, ModulatedModel.forward)
 
 
 class FusarGptQwen3ForConditionalGeneration(ModulatedForConditionalGeneration, Qwen3VLForConditionalGeneration):
@@ -18,6 +27,11 @@ class FusarGptQwen3ForConditionalGeneration(ModulatedForConditionalGeneration, Q
     config: FusarGptQwen3Config
     model: FusarGptQwen3Model
     inner_class = FusarGptQwen3Model
+    forward = by_the_names_of(Qwen3VLForConditionalGeneration.forward, ModulatedForConditionalGeneration.forward)
+    prepare_inputs_for_generation = by_the_names_of(
+        Qwen3VLForConditionalGeneration.prepare_inputs_for_generation,
+        ModulatedForConditionalGeneration.prepare_inputs_for_generation,
+    )
 
 
 AnyFusarGptConfig = FusarGptConfig | FusarGptQwen3Config

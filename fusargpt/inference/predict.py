@@ -16,6 +16,7 @@ from transformers import BatchFeature
 from transformers.generation.streamers import BaseStreamer
 
 from fusargpt.errors import InputError, one_line
+from fusargpt.geo.image import check_8bit
 from fusargpt.geo.prior import Prior
 from fusargpt.inference.backbones import model_class, read_config
 from fusargpt.inference.decoding import NO_TOKEN, decode
@@ -62,8 +63,8 @@ class FusarGpt:
             The answer's text. Boxes in it are pixels of the image as the model sees it, see `seen_size`.
 
         Raises:
-            InputError: an empty question, an image that is more than 200 times as long as wide, or `max_new_tokens`
-                that may not suffice for a form.
+            InputError: an empty question, an image that is not of 8 bit or more than 200 times as long as wide, or
+                `max_new_tokens` that may not suffice for a form.
             ModuleNotFoundError: a form without llguidance, which the extra `constrained` brings.
         """
         return self._text(self._generate([image], [question], [prior], [form], max_new_tokens, streamer))[0]
@@ -316,6 +317,7 @@ def _check_report(name: str, is_backbone: bool, report: Mapping[str, Any]) -> No
 
 
 def _check_image(image: Image.Image) -> None:
+    check_8bit(image)
     if max(image.size) > _MAX_ASPECT_RATIO * min(image.size):
         raise InputError(
             f"image: {image.width} x {image.height} pixels; one side may be at most {_MAX_ASPECT_RATIO} times the other"

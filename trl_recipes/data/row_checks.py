@@ -17,12 +17,13 @@ from PIL import Image as Pillow
 from PIL import UnidentifiedImageError
 
 from fusargpt.errors import InputError
+from fusargpt.geo.image import check_8bit
 from fusargpt.geo.prior import PRIOR_COLUMNS, PRIOR_EMBEDDINGS
 from modeling_fusargpt import FusarGptProcessor
 from modeling_fusargpt.processing_fusargpt import batch_priors
 from trl_recipes.arguments import RecipeArguments
 
-RULES = 1  # part of what `datasets` knows a result by; to be raised with every change of what is unreadable
+RULES = 2  # part of what `datasets` knows a result by; to be raised with every change of what is unreadable
 ROLES = ("system", "user", "assistant")
 SHOWN = 10
 ROWS_AT_ONCE = 64
@@ -144,8 +145,11 @@ def _read(image: dict[str, Any] | None) -> bytes:
 def _decode(content: bytes) -> tuple[int, int]:
     try:
         with Pillow.open(io.BytesIO(content)) as opened:
+            check_8bit(opened)
             opened.load()
             return opened.height, opened.width
+    except InputError:
+        raise
     except Exception as error:  # decoders of broken files raise whatever they stumble over
         # Pillow names the stream, at an address that is another one in every run.
         reason = "no known image format" if isinstance(error, UnidentifiedImageError) else str(error)[:200]
