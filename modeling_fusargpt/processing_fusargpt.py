@@ -260,7 +260,9 @@ def _array(value: Any, width: int, name: str) -> np.ndarray:
         value = (value.float() if value.is_floating_point() else value).numpy()
     try:
         array = np.asarray(value)
-    except (ValueError, TypeError, RuntimeError) as error:
+    except ValueError as error:
+        raise ValueError(f"{name}: found rows of different lengths, expected shape [S, {width}].") from error
+    except (TypeError, RuntimeError) as error:
         raise ValueError(
             f"{name}: found no array ({shorten(str(error), 120)}), expected shape [S, {width}]."
         ) from error
