@@ -18,7 +18,7 @@ class FusarGptQwen3Model(ModulatedModel, Qwen3VLModel):
     """Qwen3-VL without its language head, with a TLM behind the vision tower."""
 
     config: FusarGptQwen3Config
-    forward = by_the_names_of(Qwen3VLModel.forward, ModulatedModel.forward)
+    forward = by_the_names_of(Qwen3VLModel, ModulatedModel.forward)
 
 
 class FusarGptQwen3ForConditionalGeneration(ModulatedForConditionalGeneration, Qwen3VLForConditionalGeneration):
@@ -27,10 +27,9 @@ class FusarGptQwen3ForConditionalGeneration(ModulatedForConditionalGeneration, Q
     config: FusarGptQwen3Config
     model: FusarGptQwen3Model
     inner_class = FusarGptQwen3Model
-    forward = by_the_names_of(Qwen3VLForConditionalGeneration.forward, ModulatedForConditionalGeneration.forward)
+    forward = by_the_names_of(Qwen3VLForConditionalGeneration, ModulatedForConditionalGeneration.forward)
     prepare_inputs_for_generation = by_the_names_of(
-        Qwen3VLForConditionalGeneration.prepare_inputs_for_generation,
-        ModulatedForConditionalGeneration.prepare_inputs_for_generation,
+        Qwen3VLForConditionalGeneration, ModulatedForConditionalGeneration.prepare_inputs_for_generation
     )
 
 

@@ -59,8 +59,9 @@ class FusarGptProcessingInfo(Qwen2VLProcessingInfo):
         return self.ctx.get_hf_processor(FusarGptProcessor, **kwargs)
 
     def get_data_parser(self) -> PicturesOf8Bit:
+        vision_config: Any = self.get_hf_config().vision_config
         return PicturesOf8Bit(
-            self.get_hf_config().vision_config.spatial_merge_size,
+            vision_config.spatial_merge_size,
             expected_hidden_size=self._get_expected_hidden_size(),
             allow_missing_mm_embeddings=self.allow_missing_mm_embeddings,
         )

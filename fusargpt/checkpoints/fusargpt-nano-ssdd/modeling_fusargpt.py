@@ -50,17 +50,17 @@ def _parts(
     return cast(Any, config.text_config), cast(Any, config.vision_config), cast(TlmConfig, config.tlm_config)
 
 
-def by_the_names_of(backbones: Callable[..., Any], ours: Callable[..., Any]) -> Callable[..., Any]:
-    """The method `ours`, called as `backbones` is, with the prior beside.
+def by_the_names_of(backbone: type, ours: Callable[..., Any]) -> Callable[..., Any]:
+    """The method `ours`, called as that of `backbone` is, with the prior beside.
 
     `generate` and the trainer look up by name what a method takes, and releases of transformers rename it (the cache
     is `past_key_values` up to 5.23). So the names, and their order, are those of the backbone that is installed.
 
     Args:
-        backbones: The method of the backbone.
-        ours: Takes all that `backbones` names as one dictionary, then the prior's fields and what has no name.
+        backbone: Has a method of the same name.
+        ours: Takes all that the backbone's names as one dictionary, then the prior's fields and what has no name.
     """
-    signature = inspect.signature(backbones)
+    signature = inspect.signature(getattr(backbone, ours.__name__))
     *named, further = signature.parameters.values()
     priors = [value for name, value in inspect.signature(ours).parameters.items() if name in PRIOR_FIELDS]
     names = [parameter.name for parameter in named[1:]]
@@ -192,14 +192,16 @@ class ModulatedModel(LoadsArtefacts):
         Raises:
             ValueError: If a prior is given without images, or is not a usable one.
         """
-        priors = dict(zip(PRIOR_FIELDS, (prior_embeddings, prior_positions, prior_mask), strict=True))
-        pixel_values, grids = arguments.get("pixel_values"), arguments.get("image_grid_thw")
-        videos, encoder_outputs = arguments.get("pixel_values_videos"), arguments.get("mm_encoder_outputs")
+        priors: dict[str, Tensor | None] = dict(
+            zip(PRIOR_FIELDS, (prior_embeddings, prior_positions, prior_mask), strict=True)
+        )
+        pixel_values, videos = arguments.get("pixel_values"), arguments.get("pixel_values_videos")
+        grids, encoder_outputs = arguments.get("image_grid_thw"), arguments.get("mm_encoder_outputs")
         encoded = None if encoder_outputs is None else encoder_outputs.get("image")
         if grids is None or (pixel_values is None and encoded is None):
             check_no_priors(priors)
         elif encoder_outputs is None and videos is None:
-            features = self.get_image_features(pixel_values, grids, **priors, **kwargs, return_dict=True)
+            features = self.get_image_features(cast(Any, pixel_values), grids, **priors, **kwargs, return_dict=True)
             arguments = {**arguments, "pixel_values": None, "mm_encoder_outputs": {"image": features}}
         elif any(value is not None for value in priors.values()):
             if encoded is None or pixel_values is not None or videos is not None:
@@ -208,7 +210,7 @@ class ModulatedModel(LoadsArtefacts):
                     "expected pixel_values or mm_encoder_outputs of images alone."
                 )
             modulated = self.modulate(encoded, grids, **priors)
-            arguments = {**arguments, "mm_encoder_outputs": {**encoder_outputs, "image": modulated}}
+            arguments = {**arguments, "mm_encoder_outputs": {**cast(dict, encoder_outputs), "image": modulated}}
         parent: Any = super()
         return parent.forward(**arguments, **kwargs)
 
@@ -240,7 +242,9 @@ class ModulatedForConditionalGeneration(LoadsArtefacts, GenerationMixin):
         Raises:
             ValueError: If a prior is given without images, or is not a usable one.
         """
-        priors = dict(zip(PRIOR_FIELDS, (prior_embeddings, prior_positions, prior_mask), strict=True))
+        priors: dict[str, Tensor | None] = dict(
+            zip(PRIOR_FIELDS, (prior_embeddings, prior_positions, prior_mask), strict=True)
+        )
         parent: Any = super()
         return parent.forward(**arguments, **priors, **kwargs)
 
@@ -284,7 +288,7 @@ class FusarGptModel(ModulatedModel, Qwen2_5_VLModel):
     """Qwen2.5-VL without its language head, with a TLM behind the vision tower."""
 
     config: FusarGptConfig
-    forward = by_the_names_of(Qwen2_5_VLModel.forward, ModulatedModel.forward)
+    forward = by_the_names_of(Qwen2_5_VLModel, ModulatedModel.forward)
 
 
 class FusarGptForConditionalGeneration(ModulatedForConditionalGeneration, Qwen2_5_VLForConditionalGeneration):
@@ -293,10 +297,9 @@ class FusarGptForConditionalGeneration(ModulatedForConditionalGeneration, Qwen2_
     config: FusarGptConfig
     model: FusarGptModel
     inner_class = FusarGptModel
-    forward = by_the_names_of(Qwen2_5_VLForConditionalGeneration.forward, ModulatedForConditionalGeneration.forward)
+    forward = by_the_names_of(Qwen2_5_VLForConditionalGeneration, ModulatedForConditionalGeneration.forward)
     prepare_inputs_for_generation = by_the_names_of(
-        Qwen2_5_VLForConditionalGeneration.prepare_inputs_for_generation,
-        ModulatedForConditionalGeneration.prepare_inputs_for_generation,
+        Qwen2_5_VLForConditionalGeneration, ModulatedForConditionalGeneration.prepare_inputs_for_generation
     )
 
 
