@@ -4,7 +4,7 @@ import errno
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -29,7 +29,7 @@ def check_room(folder: Path, what: str, needed: int, remedy: str) -> None:
 
 
 @contextmanager
-def watching_disk(folder: Path, what: str, needed: int | None, remedy: str) -> Iterator[None]:
+def watching_disk(folder: Path, what: str, needed: int | None, remedy: str) -> Generator[None]:
     """Turn what the block raises because the disk of `folder` is full into one line.
 
     Args:

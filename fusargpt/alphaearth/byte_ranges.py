@@ -8,7 +8,7 @@ import io
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -130,7 +130,7 @@ class _LocalRanges:
 
 
 @contextmanager
-def _local_errors(path: Path) -> Iterator[None]:
+def _local_errors(path: Path) -> Generator[None]:
     try:
         yield
     except FileNotFoundError as error:

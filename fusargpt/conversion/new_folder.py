@@ -1,7 +1,7 @@
 """A folder that appears when it is complete."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from fusargpt.errors import InputError
 
 
 @contextmanager
-def new_folder(out: Path) -> Iterator[Path]:
+def new_folder(out: Path) -> Generator[Path]:
     """The folder to write in, which becomes `out` at the end of the block; it is removed when the block fails.
 
     Raises:

@@ -3,7 +3,7 @@
 import gc
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -131,7 +131,7 @@ class _Models:
 
 
 @contextmanager
-def _loaded() -> Iterator[_Models]:
+def _loaded() -> Generator[_Models]:
     models = _Models()
     try:
         yield models

@@ -2,7 +2,7 @@
 
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -216,7 +216,7 @@ def _journal_path(out: Path) -> Path:
 
 
 @contextmanager
-def _journal(out: Path | None, conditions: dict[str, Any]) -> Iterator[Records[TileAnswer]]:
+def _journal(out: Path | None, conditions: dict[str, Any]) -> Generator[Records[TileAnswer]]:
     if out is not None:
         yield Records(_journal_path(out), conditions, read_tile_answer, "a run")
         return

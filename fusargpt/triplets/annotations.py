@@ -8,7 +8,7 @@ become the upright box about their corners, by the scene's true geometry; of sev
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -94,7 +94,7 @@ def labels_of(source: str | Sequence[Any], scene: str, width: int, height: int, 
 
 
 @contextmanager
-def _named(source: str | Sequence[Any], number: int) -> Iterator[None]:
+def _named(source: str | Sequence[Any], number: int) -> Generator[None]:
     """What is wrong with an object is said with its number."""
     try:
         yield

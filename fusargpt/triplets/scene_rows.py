@@ -240,7 +240,7 @@ class _Cutter:
             chip.instructions.append({"id": f"{image.name}/{key}", **fields, **columns})
 
 
-def _share_without_data(values: NDArray, valid: NDArray[np.bool_], stretch: Stretch | None) -> float:
+def _share_without_data(values: np.ndarray, valid: NDArray[np.bool_], stretch: Stretch | None) -> float:
     """Share of a chip's pixels that show nothing: nodata; zeros, where values are linear; all of one value."""
     if stretch is not None and stretch.stored != "decibels":
         # What fills the margins of many products that name no nodata value.
