@@ -1,7 +1,6 @@
 """Answers as GeoJSON (RFC 7946): what a detection boxes and a localization names, as polygons on Earth."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from fusargpt.errors import naming
 from fusargpt.geo.box_drawing import clip_box
@@ -11,7 +10,7 @@ from space_app.one_question import Answer
 from space_app.scenes import UploadedScene
 
 
-def feature_collection(scene: UploadedScene, answers: Sequence[Answer]) -> dict[str, Any]:
+def feature_collection(scene: UploadedScene, answers: Sequence[Answer]) -> dict[str, object]:
     """The outline of the image, and for each answer its boxes or cells, each with the question it answers.
 
     Raises:
@@ -39,7 +38,7 @@ def _cell(cell: int, width: int, height: int) -> tuple[float, float, float, floa
 
 
 def _feature(
-    scene: UploadedScene, box: tuple[float, float, float, float], properties: dict[str, Any]
-) -> dict[str, Any]:
+    scene: UploadedScene, box: tuple[float, float, float, float], properties: dict[str, object]
+) -> dict[str, object]:
     with naming(scene.name):
         return {"type": "Feature", "properties": properties, "geometry": box_polygon(scene.lonlat, box)}

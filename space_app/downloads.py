@@ -4,7 +4,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from PIL import Image
 
@@ -23,7 +22,7 @@ class Downloads:
     geojson: str | None
 
 
-def report(scene: UploadedScene, model: str, answers: Sequence[Answer]) -> dict[str, Any]:
+def report(scene: UploadedScene, model: str, answers: Sequence[Answer]) -> dict[str, object]:
     """The answers with what they are about, as JSON holds it. Boxes are in pixels of the image as the model sees it."""
     return {
         "image": scene.name,
@@ -67,6 +66,6 @@ def side_by_side(pictures: Sequence[Image.Image]) -> Image.Image:
     return joined
 
 
-def _write_json(path: Path, content: dict[str, Any]) -> str:
+def _write_json(path: Path, content: dict[str, object]) -> str:
     path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return str(path)

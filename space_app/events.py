@@ -1,7 +1,6 @@
 """What happens on the page when a visitor does something. Handlers return what they change, by component."""
 
 from collections.abc import Generator
-from typing import Any
 
 import gradio as gr
 
@@ -18,7 +17,7 @@ from space_app.stopping import Stops
 from space_app.widgets import AnswerView, Widgets
 from space_app.wording import STOPPED, STOPPING, WELCOME, earlier, hint, note_of, problem, waiting
 
-Changes = dict[Any, Any]
+Changes = dict[object, object]
 
 REMEMBERED = 20
 """Questions about one image that are kept."""
@@ -39,7 +38,7 @@ class Events:
     """
 
     def __init__(
-        self, demo: Demo, widgets: Widgets, examples: list[dict[str, str]], limits: dict[str, dict[str, Any]]
+        self, demo: Demo, widgets: Widgets, examples: list[dict[str, str]], limits: dict[str, dict[str, object]]
     ) -> None:
         self.demo = demo
         self.on = widgets
@@ -50,7 +49,7 @@ class Events:
     def connect(self) -> None:
         """Attach every handler; inside the page that is being built."""
         on = self.on
-        private: dict[str, Any] = {"api_visibility": "private"}
+        private: dict[str, object] = {"api_visibility": "private"}
         quick = {**private, "queue": False, "show_progress": "hidden"}
         seen = [on.image, on.prior, on.band, on.place, on.year]
         shown = [*_parts(on.first), *_parts(on.second), on.beside, on.map, *self._files, on.earlier, on.history]
@@ -297,5 +296,5 @@ def _visitor(request: gr.Request) -> str:
     return request.session_hash or ""
 
 
-def _parts(view: AnswerView) -> list[Any]:
+def _parts(view: AnswerView) -> list[object]:
     return [view.stage, view.text, view.note]

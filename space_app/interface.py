@@ -2,7 +2,6 @@
 
 import html
 import json
-from typing import Any
 
 import gradio as gr
 
@@ -29,7 +28,7 @@ TASK_CHOICES = [
 ]
 IMAGE_TYPES = [".tif", ".tiff", ".png", ".jpg", ".jpeg"]
 # How many of each kind of work run at the same time. An answer takes all the cores there are.
-LIMITS: dict[str, dict[str, Any]] = {
+LIMITS: dict[str, dict[str, object]] = {
     "model": {"concurrency_id": "model", "concurrency_limit": 1},
     "reading": {"concurrency_id": "reading", "concurrency_limit": 2},
     "fetching": {"concurrency_id": "fetching", "concurrency_limit": 2},
@@ -63,9 +62,9 @@ def build(demo: Demo) -> gr.Blocks:
     return page.queue(max_size=QUEUE_LENGTH)
 
 
-def _image_and_question(examples: list[dict[str, str]]) -> dict[str, Any]:
+def _image_and_question(examples: list[dict[str, str]]) -> dict[str, object]:
     """All that an answer takes, so that it fits on one screen."""
-    made: dict[str, Any] = {}
+    made: dict[str, object] = {}
     with gr.Column(elem_classes="fg-step"):
         gr.HTML("<h2><span>1</span> Image</h2><p>Start with a simulated one; its label says what is truly there.</p>")
         made["examples"] = gr.Gallery(
@@ -113,9 +112,9 @@ def _image_and_question(examples: list[dict[str, str]]) -> dict[str, Any]:
     return made
 
 
-def _place_and_prior(fields: list[str]) -> dict[str, Any]:
+def _place_and_prior(fields: list[str]) -> dict[str, object]:
     """Where the image lies and what is known of the place; none of it is needed for an answer."""
-    made: dict[str, Any] = {}
+    made: dict[str, object] = {}
     with gr.Column(elem_classes="fg-step"):
         gr.HTML("<h2>Place <small>optional</small></h2><p>Where and when the image was taken.</p>")
         made["map"] = gr.HTML(place_map(None, None), elem_id="fg-map")
@@ -153,9 +152,9 @@ def _place_and_prior(fields: list[str]) -> dict[str, Any]:
     return made
 
 
-def _results() -> dict[str, Any]:
+def _results() -> dict[str, object]:
     """The image with its answer, twice for a comparison, and what can be taken home."""
-    made: dict[str, Any] = {}
+    made: dict[str, object] = {}
     with gr.Row(elem_classes="fg-answers", elem_id="fg-answer"):
         with gr.Column(min_width=280):
             made["first"] = _answer_view("Answer", empty_stage(), hint(WELCOME), "fg-first")

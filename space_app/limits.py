@@ -9,7 +9,6 @@ import uuid
 import warnings
 import zipfile
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import rasterio
@@ -40,7 +39,7 @@ KEEP_SECONDS = 3600
 
 # A TIFF may name another file or an address as the place of its overviews, and GDAL goes there. Here it reads the one
 # file it is given: nothing beside it, nothing from a server.
-_RASTER_OPTIONS: dict[str, Any] = {
+_RASTER_OPTIONS: dict[str, object] = {
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
     "GDAL_PAM_ENABLED": "NO",
     "CPL_VSIL_CURL_ALLOWED_EXTENSIONS": ".none",

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
-from typing import Any, Literal, NoReturn, get_args
+from typing import Literal, NoReturn, get_args
 
 from trl.scripts.utils import TrlParser
 from trl.trainer.sft_config import SFTConfig
@@ -258,7 +258,7 @@ def parse(arguments: Sequence[str] | None = None) -> tuple[RecipeArguments, SFTC
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     # Without allow_abbrev=False, argparse takes `--train_` or `--learning` for the first field that starts so.
-    dataclasses: list[Any] = [RecipeArguments, SFTConfig]
+    dataclasses: list[object] = [RecipeArguments, SFTConfig]
     parser = _RecipeParser(
         dataclasses, prog="trl_recipes.sft", usage="%(prog)s RECIPE.yaml [--key value ...]", allow_abbrev=False
     )

@@ -13,7 +13,6 @@ import uuid
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fusargpt.errors import InputError
 

@@ -4,7 +4,6 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -100,10 +99,10 @@ def modulation_strength(predictor: FusarGpt, showcase: Showcase) -> np.ndarray:
     )
     pixels, grid = features["pixel_values"], features["image_grid_thw"]
     priors = {name: features[name] for name in ("prior_embeddings", "prior_positions", "prior_mask")}
-    inner: Any = predictor.model.model
+    inner = predictor.model.model
     with torch.inference_mode():
-        (plain,) = inner.get_image_features(pixels, grid).pooler_output
-        (modulated,) = inner.get_image_features(pixels, grid, **priors).pooler_output
+        (plain,) = visual_tokens(inner.get_image_features(pixels, grid))
+        (modulated,) = visual_tokens(inner.get_image_features(pixels, grid, **priors))
     strength = (modulated - plain).norm(dim=-1) / plain.norm(dim=-1)
     merge = predictor.processor.image_processor.merge_size
     _, height, width = grid[0].tolist()

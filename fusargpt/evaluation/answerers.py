@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from datasets import Dataset
@@ -27,7 +26,7 @@ _OURS = (*OWN_TYPES, FusarGptConfig.backbone_type, FusarGptQwen3Config.backbone_
 class AnyModelAnswerer:
     """Any other model of `AutoModelForImageTextToText`, asked through its own chat template."""
 
-    def __init__(self, model: Any, processor: Any, unit: tuple[int, int] | None) -> None:
+    def __init__(self, model: object, processor: object, unit: tuple[int, int] | None) -> None:
         self._model, self._processor, self._unit = model, processor, unit
         # Answers are decoded from the right end.
         processor.tokenizer.padding_side = "left"
@@ -95,9 +94,9 @@ def load_answerer(entry: Entry, device: str) -> Answerer:
     if entry.model_type in _OURS:
         return FusarGptAnswerer(load(entry.model, device), unit)
     try:
-        processor: Any = AutoProcessor.from_pretrained(entry.model, trust_remote_code=False)
+        processor: object = AutoProcessor.from_pretrained(entry.model, trust_remote_code=False)
         # Typed as a model alone, also where the report on its weights comes with it.
-        loaded: Any = AutoModelForImageTextToText.from_pretrained(
+        loaded: object = AutoModelForImageTextToText.from_pretrained(
             entry.model, dtype=number_type(device), output_loading_info=True, trust_remote_code=False
         )
         model, report = loaded

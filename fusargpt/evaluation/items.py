@@ -4,7 +4,6 @@ import hashlib
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass
-from typing import Any
 
 from datasets import Dataset
 from PIL import Image
@@ -59,7 +58,7 @@ def read_items(rows: Dataset, tasks: Sequence[str] | None, limit: int | None) ->
     chosen = _choose(rows, tasks, limit)
     items, failures = [], []
     for index in tqdm(chosen, desc="reading", unit="row", disable=None, leave=False):
-        row: Mapping[str, Any] = rows[index]
+        row: Mapping[str, object] = rows[index]
         try:
             items.append(_item(index, row))
         except (InputError, OSError, ValueError, Image.DecompressionBombError) as error:
@@ -94,7 +93,7 @@ def _choose(rows: Dataset, tasks: Sequence[str] | None, limit: int | None) -> li
     return sorted(index for task in tasks or chosen for index in chosen[task])
 
 
-def _item(index: int, row: Mapping[str, Any]) -> KnownItem:
+def _item(index: int, row: Mapping[str, object]) -> KnownItem:
     task, question, reference = row["task"], _content(row, "prompt", "user"), _content(row, "completion", "assistant")
     if not question.strip():
         raise InputError("prompt: found an empty text; expected a question")
@@ -117,7 +116,7 @@ def _item(index: int, row: Mapping[str, Any]) -> KnownItem:
     )
 
 
-def _content(row: Mapping[str, Any], column: str, role: str) -> str:
+def _content(row: Mapping[str, object], column: str, role: str) -> str:
     turns = row[column]
     if not isinstance(turns, list) or len(turns) != 1 or turns[0].get("role") != role:
         raise InputError(f"{column}: expected one message, of the {role}")

@@ -125,7 +125,8 @@ def _dequantize(codes: NDArray[np.int8]) -> NDArray[np.float32]:
         raise InputError(f"prior_embeddings: {error}") from None
 
 
-def _check_array(name: str, array: np.ndarray, dtype: type[np.floating], width: int) -> None:
+def _check_array(name: str, array: object, dtype: type[np.floating], width: int) -> None:
+    # Whoever makes a Prior need not check types.
     if not isinstance(array, np.ndarray) or array.dtype != dtype:
         found = array.dtype if isinstance(array, np.ndarray) else type(array).__name__
         raise InputError(f"{name}: found {found}; expected {np.dtype(dtype)}")

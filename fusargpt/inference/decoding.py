@@ -6,7 +6,7 @@ surrounds the loop, caches, positions, logits processors and stopping criteria, 
 `custom_generate`.
 """
 
-from typing import Any, Protocol, cast
+from typing import Protocol, cast
 
 import torch
 from torch import Tensor
@@ -37,7 +37,7 @@ def decode(
     shared: int,
     streamer: BaseStreamer | None = None,
     restriction: Restriction | None = None,
-    **model_kwargs: Any,
+    **model_kwargs: object,
 ) -> Tensor:
     """Called by `generate`.
 
@@ -56,7 +56,7 @@ def decode(
         [rows, L + steps], the questions and the answers, with `NO_TOKEN` behind the end of each. (A model may
         well say the padding token in the middle of an answer.)
     """
-    parent: Any = model
+    parent: object = model
     rows, length = input_ids.shape
     limit = cast(int, generation_config.max_length) - length
     whole = torch.cat([input_ids, input_ids.new_full((rows, limit), NO_TOKEN)], dim=1)
@@ -77,7 +77,7 @@ def decode(
             streamer.put(tokens.cpu())
         input_ids = torch.cat([input_ids, tokens[:, None]], dim=1)
         whole[present, input_ids.shape[1] - 1] = tokens
-        kept = _close_ranks(~stopping_criteria(input_ids, cast(Any, None)))
+        kept = _close_ranks(~stopping_criteria(input_ids, cast(object, None)))
         if restriction is not None:
             restriction.take(tokens.tolist(), kept.tolist())
         if len(kept) == 0:
@@ -107,7 +107,9 @@ class GrowingLayer(DynamicLayer):
         self.keys, self.values = keys, values
         self._room: tuple[Tensor, Tensor] = keys, values
 
-    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+    def update(
+        self, key_states: Tensor, value_states: Tensor, *args: object, **kwargs: object
+    ) -> tuple[Tensor, Tensor]:
         """Keys and values [rows, heads, tokens, width] with the new ones behind them."""
         past = self.get_seq_length()
         length = past + key_states.shape[2]
@@ -140,10 +142,10 @@ def _close_ranks(stays: Tensor) -> Tensor:
 
 
 def _read_questions(
-    model: AnyFusarGpt, input_ids: Tensor, image_of_row: Tensor, shared: int, model_kwargs: dict[str, Any]
-) -> Any:
+    model: AnyFusarGpt, input_ids: Tensor, image_of_row: Tensor, shared: int, model_kwargs: dict[str, object]
+) -> object:
     """The first step's outputs, with its cache: each image is read once, then what is asked about it."""
-    prepare: Any = model.prepare_inputs_for_generation
+    prepare: object = model.prepare_inputs_for_generation
     images = int(image_of_row.max()) + 1
     if images < len(image_of_row):
         rows = torch.arange(len(image_of_row), device=image_of_row.device)
@@ -157,7 +159,7 @@ def _read_questions(
     return model(**prepare(input_ids, is_first_iteration=True, **model_kwargs), return_dict=True)
 
 
-def _columns(value: Any, count: int) -> Any:
+def _columns(value: object, count: int) -> object:
     """The first of a tensor that has as many columns as there are tokens."""
     return value[..., :count] if isinstance(value, Tensor) else value
 
@@ -166,7 +168,7 @@ _ROOM = 64
 _OF_THE_FIRST_STEP = ("mm_token_type_ids", "mm_encoder_outputs", "image_grid_thw")
 
 
-def _select(model_kwargs: dict[str, Any], rows: Tensor) -> dict[str, Any]:
+def _select(model_kwargs: dict[str, object], rows: Tensor) -> dict[str, object]:
     """What belongs to the rows that stay, in the cache too."""
     selected = dict(model_kwargs)
     for name, value in model_kwargs.items():

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 import torch
 from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
@@ -137,8 +137,8 @@ class FusarGpt:
     def _grammars(self) -> "Grammars":
         from fusargpt.inference.constrained import Grammars
 
-        ends = cast(Any, self.model).generation_config.eos_token_id
-        vocabulary = cast(Any, self.model).config.get_text_config().vocab_size
+        ends = cast(object, self.model).generation_config.eos_token_id
+        vocabulary = cast(object, self.model).config.get_text_config().vocab_size
         return Grammars(self.processor.tokenizer, vocabulary, ends if isinstance(ends, list) else [ends])
 
     def _generate(
@@ -170,7 +170,7 @@ class FusarGpt:
         text["mm_token_type_ids"] = (text["input_ids"] == self.processor.image_token_id).int()
         sizes = [(int(width) * self._patch, int(height) * self._patch) for _, height, width in grids[image_of_row]]
         # transformers types `generate` by a protocol that its own models do not meet.
-        generate: Any = self.model.generate  # pyright: ignore[reportAttributeAccessIssue]
+        generate: object = self.model.generate  # pyright: ignore[reportAttributeAccessIssue]
         with torch.inference_mode():
             encoded = self.model.model.get_image_features(**self._to_device(features), return_dict=True)
             tokens = generate(
@@ -208,7 +208,7 @@ class FusarGpt:
     def _text(self, tokens: Sequence[list[int]]) -> list[str]:
         return [answer.strip() for answer in self.processor.batch_decode(tokens, skip_special_tokens=True)]
 
-    def _to_device(self, features: Mapping[str, Any]) -> dict[str, Any]:
+    def _to_device(self, features: Mapping[str, object]) -> dict[str, object]:
         return dict(BatchFeature(dict(features)).to(self.model.device, self.model.dtype))
 
     def _restriction(
@@ -235,7 +235,10 @@ class FusarGpt:
     def _prompt(self, question: str) -> str:
         if not question.strip():
             raise InputError("question: found an empty text; ask something, for example 'Describe this image.'")
-        message: dict[str, Any] = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": question}]}
+        message: dict[str, object] = {
+            "role": "user",
+            "content": [{"type": "image"}, {"type": "text", "text": question}],
+        }
         return self.processor.apply_chat_template([message], add_generation_prompt=True)
 
 
@@ -266,7 +269,7 @@ def load_parts(name: str, dtype: torch.dtype | Literal["auto"]) -> tuple[AnyFusa
         config, is_backbone = read_config(name)
         processor = FusarGptProcessor.from_pretrained(name)
         loaded, report = cast(
-            tuple[AnyFusarGpt, dict[str, Any]],
+            tuple[AnyFusarGpt, dict[str, object]],
             model_class(config).from_pretrained(name, dtype=dtype, merge_adapter=True, output_loading_info=True),
         )
     except InputError:
@@ -310,7 +313,7 @@ def _check_on_hub(name: str) -> None:
         raise InputError(f"{name}: not a folder, and the Hub cannot be reached: {one_line(error)}") from error
 
 
-def _check_report(name: str, is_backbone: bool, report: Mapping[str, Any]) -> None:
+def _check_report(name: str, is_backbone: bool, report: Mapping[str, object]) -> None:
     """Weights that the files lack would be random; only a backbone's TLM may be missing."""
     missing = [key for key in report["missing_keys"] if not (is_backbone and ".tlm." in key)]
     if missing:
@@ -324,7 +327,7 @@ def _check_image(image: Image.Image) -> None:
         )
 
 
-def _prior_mappings(priors: Sequence[Prior | None]) -> list[dict[str, Any] | None] | None:
+def _prior_mappings(priors: Sequence[Prior | None]) -> list[dict[str, object] | None] | None:
     """The processor's form; None when there is no prior at all, so that the model gets none."""
     if all(prior is None for prior in priors):
         return None

@@ -3,7 +3,7 @@
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import PIL.Image
@@ -65,7 +65,7 @@ def simulated_rows(split: str, tasks: Sequence[str], scenes: int) -> Dataset:
         raise InputError(f"split: found {split!r}; the simulator has {', '.join(SPLIT_SEEDS)}")
     first = SPLIT_SEEDS[split]
     seeds = tqdm(range(first, first + scenes), desc="simulating", unit="scene", disable=None, leave=False)
-    rows: list[dict[str, Any]] = [row for seed in seeds for row in records(simulate_scene(seed), tasks)]
+    rows: list[dict[str, object]] = [row for seed in seeds for row in records(simulate_scene(seed), tasks)]
     return _undecoded(Dataset.from_list(rows, features=RECORD_FEATURES))
 
 
@@ -98,7 +98,7 @@ def _undecoded(rows: Dataset) -> Dataset:
     return rows.cast_column("image", Image(decode=False)) if "image" in rows.column_names else rows
 
 
-def read_picture(row: Mapping[str, Any]) -> PIL.Image.Image:
+def read_picture(row: Mapping[str, object]) -> PIL.Image.Image:
     """The image of a row in RGB; raises InputError for one that is not 8 bit, OSError for one that is damaged."""
     with PIL.Image.open(io.BytesIO(image_bytes(row))) as image:
         if image.mode not in _MODES:
@@ -106,7 +106,7 @@ def read_picture(row: Mapping[str, Any]) -> PIL.Image.Image:
         return image.convert("RGB")
 
 
-def read_prior(row: Mapping[str, Any]) -> Prior | None:
+def read_prior(row: Mapping[str, object]) -> Prior | None:
     """The prior of a row; None for one without anchors. Raises InputError or ValueError for a wrong one."""
     embeddings = np.asarray(row["prior_embeddings"])
     if embeddings.size == 0:
@@ -118,7 +118,7 @@ def read_prior(row: Mapping[str, Any]) -> Prior | None:
     return Prior(embeddings.astype(np.float32), np.asarray(row["prior_positions"], np.float32))
 
 
-def image_bytes(row: Mapping[str, Any]) -> bytes:
+def image_bytes(row: Mapping[str, object]) -> bytes:
     """The file of a row's image; raises InputError where there is none, OSError where it cannot be read."""
     stored = row["image"]
     if stored is None:

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import rasterio
 from PIL import Image
@@ -59,10 +58,10 @@ class SceneResult:
     width: int
     height: int
     geometry: Geometry | None
-    provenance: dict[str, Any]
+    provenance: dict[str, object]
     files: tuple[Path, ...] = ()
 
-    def feature_collection(self) -> dict[str, Any]:
+    def feature_collection(self) -> dict[str, object]:
         """GeoJSON.
 
         Raises:
@@ -72,7 +71,7 @@ class SceneResult:
             raise InputError(f"{self.provenance['scene']}: no georeference, and so no map")
         return writing.feature_collection(self.places, self.geometry, self.provenance)
 
-    def coco(self) -> dict[str, Any]:
+    def coco(self) -> dict[str, object]:
         """COCO detection JSON of one image; of a detection alone."""
         return writing.coco(self.places, self.width, self.height, self.provenance)
 
@@ -170,8 +169,8 @@ def _layer(settings: Settings, tiles: list[Tile], answers: dict[str, Answer], sc
     return layers.grid(settings.task, settings.target, tiles, answers, scene.width, scene.height)
 
 
-def _provenance(scene: SarScene, settings: Settings, band: int, year: int | None) -> dict[str, Any]:
-    prior: dict[str, Any] = {"prior": "none"}
+def _provenance(scene: SarScene, settings: Settings, band: int, year: int | None) -> dict[str, object]:
+    prior: dict[str, object] = {"prior": "none"}
     if settings.aef is not None:
         prior = {"prior": f"AlphaEarth {year}", "prior_root": shown(settings.aef), "attribution": ATTRIBUTION}
     return {
@@ -227,7 +226,7 @@ def _journal_path(out: Path) -> Path:
 
 
 @contextmanager
-def _journal(out: Path | None, conditions: dict[str, Any]) -> Generator[Journal]:
+def _journal(out: Path | None, conditions: dict[str, object]) -> Generator[Journal]:
     if out is not None:
         yield Journal(_journal_path(out), conditions, "a run")
         return

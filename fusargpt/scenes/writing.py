@@ -4,7 +4,6 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -35,7 +34,9 @@ def format_of(path: Path, task: str, georeferenced: bool) -> str:
     return found
 
 
-def feature_collection(places: Sequence[Place], geometry: Geometry, provenance: Mapping[str, Any]) -> dict[str, Any]:
+def feature_collection(
+    places: Sequence[Place], geometry: Geometry, provenance: Mapping[str, object]
+) -> dict[str, object]:
     """GeoJSON; `provenance` stands beside the features, and what tells model and prior in each of them, too.
 
     Raises:
@@ -52,7 +53,7 @@ def feature_collection(places: Sequence[Place], geometry: Geometry, provenance: 
     return {"type": "FeatureCollection", "fusargpt": dict(provenance), "features": features}
 
 
-def coco(places: Sequence[Place], width: int, height: int, provenance: Mapping[str, Any]) -> dict[str, Any]:
+def coco(places: Sequence[Place], width: int, height: int, provenance: Mapping[str, object]) -> dict[str, object]:
     """COCO detection JSON of one image, boxes [x, y, width, height] in its pixels."""
     labels = sorted({place.properties["label"] for place in places} | {provenance["target"]})
     annotations = []
@@ -73,7 +74,7 @@ def coco(places: Sequence[Place], width: int, height: int, provenance: Mapping[s
     }
 
 
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
+def write_json(path: Path, content: Mapping[str, object]) -> None:
     """Raises InputError where the file cannot be written."""
 
     def write(partial: Path) -> None:
@@ -84,7 +85,7 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     _atomically(path, write)
 
 
-def write_geopackage(path: Path, collection: Mapping[str, Any], layer: str) -> None:
+def write_geopackage(path: Path, collection: Mapping[str, object], layer: str) -> None:
     """The features of a GeoJSON collection as a layer in WGS84, the provenance as the layer's metadata.
 
     Raises:
@@ -115,7 +116,7 @@ def write_geopackage(path: Path, collection: Mapping[str, Any], layer: str) -> N
     _atomically(path, write)
 
 
-def _column(values: Sequence[Any]) -> np.ndarray:
+def _column(values: Sequence[object]) -> np.ndarray:
     """Of one type: a GeoPackage's columns have one."""
     if values and all(isinstance(value, bool) for value in values):
         return np.array(values, bool)

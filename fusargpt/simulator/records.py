@@ -1,7 +1,6 @@
 """From a simulated scene to rows of the dataset, which are triplet records."""
 
 from collections.abc import Iterable
-from typing import Any
 
 import numpy as np
 
@@ -24,7 +23,7 @@ LAYOUTS = {
 }
 
 
-def scene_fields(scene: Scene, rendering: str = "sar", per_side: int = 8) -> dict[str, Any]:
+def scene_fields(scene: Scene, rendering: str = "sar", per_side: int = 8) -> dict[str, object]:
     """The columns that all questions about one image share.
 
     `rendering` is "sar" or "optical"; raises ValueError for anything else.
@@ -88,14 +87,14 @@ def question_answer(scene: Scene, task: str) -> tuple[str, str]:
     return prompt(task, target, int(rng.integers(0, 12))), answer(scene, task, target)
 
 
-def records(scene: Scene, tasks: Iterable[str], rendering: str = "sar", per_side: int = 8) -> list[dict[str, Any]]:
+def records(scene: Scene, tasks: Iterable[str], rendering: str = "sar", per_side: int = 8) -> list[dict[str, object]]:
     """One question of each task about one scene: rows of `captions` (of "describe") or `instructions` (of the rest)."""
     fields = scene_fields(scene, rendering, per_side)
     asked = [(task, *question_answer(scene, task)) for task in tasks]
     return [{**fields, "id": f"{fields['id']}-{task}", **conversation(task, *asking)} for task, *asking in asked]
 
 
-def rows(seed: int, layout: str, rendering: str, per_side: int = 8) -> list[dict[str, Any]]:
+def rows(seed: int, layout: str, rendering: str, per_side: int = 8) -> list[dict[str, object]]:
     """The rows of one seed in a layout of `LAYOUTS`; raises ValueError for another one."""
     if layout not in LAYOUTS:
         raise ValueError(f"layout: found {layout!r}, expected one of {', '.join(LAYOUTS)}")

@@ -9,7 +9,6 @@ shard that is already there is kept, so an interrupted run goes on where it stop
 import argparse
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from datasets import Dataset
@@ -23,7 +22,7 @@ SHARD_SCENES = 2000
 ROW_GROUP_ROWS = 500
 
 
-def _rows_of(job: tuple[int, str, str, int]) -> list[dict[str, Any]]:
+def _rows_of(job: tuple[int, str, str, int]) -> list[dict[str, object]]:
     return rows(*job)
 
 

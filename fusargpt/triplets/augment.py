@@ -17,7 +17,6 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -39,7 +38,7 @@ _WAYS = 8
 
 def augment(
     manifest: Path, out: Path, split: str = "train", copies: int = 24, smallest: float = 0.5, seed: int = 0
-) -> list[dict[str, Any]]:
+) -> list[dict[str, object]]:
     """Write the copies and `out`/manifest.jsonl; returns its rows.
 
     Args:
@@ -89,8 +88,8 @@ def _check(row: SceneRow) -> None:
 
 
 def _copies(
-    row: SceneRow, columns: dict[str, Any], out: Path, copies: int, smallest: float, seed: int
-) -> list[dict[str, Any]]:
+    row: SceneRow, columns: dict[str, object], out: Path, copies: int, smallest: float, seed: int
+) -> list[dict[str, object]]:
     try:
         with Image.open(row.scene) as image:
             if image.mode not in _MODES:

@@ -6,13 +6,23 @@ scenes. Needs the extra `fusargpt[ray]`.
 
 import pickle
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import TypedDict
 
 import ray
 import ray.data
 
 from fusargpt.triplets.jobs import Job
 from fusargpt.triplets.workers import Crash
+
+
+class _Item(TypedDict):
+    number: int
+    job: bytes
+
+
+class _Outcome(TypedDict):
+    number: int
+    reason: str
 
 
 def run_on_ray(
@@ -39,7 +49,7 @@ def run_on_ray(
     context.max_errored_blocks = -1
     items = [{"number": number, "job": pickle.dumps(job)} for number, job in enumerate(todo)]
 
-    def work(item: dict[str, Any]) -> dict[str, Any]:
+    def work(item: _Item) -> _Outcome:
         return {"number": item["number"], "reason": function(pickle.loads(item["job"])) or ""}
 
     missing = dict(enumerate(todo))

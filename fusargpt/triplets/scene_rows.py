@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,8 +71,8 @@ class Part:
 class Chip:
     """The rows of one chip, for each config, and what was counted on the way."""
 
-    captions: list[dict[str, Any]] = field(default_factory=list)
-    instructions: list[dict[str, Any]] = field(default_factory=list)
+    captions: list[dict[str, object]] = field(default_factory=list)
+    instructions: list[dict[str, object]] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
 
 
@@ -92,6 +92,31 @@ def chips_of(part: Part, settings: Settings) -> Iterator[Chip]:
             yield cutter.chip(number)
 
 
+class _Object(TypedDict):
+    """An object in the picture of a chip, in pixels of it."""
+
+    bbox_2d: list[int]
+    label: str
+    fine_label: str
+
+
+class _Fields(TypedDict):
+    """The columns that all rows of a chip share."""
+
+    image: dict[str, bytes | None]
+    prior_embeddings: list[list[int]]
+    prior_positions: list[list[float]]
+    prior_lonlat: list[list[float]]
+    year: int | None
+    bounds: list[float] | None
+    crs: str
+    sensor: str
+    polarization: str
+    resolution_m: float | None
+    acquired: str
+    objects: list[_Object]
+
+
 @dataclass(frozen=True)
 class _Image:
     """One chip as the model sees it: its name, window of the scene, picture and objects."""
@@ -99,7 +124,7 @@ class _Image:
     name: str
     window: Window
     picture: Image.Image
-    objects: list[dict[str, Any]]
+    objects: list[_Object]
     cut: tuple[str, ...]
 
 
@@ -162,15 +187,14 @@ class _Cutter:
         edges = (left, top, left + window.width, top + window.height)
         boxes, cut = assign(self.boxes.boxes if self.boxes else (), edges, self.settings.min_visible)
         factors = width / window.width, height / window.height
-        objects = [
+        objects: list[_Object] = [
             {"bbox_2d": list(scale(box, *factors, width, height)), "label": box.label, "fine_label": box.fine_label}
             for box in boxes
         ]
         objects.sort(key=lambda item: box_order(item["bbox_2d"]))
         return _Image(name, window, resize(grey, (width, height)), objects, cut)
 
-    def _fields(self, image: _Image) -> dict[str, Any]:
-        """The columns that all rows of a chip share."""
+    def _fields(self, image: _Image) -> _Fields:
         geometry, acquired, prior = self.scene.geometry, self.scene.acquired, self._prior(image.window)
         encoded = io.BytesIO()
         image.picture.save(encoded, format="PNG")
@@ -211,7 +235,7 @@ class _Cutter:
         except NoPriorError as error:
             raise NoPriorError(f"{error}; {_WITHOUT_ANCHORS}") from error
 
-    def _describe(self, chip: Chip, image: _Image, fields: dict[str, Any]) -> None:
+    def _describe(self, chip: Chip, image: _Image, fields: _Fields) -> None:
         caption, description = self.part.row.caption, None
         if caption is not None and len(self.windows) > 1:
             chip.counts["captions not used"] += 1
@@ -227,7 +251,7 @@ class _Cutter:
             columns = {**conversation("describe", question, caption), "description": description}
             chip.captions.append({"id": f"{image.name}/describe", **fields, **columns})
 
-    def _ask(self, chip: Chip, image: _Image, fields: dict[str, Any]) -> None:
+    def _ask(self, chip: Chip, image: _Image, fields: _Fields) -> None:
         if self.boxes is None:
             return
         if not image.objects and not image.cut and share(image.name, "empty") >= self.settings.keep_empty:

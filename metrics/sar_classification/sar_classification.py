@@ -1,7 +1,6 @@
 """Classification of targets in SAR images, as an `evaluate` metric, by `fusargpt.metrics.classification`."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import datasets
 import evaluate
@@ -44,5 +43,5 @@ class SarClassification(evaluate.Metric):
 
     def _compute(
         self, predictions: list[str], references: list[str], hierarchy: Mapping[str, str] | None = None
-    ) -> dict[str, Any]:
+    ) -> dict[str, object]:
         return tally.results(classification.classify_tallies(predictions, references, hierarchy))

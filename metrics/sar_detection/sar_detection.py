@@ -1,7 +1,6 @@
 """Detection in SAR images, as an `evaluate` metric; the formulas are in `fusargpt.metrics.detection`."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import datasets
 import evaluate
@@ -47,5 +46,5 @@ class SarDetection(evaluate.Metric):
 
     def _compute(
         self, predictions: list[str], references: list[str], sizes: Sequence[tuple[float, float]] | None = None
-    ) -> dict[str, Any]:
+    ) -> dict[str, object]:
         return tally.results(detection.detect_tallies(predictions, references, sizes))

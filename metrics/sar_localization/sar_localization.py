@@ -1,7 +1,5 @@
 """Localization on a 3x3 grid in SAR images, as an `evaluate` metric, by `fusargpt.metrics.localization`."""
 
-from typing import Any
-
 import datasets
 import evaluate
 
@@ -42,5 +40,5 @@ class SarLocalization(evaluate.Metric):
             features=datasets.Features({"predictions": text, "references": text}),
         )
 
-    def _compute(self, predictions: list[str], references: list[str]) -> dict[str, Any]:
+    def _compute(self, predictions: list[str], references: list[str]) -> dict[str, object]:
         return tally.results(localization.localize_tallies(predictions, references))

@@ -12,7 +12,6 @@ import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
 import torch
@@ -43,7 +42,7 @@ class EncodedImages(BaseModelOutputWithPooling):
     pooler_output: tuple[Tensor, ...] = None  # pyright: ignore[reportIncompatibleVariableOverride, reportAssignmentType]
     deepstack_features: list[tuple[Tensor, ...]] | None = None
 
-    def update(self, values: Mapping[str, Any]) -> None:
+    def update(self, values: Mapping[str, object]) -> None:
         for name, value in values.items():
             self[name] = value
 
@@ -68,7 +67,7 @@ class FeatureCache:
         self.shards = folder / fingerprint
         self.limit_bytes = limit_bytes
         self._needed: set[str] = set()
-        self._files: dict[str, Any] = {}
+        self._files: dict[str, object] = {}
         self._grids: dict[str, tuple[str, list[int]]] = {}  # shard and patch grid (t, h, w) by key
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -86,7 +85,7 @@ class FeatureCache:
     def __contains__(self, key: str) -> bool:
         return key in self._grids
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_files": {}, "_in_use": None}
 
     def refresh(self) -> None:
@@ -167,7 +166,7 @@ class FeatureCache:
                 grids = json.loads((self._file(path.name).metadata() or {}).get("grids", "{}"))
                 self._grids.update({key: (path.name, grid) for key, grid in grids.items()})
 
-    def _file(self, name: str) -> Any:
+    def _file(self, name: str) -> object:
         if name not in self._files:
             try:
                 self._files[name] = safe_open(self.shards / name, framework="pt")

@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
 
 import torch
 from accelerate import PartialState
@@ -65,7 +64,7 @@ def read_images(dataset: Dataset, processes: int | None = None) -> Dataset:
     )
 
 
-def _describe(row: dict[str, Any], index: int) -> dict[str, Any]:
+def _describe(row: dict[str, object], index: int) -> dict[str, object]:
     image = row["image"]
     if image is None:
         raise InputError(f"row {index}: image: found nothing, expected an image; leave the row out of the data set")
@@ -188,12 +187,12 @@ def _encode(
     cache: FeatureCache,
     config: SFTConfig,
     autocast: torch.dtype | None,
-    progress: Any,
+    progress: object,
 ) -> None:
     device = config.device
     model.model.visual.to(device)  # pyright: ignore[reportArgumentType]
     computing = nullcontext() if autocast is None else torch.autocast(device.type, dtype=autocast)
-    encode: Any = model.model.get_image_features  # its parent's annotations want tensors of one type each
+    encode: object = model.model.get_image_features  # its parent's annotations want tensors of one type each
     shard: dict[str, tuple[Tensor, Tensor]] = {}
     # All tokens of a shard in one piece of memory. Small pieces that stay, between large ones that come and go, keep
     # the allocator from using the latter again: a process grew by half a megabyte an image.

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import torch
 from peft import PeftModel
@@ -53,7 +53,7 @@ def load_model(
         chain = read_chain(name_or_path, {"revision": revision})
         described = next(artefact for artefact in chain if artefact.config_file is not None)
         config, _ = read_config(described.name, described.download["revision"])
-        loaded: Any = model_class(config).from_pretrained(
+        loaded: object = model_class(config).from_pretrained(
             name_or_path,
             revision=revision,
             dtype=dtype,

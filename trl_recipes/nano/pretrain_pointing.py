@@ -14,7 +14,7 @@ with targets:
 
 from itertools import count
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -58,7 +58,7 @@ class PointingScenes(Dataset):
     def __len__(self) -> int:
         return self.scenes
 
-    def __getitem__(self, index: int) -> dict[str, Any]:
+    def __getitem__(self, index: int) -> dict[str, object]:
         drawn = map(simulate_scene, count(self.first_seed + SEEDS_PER_ITEM * index))
         scene = next(scene for scene in drawn if scene.targets)
         label = scene.targets[0].label
@@ -76,7 +76,7 @@ class PointingCollator:
     def __init__(self, processor: FusarGptProcessor) -> None:
         self.conversations = TripletCollator(processor, prior=False)
 
-    def __call__(self, items: list[dict[str, Any]]) -> dict[str, Any]:
+    def __call__(self, items: list[dict[str, object]]) -> dict[str, object]:
         return self.conversations(items) | stack_targets(items)
 
 
@@ -165,7 +165,7 @@ def main() -> None:
     )
     patch_embedding = model.model.visual.patch_embed
     use_linear_patch_embedding(model.model)
-    dense: Any = DensePointing(model, processor, cast(Qwen2_5_VLTextConfig, model.config.text_config).hidden_size)
+    dense: object = DensePointing(model, processor, cast(Qwen2_5_VLTextConfig, model.config.text_config).hidden_size)
     # Places of their own: after those of language training and of the tower.
     scenes = PointingScenes(SPLIT_SEEDS["train"] + 2_000_000, options.scenes, options.optical_share)
     arguments = training_arguments(options)

@@ -8,7 +8,7 @@ box of up to two targets centred in it. A linear head, thrown away afterwards, r
 import argparse
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import torch
@@ -91,19 +91,19 @@ class DenseScenes(Dataset):
     def __len__(self) -> int:
         return self.scenes
 
-    def __getitem__(self, index: int) -> dict[str, Any]:
+    def __getitem__(self, index: int) -> dict[str, object]:
         scene = simulate_scene(self.first_seed + index)
         encoded = self.image_processor(draw(scene, self.optical_share).convert("RGB"), return_tensors="pt")
         return {**encoded, **vars(dense_targets(scene))}
 
 
-def stack_targets(items: list[dict[str, Any]]) -> dict[str, Tensor]:
+def stack_targets(items: list[dict[str, object]]) -> dict[str, Tensor]:
     """The dense targets of a batch."""
     names = ("cover", "present", "box", "order")
     return {name: torch.from_numpy(np.stack([item[name] for item in items])) for name in names}
 
 
-def collate(items: list[dict[str, Any]]) -> dict[str, Tensor]:
+def collate(items: list[dict[str, object]]) -> dict[str, Tensor]:
     """Patches of all images in one sequence; dense targets stacked."""
     batch = {key: torch.cat([item[key] for item in items]) for key in ("pixel_values", "image_grid_thw")}
     return batch | stack_targets(items)
@@ -151,7 +151,9 @@ def rescale_tokens(tower: nn.Module, batch: dict[str, Tensor]) -> None:
 class DenseTrainer(Trainer):
     """Trainer that logs the parts of the loss beside it."""
 
-    def compute_loss(self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, **_: Any) -> Any:
+    def compute_loss(
+        self, model: nn.Module, inputs: dict[str, object], return_outputs: bool = False, **_: object
+    ) -> object:
         outputs = model(**inputs)
         if self.state.global_step % self.args.logging_steps == 0 and model.training:
             parts = {key: round(float(value.detach()), 4) for key, value in outputs.items() if key != "loss"}
@@ -159,7 +161,7 @@ class DenseTrainer(Trainer):
         return (outputs["loss"], outputs) if return_outputs else outputs["loss"]
 
 
-def dense_parser(description: str, **defaults: Any) -> argparse.ArgumentParser:
+def dense_parser(description: str, **defaults: object) -> argparse.ArgumentParser:
     """The options of a dense pre-training; `defaults` are those of the stage."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path)

@@ -4,7 +4,7 @@ import json
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import yaml
 from huggingface_hub.errors import StrictDataclassError
@@ -145,7 +145,7 @@ def sizes_of(config: FusarGptConfig) -> Sizes:
 QWEN_7B = "Qwen/Qwen2.5-VL-7B-Instruct"
 
 
-def qwen_7b_config(**fields: Any) -> FusarGptConfig:
+def qwen_7b_config(**fields: object) -> FusarGptConfig:
     """The 7B with a TLM of the default sizes, from config.json of that model on the Hub, so that no Hub is needed.
 
     Args:
@@ -185,7 +185,7 @@ def find_model(name: str, revision: str = "main", recipes: Path | None = None) -
     Raises:
         InputError: no such model, or one of another kind.
     """
-    tlm: dict[str, Any] | None = None
+    tlm: dict[str, object] | None = None
     outputs = _outputs(recipes) if recipes is not None else {}
     seen: set[str] = set()
     while name not in seen:
@@ -225,7 +225,7 @@ def _outputs(recipes: Path) -> dict[str, str]:
     return found
 
 
-def _sizes(name: str, revision: str, tlm: dict[str, Any] | None) -> Sizes:
+def _sizes(name: str, revision: str, tlm: dict[str, object] | None) -> Sizes:
     try:
         kind = cast(dict, FusarGptConfig.get_config_dict(name, revision=revision)[0]).get("model_type")
         if kind not in ("fusargpt", "qwen2_5_vl"):
@@ -237,7 +237,7 @@ def _sizes(name: str, revision: str, tlm: dict[str, Any] | None) -> Sizes:
     return replace(sizes_of(config), **_tlm_fields(tlm))
 
 
-def _tlm_fields(tlm: dict[str, Any] | None) -> dict[str, Any]:
+def _tlm_fields(tlm: dict[str, object] | None) -> dict[str, object]:
     names = {"prior_size": "prior", "hidden_size": "tlm_hidden", "fusion": "fusion"}
     return {names[key]: value for key, value in (tlm or {}).items() if key in names and value is not None}
 
@@ -253,7 +253,7 @@ def _base(folder: Path) -> tuple[str, str] | None:
     return None if artefact.base is None else (artefact.base, artefact.base_revision or "main")
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def _read_json(path: Path) -> dict[str, object]:
     try:
         content = json.loads(path.read_text())
     except (OSError, ValueError) as error:

@@ -1,7 +1,6 @@
 """Answers of the model in training to questions of the test split, scored by the project's metrics."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -62,7 +61,9 @@ class AnswerScores:
         except InputError as error:
             raise InputError(f"eval_answers: the test split: completion: {error}") from error
 
-    def __call__(self, model: AnyFusarGpt, prepare: Callable[[dict[str, Any]], dict[str, Any]]) -> dict[str, float]:
+    def __call__(
+        self, model: AnyFusarGpt, prepare: Callable[[dict[str, object]], dict[str, object]]
+    ) -> dict[str, float]:
         """Scores by `TASK_METRIC`, as `metrics` names them: shares from 0 to 1, NaN where there is nothing to score.
 
         Args:
@@ -80,9 +81,9 @@ class AnswerScores:
         return self._scores([answer for _, answer in sorted(every)])
 
     @torch.no_grad()
-    def _answers(self, model: AnyFusarGpt, inputs: dict[str, Any]) -> list[str]:
+    def _answers(self, model: AnyFusarGpt, inputs: dict[str, object]) -> list[str]:
         # transformers types `generate` by a protocol that its own models do not meet.
-        generate: Any = model.generate  # pyright: ignore[reportAttributeAccessIssue]
+        generate: object = model.generate  # pyright: ignore[reportAttributeAccessIssue]
         tokens = generate(
             **inputs,
             max_new_tokens=self.max_new_tokens,

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import matplotlib
 
@@ -56,7 +56,7 @@ class Panel:
     scale: str = "linear"
     top: float | None = None
 
-    def select(self, history: Sequence[Mapping[str, Any]]) -> list[Points]:
+    def select(self, history: Sequence[Mapping[str, object]]) -> list[Points]:
         """Those of its curves that were logged; NaN is left out."""
         found = []
         for name, curve in self.curves.items():
@@ -79,7 +79,7 @@ class Panel:
         if self.scale == "linear":
             axes.set_ylim(0, self.top)
         if len(found) > 2:  # above, where it hides nothing
-            place: dict[str, Any] = {"loc": "lower center", "bbox_to_anchor": (0.5, 1), "frameon": False}
+            place: dict[str, object] = {"loc": "lower center", "bbox_to_anchor": (0.5, 1), "frameon": False}
             axes.legend(fontsize="x-small", ncols=3, columnspacing=1, handlelength=1.2, **place)
         elif len(found) > 1:
             axes.legend(fontsize="small")
@@ -96,7 +96,7 @@ SCORES = {
 }
 
 
-def panels_of(logs: Sequence[Sequence[Mapping[str, Any]]]) -> list[Panel]:
+def panels_of(logs: Sequence[Sequence[Mapping[str, object]]]) -> list[Panel]:
     """All kinds of panels, for the tasks that `logs` name."""
     names = {name for log in logs for entry in log for name in entry}
     tasks = sorted(name.removeprefix(TASK_LOSS) for name in names if name.startswith(TASK_LOSS))
@@ -116,7 +116,7 @@ def panels_of(logs: Sequence[Sequence[Mapping[str, Any]]]) -> list[Panel]:
     ]
 
 
-def read_log(stage: Path) -> list[dict[str, Any]]:
+def read_log(stage: Path) -> list[dict[str, object]]:
     """What a stage logged.
 
     Raises FileNotFoundError when the folder holds no trainer_state.json, ValueError when no loss was logged.

@@ -5,7 +5,6 @@ Sums are kept on the device and read when the trainer logs, so that watching wai
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -114,7 +113,7 @@ class Throughput(TrainerCallback):
         if self.started is None:
             self.started = time.perf_counter()
 
-    def add(self, inputs: Mapping[str, Any]) -> None:
+    def add(self, inputs: Mapping[str, object]) -> None:
         """A batch of training."""
         tokens = inputs["attention_mask"].sum().float()
         self.tokens = tokens if self.tokens is None else self.tokens + tokens
@@ -166,13 +165,13 @@ class Watch:
         self._task_ids: Tensor | None = None
         model.register_forward_hook(self._see_outputs)
 
-    def see_batch(self, inputs: dict[str, Any]) -> None:
+    def see_batch(self, inputs: dict[str, object]) -> None:
         """A batch that is about to be computed; `task_ids`, which the model does not know, leave it here."""
         self._task_ids = inputs.pop("task_ids", None)
         if self.model.training:
             self.throughput.add(inputs)
 
-    def _see_outputs(self, module: nn.Module, arguments: tuple, outputs: Any) -> None:
+    def _see_outputs(self, module: nn.Module, arguments: tuple, outputs: object) -> None:
         if self._task_ids is not None and isinstance(outputs, FusedCausalLMOutput):
             self.losses["train" if self.model.training else "eval"].add(outputs, self._task_ids)
             self._task_ids = None

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from peft import PeftModel
@@ -29,7 +28,7 @@ class StageTrainer(WatchedTrainer):
     model: PreTrainedModel | PeftModel
     processing_class: FusarGptProcessor
 
-    def __init__(self, *, recipe: RecipeArguments, left_out: Sequence[LeftOut] = (), **arguments: Any) -> None:
+    def __init__(self, *, recipe: RecipeArguments, left_out: Sequence[LeftOut] = (), **arguments: object) -> None:
         self.recipe = recipe
         self.left_out = left_out
         super().__init__(on_full_disk=recipe.on_full_disk, **arguments)
@@ -39,8 +38,8 @@ class StageTrainer(WatchedTrainer):
         check_sharding(self.accelerator, recipe)
         if self.accelerator.is_fsdp2:
             compute_in_given_types(self.accelerator)
-            plain: Any = self.accelerator.unwrap_model(self.model)
-            base: Any = plain.get_base_model() if isinstance(plain, PeftModel) else plain
+            plain: object = self.accelerator.unwrap_model(self.model)
+            base: object = plain.get_base_model() if isinstance(plain, PeftModel) else plain
             gather_head(base)
 
     def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
@@ -59,7 +58,7 @@ class StageTrainer(WatchedTrainer):
             optimizer.add_param_group({**group, "params": tower, "lr": group["lr"] * ratio})
         return optimizer
 
-    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, object] | None = None) -> None:
         # A stage that trains the TLM alone never writes the backbone, not even in its checkpoints.
         if self.recipe.train != "tlm" or self.recipe.save != "trained":
             super()._save(output_dir, state_dict)

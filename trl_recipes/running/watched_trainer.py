@@ -1,6 +1,6 @@
 """TRL's ``SFTTrainer`` with its run watched: more is logged, evaluations score answers, and training is the same."""
 
-from typing import Any, cast
+from typing import cast
 
 import torch
 from peft import PeftModel
@@ -31,7 +31,7 @@ class WatchedTrainer(ResumableTrainer):
     model: PreTrainedModel | PeftModel
 
     def __init__(
-        self, *, data_collator: TripletCollator, answers: AnswerScores | None = None, **arguments: Any
+        self, *, data_collator: TripletCollator, answers: AnswerScores | None = None, **arguments: object
     ) -> None:
         super().__init__(data_collator=data_collator, **arguments)
         self.answers = answers
@@ -47,11 +47,13 @@ class WatchedTrainer(ResumableTrainer):
         deepspeed = self.accelerator.state.deepspeed_plugin
         return self.is_fsdp_enabled or (deepspeed is not None and deepspeed.zero_stage == 3)
 
-    def get_batch_samples(self, *arguments: Any) -> tuple[list, Tensor | int | None]:
+    def get_batch_samples(self, *arguments: object) -> tuple[list, Tensor | int | None]:
         self.watch.throughput.start()
         return super().get_batch_samples(*arguments)
 
-    def compute_loss(self, model: torch.nn.Module, inputs: dict[str, Any], *arguments: Any, **options: Any) -> Any:
+    def compute_loss(
+        self, model: torch.nn.Module, inputs: dict[str, object], *arguments: object, **options: object
+    ) -> object:
         self.watch.see_batch(inputs)
         return super().compute_loss(model, inputs, *arguments, **options)
 
@@ -61,10 +63,10 @@ class WatchedTrainer(ResumableTrainer):
             logs |= self.watch.report(mode, self.args.device, self._add_up)
         super().log(logs, start_time)
 
-    def curve_so_far(self) -> dict[str, Any]:
+    def curve_so_far(self) -> dict[str, object]:
         return super().curve_so_far() | {"watched": self.watch.so_far(self.args.device, self._add_up)}
 
-    def take_up(self, curve: dict[str, Any]) -> None:
+    def take_up(self, curve: dict[str, object]) -> None:
         super().take_up(curve)
         if self.accelerator.is_main_process:  # they are sums over all processes, and will be added up again
             self.watch.take_up(curve["watched"], self.args.device)
@@ -72,7 +74,7 @@ class WatchedTrainer(ResumableTrainer):
     def _add_up(self, values: Tensor) -> Tensor:
         return cast(Tensor, self.accelerator.reduce(values, reduction="sum"))
 
-    def evaluate(self, *arguments: Any, **options: Any) -> dict[str, float]:
+    def evaluate(self, *arguments: object, **options: object) -> dict[str, float]:
         # Reading the test split draws from the generator of which dropout draws: training goes on as if it had not.
         devices = [self.args.device] if self.args.device.type == "cuda" else []
         with torch.random.fork_rng(devices):
@@ -88,8 +90,8 @@ class WatchedTrainer(ResumableTrainer):
     ) -> EvalLoopOutput:
         output = super().evaluation_loop(dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix)
         if self.answers is not None and metric_key_prefix == "eval":
-            model: Any = self.accelerator.unwrap_model(self.model)
-            plain: Any = model.get_base_model() if isinstance(model, PeftModel) else model
+            model: object = self.accelerator.unwrap_model(self.model)
+            plain: object = model.get_base_model() if isinstance(model, PeftModel) else model
             with self.compute_loss_context_manager():
                 scores = self.answers(plain, self._prepare_inputs)
             scored = {f"eval_{name}": value for name, value in scores.items()}
