@@ -109,8 +109,8 @@ class ModulatedModel(LoadsArtefacts):
     @can_return_tuple
     def get_image_features(
         self,
-        pixel_values: torch.FloatTensor,
-        image_grid_thw: torch.LongTensor,
+        pixel_values: Tensor,
+        image_grid_thw: Tensor,
         prior_embeddings: Tensor | None = None,
         prior_positions: Tensor | None = None,
         prior_mask: Tensor | None = None,
@@ -214,7 +214,7 @@ class ModulatedModel(LoadsArtefacts):
             check_no_priors(priors)
         elif mm_encoder_outputs is None and pixel_values_videos is None:
             features = self.get_image_features(
-                cast(torch.FloatTensor, pixel_values), image_grid_thw, *priors.values(), **kwargs, return_dict=True
+                cast(Tensor, pixel_values), image_grid_thw, *priors.values(), **kwargs, return_dict=True
             )
             pixel_values, mm_encoder_outputs = None, {"image": features}
         elif any(value is not None for value in priors.values()):

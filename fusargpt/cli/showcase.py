@@ -4,10 +4,12 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
 
 from fusargpt.geo.embeddings import dequantize
 from fusargpt.geo.prior import Prior
@@ -101,8 +103,8 @@ def modulation_strength(predictor: FusarGpt, showcase: Showcase) -> np.ndarray:
     priors = {name: features[name] for name in ("prior_embeddings", "prior_positions", "prior_mask")}
     inner = predictor.model.model
     with torch.inference_mode():
-        (plain,) = visual_tokens(inner.get_image_features(pixels, grid))
-        (modulated,) = visual_tokens(inner.get_image_features(pixels, grid, **priors))
+        (plain,) = cast(Sequence[Tensor], inner.get_image_features(pixels, grid).pooler_output)
+        (modulated,) = cast(Sequence[Tensor], inner.get_image_features(pixels, grid, **priors).pooler_output)
     strength = (modulated - plain).norm(dim=-1) / plain.norm(dim=-1)
     merge = predictor.processor.image_processor.merge_size
     _, height, width = grid[0].tolist()

@@ -4,6 +4,7 @@ import hashlib
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass
+from typing import Any
 
 from datasets import Dataset
 from PIL import Image
@@ -93,7 +94,7 @@ def _choose(rows: Dataset, tasks: Sequence[str] | None, limit: int | None) -> li
     return sorted(index for task in tasks or chosen for index in chosen[task])
 
 
-def _item(index: int, row: Mapping[str, object]) -> KnownItem:
+def _item(index: int, row: Mapping[str, Any]) -> KnownItem:
     task, question, reference = row["task"], _content(row, "prompt", "user"), _content(row, "completion", "assistant")
     if not question.strip():
         raise InputError("prompt: found an empty text; expected a question")

@@ -150,9 +150,9 @@ def _bar(score: Score, place: Callable[[float], float]) -> dict[str, str] | None
     return {"left": f"{low:.2f}", "width": f"{high - low:.2f}", "at": f"{value:.2f}"}
 
 
-def _tables(evaluation: Evaluation) -> dict[str, object]:
+def _tables(evaluation: Evaluation) -> dict[str, list[object]]:
     """Confusions, errors and cells of every entry that answered; empty for tasks that are not asked."""
-    tables: dict[str, object] = {"counts": [], "classes": [], "errors": [], "cells": []}
+    tables: dict[str, list[object]] = {"counts": [], "classes": [], "errors": [], "cells": []}
     for entry in evaluation.entries:
         answers = evaluation.answers[entry.label]
         for task, name, table in (

@@ -6,13 +6,14 @@ surrounds the loop, caches, positions, logits processors and stopping criteria, 
 `custom_generate`.
 """
 
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList
 from transformers.cache_utils import Cache, DynamicLayer
 from transformers.generation.streamers import BaseStreamer
+from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from modeling_fusargpt import AnyFusarGpt
 
@@ -56,7 +57,7 @@ def decode(
         [rows, L + steps], the questions and the answers, with `NO_TOKEN` behind the end of each. (A model may
         well say the padding token in the middle of an answer.)
     """
-    parent: object = model
+    parent: Any = model
     rows, length = input_ids.shape
     limit = cast(int, generation_config.max_length) - length
     whole = torch.cat([input_ids, input_ids.new_full((rows, limit), NO_TOKEN)], dim=1)
@@ -77,7 +78,7 @@ def decode(
             streamer.put(tokens.cpu())
         input_ids = torch.cat([input_ids, tokens[:, None]], dim=1)
         whole[present, input_ids.shape[1] - 1] = tokens
-        kept = _close_ranks(~stopping_criteria(input_ids, cast(object, None)))
+        kept = _close_ranks(~stopping_criteria(input_ids, cast(Any, None)))
         if restriction is not None:
             restriction.take(tokens.tolist(), kept.tolist())
         if len(kept) == 0:
@@ -142,10 +143,10 @@ def _close_ranks(stays: Tensor) -> Tensor:
 
 
 def _read_questions(
-    model: AnyFusarGpt, input_ids: Tensor, image_of_row: Tensor, shared: int, model_kwargs: dict[str, object]
-) -> object:
+    model: AnyFusarGpt, input_ids: Tensor, image_of_row: Tensor, shared: int, model_kwargs: dict[str, Any]
+) -> CausalLMOutputWithPast:
     """The first step's outputs, with its cache: each image is read once, then what is asked about it."""
-    prepare: object = model.prepare_inputs_for_generation
+    prepare: Any = model.prepare_inputs_for_generation
     images = int(image_of_row.max()) + 1
     if images < len(image_of_row):
         rows = torch.arange(len(image_of_row), device=image_of_row.device)
@@ -168,15 +169,13 @@ _ROOM = 64
 _OF_THE_FIRST_STEP = ("mm_token_type_ids", "mm_encoder_outputs", "image_grid_thw")
 
 
-def _select(model_kwargs: dict[str, object], rows: Tensor) -> dict[str, object]:
+def _select(model_kwargs: dict[str, Any], rows: Tensor) -> dict[str, Any]:
     """What belongs to the rows that stay, in the cache too."""
     selected = dict(model_kwargs)
     for name, value in model_kwargs.items():
         if isinstance(value, Cache):
             value.batch_select_indices(rows)
-        elif name == "position_ids":
-            # [axes, rows, L]
-            selected[name] = value[:, rows]
         elif isinstance(value, Tensor):
-            selected[name] = value[rows]
+            # Positions are [axes, rows, L].
+            selected[name] = value[:, rows] if name == "position_ids" else value[rows]
     return selected

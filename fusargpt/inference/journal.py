@@ -7,8 +7,9 @@ has a journal of its own in one folder.
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 from fusargpt.errors import InputError
@@ -89,8 +90,10 @@ def _read(path: Path, conditions: Mapping[str, object], run: str) -> tuple[dict[
     return {answer.id: answer for answer in answers}, len(whole)
 
 
-def _answer(record: dict[str, object]) -> Answer:
-    return Answer(**{**record, "size": tuple(record["size"]), "seen": tuple(record["seen"])})
+def _answer(record: dict[str, Any]) -> Answer:
+    width, height = record["size"]
+    seen_width, seen_height = record["seen"]
+    return replace(Answer(**record), size=(width, height), seen=(seen_width, seen_height))
 
 
 def _line(content: Mapping[str, object]) -> str:

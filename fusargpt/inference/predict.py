@@ -19,6 +19,7 @@ from fusargpt.errors import InputError, one_line
 from fusargpt.geo.prior import Prior
 from fusargpt.inference.backbones import model_class, read_config
 from fusargpt.inference.decoding import NO_TOKEN, decode
+from fusargpt.inference.faces import Generates, LoadingReport, Processes
 from fusargpt.tasks.grammar import AnswerForm
 from modeling_fusargpt import AnyFusarGpt
 from modeling_fusargpt.artefacts import HUB_ID, ArtefactError
@@ -137,8 +138,9 @@ class FusarGpt:
     def _grammars(self) -> "Grammars":
         from fusargpt.inference.constrained import Grammars
 
-        ends = cast(object, self.model).generation_config.eos_token_id
-        vocabulary = cast(object, self.model).config.get_text_config().vocab_size
+        model = cast(Generates, self.model)
+        ends = model.generation_config.eos_token_id
+        vocabulary = model.config.get_text_config().vocab_size
         return Grammars(self.processor.tokenizer, vocabulary, ends if isinstance(ends, list) else [ends])
 
     def _generate(
@@ -169,11 +171,9 @@ class FusarGpt:
         text = {name: torch.cat([before[name][image_of_row], after[name]], dim=1) for name in before}
         text["mm_token_type_ids"] = (text["input_ids"] == self.processor.image_token_id).int()
         sizes = [(int(width) * self._patch, int(height) * self._patch) for _, height, width in grids[image_of_row]]
-        # transformers types `generate` by a protocol that its own models do not meet.
-        generate: object = self.model.generate  # pyright: ignore[reportAttributeAccessIssue]
         with torch.inference_mode():
             encoded = self.model.model.get_image_features(**self._to_device(features), return_dict=True)
-            tokens = generate(
+            tokens = cast(Generates, self.model).generate(
                 **self._to_device(text),
                 image_grid_thw=grids[image_of_row].to(self.model.device),
                 mm_encoder_outputs={"image": encoded},
@@ -208,7 +208,7 @@ class FusarGpt:
     def _text(self, tokens: Sequence[list[int]]) -> list[str]:
         return [answer.strip() for answer in self.processor.batch_decode(tokens, skip_special_tokens=True)]
 
-    def _to_device(self, features: Mapping[str, object]) -> dict[str, object]:
+    def _to_device(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return dict(BatchFeature(dict(features)).to(self.model.device, self.model.dtype))
 
     def _restriction(
@@ -239,7 +239,7 @@ class FusarGpt:
             "role": "user",
             "content": [{"type": "image"}, {"type": "text", "text": question}],
         }
-        return self.processor.apply_chat_template([message], add_generation_prompt=True)
+        return cast(Processes, self.processor).apply_chat_template([message], add_generation_prompt=True)
 
 
 def load(model: str | Path, device: str | None = None) -> FusarGpt:
@@ -269,7 +269,7 @@ def load_parts(name: str, dtype: torch.dtype | Literal["auto"]) -> tuple[AnyFusa
         config, is_backbone = read_config(name)
         processor = FusarGptProcessor.from_pretrained(name)
         loaded, report = cast(
-            tuple[AnyFusarGpt, dict[str, object]],
+            tuple[AnyFusarGpt, LoadingReport],
             model_class(config).from_pretrained(name, dtype=dtype, merge_adapter=True, output_loading_info=True),
         )
     except InputError:
@@ -313,7 +313,7 @@ def _check_on_hub(name: str) -> None:
         raise InputError(f"{name}: not a folder, and the Hub cannot be reached: {one_line(error)}") from error
 
 
-def _check_report(name: str, is_backbone: bool, report: Mapping[str, object]) -> None:
+def _check_report(name: str, is_backbone: bool, report: LoadingReport) -> None:
     """Weights that the files lack would be random; only a backbone's TLM may be missing."""
     missing = [key for key in report["missing_keys"] if not (is_backbone and ".tlm." in key)]
     if missing:

@@ -3,7 +3,7 @@
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import cast
+from typing import Any
 
 import numpy as np
 import PIL.Image
@@ -47,7 +47,7 @@ def load_rows(name: str, configs: Sequence[str] | None, split: str, columns: Seq
         else:
             chosen = configs or get_dataset_config_names(name)
             parts = {f"{name}, config {config}": load_dataset(name, config, split=split) for config in chosen}
-        return _joined({title: cast(Dataset, part) for title, part in parts.items()}, columns)
+        return _joined(parts, columns)
     except InputError:
         raise
     # What datasets, pyarrow and the Hub's client raise on names and files that are not what they should be.
@@ -118,7 +118,7 @@ def read_prior(row: Mapping[str, object]) -> Prior | None:
     return Prior(embeddings.astype(np.float32), np.asarray(row["prior_positions"], np.float32))
 
 
-def image_bytes(row: Mapping[str, object]) -> bytes:
+def image_bytes(row: Mapping[str, Any]) -> bytes:
     """The file of a row's image; raises InputError where there is none, OSError where it cannot be read."""
     stored = row["image"]
     if stored is None:

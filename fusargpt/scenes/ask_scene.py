@@ -4,9 +4,10 @@ import tempfile
 from collections import Counter
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import rasterio
 from PIL import Image
@@ -58,7 +59,7 @@ class SceneResult:
     width: int
     height: int
     geometry: Geometry | None
-    provenance: dict[str, object]
+    provenance: dict[str, Any]
     files: tuple[Path, ...] = ()
 
     def feature_collection(self) -> dict[str, object]:
@@ -144,7 +145,7 @@ def ask_scene(
             picture = quicklook.draw(scene, band, stretch, layer.places, settings.target)
             quicklook.save(Path(quicklook_path), picture)
             files.append(Path(quicklook_path))
-    return SceneResult(**{**vars(result), "files": tuple(files)})
+    return replace(result, files=tuple(files))
 
 
 def _tile_and_overlap(scene: SarScene, settings: Settings, predictor: FusarGpt) -> tuple[int, int]:

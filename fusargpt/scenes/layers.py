@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from fusargpt.inference.questions import Answer
 from fusargpt.scenes.merging import SceneBox, merge, place
@@ -20,7 +21,7 @@ class Place:
     """
 
     box: tuple[float, float, float, float]
-    properties: dict[str, object]
+    properties: dict[str, Any]
 
 
 @dataclass(frozen=True)

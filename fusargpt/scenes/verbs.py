@@ -4,7 +4,7 @@ Each takes the options of `fusargpt detect` as keywords, by the names of `fusarg
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fusargpt.scenes.settings import Settings
 
@@ -20,7 +20,7 @@ def detect(
     out: str | Path | None = None,
     quicklook: str | Path | None = None,
     predictor: "FusarGpt | None" = None,
-    **options: object,
+    **options: Any,
 ) -> "SceneResult":
     """The objects of a class in a scene, one box each.
 
@@ -47,7 +47,7 @@ def count(
     out: str | Path | None = None,
     quicklook: str | Path | None = None,
     predictor: "FusarGpt | None" = None,
-    **options: object,
+    **options: Any,
 ) -> "SceneResult":
     """How many objects of a class each tile of a grid shows; otherwise as `detect`."""
     return _ask("count", scene, out, quicklook, predictor, target=target, **options)
@@ -60,7 +60,7 @@ def localize(
     out: str | Path | None = None,
     quicklook: str | Path | None = None,
     predictor: "FusarGpt | None" = None,
-    **options: object,
+    **options: Any,
 ) -> "SceneResult":
     """Which cells of the 3 x 3 grid of each tile contain objects of a class; otherwise as `detect`."""
     return _ask("localize", scene, out, quicklook, predictor, target=target, **options)
@@ -72,7 +72,7 @@ def describe(
     out: str | Path | None = None,
     quicklook: str | Path | None = None,
     predictor: "FusarGpt | None" = None,
-    **options: object,
+    **options: Any,
 ) -> "SceneResult":
     """A description of each tile of a grid, empty sea included; otherwise as `detect`."""
     return _ask("describe", scene, out, quicklook, predictor, **options)
@@ -84,7 +84,7 @@ def classify(
     out: str | Path | None = None,
     quicklook: str | Path | None = None,
     predictor: "FusarGpt | None" = None,
-    **options: object,
+    **options: Any,
 ) -> "SceneResult":
     """The class of the targets in each tile of a grid, "none" where there are none; otherwise as `detect`."""
     return _ask("classify", scene, out, quicklook, predictor, **options)
@@ -96,7 +96,7 @@ def _ask(
     out: str | Path | None,
     quicklook: str | Path | None,
     predictor: "FusarGpt | None",
-    **options: object,
+    **options: Any,
 ) -> "SceneResult":
     settings = Settings(task=task, **options)
 

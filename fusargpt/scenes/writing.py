@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -34,9 +35,7 @@ def format_of(path: Path, task: str, georeferenced: bool) -> str:
     return found
 
 
-def feature_collection(
-    places: Sequence[Place], geometry: Geometry, provenance: Mapping[str, object]
-) -> dict[str, object]:
+def feature_collection(places: Sequence[Place], geometry: Geometry, provenance: Mapping[str, Any]) -> dict[str, object]:
     """GeoJSON; `provenance` stands beside the features, and what tells model and prior in each of them, too.
 
     Raises:
@@ -53,7 +52,7 @@ def feature_collection(
     return {"type": "FeatureCollection", "fusargpt": dict(provenance), "features": features}
 
 
-def coco(places: Sequence[Place], width: int, height: int, provenance: Mapping[str, object]) -> dict[str, object]:
+def coco(places: Sequence[Place], width: int, height: int, provenance: Mapping[str, Any]) -> dict[str, object]:
     """COCO detection JSON of one image, boxes [x, y, width, height] in its pixels."""
     labels = sorted({place.properties["label"] for place in places} | {provenance["target"]})
     annotations = []
@@ -85,7 +84,7 @@ def write_json(path: Path, content: Mapping[str, object]) -> None:
     _atomically(path, write)
 
 
-def write_geopackage(path: Path, collection: Mapping[str, object], layer: str) -> None:
+def write_geopackage(path: Path, collection: Mapping[str, Any], layer: str) -> None:
     """The features of a GeoJSON collection as a layer in WGS84, the provenance as the layer's metadata.
 
     Raises:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from datasets import Dataset
 from PIL import Image
@@ -120,7 +120,7 @@ def _rows(source: TripletDataset) -> Dataset:
     return load_rows(source.name, source.configs, source.split, columns)
 
 
-def _question(row: Mapping[str, object]) -> str:
+def _question(row: Mapping[str, Any]) -> str:
     turns: Sequence[Mapping[str, object]] = row["prompt"]
     if len(turns) != 1 or turns[0]["role"] != "user" or not isinstance(turns[0]["content"], str):
         raise InputError(f"{row['id']}: prompt: expected one message of the user, whose content is a text")

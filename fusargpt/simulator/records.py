@@ -1,6 +1,7 @@
 """From a simulated scene to rows of the dataset, which are triplet records."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
@@ -23,7 +24,7 @@ LAYOUTS = {
 }
 
 
-def scene_fields(scene: Scene, rendering: str = "sar", per_side: int = 8) -> dict[str, object]:
+def scene_fields(scene: Scene, rendering: str = "sar", per_side: int = 8) -> dict[str, Any]:
     """The columns that all questions about one image share.
 
     `rendering` is "sar" or "optical"; raises ValueError for anything else.

@@ -7,7 +7,7 @@ positions that it would have alone, so that its loss is its own.
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 from datasets import Dataset
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from fusargpt.errors import InputError
 from modeling_fusargpt import AnyFusarGpt
 from trl_recipes.data.row_tasks import TASK_COLUMN
+from trl_recipes.data.rows import Batch, Message, Row
 from trl_recipes.data.visual_tokens import read_images
 
 CONVERSATION = ("prompt", "completion")
@@ -69,7 +70,7 @@ class _Pairs:
         found = [self._row(*group) for group in groups["rows"]]
         return {name: [row[name] for row in found] for name in found[0]}
 
-    def _row(self, first: int, *others: int) -> dict[str, object]:
+    def _row(self, first: int, *others: int) -> Row:
         row = self.rows[first]
         pairs = [{name: row.pop(name) for name in self.own}]
         return {**row, "pairs": pairs + [self.conversations[other] for other in others]}
@@ -89,16 +90,16 @@ def _group(rows: Dataset, image_keys: Sequence[str], size: int) -> list[list[int
     return groups
 
 
-def _mark(row: Mapping[str, object]) -> dict[str, str]:
+def _mark(row: Row) -> dict[str, str]:
     """What rows with the same image have to share as well, in short."""
     system = [turn for turn in row["prompt"][:1] if turn["role"] == "system"]
     prior = {name: row[name] for name in sorted(row) if name != "prompt"}
     return {"mark": hashlib.blake2b(json.dumps([system, prior]).encode(), digest_size=16).hexdigest()}
 
 
-def one_conversation(pairs: Sequence[dict[str, object]]) -> tuple[list[dict[str, object]], list[bool]]:
+def one_conversation(pairs: Sequence[Row]) -> tuple[list[Message], list[bool]]:
     """Messages of all pairs, the system's turn once, and for each assistant turn whether it is learned."""
-    messages: list[dict[str, object]] = []
+    messages: list[Message] = []
     learned: list[bool] = []
     for pair in pairs:
         for turns, carries_loss in ((pair["prompt"], False), (pair["completion"], True)):
@@ -196,7 +197,7 @@ def hide_other_pairs(model: AnyFusarGpt) -> None:
             f"any mask ({', '.join(MASKED_ATTENTION)}); choose one, or set earlier_answers: visible"
         )
 
-    def mask(module: nn.Module, args: tuple, inputs: dict[str, object]) -> tuple[tuple, dict[str, object]]:
+    def mask(module: nn.Module, args: tuple[object, ...], inputs: Batch) -> tuple[tuple[object, ...], Batch]:
         pair_ids = inputs.pop("pair_ids", None)
         if pair_ids is not None:
             seen = pair_attention(pair_ids)

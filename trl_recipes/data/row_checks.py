@@ -19,6 +19,7 @@ from fusargpt.errors import InputError
 from modeling_fusargpt import FusarGptProcessor
 from modeling_fusargpt.processing_fusargpt import batch_priors
 from trl_recipes.arguments import RecipeArguments
+from trl_recipes.data.rows import Message, Row
 
 RULES = 1  # part of what `datasets` knows a result by; to be raised with every change of what is unreadable
 ROLES = ("system", "user", "assistant")
@@ -128,7 +129,7 @@ def _check(rows: dict[str, list[object]], reserved: list[str], rules: int) -> di
     return found
 
 
-def _read(image: dict[str, object] | None) -> bytes:
+def _read(image: Row | None) -> bytes:
     if image is None:
         raise InputError("image: found nothing")
     if image["bytes"] is not None:
@@ -150,7 +151,7 @@ def _decode(content: bytes) -> tuple[int, int]:
         raise InputError(f"image: does not decode ({type(error).__name__}: {reason})") from error
 
 
-def _check_prior(row: dict[str, object]) -> None:
+def _check_prior(row: Row) -> None:
     prior = {name: row[name] for name in ("prior_embeddings", "prior_positions")}
     empty = [name for name, values in prior.items() if values is None]
     if len(empty) == 1:
@@ -162,8 +163,8 @@ def _check_prior(row: dict[str, object]) -> None:
             raise InputError(str(error).replace("priors[0]", "prior")) from error
 
 
-def _check_conversation(row: dict[str, object], reserved: list[str]) -> None:
-    turns: list[tuple[str, object]] = []
+def _check_conversation(row: Row, reserved: list[str]) -> None:
+    turns: list[tuple[str, Message]] = []
     for column in ("messages",) if "messages" in row else ("prompt", "completion"):
         if not row[column]:
             raise InputError(f"{column}: found no turns")

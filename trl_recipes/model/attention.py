@@ -4,6 +4,8 @@ Torch's fused CPU attention goes backward four times slower in bfloat16 than in 
 CPU with bfloat16 matrix units), which made it 40 % of a training step of nano. Everything else stays in bfloat16.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from transformers import AttentionInterface
@@ -14,7 +16,7 @@ SDPA_FLOAT32 = "sdpa_float32"
 
 
 def sdpa_float32(
-    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **options: object
+    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **options: Any
 ) -> tuple[Tensor, None]:
     """As transformers' ``sdpa``, computed in float32 whatever autocast says; the output has the type of ``query``."""
     with torch.autocast(query.device.type, enabled=False):

@@ -29,4 +29,4 @@ class LinearPatchEmbedding(nn.Module):
 def use_linear_patch_embedding(model: Qwen2_5_VLModel | Qwen3VLModel) -> None:
     """Replace the patch embedding of `model.visual`; parameters, their names and saved files stay the same."""
     # The tower only calls this layer, so another one may stand in for the declared class.
-    model.visual.patch_embed = cast(object, LinearPatchEmbedding(model.visual.patch_embed))
+    model.visual.patch_embed = cast(Qwen2_5_VisionPatchEmbed, LinearPatchEmbedding(model.visual.patch_embed))

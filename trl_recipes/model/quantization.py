@@ -1,7 +1,7 @@
 """The language model's linear layers in 4 bits (QLoRA, arXiv 2305.14314); what trains, trains on top of them."""
 
 import re
-from typing import cast
+from typing import Any, cast
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
@@ -35,16 +35,27 @@ def quantize(model: AnyFusarGpt, double: bool, compute_type: torch.dtype, device
         if not adapted.fullmatch(name):
             continue
         assert isinstance(layer, nn.Linear)
-        biased = layer.bias is not None
-        options: dict[str, object] = {"quant_type": "nf4", "compress_statistics": double}
+        # nn.Linear declares its bias as there, and has None without one.
+        bias = cast(nn.Parameter | None, layer.bias)
         quantized = Linear4bit(
-            layer.in_features, layer.out_features, biased, compute_type, device=torch.device("meta"), **options
+            layer.in_features,
+            layer.out_features,
+            bias is not None,
+            compute_type,
+            double,
+            "nf4",
+            device=torch.device("meta"),
         )
-        # Its type is that of the parameter it becomes, which is not declared.
-        weight: object = cast(object, Params4bit)(layer.weight.data, requires_grad=False, module=quantized, **options)
+        weight = Params4bit(
+            layer.weight.data,
+            requires_grad=False,
+            module=quantized,
+            quant_type="nf4",
+            compress_statistics=double,
+        )
         quantized.weight = weight.to(device)
-        if biased:
-            quantized.bias = nn.Parameter(layer.bias.data.to(device), requires_grad=False)
+        if bias is not None:
+            quantized.bias = nn.Parameter(bias.data.to(device), requires_grad=False)
         model.set_submodule(name, quantized)
 
 
@@ -52,7 +63,7 @@ def adapt_quantized(model: AnyFusarGpt, adapter: LoraConfig) -> PeftModel:
     """LoRA on a quantized model, in float32."""
     # peft chooses its layers by this mark. Left there, TRL would bring all that trains to bfloat16, in which updates of
     # a learning rate of 1e-5 round away.
-    marked: object = model
+    marked: Any = model
     marked.is_loaded_in_4bit = True
     adapted = get_peft_model(model, adapter)
     del marked.is_loaded_in_4bit

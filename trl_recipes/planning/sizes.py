@@ -4,7 +4,7 @@ import json
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import yaml
 from huggingface_hub.errors import StrictDataclassError
@@ -145,7 +145,7 @@ def sizes_of(config: FusarGptConfig) -> Sizes:
 QWEN_7B = "Qwen/Qwen2.5-VL-7B-Instruct"
 
 
-def qwen_7b_config(**fields: object) -> FusarGptConfig:
+def qwen_7b_config(**fields: Any) -> FusarGptConfig:
     """The 7B with a TLM of the default sizes, from config.json of that model on the Hub, so that no Hub is needed.
 
     Args:
@@ -227,7 +227,7 @@ def _outputs(recipes: Path) -> dict[str, str]:
 
 def _sizes(name: str, revision: str, tlm: dict[str, object] | None) -> Sizes:
     try:
-        kind = cast(dict, FusarGptConfig.get_config_dict(name, revision=revision)[0]).get("model_type")
+        kind = FusarGptConfig.get_config_dict(name, revision=revision)[0].get("model_type")
         if kind not in ("fusargpt", "qwen2_5_vl"):
             raise InputError(f"model_name_or_path: {name} is of type {kind}; a plan knows fusargpt and qwen2_5_vl")
         config = FusarGptConfig.from_pretrained(name, revision=revision)
@@ -237,7 +237,7 @@ def _sizes(name: str, revision: str, tlm: dict[str, object] | None) -> Sizes:
     return replace(sizes_of(config), **_tlm_fields(tlm))
 
 
-def _tlm_fields(tlm: dict[str, object] | None) -> dict[str, object]:
+def _tlm_fields(tlm: dict[str, object] | None) -> dict[str, Any]:
     names = {"prior_size": "prior", "hidden_size": "tlm_hidden", "fusion": "fusion"}
     return {names[key]: value for key, value in (tlm or {}).items() if key in names and value is not None}
 
@@ -253,7 +253,7 @@ def _base(folder: Path) -> tuple[str, str] | None:
     return None if artefact.base is None else (artefact.base, artefact.base_revision or "main")
 
 
-def _read_json(path: Path) -> dict[str, object]:
+def _read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text())
     except (OSError, ValueError) as error:

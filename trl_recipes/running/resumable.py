@@ -3,11 +3,13 @@
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import cast
+from typing import Any, NotRequired, TypedDict, cast
 
 import torch
+from accelerate.data_loader import DataLoaderShard
 from accelerate.utils import gather_object
 from peft import PeftModel
+from torch import Tensor
 from torch.utils.data import DataLoader
 from transformers import PreTrainedModel, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_callback import ExportableState
@@ -17,6 +19,7 @@ from trl.trainer.sft_trainer import SFTTrainer
 
 from fusargpt.files import FullDiskError, check_room, watching_disk
 from trl_recipes.arguments import OnFullDisk
+from trl_recipes.data.rows import Batch
 from trl_recipes.running.atomic_runs import (
     STATE,
     checkpoints,
@@ -29,6 +32,18 @@ from trl_recipes.running.atomic_runs import (
 )
 
 CURVE = "CurveSoFar"  # of trainer_state.json's stateful_callbacks
+
+
+class CurveSoFar(TypedDict):
+    """What has been summed since the last log."""
+
+    loss: float
+    logged_at: int
+    total_loss: float
+    tokens: float
+    metrics: dict[str, list[float]]
+    training: bool
+    watched: NotRequired[list[list[float]]]
 
 
 class ResumableTrainer(SFTTrainer):
@@ -44,14 +59,14 @@ class ResumableTrainer(SFTTrainer):
 
     model: PreTrainedModel | PeftModel
 
-    def __init__(self, *, on_full_disk: OnFullDisk = "stop", **arguments: object) -> None:
+    def __init__(self, *, on_full_disk: OnFullDisk = "stop", **arguments: Any) -> None:
         self.on_full_disk = on_full_disk
         super().__init__(**arguments)
         self.add_callback(_CurveSoFar(self))
 
-    def curve_so_far(self) -> dict[str, object]:
+    def curve_so_far(self) -> CurveSoFar:
         """What has been summed since the last log, over all processes."""
-        losses: object = nested_gather(self._tr_loss, self.args.parallel_mode)
+        losses = cast(Tensor, nested_gather(self._tr_loss, self.args.parallel_mode))
         return {
             "loss": losses.mean().item(),
             "logged_at": self._globalstep_last_logged,
@@ -61,7 +76,7 @@ class ResumableTrainer(SFTTrainer):
             "training": self.model.training,  # by which TRL chooses what goes into the next log
         }
 
-    def take_up(self, curve: dict[str, object]) -> None:
+    def take_up(self, curve: CurveSoFar) -> None:
         """Go on from what `curve_so_far` has given."""
         self._tr_loss += curve["loss"]
         self._globalstep_last_logged = curve["logged_at"]
@@ -76,8 +91,8 @@ class ResumableTrainer(SFTTrainer):
             logs["train_loss"] = self._total_loss_scalar / max(self.state.global_step, 1)
         super().log(logs, start_time)
 
-    def _get_dataloader(self, *args: object, **kwargs: object) -> DataLoader:
-        loader: object = super()._get_dataloader(*args, **kwargs)
+    def _get_dataloader(self, *args: Any, **kwargs: Any) -> DataLoader[Batch]:
+        loader = cast(DataLoaderShard, super()._get_dataloader(*args, **kwargs))
         # A loader draws the seed of its workers when it starts them, in a resumed run at other times than in one that
         # was not cut. Dropout must not notice.
         loader.base_dataloader.generator = torch.Generator().manual_seed(self.args.seed)
@@ -90,14 +105,14 @@ class ResumableTrainer(SFTTrainer):
             return
         super()._run_epoch(*arguments, **keywords)
 
-    def _finalize_training(self, *arguments: object) -> TrainOutput:
+    def _finalize_training(self, trial: object, num_train_samples: int, start_time: float) -> TrainOutput:
         best = self.state.best_model_checkpoint
         if self.args.should_save and best is not None and self.args.save_total_limit == 1:
             # As the parent would do next, but whole or not at all.
             for path in checkpoints(Path(str(self.args.output_dir))):
                 if path.name != Path(best).name:
                     remove(path)
-        return super()._finalize_training(*arguments)
+        return super()._finalize_training(trial, num_train_samples, start_time)
 
     def _save_checkpoint(self, model: torch.nn.Module, trial: object) -> None:
         run_dir = Path(str(self.args.output_dir))
@@ -153,7 +168,7 @@ class ResumableTrainer(SFTTrainer):
             self._save_scaler(str(folder))
             self._save_rng_state(str(folder))
         if self.args.should_save:
-            states: dict[str, object] = {}
+            states: dict[str, list[object]] = {}
             for callback in [*self.callback_handler.callbacks, self.control]:
                 if isinstance(callback, ExportableState):
                     states.setdefault(type(callback).__name__, []).append(callback.state())
@@ -165,7 +180,7 @@ class ResumableTrainer(SFTTrainer):
         earlier = checkpoints(Path(str(self.args.output_dir)))
         if earlier:
             return folder_bytes(earlier[-1])
-        optimizer: object = self.optimizer
+        optimizer = cast(torch.optim.Optimizer, self.optimizer)
         tensors = [value for state in optimizer.state.values() for value in state.values() if torch.is_tensor(value)]
         tensors += [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         return sum(tensor.nbytes for tensor in tensors)
@@ -189,7 +204,7 @@ class _CurveSoFar(TrainerCallback):
     ) -> None:
         curve = _kept(state).get(CURVE)
         if curve is not None:
-            self.trainer.take_up(curve)
+            self.trainer.take_up(cast(CurveSoFar, curve))
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
         # An evaluation at the end of an epoch comes after the save of its last step, and a run resumed from there would
