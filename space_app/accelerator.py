@@ -23,5 +23,5 @@ def on_gpu(function: Callable[Parameters, Generator[Item, None, None]]) -> Calla
     """Marks a generator that needs the GPU; elsewhere it stays as it is."""
     if spaces is None:
         return function
-    marked: object = spaces.GPU(duration=GPU_SECONDS)(function)
+    marked: Callable[Parameters, Generator[Item]] = spaces.GPU(duration=GPU_SECONDS)(function)
     return marked

@@ -1,6 +1,6 @@
 """Answers as GeoJSON (RFC 7946): what a detection boxes and a localization names, as polygons on Earth."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from fusargpt.errors import naming
 from fusargpt.geo.box_drawing import clip_box
@@ -38,7 +38,7 @@ def _cell(cell: int, width: int, height: int) -> tuple[float, float, float, floa
 
 
 def _feature(
-    scene: UploadedScene, box: tuple[float, float, float, float], properties: dict[str, object]
+    scene: UploadedScene, box: tuple[float, float, float, float], properties: Mapping[str, object]
 ) -> dict[str, object]:
     with naming(scene.name):
         return {"type": "Feature", "properties": properties, "geometry": box_polygon(scene.lonlat, box)}

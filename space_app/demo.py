@@ -116,6 +116,6 @@ class Demo:
 
     def message(self, error: InputError, *paths: str | None) -> str:
         """An error as a visitor may read it: files by their names, fields by theirs, and no markup."""
-        shown: dict[str, object] = {str(path): Path(path).name for path in paths if path}
+        shown: dict[str, str] = {str(path): Path(path).name for path in paths if path}
         shown |= {str(source.root): name for name, source in self.fields.items()}
         return public_message(error, shown)

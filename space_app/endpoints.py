@@ -12,11 +12,12 @@ from fusargpt.errors import InputError
 from space_app.boxes_geojson import feature_collection
 from space_app.demo import Demo, Question
 from space_app.downloads import report, write_downloads
+from space_app.limits import Concurrency
 from space_app.stage import draw
 from space_app.widgets import Widgets
 
 
-def add_endpoints(demo: Demo, widgets: Widgets, limits: dict[str, dict[str, object]]) -> None:
+def add_endpoints(demo: Demo, widgets: Widgets, limits: dict[str, Concurrency]) -> None:
     """Add `look`, `anchors` and `ask` to the page that is being built.
 
     Args:
@@ -94,10 +95,15 @@ def _ask(demo: Demo) -> Callable[..., Generator[tuple[dict[str, object], list[st
         asked = Question(image, prior, task, target, question, compare, band, place)
         growing = demo.answers(asked)
         try:
-            for scene, _, answers in growing:
+            seen = None
+            for seen in growing:
+                scene, _, answers = seen
                 latest = report(scene, demo.name, answers)
                 if answers[-1].state == "writing" or len(answers) < 1 + compare:
                     yield latest, None
+            assert seen is not None, "an answer has a first piece"
+            scene, _, answers = seen
+            latest = report(scene, demo.name, answers)
             if scene.geometry is not None:
                 latest["geojson"] = feature_collection(scene, answers)
             drawn = [draw(scene, answer)[0] for answer in answers]

@@ -2,6 +2,7 @@
 
 import html
 import json
+from typing import Any
 
 import gradio as gr
 
@@ -12,7 +13,7 @@ from space_app.endpoints import add_endpoints
 from space_app.events import Events
 from space_app.fields import EXAMPLES
 from space_app.inputs import FREE
-from space_app.limits import KEEP_SECONDS, MAX_ANCHORS_PER_SIDE, MAX_UPLOAD_BYTES, QUEUE_LENGTH
+from space_app.limits import KEEP_SECONDS, MAX_ANCHORS_PER_SIDE, MAX_UPLOAD_BYTES, QUEUE_LENGTH, Concurrency
 from space_app.place_map import place_map
 from space_app.stage import empty_stage
 from space_app.widgets import AnswerView, Widgets
@@ -28,7 +29,7 @@ TASK_CHOICES = [
 ]
 IMAGE_TYPES = [".tif", ".tiff", ".png", ".jpg", ".jpeg"]
 # How many of each kind of work run at the same time. An answer takes all the cores there are.
-LIMITS: dict[str, dict[str, object]] = {
+LIMITS: dict[str, Concurrency] = {
     "model": {"concurrency_id": "model", "concurrency_limit": 1},
     "reading": {"concurrency_id": "reading", "concurrency_limit": 2},
     "fetching": {"concurrency_id": "fetching", "concurrency_limit": 2},
@@ -62,9 +63,9 @@ def build(demo: Demo) -> gr.Blocks:
     return page.queue(max_size=QUEUE_LENGTH)
 
 
-def _image_and_question(examples: list[dict[str, str]]) -> dict[str, object]:
+def _image_and_question(examples: list[dict[str, str]]) -> dict[str, Any]:
     """All that an answer takes, so that it fits on one screen."""
-    made: dict[str, object] = {}
+    made: dict[str, Any] = {}
     with gr.Column(elem_classes="fg-step"):
         gr.HTML("<h2><span>1</span> Image</h2><p>Start with a simulated one; its label says what is truly there.</p>")
         made["examples"] = gr.Gallery(
@@ -112,9 +113,9 @@ def _image_and_question(examples: list[dict[str, str]]) -> dict[str, object]:
     return made
 
 
-def _place_and_prior(fields: list[str]) -> dict[str, object]:
+def _place_and_prior(fields: list[str]) -> dict[str, Any]:
     """Where the image lies and what is known of the place; none of it is needed for an answer."""
-    made: dict[str, object] = {}
+    made: dict[str, Any] = {}
     with gr.Column(elem_classes="fg-step"):
         gr.HTML("<h2>Place <small>optional</small></h2><p>Where and when the image was taken.</p>")
         made["map"] = gr.HTML(place_map(None, None), elem_id="fg-map")
@@ -152,9 +153,9 @@ def _place_and_prior(fields: list[str]) -> dict[str, object]:
     return made
 
 
-def _results() -> dict[str, object]:
+def _results() -> dict[str, Any]:
     """The image with its answer, twice for a comparison, and what can be taken home."""
-    made: dict[str, object] = {}
+    made: dict[str, Any] = {}
     with gr.Row(elem_classes="fg-answers", elem_id="fg-answer"):
         with gr.Column(min_width=280):
             made["first"] = _answer_view("Answer", empty_stage(), hint(WELCOME), "fg-first")

@@ -9,6 +9,7 @@ import uuid
 import warnings
 import zipfile
 from pathlib import Path
+from typing import Any, TypedDict
 
 import numpy as np
 import rasterio
@@ -39,7 +40,7 @@ KEEP_SECONDS = 3600
 
 # A TIFF may name another file or an address as the place of its overviews, and GDAL goes there. Here it reads the one
 # file it is given: nothing beside it, nothing from a server.
-_RASTER_OPTIONS: dict[str, object] = {
+_RASTER_OPTIONS: dict[str, Any] = {
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
     "GDAL_PAM_ENABLED": "NO",
     "CPL_VSIL_CURL_ALLOWED_EXTENSIONS": ".none",
@@ -115,6 +116,13 @@ def check_prior_size(path: str | Path) -> None:
         return
     if size > MAX_PRIOR_BYTES:
         raise InputError(f"{Path(path).name}: {size:,} bytes of arrays; this page takes {MAX_PRIOR_BYTES:,}")
+
+
+class Concurrency(TypedDict):
+    """How many of one kind of work run at the same time, as gradio's events take it."""
+
+    concurrency_id: str
+    concurrency_limit: int
 
 
 class Scratch:

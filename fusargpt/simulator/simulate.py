@@ -15,14 +15,14 @@ from datasets import Dataset
 from pyarrow import parquet
 from tqdm import tqdm
 
-from fusargpt.simulator.records import LAYOUTS, SPLIT_SEEDS, rows
+from fusargpt.simulator.records import LAYOUTS, SPLIT_SEEDS, Record, rows
 from fusargpt.triplets.features import RECORD_FEATURES
 
 SHARD_SCENES = 2000
 ROW_GROUP_ROWS = 500
 
 
-def _rows_of(job: tuple[int, str, str, int]) -> list[dict[str, object]]:
+def _rows_of(job: tuple[int, str, str, int]) -> list[Record]:
     return rows(*job)
 
 

@@ -41,7 +41,8 @@ class SarClassification(evaluate.Metric):
             features=datasets.Features({"predictions": text, "references": text}),
         )
 
-    def _compute(
+    # `evaluate` calls it with the features and further arguments by keyword.
+    def _compute(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, predictions: list[str], references: list[str], hierarchy: Mapping[str, str] | None = None
-    ) -> dict[str, object]:
+    ) -> dict[str, float]:
         return tally.results(classification.classify_tallies(predictions, references, hierarchy))

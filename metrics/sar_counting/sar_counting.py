@@ -35,5 +35,6 @@ class SarCounting(evaluate.Metric):
             features=[datasets.Features({"predictions": form, "references": form}) for form in forms],
         )
 
-    def _compute(self, predictions: list[str] | list[int], references: list[str] | list[int]) -> dict[str, object]:
+    # `evaluate` calls it with the features and further arguments by keyword.
+    def _compute(  # pyright: ignore[reportIncompatibleMethodOverride]self, predictions: list[str] | list[int], references: list[str] | list[int]) -> dict[str, float]:
         return tally.results(counting.count_tallies([str(value) for value in predictions], list(map(str, references))))

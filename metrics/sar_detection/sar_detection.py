@@ -44,7 +44,8 @@ class SarDetection(evaluate.Metric):
             features=datasets.Features({"predictions": text, "references": text}),
         )
 
-    def _compute(
+    # `evaluate` calls it with the features and further arguments by keyword.
+    def _compute(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, predictions: list[str], references: list[str], sizes: Sequence[tuple[float, float]] | None = None
-    ) -> dict[str, object]:
+    ) -> dict[str, float]:
         return tally.results(detection.detect_tallies(predictions, references, sizes))

@@ -40,5 +40,6 @@ class SarLocalization(evaluate.Metric):
             features=datasets.Features({"predictions": text, "references": text}),
         )
 
-    def _compute(self, predictions: list[str], references: list[str]) -> dict[str, object]:
+    # `evaluate` calls it with the features and further arguments by keyword.
+    def _compute(  # pyright: ignore[reportIncompatibleMethodOverride]self, predictions: list[str], references: list[str]) -> dict[str, float]:
         return tally.results(localization.localize_tallies(predictions, references))
