@@ -7,7 +7,8 @@ from pathlib import Path
 from fusargpt.alphaearth.field import AlphaEarth
 from fusargpt.errors import InputError
 from fusargpt.geo.prior import Prior, save_prior
-from fusargpt.inference.predict import MAX_NEW_TOKENS, FusarGpt
+from fusargpt.inference.predict import FusarGpt
+from fusargpt.tasks.prompts import MAX_NEW_TOKENS
 from space_app.fields import fetch_anchors
 from space_app.inputs import read_question, read_small_prior
 from space_app.limits import MAX_ANSWER_SECONDS, Scratch, public_message

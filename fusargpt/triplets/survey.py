@@ -13,7 +13,7 @@ from fusargpt.geo.tiling import chip_windows
 from fusargpt.triplets.annotations import labels_of
 from fusargpt.triplets.manifest import SceneRow
 from fusargpt.triplets.scene_files import open_scene
-from fusargpt.triplets.settings import Settings
+from fusargpt.triplets.settings import BuildSettings
 from fusargpt.triplets.splits import Located
 
 
@@ -58,7 +58,7 @@ class Surveyed:
         return Located(self.row.id, self.row.origin, self.bounds, self.row.split)
 
 
-def survey(rows: Sequence[SceneRow], settings: Settings, threads: int) -> tuple[list[Surveyed], list[Failure]]:
+def survey(rows: Sequence[SceneRow], settings: BuildSettings, threads: int) -> tuple[list[Surveyed], list[Failure]]:
     """The scenes that can be opened, and the others; both in the order of `rows`. Reads headers and annotations."""
 
     def look(row: SceneRow) -> Surveyed | Failure:
@@ -74,7 +74,7 @@ def survey(rows: Sequence[SceneRow], settings: Settings, threads: int) -> tuple[
     return [item for item in found if isinstance(item, Surveyed)], [item for item in found if isinstance(item, Failure)]
 
 
-def _look(row: SceneRow, settings: Settings) -> Surveyed:
+def _look(row: SceneRow, settings: BuildSettings) -> Surveyed:
     with open_scene(row) as scene:
         width, height, geometry = scene.width, scene.height, scene.geometry
     labels = frozenset[str]()

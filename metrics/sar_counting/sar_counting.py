@@ -36,5 +36,7 @@ class SarCounting(evaluate.Metric):
         )
 
     # `evaluate` calls it with the features and further arguments by keyword.
-    def _compute(  # pyright: ignore[reportIncompatibleMethodOverride]self, predictions: list[str] | list[int], references: list[str] | list[int]) -> dict[str, float]:
+    def _compute(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, predictions: list[str] | list[int], references: list[str] | list[int]
+    ) -> dict[str, float]:
         return tally.results(counting.count_tallies([str(value) for value in predictions], list(map(str, references))))

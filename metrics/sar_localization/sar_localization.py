@@ -41,5 +41,7 @@ class SarLocalization(evaluate.Metric):
         )
 
     # `evaluate` calls it with the features and further arguments by keyword.
-    def _compute(  # pyright: ignore[reportIncompatibleMethodOverride]self, predictions: list[str], references: list[str]) -> dict[str, float]:
+    def _compute(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, predictions: list[str], references: list[str]
+    ) -> dict[str, float]:
         return tally.results(localization.localize_tallies(predictions, references))
