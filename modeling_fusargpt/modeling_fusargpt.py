@@ -64,7 +64,7 @@ class _BackboneModel(Protocol):
     def forward(self, **kwargs: object) -> BaseModelOutputWithPast: ...
 
 
-class _BackboneForConditionalGeneration(GenerationMixin):
+class _BackboneForConditionalGeneration(Protocol):
     """The same of the backbone with its language head."""
 
     def forward(self, **kwargs: object) -> CausalLMOutputWithPast: ...
@@ -72,8 +72,6 @@ class _BackboneForConditionalGeneration(GenerationMixin):
     def prepare_inputs_for_generation(
         self, input_ids: Tensor, *, is_first_iteration: bool | None, **kwargs: object
     ) -> dict[str, Any]: ...
-
-    def _prepare_multimodal_encoder_kwargs_for_generation(self, model_kwargs: dict[str, Any]) -> dict[str, Any]: ...
 
 
 class ModulatedModel(LoadsArtefacts):
@@ -322,7 +320,7 @@ class ModulatedForConditionalGeneration(LoadsArtefacts, GenerationMixin):
             else:
                 modulated = self.model.modulate(encoded, grid, **priors)
                 model_kwargs["mm_encoder_outputs"] = {**model_kwargs["mm_encoder_outputs"], "image": modulated}
-        parent = cast(_BackboneForConditionalGeneration, super())
+        parent: Any = super()
         return parent._prepare_multimodal_encoder_kwargs_for_generation(model_kwargs)
 
     # `generate` passes all but the tokens by keyword.

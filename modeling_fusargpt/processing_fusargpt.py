@@ -53,7 +53,8 @@ class FusarGptProcessor(Qwen2_5_VLProcessor):
         if image_size is not None:
             _check_image_size(image_size, image_processor)
 
-    def __call__(
+    # Narrower than the parent's: neither videos nor audio.
+    def __call__(  # pyright: ignore[reportIncompatibleMethodOverride]
         self,
         images: ImageInput | None = None,
         text: str | list[str] | None = None,

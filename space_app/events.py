@@ -325,5 +325,5 @@ def _visitor(request: gr.Request) -> str:
     return request.session_hash or ""
 
 
-def _parts(view: AnswerView) -> list[object]:
+def _parts(view: AnswerView) -> list[gr.HTML | gr.Textbox]:
     return [view.stage, view.text, view.note]

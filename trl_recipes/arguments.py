@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
-from typing import Literal, NoReturn, get_args
+from typing import Literal, NoReturn, cast, get_args
 
 from transformers.hf_argparser import DataClassType
 from trl.scripts.utils import TrlParser
@@ -157,8 +157,7 @@ class RecipeArguments:
 
     def __post_init__(self) -> None:
         # YAML reads an unquoted true as a boolean, and one dataset as a string.
-        given: object = self.prior
-        if given is True:
+        if cast(object, self.prior) is True:
             self.prior = "true"
         if isinstance(self.dataset_name, str):
             self.dataset_name = [self.dataset_name]

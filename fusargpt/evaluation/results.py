@@ -113,6 +113,7 @@ def _plain(scores: object) -> object:
         return {
             name: None if isinstance(value, float) and math.isnan(value) else value for name, value in values.items()
         }
+    assert isinstance(scores, Mapping)
     return {key: _plain(value) for key, value in scores.items()}
 
 

@@ -1,7 +1,7 @@
 """A scene's answers as files: GeoJSON, COCO JSON or a GeoPackage, each written whole or not at all."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -124,7 +124,7 @@ def _column(values: Sequence[object]) -> np.ndarray:
 
 
 @contextmanager
-def output_file(path: Path) -> Iterator[Path]:
+def output_file(path: Path) -> Generator[Path]:
     """As `written_whole`; raises InputError where the file cannot be written."""
     try:
         # GDAL knows the format by the suffix, too.

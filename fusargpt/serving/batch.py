@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
@@ -96,7 +97,7 @@ def _run(work: Work, items: Sequence[Item], workers: int, advance: Callable[[int
     return Worker(work, advance).ask(items)
 
 
-def _conditions(source: Source, settings: BatchSettings, engine: str) -> dict[str, object]:
+def _conditions(source: Any, settings: BatchSettings, engine: str) -> dict[str, object]:
     """What the answers depend on, as plain JSON."""
     chosen = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(source).items()}
     chosen = {name: list(value) if isinstance(value, tuple) else value for name, value in chosen.items()}

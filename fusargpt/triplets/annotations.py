@@ -211,7 +211,7 @@ def _feature_entry(feature: object) -> object:
 
 def _corners(geometry: dict[str, Any]) -> object:
     """All corners of the outer rings; None for another geometry."""
-    coordinates = geometry.get("coordinates")
+    coordinates: Any = geometry.get("coordinates")
     polygons = {"Polygon": [coordinates], "MultiPolygon": coordinates}.get(str(geometry.get("type")))
     try:
         return None if polygons is None else [position for polygon in polygons for position in polygon[0]]
@@ -285,8 +285,9 @@ def _touches(lonlat: NDArray[np.float64], bounds: Bounds) -> bool:
 
 def _number(value: object) -> float:
     try:
-        is_number = isinstance(value, str | SupportsFloat) and not isinstance(value, bool)
-        number = float(value) if is_number else math.nan
+        # JSON's true is a number to Python.
+        readable = None if isinstance(value, bool) or not isinstance(value, str | SupportsFloat) else value
+        number = math.nan if readable is None else float(readable)
     except (ValueError, OverflowError):
         number = math.nan
     if not math.isfinite(number) or abs(number) > 1e9:

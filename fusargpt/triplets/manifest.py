@@ -295,8 +295,9 @@ def _number(name: str, value: object) -> float | None:
     if value is None or not str(value).strip():
         return None
     try:
-        is_number = isinstance(value, str | SupportsFloat) and not isinstance(value, bool)
-        number = float(value) if is_number else math.nan
+        # JSON's true is a number to Python.
+        readable = None if isinstance(value, bool) or not isinstance(value, str | SupportsFloat) else value
+        number = math.nan if readable is None else float(readable)
     except (ValueError, OverflowError):
         number = math.nan
     if not math.isfinite(number):

@@ -6,23 +6,13 @@ scenes. Needs the extra `fusargpt[ray]`.
 
 import pickle
 from collections.abc import Callable, Iterable, Iterator
-from typing import TypedDict
+from typing import Any
 
 import ray
 import ray.data
 
 from fusargpt.triplets.jobs import Job
 from fusargpt.triplets.workers import Crash
-
-
-class _Item(TypedDict):
-    number: int
-    job: bytes
-
-
-class _Outcome(TypedDict):
-    number: int
-    reason: str
 
 
 def run_on_ray(
@@ -49,7 +39,7 @@ def run_on_ray(
     context.max_errored_blocks = -1
     items = [{"number": number, "job": pickle.dumps(job)} for number, job in enumerate(todo)]
 
-    def work(item: _Item) -> _Outcome:
+    def work(item: dict[str, Any]) -> dict[str, Any]:
         return {"number": item["number"], "reason": function(pickle.loads(item["job"])) or ""}
 
     missing = dict(enumerate(todo))

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -101,23 +101,6 @@ class _Object(TypedDict):
     fine_label: str
 
 
-class _Fields(TypedDict):
-    """The columns that all rows of a chip share."""
-
-    image: dict[str, bytes | None]
-    prior_embeddings: list[list[int]]
-    prior_positions: list[list[float]]
-    prior_lonlat: list[list[float]]
-    year: int | None
-    bounds: list[float] | None
-    crs: str
-    sensor: str
-    polarization: str
-    resolution_m: float | None
-    acquired: str
-    objects: list[_Object]
-
-
 @dataclass(frozen=True)
 class _Image:
     """One chip as the model sees it: its name, window of the scene, picture and objects."""
@@ -199,7 +182,8 @@ class _Cutter:
         objects.sort(key=lambda item: box_order(item["bbox_2d"]))
         return _Image(name, window, resize(grey, (width, height)), objects, cut)
 
-    def _fields(self, image: _Image) -> _Fields:
+    def _fields(self, image: _Image) -> dict[str, Any]:
+        """The columns that all rows of a chip share."""
         geometry, acquired, prior = self.scene.geometry, self.scene.acquired, self._prior(image.window)
         encoded = io.BytesIO()
         image.picture.save(encoded, format="PNG")
@@ -240,7 +224,7 @@ class _Cutter:
         except NoPriorError as error:
             raise NoPriorError(f"{error}; {_WITHOUT_ANCHORS}") from error
 
-    def _describe(self, chip: Chip, image: _Image, fields: _Fields) -> None:
+    def _describe(self, chip: Chip, image: _Image, fields: dict[str, Any]) -> None:
         caption, description = self.part.row.caption, None
         if caption is not None and len(self.windows) > 1:
             chip.counts["captions not used"] += 1
@@ -255,7 +239,7 @@ class _Cutter:
             columns = {**conversation("describe", question, caption), "description": description}
             chip.captions.append({"id": f"{image.name}/describe", **fields, **columns})
 
-    def _ask(self, chip: Chip, image: _Image, fields: _Fields) -> None:
+    def _ask(self, chip: Chip, image: _Image, fields: dict[str, Any]) -> None:
         if self.boxes is None:
             return
         if not image.objects and not image.cut and share(image.name, "empty") >= self.settings.keep_empty:

@@ -46,7 +46,8 @@ def quantize(model: AnyFusarGpt, double: bool, compute_type: torch.dtype, device
             "nf4",
             device=torch.device("meta"),
         )
-        weight = Params4bit(
+        # Its type is that of the parameter it becomes, which is not declared.
+        weight: Any = cast(Any, Params4bit)(
             layer.weight.data,
             requires_grad=False,
             module=quantized,

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, NotRequired, TypedDict, cast
 
 import torch
-from accelerate.data_loader import DataLoaderShard
 from accelerate.utils import gather_object
 from peft import PeftModel
 from torch import Tensor
@@ -92,7 +91,7 @@ class ResumableTrainer(SFTTrainer):
         super().log(logs, start_time)
 
     def _get_dataloader(self, *args: Any, **kwargs: Any) -> DataLoader[Batch]:
-        loader = cast(DataLoaderShard, super()._get_dataloader(*args, **kwargs))
+        loader: Any = super()._get_dataloader(*args, **kwargs)
         # A loader draws the seed of its workers when it starts them, in a resumed run at other times than in one that
         # was not cut. Dropout must not notice.
         loader.base_dataloader.generator = torch.Generator().manual_seed(self.args.seed)
