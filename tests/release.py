@@ -210,7 +210,9 @@ class Release:
             vectors, positions = (torch.from_numpy(prior[f"prior_{key}"]) for key in ("embeddings", "positions"))
             encode = model.model.get_image_features
 
-            def encode_and_modulate(pixel_values, image_grid_thw, **kwargs) -> BaseModelOutputWithPooling:
+            def encode_and_modulate(
+                pixel_values: Any, image_grid_thw: Any, **kwargs: Any
+            ) -> BaseModelOutputWithPooling:
                 outputs = encode(pixel_values, image_grid_thw, **kwargs)
                 (tokens,), (grid,) = outputs.pooler_output, image_grid_thw.tolist()
                 outputs.pooler_output = (self.modulate(tokens, grid[1:], vectors, positions, settings["sigma"]),)

@@ -46,7 +46,7 @@ def recipes(folder: Path, name: str, **fields: object) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def folder(tmp_path_factory: pytest.TempPathFactory):
     """Tiny base and data, and in one/ every stage as one process runs it, in batches of four."""
     folder = tmp_path_factory.mktemp("processes")
     write_base(folder)
@@ -75,7 +75,7 @@ def check_equal(one: Path, other: Path) -> None:
             torch.testing.assert_close(weight, expected[name], atol=2e-3, rtol=0, msg=name)
 
 
-def test_micro_batches_of_a_step_weigh_by_their_answer_tokens(folder):
+def test_micro_batches_of_a_step_weigh_by_their_answer_tokens(folder: Path):
     for path in recipes(folder, "accumulated", per_device_train_batch_size=1, gradient_accumulation_steps=4)[:2]:
         main([path])
     for stage in list(STAGES)[:2]:
@@ -83,7 +83,7 @@ def test_micro_batches_of_a_step_weigh_by_their_answer_tokens(folder):
 
 
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp2"])
-def test_two_processes_train_what_one_does(folder, strategy):
+def test_two_processes_train_what_one_does(folder: Path, strategy: str):
     paths = recipes(folder, strategy, per_device_train_batch_size=2)
     launcher = (sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch")
     config = ROOT / "trl_recipes" / "accelerate" / f"{strategy}.yaml"
@@ -117,7 +117,9 @@ def accelerator(**found: Any) -> Any:
         ({"distributed_type": "FSDP"}, "nf4", "quantization: found nf4 under FSDP2, expected none"),
     ],
 )
-def test_what_cannot_be_sharded_is_refused(monkeypatch, found, quantization, message):
+def test_what_cannot_be_sharded_is_refused(
+    monkeypatch: pytest.MonkeyPatch, found: dict[str, Any] | dict[str, str], quantization: str, message: str
+):
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
     recipe = RecipeArguments("model", ["data"], "lora", save="trained", quantization=quantization)
     with pytest.raises(InputError, match=message):

@@ -92,21 +92,25 @@ def prompts(engine: VllmFusarGpt, priors: Sequence[Prior | None]) -> list[dict[s
 
 
 @pytest.mark.parametrize("prior", ["prior", "none", "mixed"])
-def test_the_tokens_are_those_of_our_own_batched_path(engine, own, prior, monkeypatch):
+def test_the_tokens_are_those_of_our_own_batched_path(
+    engine: VllmFusarGpt, own: FusarGpt, prior: str, monkeypatch: pytest.MonkeyPatch
+):
     given = sample_questions().given(prior)
     expected = own_tokens(own, given, monkeypatch)
     assert len(expected) == 40 and all(expected)
     assert vllm_tokens(engine, prompts(engine, given)) == expected
 
 
-def test_the_answers_are_too(engine, own):
+def test_the_answers_are_too(engine: VllmFusarGpt, own: FusarGpt):
     asked = sample_questions()
     images, questions, priors = asked.images[::4], asked.questions[::4], asked.given("mixed")[::4]
     assert engine.answers(images, questions, priors) == own.answers(images, questions, priors)
     assert engine.seen_size(images[0]) == own.seen_size(images[0])
 
 
-def test_a_batch_under_either_engine_is_the_same_file(engine, own, tmp_path, monkeypatch):
+def test_a_batch_under_either_engine_is_the_same_file(
+    engine: VllmFusarGpt, own: FusarGpt, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     engines = {"vllm": engine, "transformers": own}
     monkeypatch.setattr("fusargpt.serving.worker.load_engine", lambda name, model: engines[name])
     source = TripletDataset(DATASET, configs=("instructions",), tasks=("count", "localize"))
@@ -114,7 +118,7 @@ def test_a_batch_under_either_engine_is_the_same_file(engine, own, tmp_path, mon
     assert files[0].read_bytes() == files[1].read_bytes() and len(files[0].read_text().splitlines()) == 16
 
 
-def test_most_prompts_are_prefilled_in_chunks(engine):
+def test_most_prompts_are_prefilled_in_chunks(engine: VllmFusarGpt):
     lengths = [
         len(output.prompt_token_ids)
         for output in engine.model.generate(
@@ -124,7 +128,9 @@ def test_most_prompts_are_prefilled_in_chunks(engine):
     assert np.median(lengths) > STEP
 
 
-def test_the_same_image_with_another_prior_is_another_image(engine, own, monkeypatch):
+def test_the_same_image_with_another_prior_is_another_image(
+    engine: VllmFusarGpt, own: FusarGpt, monkeypatch: pytest.MonkeyPatch
+):
     asked = sample_questions()
     both = [own_tokens(own, asked.given(prior), monkeypatch) for prior in ("prior", "none")]
     (index, *_) = [index for index, (one, other) in enumerate(zip(*both, strict=True)) if one != other]
@@ -137,7 +143,7 @@ def test_the_same_image_with_another_prior_is_another_image(engine, own, monkeyp
     assert engine.model.llm_engine.renderer.stat_mm_cache().hits > 0
 
 
-def test_several_images_each_with_its_prior(engine, own):
+def test_several_images_each_with_its_prior(engine: VllmFusarGpt, own: FusarGpt):
     asked = sample_questions()
     text = engine._prompt("Describe this image.").replace(IMAGE, IMAGE + IMAGE)
     for first, second in ((asked.priors[0], asked.priors[1]), (None, asked.priors[1]), (asked.priors[1], None)):
@@ -158,7 +164,9 @@ def test_several_images_each_with_its_prior(engine, own):
         assert output.outputs[0].text == expected
 
 
-def test_an_adapter_by_name_answers_as_it_does_here(engine, own, adapter, monkeypatch):
+def test_an_adapter_by_name_answers_as_it_does_here(
+    engine: VllmFusarGpt, own: FusarGpt, adapter: Path, monkeypatch: pytest.MonkeyPatch
+):
     given = sample_questions().given("mixed")
     expected = own_tokens(load(adapter), given, monkeypatch)
     base = own_tokens(own, given, monkeypatch)
@@ -185,7 +193,7 @@ BAD_PRIORS = {
 
 
 @pytest.mark.parametrize("name", BAD_PRIORS)
-def test_a_bad_prior_is_refused_by_name(engine, name):
+def test_a_bad_prior_is_refused_by_name(engine: VllmFusarGpt, name: str):
     priors, message = BAD_PRIORS[name]
     (prompt,) = prompts(engine, [None])
     with pytest.raises(ValueError, match=message):
@@ -193,13 +201,13 @@ def test_a_bad_prior_is_refused_by_name(engine, name):
     assert vllm_tokens(engine, [prompt])[0]
 
 
-def test_pixels_come_from_pil_although_torchvision_is_here(engine):
+def test_pixels_come_from_pil_although_torchvision_is_here(engine: VllmFusarGpt):
     import torchvision  # noqa: F401  (only asked whether it is there)
 
     assert isinstance(engine.processor.image_processor, Qwen2VLImageProcessorPil)
 
 
-def test_a_folder_without_a_whole_model_is_refused(adapter, tmp_path):
+def test_a_folder_without_a_whole_model_is_refused(adapter: Path, tmp_path: Path):
     with pytest.raises(InputError, match="adapter weights alone"):
         load_vllm(adapter)
     write_stage1(tmp_path / "stage1", NANO.resolve())

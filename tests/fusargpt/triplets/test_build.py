@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
@@ -154,7 +154,7 @@ def _wait_until_gone(group: int) -> None:
 def test_finished_parts_are_not_built_again(places: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     done: list[str] = []
 
-    def interrupted(function, jobs, workers):
+    def interrupted(function: Callable[..., Any], jobs: Any, workers: int):
         for job, result in run_all(function, jobs, 0):
             done.append(job.part.row.id)
             yield job, result
@@ -163,7 +163,7 @@ def test_finished_parts_are_not_built_again(places: Path, tmp_path: Path, monkey
     with pytest.raises(KeyboardInterrupt):
         build(places / "manifest.jsonl", tmp_path / "out", settings(places), workers=0, run=interrupted)
 
-    def counted(function, jobs, workers):
+    def counted(function: Callable[..., Any], jobs: Any, workers: int):
         for job, result in run_all(function, jobs, 0):
             done.append(job.part.row.id)
             yield job, result
