@@ -84,7 +84,7 @@ def write_backbone(folder: Path, **changes: Any) -> Qwen2_5_VLForConditionalGene
     tiny = tiny_config()
     text: Any = tiny.text_config
     token = tiny_tokenizer().convert_tokens_to_ids
-    config = {
+    config: dict[str, Any] = {
         "architectures": ["Qwen2_5_VLForConditionalGeneration"],
         "model_type": "qwen2_5_vl",
         "hidden_act": "silu",

@@ -6,6 +6,7 @@ What is checked against the world is read from its files with rasterio, or comes
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -52,7 +53,7 @@ def rows(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Da
     return loaded
 
 
-def place_and_corner(world: World, row: dict) -> tuple[Place, np.ndarray]:
+def place_and_corner(world: World, row: dict[str, Any]) -> tuple[Place, np.ndarray]:
     """The place of a record, and the first pixel (x, y) of its chip in the place's scene."""
     name, *rest = row["id"].split("/")
     (place,) = (place for place in world.places if place.name == name)

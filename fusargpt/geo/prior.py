@@ -62,7 +62,7 @@ class Prior:
             if (np.abs(self.lonlat) > (180, 90)).any():
                 raise InputError("prior_lonlat: a coordinate that is not on Earth; expected (longitude, latitude)")
 
-    def columns(self) -> dict[str, NDArray]:
+    def columns(self) -> dict[str, np.ndarray]:
         """Embeddings and positions by `PRIOR_COLUMNS`: what the model's processor takes."""
         return {PRIOR_EMBEDDINGS: self.embeddings, PRIOR_POSITIONS: self.positions}
 

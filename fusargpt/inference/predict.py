@@ -6,6 +6,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
+import numpy as np
 import torch
 from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
 from huggingface_hub.errors import HfHubHTTPError, StrictDataclassError
@@ -325,7 +326,7 @@ def _check_image(image: Image.Image) -> None:
         )
 
 
-def _prior_mappings(priors: Sequence[Prior | None]) -> list[dict[str, object] | None] | None:
+def _prior_mappings(priors: Sequence[Prior | None]) -> list[dict[str, np.ndarray] | None] | None:
     """The processor's form; None when there is no prior at all, so that the model gets none."""
     if all(prior is None for prior in priors):
         return None

@@ -17,6 +17,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -38,7 +39,7 @@ _WAYS = 8
 
 def augment(
     manifest: Path, out: Path, split: str = "train", copies: int = 24, smallest: float = 0.5, seed: int = 0
-) -> list[dict[str, object]]:
+) -> list[dict[str, Any]]:
     """Write the copies and `out`/manifest.jsonl; returns its rows.
 
     Args:
@@ -89,7 +90,7 @@ def _check(row: SceneRow) -> None:
 
 def _copies(
     row: SceneRow, columns: dict[str, object], out: Path, copies: int, smallest: float, seed: int
-) -> list[dict[str, object]]:
+) -> list[dict[str, Any]]:
     try:
         with Image.open(row.scene) as image:
             if image.mode not in _MODES:

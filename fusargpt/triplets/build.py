@@ -34,7 +34,7 @@ from fusargpt.triplets.scene_rows import BUILDER_VERSION, CHIPS_PER_PART, Part, 
 from fusargpt.triplets.settings import BuildSettings
 from fusargpt.triplets.shards import CONFIGS, WrittenPart, write_shards, written_part
 from fusargpt.triplets.splits import split_by_place
-from fusargpt.triplets.survey import Failure, Surveyed, survey
+from fusargpt.triplets.survey import SceneFailure, Surveyed, survey
 from fusargpt.triplets.workers import Crash, run_all
 
 SCHEMAS: dict[str, pa.Schema] = {
@@ -62,7 +62,7 @@ class Report:
     shards: dict[str, int]
     counts: dict[str, int]
     scenes: dict[str, int]
-    failures: tuple[Failure, ...]
+    failures: tuple[SceneFailure, ...]
 
 
 def build(
@@ -176,9 +176,9 @@ def _digest(content: object) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _run(jobs: Sequence[Job], settings: BuildSettings, workers: int, run: Runner) -> list[Failure]:
+def _run(jobs: Sequence[Job], settings: BuildSettings, workers: int, run: Runner) -> list[SceneFailure]:
     """Do all jobs; one failure for each scene that has any."""
-    failed: dict[int, Failure] = {}
+    failed: dict[int, SceneFailure] = {}
     todo = [job for job in jobs if written_part(job.stem) is None]
     chips = sum(job.part.last - job.part.first for job in jobs)
     with tqdm(total=chips, unit="chip", desc="chips") as progress:
@@ -189,13 +189,13 @@ def _run(jobs: Sequence[Job], settings: BuildSettings, workers: int, run: Runner
                 reason = "the process that worked on it died, for want of memory or by a fault in a library"
                 result = f"{shown(row.scene)}: {reason}"
             if result is not None:
-                failed.setdefault(row.number, Failure(row, result))
+                failed.setdefault(row.number, SceneFailure(row, result))
             progress.update(job.part.last - job.part.first)
     return list(failed.values())
 
 
 def _whole_scenes(
-    found: Sequence[Surveyed], jobs: Sequence[Job], failures: list[Failure], settings: BuildSettings
+    found: Sequence[Surveyed], jobs: Sequence[Job], failures: list[SceneFailure], settings: BuildSettings
 ) -> tuple[list[Surveyed], dict[int, list[WrittenPart]]]:
     """The scenes of which all parts are there, and the parts by row; scenes without any chip join the failures."""
     failed = {failure.row.number for failure in failures}
@@ -210,7 +210,7 @@ def _whole_scenes(
         if number in parts and not sum(part.counts.get("chips", 0) for part in parts[number]):
             share = f"more than {settings.max_nodata:.0%}"
             reason = f"no chip holds enough data: {share} of each of its {scene.chips} chips is nodata"
-            failures.append(Failure(scene.row, f"{shown(scene.row.scene)}: {reason}"))
+            failures.append(SceneFailure(scene.row, f"{shown(scene.row.scene)}: {reason}"))
             del parts[number]
     return [scene for scene in found if scene.row.number in parts], parts
 

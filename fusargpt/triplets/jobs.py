@@ -10,7 +10,7 @@ import pyarrow as pa
 from fusargpt.triplets.scene_rows import Part, chips_of
 from fusargpt.triplets.settings import BuildSettings
 from fusargpt.triplets.shards import PartWriter, written_part
-from fusargpt.triplets.survey import Failure
+from fusargpt.triplets.survey import SceneFailure
 from fusargpt.triplets.workers import Crash
 
 
@@ -40,5 +40,5 @@ def do_job(job: Job, settings: BuildSettings, schemas: Mapping[str, pa.Schema]) 
         writer.finish(counts)
     # Whatever it is, it must not cost the other scenes.
     except Exception as error:
-        return Failure.of(job.part.row, error).reason
+        return SceneFailure.of(job.part.row, error).reason
     return None

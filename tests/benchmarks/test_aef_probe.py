@@ -114,7 +114,7 @@ def test_modulated_tokens_of_nano_hold_their_own_vector() -> None:
 
 
 def test_the_command_writes_what_it_prints(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def features(model: Any, processor: Any, points: Any, side: int, rendering: str, seed: int = 0):
         return {"none": points.backscatter, "true": points.embedding, "shuffled": points.backscatter}

@@ -95,7 +95,7 @@ def test_peft_puts_the_adapter_on_its_base(place: Path, expected: dict[str, torc
     check_equal(logits(PeftModel.from_pretrained(model, place / name)), expected[name])
 
 
-def test_loading_reports_nothing_missing(place: Path, caplog: pytest.LogCaptureFixture):
+def test_loading_reports_nothing_missing(place: Path, caplog: pytest.LogCaptureFixture[str]):
     for name in ("stage1", "stage2", "both"):
         loaded: Any = FusarGptForConditionalGeneration.from_pretrained(place / name, output_loading_info=True)
         assert not any(loaded[1].values())

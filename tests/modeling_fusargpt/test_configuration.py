@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -26,14 +27,14 @@ def test_a_misspelt_key_is_named():
 
 
 @pytest.mark.parametrize("wrong", [{"sigma": 0.0}, {"sigma": -1}, {"hidden_size": 0}, {"prior_size": -64}])
-def test_values_out_of_range_are_named(wrong: dict[str, float] | dict[str, int]):
+def test_values_out_of_range_are_named(wrong: dict[str, Any]):
     ((name, value),) = wrong.items()
     with pytest.raises(StrictDataclassClassValidationError, match=rf"tlm_config.{name}: found {value}"):
         TlmConfig(**wrong)
 
 
 @pytest.mark.parametrize("wrong", [{"fusion": "film"}, {"gaussian_grid": "pixel"}, {"sigma": "wide"}])
-def test_unknown_choices_are_rejected(wrong: dict[str, str]):
+def test_unknown_choices_are_rejected(wrong: dict[str, Any]):
     with pytest.raises(StrictDataclassFieldValidationError, match=next(iter(wrong))):
         TlmConfig(**wrong)
 

@@ -123,7 +123,7 @@ def test_visual_tokens_of_a_batch_equal_one_by_one(
 def test_several_images_in_one_text_keep_their_own_priors(model: Any, processor: FusarGptProcessor):
     images = [random_image(32, 48), random_image(32, 48, seed=1)]
     priors = [random_prior(5), random_prior(5, seed=1)]
-    arguments = {"images": [images], "text": [question(images=2)], "return_tensors": "pt"}
+    arguments: dict[str, Any] = {"images": [images], "text": [question(images=2)], "return_tensors": "pt"}
     true = model(**processor(**arguments, priors=priors)).logits
     swapped = model(**processor(**arguments, priors=priors[::-1])).logits
     assert (true - swapped).abs().max() > 1e-3

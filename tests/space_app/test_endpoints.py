@@ -98,7 +98,7 @@ def test_requests_at_the_same_time_get_their_own_answers(client: Client, demo: D
     ],
 )
 def test_wrong_input_is_one_line_without_the_server_s_paths(
-    client: Client, tmp_path: Path, arguments: dict[str, Any] | dict[str, str], message: str
+    client: Client, tmp_path: Path, arguments: dict[str, Any], message: str
 ):
     for name in ("chip.png", "chip.npz"):
         (tmp_path / name).write_bytes(b"<b>text")

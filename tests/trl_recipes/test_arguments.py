@@ -158,9 +158,7 @@ def test_yaml_true_and_a_single_dataset_are_read_as_meant(tmp_path: Path):
         ({"packing": True}, "images are not packed"),
     ],
 )
-def test_a_value_that_a_field_does_not_allow_fails(
-    tmp_path: Path, fields: dict[str, Any] | dict[str, bool] | dict[str, int] | dict[str, str], message: str
-):
+def test_a_value_that_a_field_does_not_allow_fails(tmp_path: Path, fields: dict[str, Any], message: str):
     with pytest.raises(ValueError, match=message):
         parse([recipe(tmp_path, **fields)])
 

@@ -118,7 +118,7 @@ def accelerator(**found: Any) -> Any:
     ],
 )
 def test_what_cannot_be_sharded_is_refused(
-    monkeypatch: pytest.MonkeyPatch, found: dict[str, Any] | dict[str, str], quantization: str, message: str
+    monkeypatch: pytest.MonkeyPatch, found: dict[str, Any], quantization: str, message: str
 ):
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
     recipe = RecipeArguments("model", ["data"], "lora", save="trained", quantization=quantization)

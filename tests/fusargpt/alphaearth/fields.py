@@ -30,7 +30,13 @@ def write_plain_tile(
     """A GeoTIFF without overviews, its row 0 being `codes[0]`; `options` are those of GDAL's driver."""
     rows, columns, bands = codes.shape
     path.parent.mkdir(parents=True, exist_ok=True)
-    profile = {"width": columns, "height": rows, "count": bands, "dtype": "int8", "nodata": -128} | options
+    profile: dict[str, Any] = {
+        "width": columns,
+        "height": rows,
+        "count": bands,
+        "dtype": "int8",
+        "nodata": -128,
+    } | options
     with rasterio.open(path, "w", driver="GTiff", crs=crs, transform=transform, **profile) as tile:
         tile.write(np.moveaxis(codes, 2, 0))
 

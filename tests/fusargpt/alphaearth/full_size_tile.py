@@ -112,7 +112,7 @@ class _Directory:
         return start + len(self.encode(last=True))
 
     def encode(self, last: bool) -> bytes:
-        tags: dict[int, tuple[int, list]] = {
+        tags: dict[int, tuple[int, list[int]]] = {
             254: (_LONG8, [int(self.level > 0)]),
             256: (_LONG8, [self.side]),
             257: (_LONG8, [self.side]),

@@ -221,9 +221,7 @@ class TestMissing:
         ({"grid": (2, 2), "missing": "ignore"}, "missing: found 'ignore'; expected 'raise' or 'empty'"),
     ],
 )
-def test_arguments_out_of_range(
-    field: AlphaEarth, arguments: dict[str, Any] | dict[str, float] | dict[str, tuple[int, int]], reason: str
-):
+def test_arguments_out_of_range(field: AlphaEarth, arguments: dict[str, Any], reason: str):
     with pytest.raises(InputError, match=reason):
         spatiotemporal_anchors(SCENE, 2024, source=field, **arguments)
 

@@ -2,6 +2,7 @@
 
 import pickle
 import shutil
+import struct
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -97,7 +98,7 @@ def test_a_point_gets_the_vector_of_the_pixel_beneath_it(
         {"interleave": "band", "tiled": True, "blockxsize": 32, "blockysize": 16, "compress": "lzw", "bigtiff": "yes"},
     ],
 )
-def test_reads_tiles_of_any_layout(tmp_path: Path, options: dict[str, Any] | dict[str, str]):
+def test_reads_tiles_of_any_layout(tmp_path: Path, options: dict[str, Any]):
     codes = random_codes(37, 50)
     assert_samples(AlphaEarth(write_field(tmp_path, codes, **options)), centres(37, 50), codes)
 
@@ -310,6 +311,15 @@ class TestBadFields:
         content[start : start + 20] = b"\0" * 20
         path.write_bytes(content)
         self.fails(root, r"tile.tiff: block \(2, 2\) is damaged")
+
+    def test_a_tile_whose_directories_lead_in_a_circle(self, root: Path):
+        path = root / TILE[1:]
+        content = bytearray(path.read_bytes())
+        (start,) = struct.unpack_from("<I", content, 4)
+        (tags,) = struct.unpack_from("<H", content, start)
+        struct.pack_into("<I", content, start + 2 + 12 * tags, start)
+        path.write_bytes(content)
+        self.fails(root, r"tile.tiff: more than 64 images; expected one and its overviews")
 
     def test_a_tile_that_is_none(self, root: Path):
         (root / TILE[1:]).write_text("<html>not here</html>")

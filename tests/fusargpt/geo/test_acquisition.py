@@ -55,9 +55,7 @@ def write(
         ("chip_120210105.tif", {}, None),  # a number
     ],
 )
-def test_the_date_comes_from_tags_then_the_name(
-    tmp_path: Path, name: str, tags: dict[str, Any] | dict[str, str], expected: Any
-):
+def test_the_date_comes_from_tags_then_the_name(tmp_path: Path, name: str, tags: dict[str, Any], expected: Any):
     with SarScene.open(write(tmp_path / name, tags=tags)) as scene:
         assert scene.acquired == expected
 
@@ -78,9 +76,7 @@ def test_the_date_comes_from_tags_then_the_name(
         (GRD, {"PLATFORM": "Sentinel-1B"}, "Sentinel-1B"),
     ],
 )
-def test_the_sensor_comes_from_tags_then_the_name(
-    tmp_path: Path, name: str, tags: dict[str, Any] | dict[str, str], expected: str
-):
+def test_the_sensor_comes_from_tags_then_the_name(tmp_path: Path, name: str, tags: dict[str, Any], expected: str):
     with SarScene.open(write(tmp_path / name, tags=tags)) as scene:
         assert scene.sensor == expected
 
@@ -112,7 +108,7 @@ def test_polarizations_come_from_bands_then_tags_then_the_name(
     tmp_path: Path,
     name: str,
     count: int,
-    tags: dict[str, Any] | dict[str, str],
+    tags: dict[str, Any],
     descriptions: Any,
     expected: tuple[str, str, str] | tuple[str, str] | tuple[str],
 ):

@@ -202,7 +202,7 @@ def control_points(longitude: float, latitude: float, rows: int = 10, columns: i
     return points
 
 
-def place_by_hand(column: float, row: float, longitude: float, latitude: float):
+def place_by_hand(column: np.ndarray, row: np.ndarray, longitude: float, latitude: float):
     east = 100 * column - 20 * row + 0.02 * column**2
     south = 15 * column + 100 * row + 0.01 * column * row
     north = latitude - south / METRES_PER_DEGREE
@@ -302,7 +302,7 @@ def test_height_moves_places_of_rpcs(tmp_path: Path):
         ({"LAT_OFF": "95"}, "not on Earth|do not agree"),
     ],
 )
-def test_rpcs_that_place_nothing_are_refused(tmp_path: Path, change: dict[str, Any] | dict[str, str], message: str):
+def test_rpcs_that_place_nothing_are_refused(tmp_path: Path, change: dict[str, Any], message: str):
     path = write(tmp_path / "slc.tif")
     with rasterio.open(path, "r+") as dataset:
         dataset.update_tags(ns="RPC", **(rpcs().to_gdal() | change))
@@ -385,7 +385,7 @@ def test_control_points_that_place_nothing_are_refused(tmp_path: Path, points: A
     ],
 )
 def test_arguments_without_use_are_refused(
-    tmp_path: Path, georeference: dict[str, Any], arguments: dict[str, float] | dict[str, str], message: str
+    tmp_path: Path, georeference: dict[str, Any], arguments: dict[str, Any], message: str
 ):
     path = write(tmp_path / "scene.tif", **georeference)
     with pytest.raises(InputError, match=f"has no use|{message}"):

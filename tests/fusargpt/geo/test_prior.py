@@ -65,7 +65,7 @@ def test_the_file_name_is_kept(tmp_path: Path):
         ({"lonlat": np.zeros((6, 2), np.float32)}, "prior_lonlat: found float32; expected float64"),
     ],
 )
-def test_a_wrong_field_is_named(changes: dict[str, Any] | dict[str, None], message: str):
+def test_a_wrong_field_is_named(changes: dict[str, Any], message: str):
     with pytest.raises(InputError, match=message):
         dataclasses.replace(make_prior(), **changes)
 

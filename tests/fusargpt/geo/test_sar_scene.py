@@ -391,7 +391,7 @@ def coast(height: int, width: int) -> np.ndarray:
 
 @pytest.mark.parametrize("profile", [{"tiled": True, "blockxsize": 64, "blockysize": 64}, {"blockysize": 1}])
 def test_limits_of_a_large_scene_are_those_of_the_whole_and_always_the_same(
-    tmp_path: Path, profile: dict[str, Any] | dict[str, int], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, profile: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ):
     # A sample of a sixth stands for millions of pixels.
     monkeypatch.setattr("fusargpt.geo.sampling.READ_PIXELS", 2**18)

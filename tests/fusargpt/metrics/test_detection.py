@@ -108,7 +108,7 @@ WHOLE: Boxes = [((0, 0, 8, 8), "ship")]
 @given(boxes, boxes, st.randoms(use_true_random=False))
 # Three pairs overlap alike, and one of the boxes is in two of them: by the lists' order there were one match or two.
 @example([((2, 0, 6, 4), "ship"), ((0, 0, 4, 4), "ship")], [((1, 0, 5, 4), "ship"), ((3, 0, 7, 4), "ship")], None)
-def test_neither_order_nor_exchange_changes_f1(predicted: Boxes, truth: Boxes, random: random.Random) -> None:
+def test_neither_order_nor_exchange_changes_f1(predicted: Boxes, truth: Boxes, random: random.Random | None) -> None:
     found = scores(predicted, truth)
     exchanged = scores(truth, predicted)
     assert found["f1@0.25"] == pytest.approx(exchanged["f1@0.25"], nan_ok=True)

@@ -85,7 +85,8 @@ def test_a_run_that_was_cut_goes_on(scene: Path, tmp_path: Path):
     with pytest.raises(InputError, match=r"a run with target \"ship\", now \"aircraft\""):
         detect(scene, target="aircraft", predictor=model, out=out, no_prior=True, no_skip=True, **TILES)
     model.fail_after = None
-    result = detect(scene, predictor=model, out=out, no_prior=True, no_skip=True, **{**TILES, "batch_size": 2})
+    tiles: dict[str, Any] = {**TILES, "batch_size": 2}
+    result = detect(scene, predictor=model, out=out, no_prior=True, no_skip=True, **tiles)
     assert len(model.asked) == 9 and len(result.places) == len(SHIPS)
     assert list(tmp_path.iterdir()) == [out]
 

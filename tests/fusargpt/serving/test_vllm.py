@@ -6,9 +6,11 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
+
+from fusargpt.inference.faces import Generates
 
 pytest.importorskip("vllm", reason="vLLM is not installed here; `make test-serving` makes its environment")
 
@@ -153,7 +155,7 @@ def test_several_images_each_with_its_prior(engine: VllmFusarGpt, own: FusarGpt)
         ]
         inputs = own.processor(images=asked.images[:2], text=[text], priors=priors, return_tensors="pt")
         with torch.inference_mode():
-            tokens = own.model.generate(**inputs, max_new_tokens=40, do_sample=False)
+            tokens = cast(Generates, own.model).generate(**inputs, max_new_tokens=40, do_sample=False)
         expected = own.processor.decode(tokens[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
         prompt = {
             "prompt": text,
@@ -202,7 +204,7 @@ def test_a_bad_prior_is_refused_by_name(engine: VllmFusarGpt, name: str):
 
 
 def test_pixels_come_from_pil_although_torchvision_is_here(engine: VllmFusarGpt):
-    import torchvision  # noqa: F401  (only asked whether it is there)
+    import torchvision  # noqa: F401  # pyright: ignore[reportUnusedImport]  (only asked whether it is there)
 
     assert isinstance(engine.processor.image_processor, Qwen2VLImageProcessorPil)
 

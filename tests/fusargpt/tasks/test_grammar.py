@@ -126,7 +126,9 @@ def decode_at_random(forms: list[AnswerForm | None], name: str, budget: int, see
         rows = [rows[place] for place in kept]
         if not rows:
             break
-    return [(tokenizer.decode(tokens, skip_special_tokens=True), row in ended) for row, tokens in enumerate(written)]
+    return [
+        (str(tokenizer.decode(tokens, skip_special_tokens=True)), row in ended) for row, tokens in enumerate(written)
+    ]
 
 
 @pytest.mark.parametrize("name", TOKENIZERS)
@@ -155,7 +157,7 @@ def test_a_list_ends_with_the_tokens():
         if token in grammars.end_tokens:
             break
         masks.take([token], [0])
-    text = TOKENIZERS["bytes"].decode(written, skip_special_tokens=True)
+    text = str(TOKENIZERS["bytes"].decode(written, skip_special_tokens=True))
     assert is_canonical("detect", text)
     assert len(parse_boxes(text).value) > 1
 

@@ -1,6 +1,7 @@
 """What an image is asked."""
 
 import json
+from typing import Any
 
 from fusargpt.tasks.answers import LabelledBox
 from fusargpt.tasks.prompts import TARGETS
@@ -10,7 +11,9 @@ SHIPS = [LabelledBox([10, 10, 20, 20], "ship"), LabelledBox([150, 150, 160, 160]
 PLANE = [LabelledBox([80, 80, 99, 99], "aircraft")]
 
 
-def asked(objects: list, cut: tuple[str, ...] = (), targets: tuple[str, ...] = TARGETS, name: str = "a") -> dict:
+def asked(
+    objects: list[LabelledBox], cut: tuple[str, ...] = (), targets: tuple[str, ...] = TARGETS, name: str = "a"
+) -> dict[str, Any]:
     found = questions_about(name, objects, cut, targets, 168, 168)
     return {(item.task, item.target): item.answer for item in found}
 

@@ -157,7 +157,7 @@ def tokens(seed: int, images: int = 2, size: int = 50) -> dict[str, tuple[torch.
     return {f"{seed}-{index}": (torch.randn(size, 4, generator=generator), grid) for index in range(images)}
 
 
-def needed(*groups: dict) -> dict[str, int]:
+def needed(*groups: dict[str, Any]) -> dict[str, int]:
     return {key: value.nbytes for group in groups for key, (value, _) in group.items()}
 
 

@@ -173,7 +173,7 @@ def test_a_best_model_by_its_errors_has_the_fewest(folder: Path, tmp_path: Path,
 
 
 @pytest.mark.parametrize("fields", [{"eval_answers": -1}, {"eval_answers": 1.5}, {"eval_answer_tokens": 0}])
-def test_fields_are_checked(folder: Path, tmp_path: Path, fields: dict[str, float] | dict[str, int]):
+def test_fields_are_checked(folder: Path, tmp_path: Path, fields: dict[str, Any]):
     (name,) = fields
     with pytest.raises(InputError, match=f"{name}: found"):
         parse(arguments(folder, tmp_path / "out", train="tlm", **fields))
