@@ -37,8 +37,8 @@ _WITHOUT_EFFECT = {
     "runtime_config",
     "task_type",
 }
-# The values with which a layer still computes W x + scale B A x, on the backbone's own W. What a newer peft adds does so
-# at its default.
+# The values with which a layer still computes W x + scale B A x, on the backbone's own W. What a newer peft adds does
+# so at its default.
 _PLAIN: dict[str, tuple[object, ...]] = {
     "alora_invocation_tokens": (None,),
     "arrow_config": (None,),

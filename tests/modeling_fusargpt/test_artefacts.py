@@ -95,7 +95,7 @@ def test_peft_puts_the_adapter_on_its_base(place: Path, expected: dict[str, torc
     check_equal(logits(PeftModel.from_pretrained(model, place / name)), expected[name])
 
 
-def test_loading_reports_nothing_missing(place: Path, caplog: pytest.LogCaptureFixture[str]):
+def test_loading_reports_nothing_missing(place: Path, caplog: pytest.LogCaptureFixture):
     for name in ("stage1", "stage2", "both"):
         loaded: Any = FusarGptForConditionalGeneration.from_pretrained(place / name, output_loading_info=True)
         assert not any(loaded[1].values())
@@ -106,7 +106,7 @@ def test_dtype_and_config_of_the_caller_are_taken(place: Path):
     model = AutoModelForImageTextToText.from_pretrained(place / "stage2", dtype="bfloat16", attn_implementation="eager")
     # peft trains LoRA in float32, and the file holds it so.
     assert {tensor.dtype for key, tensor in model.state_dict().items() if "lora" not in key} == {torch.bfloat16}
-    assert model.config._attn_implementation == "eager"
+    assert model.config._attn_implementation == "eager"  # pyright: ignore[reportPrivateUsage]  # no getter
     config = model.config
     config.tlm_config.sigma = 7.0
     assert AutoModel.from_pretrained(place / "stage1", config=config).tlm.config.sigma == 7.0

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -48,7 +48,7 @@ def test_priors_are_padded_to_the_longest_in_the_order_of_the_images(processor: 
     for image in (0, 2):
         for name in ("prior_embeddings", "prior_positions"):
             found = batch[name][image][batch["prior_mask"][image]]
-            torch.testing.assert_close(found, torch.from_numpy(priors[image][name]), atol=1e-6, rtol=0)
+            torch.testing.assert_close(found, torch.from_numpy(cast(Any, priors[image])[name]), atol=1e-6, rtol=0)
         assert not batch["prior_embeddings"][image][~batch["prior_mask"][image]].any()
 
 
@@ -90,8 +90,8 @@ def test_the_chat_template_takes_priors(processor: FusarGptProcessor):
         {"role": "user", "content": [{"type": "image", "image": random_image(16, 16)}, {"type": "text", "text": "?"}]}
     ]
     prior = random_prior(3)
-    batch = processor.apply_chat_template(
-        messages,
+    batch: Any = processor.apply_chat_template(
+        cast(Any, messages),
         tokenize=True,
         add_generation_prompt=True,
         return_dict=True,
@@ -150,7 +150,7 @@ PUBLISHED = {
 def test_reads_the_folder_of_a_qwen_checkpoint(backbone: Backbone, processor: FusarGptProcessor, tmp_path: Path):
     """Published folders hold a preprocessor_config.json that names another processor class."""
     processor.tokenizer.save_pretrained(tmp_path)
-    published_file = {"temporal_patch_size": 2, "merge_size": 2, **PUBLISHED[backbone]}
+    published_file: dict[str, Any] = {"temporal_patch_size": 2, "merge_size": 2, **PUBLISHED[backbone]}
     (tmp_path / "preprocessor_config.json").write_text(json.dumps(published_file))
     loaded = FusarGptProcessor.from_pretrained(tmp_path)
     side = published_file["patch_size"]
@@ -220,14 +220,16 @@ def test_priors_without_images_are_an_error(processor: FusarGptProcessor):
 
 @pytest.mark.parametrize("misspelt", ["prior", "prior_embeddings"])
 def test_a_misspelt_prior_is_not_ignored(processor: FusarGptProcessor, misspelt: str):
+    arguments: dict[str, Any] = {misspelt: [random_prior(1)]}
     with pytest.raises(TypeError, match=misspelt):
-        processor(images=random_image(16, 16), text=question(), **{misspelt: [random_prior(1)]})
+        processor(images=random_image(16, 16), text=question(), **arguments)
 
 
 @pytest.mark.parametrize("name", ["videos", "audio"])
 def test_videos_and_audio_are_an_error(processor: FusarGptProcessor, name: str):
+    arguments: dict[str, Any] = {name: [np.zeros((2, 16, 16, 3))]}
     with pytest.raises(ValueError, match=f"{name}: found some, expected None"):
-        processor(text=["hello"], **{name: [np.zeros((2, 16, 16, 3))]})
+        processor(text=["hello"], **arguments)
 
 
 def squeezing(image_size: Any) -> FusarGptProcessor:
@@ -261,8 +263,8 @@ def test_image_size_is_saved_and_counted(tmp_path: Path):
     squeezing(24).save_pretrained(tmp_path)
     loaded = AutoProcessor.from_pretrained(tmp_path)
     assert loaded.image_size == 24
-    assert loaded._get_num_multimodal_tokens(image_sizes=[(40, 72), (300, 20)]).num_image_tokens == [9, 9]
-    assert tiny_processor()._get_num_multimodal_tokens(image_sizes=[(40, 72)]).num_image_tokens == [45]
+    assert loaded._get_num_multimodal_tokens(image_sizes=[(40, 72), (300, 20)]).num_image_tokens == [9, 9]  # pyright: ignore[reportPrivateUsage]  # asked by vLLM
+    assert tiny_processor()._get_num_multimodal_tokens(image_sizes=[(40, 72)]).num_image_tokens == [45]  # pyright: ignore[reportPrivateUsage]  # asked by vLLM
 
 
 @pytest.mark.parametrize("image_size", [0, -8, 20, 136, 24.0, True, "24"])

@@ -56,7 +56,7 @@ def test_a_box_that_leaves_the_image_is_framed_at_its_edge():
 
 
 @pytest.mark.parametrize("box", [[20, 20, 20, 40], [60, 20, 20, 40], [200, 0, 300, 40]])
-def test_boxes_without_area_in_the_image_are_counted_and_not_drawn(box: list[int]):
+def test_boxes_without_area_in_the_image_are_counted_and_not_drawn(box: list[float]):
     picture, note = draw_answer(GREY, "detect", boxes((box, "ship")))
     assert not changed(picture).any()
     assert note.endswith("; 1 not drawn, having no area inside the image.")

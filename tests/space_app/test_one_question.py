@@ -26,7 +26,7 @@ def expected(predictor: FusarGpt, image: str, prior: str | None, question: str) 
 def test_every_task_is_answered_with_the_prior(demo: Demo, predictor: FusarGpt, image: str, prior: str, task: str):
     steps = list(demo.answers(Question(image, prior, task, "aircraft")))
     _, given, (answer,) = steps[-1]
-    assert answer.text == expected(predictor, image, prior, prompt(task, "aircraft"))
+    assert given is not None and answer.text == expected(predictor, image, prior, prompt(task, "aircraft"))
     assert (answer.state, answer.anchors, len(given.embeddings)) == ("whole", 64, 64)
     assert [step[2][0].state for step in steps[:-1]] == ["writing"] * (len(steps) - 1)
 

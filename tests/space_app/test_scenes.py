@@ -1,5 +1,6 @@
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -67,7 +68,13 @@ def test_a_place_that_is_none_is_refused(predictor: FusarGpt, png: str, place: s
 
 def test_a_georeference_that_is_wrong_leaves_the_image_usable_and_says_so(predictor: FusarGpt, tmp_path: Path):
     path = tmp_path / "lost.tif"
-    profile = {"width": 40, "height": 40, "count": 1, "dtype": "uint8", "transform": Affine(10, 0, 5e5, 0, -10, 6e6)}
+    profile: dict[str, Any] = {
+        "width": 40,
+        "height": 40,
+        "count": 1,
+        "dtype": "uint8",
+        "transform": Affine(10, 0, 5e5, 0, -10, 6e6),
+    }
     with rasterio.open(path, "w", driver="GTiff", **profile) as dataset:
         dataset.write(np.full((1, 40, 40), 7, np.uint8))
     scene = read_scene(predictor, str(path))

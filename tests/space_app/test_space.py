@@ -27,7 +27,7 @@ def test_the_examples_are_whole(demo: Demo):
     for example in LISTED:
         image, prior = str(EXAMPLES / example["image"]), str(EXAMPLES / example["prior"])
         *_, (scene, given, (answer,)) = demo.answers(Question(image, prior, example["task"], example["target"]))
-        assert answer.state == "whole" and len(given.embeddings) == 64 and scene.georeferenced
+        assert answer.state == "whole" and given is not None and len(given.embeddings) == 64 and scene.georeferenced
     listed = {example[key] for example in LISTED for key in ("image", "prior", "thumbnail")}
     assert listed == {path.name for path in EXAMPLES.iterdir() if path.is_file()} - {"examples.json"}
 

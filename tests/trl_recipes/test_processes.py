@@ -11,7 +11,7 @@ from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 import torch
@@ -20,7 +20,7 @@ from fusargpt.errors import InputError
 from tests.paths import ROOT
 from tests.trl_recipes.stages import arguments, write_base
 from tests.trl_recipes.triplets import write_triplets
-from trl_recipes.arguments import RecipeArguments
+from trl_recipes.arguments import Quantization, RecipeArguments
 from trl_recipes.model.checkpoint import load_model
 from trl_recipes.model.sharding import check_sharding
 from trl_recipes.sft import main
@@ -118,11 +118,11 @@ def accelerator(**found: Any) -> Any:
     ],
 )
 def test_what_cannot_be_sharded_is_refused(
-    monkeypatch: pytest.MonkeyPatch, found: dict[str, Any], quantization: str, message: str
+    monkeypatch: pytest.MonkeyPatch, found: dict[str, Any], quantization: Quantization, message: str
 ):
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
     recipe = RecipeArguments("model", ["data"], "lora", save="trained", quantization=quantization)
     with pytest.raises(InputError, match=message):
         check_sharding(accelerator(**found), recipe)
     monkeypatch.delenv("ACCELERATE_USE_FSDP")
-    check_sharding(cast(Any, accelerator(**found)), recipe)
+    check_sharding(accelerator(**found), recipe)

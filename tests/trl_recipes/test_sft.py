@@ -117,8 +117,9 @@ def test_the_prior_reaches_the_loss(folder: Path, tmp_path: Path):
     trainer = make_trainer(*parse(arguments(folder, tmp_path / "out", train="tlm")))
     batch = next(iter(trainer.get_train_dataloader()))
     with torch.no_grad():
-        given = trainer.compute_loss(trainer.model, dict(batch))
-        absent = trainer.compute_loss(trainer.model, {k: v for k, v in batch.items() if not k.startswith("prior")})
+        given = cast(torch.Tensor, trainer.compute_loss(trainer.model, dict(batch)))
+        without = {name: value for name, value in batch.items() if not name.startswith("prior")}
+        absent = cast(torch.Tensor, trainer.compute_loss(trainer.model, without))
     assert not torch.isclose(given, absent, rtol=1e-4)
 
 

@@ -190,7 +190,7 @@ def hide_other_pairs(model: AnyFusarGpt) -> None:
             that several pairs share is not one.
     """
     language_model = model.model.language_model
-    attention = language_model.config._attn_implementation
+    attention = language_model.config._attn_implementation  # pyright: ignore[reportPrivateUsage]  # no other name
     if attention not in MASKED_ATTENTION:
         raise InputError(
             f"attn_implementation: found {attention} with earlier_answers: hidden, which needs an attention that takes "

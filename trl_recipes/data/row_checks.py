@@ -190,7 +190,7 @@ def _size_problem(size: tuple[int, int], processor: FusarGptProcessor) -> str:
     if size == (0, 0):  # of a row that has another problem
         return ""
     try:
-        processor._get_num_multimodal_tokens(image_sizes=[size])
+        processor._get_num_multimodal_tokens(image_sizes=[size])  # pyright: ignore[reportPrivateUsage]  # no other name
     except ValueError as error:
         return f"image: found {size[1]} x {size[0]} px, which the image processor refuses ({error})"
     return ""

@@ -41,7 +41,7 @@ def tower_fingerprint(model: AnyFusarGpt, processor: FusarGptProcessor, autocast
     settings: dict[str, Any] = {
         "processor": {name: value for name, value in processor.to_dict().items() if name != "processor_class"},
         "tower": {name: value for name, value in tower.config.to_dict().items() if name != "transformers_version"},
-        "attention": tower.config._attn_implementation,
+        "attention": tower.config._attn_implementation,  # pyright: ignore[reportPrivateUsage]  # no other name
         "patch_embedding": type(tower.patch_embed).__name__,
         "autocast": str(autocast),
     }
@@ -86,7 +86,9 @@ def _unreadable(index: int, error: Exception) -> InputError:
 
 def _token_count(processor: FusarGptProcessor, size: tuple[int, int], row: int) -> int:
     try:
-        return processor._get_num_multimodal_tokens(image_sizes=[size])["num_image_tokens"][0]
+        # The one way to ask without an image.
+        counts = processor._get_num_multimodal_tokens(image_sizes=[size])  # pyright: ignore[reportPrivateUsage]
+        return counts["num_image_tokens"][0]
     except ValueError as error:
         raise _unreadable(row, error) from error
 

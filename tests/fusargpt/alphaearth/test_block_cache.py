@@ -66,7 +66,7 @@ def test_the_least_recently_used_go_first(tmp_path: Path):
     cache = BlockCache(tmp_path, max_bytes=3500)
     for age, key in enumerate("abc"):
         cache.put(key, _array(age))
-        os.utime(cache._path(key), ns=(age, age))
+        os.utime(cache._path(key), ns=(age, age))  # pyright: ignore[reportPrivateUsage]  # ages a file
     assert cache.get("a") is not None  # the oldest, but used just now
     cache.put("d", _array(3))
     assert [key for key in "abcd" if cache.get(key) is not None] == ["a", "c", "d"]

@@ -79,14 +79,14 @@ def test_gives_up_after_three_retries(server: RangeServer, failure: Any, reason:
 
 def test_a_silent_server_costs_bounded_time(server: RangeServer, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(byte_ranges, "READ_SECONDS", 0.1)
-    byte_ranges._pool.cache_clear()
+    byte_ranges._pool.cache_clear()  # pyright: ignore[reportPrivateUsage]  # as a new process
     server.delay = 1.0
     start = time.monotonic()
     try:
         with pytest.raises(InputError, match=r"no answer in 4 attempts .*timed out"):
             open_ranges(server.url + NAME)
     finally:
-        byte_ranges._pool.cache_clear()
+        byte_ranges._pool.cache_clear()  # pyright: ignore[reportPrivateUsage]  # as a new process
     assert time.monotonic() - start < 10  # of 80 with the usual limits
 
 

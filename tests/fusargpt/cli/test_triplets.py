@@ -113,7 +113,7 @@ def test_help_tells_the_true_defaults() -> None:
 
 
 def _build_parser():
-    (verbs,) = (action for action in triplets._parser()._actions if action.choices and "build" in action.choices)
+    (verbs,) = (action for action in triplets._parser()._actions if action.choices and "build" in action.choices)  # pyright: ignore[reportPrivateUsage]  # has no other way in
     assert isinstance(verbs.choices, dict)
     return verbs.choices["build"]
 

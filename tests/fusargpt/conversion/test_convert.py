@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import peft
 import pytest
@@ -59,7 +59,7 @@ def our_logits(model: Any, processor: Any, prior: Any = PRIOR):
     ],
 )
 def test_converted_logits_are_the_releases(
-    folder: Path, backbone: Any, tmp_path: Path, naming: str, vision: bool, settings: Any
+    folder: Path, backbone: Any, tmp_path: Path, naming: Literal["old", "new"], vision: bool, settings: Any
 ):
     release = Release(backbone, naming, vision, settings)
     done = convert(release.write(tmp_path / "release"), str(folder), tmp_path / "ours")
@@ -79,7 +79,7 @@ def test_converted_logits_are_the_releases(
 @torch.no_grad()
 @pytest.mark.parametrize("naming", ["old", "new"])
 def test_every_tensor_lands_where_it_belongs_and_nothing_else_moves(
-    folder: Path, backbone: Any, tmp_path: Path, naming: str
+    folder: Path, backbone: Any, tmp_path: Path, naming: Literal["old", "new"]
 ):
     release = Release(backbone, naming, vision=True)
     convert(release.write(tmp_path / "release"), str(folder), tmp_path / "ours")
@@ -116,7 +116,7 @@ def test_ranks_and_alphas_of_single_layers_are_those_that_peft_uses(folder: Path
     )
     Release(backbone).write(tmp_path / "release")
     adapted = get_peft_model(copy.deepcopy(backbone), config)
-    adapted.save_pretrained(tmp_path / "release", save_embedding_layers=False)
+    adapted.save_pretrained(str(tmp_path / "release"), save_embedding_layers=False)
     expected = cast(Any, adapted).merge_and_unload().state_dict()
     convert(tmp_path / "release", str(folder), tmp_path / "ours")
     found = AutoModelForImageTextToText.from_pretrained(tmp_path / "ours").state_dict()

@@ -22,7 +22,7 @@ from fusargpt.geo.sar_scene import SarScene
 
 pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
 
-UTM = {"crs": "EPSG:32611", "transform": Affine(10, 0, 4e5, 0, -10, 37e5)}
+UTM: dict[str, Any] = {"crs": "EPSG:32611", "transform": Affine(10, 0, 4e5, 0, -10, 37e5)}
 
 
 def window(left: float, top: float, width: float, height: float) -> Window:
@@ -119,27 +119,27 @@ def test_bands_are_read_and_scaled_apart(tmp_path: Path):
                 call()
 
 
-def nodata_value(path: Path, values: np.ndarray, held: np.ndarray) -> dict:
+def nodata_value(path: Path, values: np.ndarray, held: np.ndarray) -> dict[str, Any]:
     write(path, np.where(held, values, -99).astype(np.float32), nodata=-99)
     return {}
 
 
-def nodata_told(path: Path, values: np.ndarray, held: np.ndarray) -> dict:
+def nodata_told(path: Path, values: np.ndarray, held: np.ndarray) -> dict[str, Any]:
     write(path, np.where(held, values, -99).astype(np.float32))
     return {"nodata": -99}
 
 
-def nodata_told_nan(path: Path, values: np.ndarray, held: np.ndarray) -> dict:
+def nodata_told_nan(path: Path, values: np.ndarray, held: np.ndarray) -> dict[str, Any]:
     write(path, np.where(held, values, np.nan).astype(np.float32), nodata=-99)
     return {"nodata": np.nan}
 
 
-def not_a_number(path: Path, values: np.ndarray, held: np.ndarray) -> dict:
+def not_a_number(path: Path, values: np.ndarray, held: np.ndarray) -> dict[str, Any]:
     write(path, np.where(held, values, np.nan).astype(np.float32))
     return {}
 
 
-def internal_mask(path: Path, values: np.ndarray, held: np.ndarray) -> dict:
+def internal_mask(path: Path, values: np.ndarray, held: np.ndarray) -> dict[str, Any]:
     with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True):
         write(path, values)
         with rasterio.open(path, "r+") as dataset:
@@ -147,7 +147,7 @@ def internal_mask(path: Path, values: np.ndarray, held: np.ndarray) -> dict:
     return {}
 
 
-def alpha_band(path: Path, values: np.ndarray, held: np.ndarray) -> dict:
+def alpha_band(path: Path, values: np.ndarray, held: np.ndarray) -> dict[str, Any]:
     # GDAL knows alpha bands of integers alone; 65,535 is opaque.
     write(path, np.round((values + 60) * 100).astype(np.uint16), held.astype(np.uint16) * 65_535, alpha="yes")
     with rasterio.open(path, "r+") as dataset:

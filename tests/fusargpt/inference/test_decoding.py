@@ -30,7 +30,7 @@ def predictor(backbone: Backbone) -> FusarGpt:
 def generated(predictor: FusarGpt, image: Any, question: str, prior: Any, count: int) -> list[int]:
     """As transformers decodes it."""
     arrays = prior and {"prior_embeddings": prior.embeddings, "prior_positions": prior.positions}
-    message = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": question}]}
+    message: dict[str, Any] = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": question}]}
     prompt = predictor.processor.apply_chat_template([message], add_generation_prompt=True)
     features = predictor.processor(images=[image], text=[prompt], priors=[arrays], return_tensors="pt")
     model: Any = predictor.model

@@ -89,7 +89,7 @@ def mapping(prior: Prior | None) -> dict[str, np.ndarray] | None:
 
 def prompts(engine: VllmFusarGpt, priors: Sequence[Prior | None]) -> list[dict[str, Any]]:
     asked = sample_questions()
-    texts = [engine._prompt(question) for question in asked.questions]
+    texts = [engine._prompt(question) for question in asked.questions]  # pyright: ignore[reportPrivateUsage]  # the same text
     return [request(*parts) for parts in zip(asked.images, texts, priors, strict=False)]
 
 
@@ -136,7 +136,7 @@ def test_the_same_image_with_another_prior_is_another_image(
     asked = sample_questions()
     both = [own_tokens(own, asked.given(prior), monkeypatch) for prior in ("prior", "none")]
     (index, *_) = [index for index, (one, other) in enumerate(zip(*both, strict=True)) if one != other]
-    text, image = engine._prompt(asked.questions[index]), asked.images[index]
+    text, image = engine._prompt(asked.questions[index]), asked.images[index]  # pyright: ignore[reportPrivateUsage]  # the same text
     # One after the other, so that each finds what the others have left in the caches; under one name of the client's.
     for name in (None, "scene-7"):
         for given, expected in ((asked.priors[index], both[0]), (None, both[1]), (asked.priors[index], both[0])):
@@ -147,7 +147,7 @@ def test_the_same_image_with_another_prior_is_another_image(
 
 def test_several_images_each_with_its_prior(engine: VllmFusarGpt, own: FusarGpt):
     asked = sample_questions()
-    text = engine._prompt("Describe this image.").replace(IMAGE, IMAGE + IMAGE)
+    text = engine._prompt("Describe this image.").replace(IMAGE, IMAGE + IMAGE)  # pyright: ignore[reportPrivateUsage]  # the same text
     for first, second in ((asked.priors[0], asked.priors[1]), (None, asked.priors[1]), (asked.priors[1], None)):
         priors = [
             prior and {"prior_embeddings": prior.embeddings, "prior_positions": prior.positions}

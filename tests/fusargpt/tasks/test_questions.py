@@ -1,7 +1,6 @@
 """What an image is asked."""
 
 import json
-from typing import Any
 
 from fusargpt.tasks.answers import LabelledBox
 from fusargpt.tasks.prompts import TARGETS
@@ -13,7 +12,7 @@ PLANE = [LabelledBox([80, 80, 99, 99], "aircraft")]
 
 def asked(
     objects: list[LabelledBox], cut: tuple[str, ...] = (), targets: tuple[str, ...] = TARGETS, name: str = "a"
-) -> dict[str, Any]:
+) -> dict[tuple[str, str], str]:
     found = questions_about(name, objects, cut, targets, 168, 168)
     return {(item.task, item.target): item.answer for item in found}
 

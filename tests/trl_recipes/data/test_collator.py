@@ -115,7 +115,7 @@ def test_cutting_sequences_is_refused(processor: FusarGptProcessor):
 def test_what_the_model_reads_is_what_the_processor_makes(processor: FusarGptProcessor):
     """The collator puts sequences together itself, since images may be there as tokens alone."""
     rows = [triplet(0, anchors=1), triplet(1, anchors=3)]
-    messages = [
+    messages: Any = [
         [
             {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": row["prompt"][0]["content"]}]},
             *row["completion"],

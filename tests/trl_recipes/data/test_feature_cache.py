@@ -15,7 +15,7 @@ import torch
 from datasets import Dataset, Features, Image
 from filelock import FileLock
 from peft import PeftModel
-from torch.distributed.utils import _to_kwargs
+from torch.distributed.utils import _to_kwargs  # pyright: ignore[reportPrivateUsage]  # what DDP calls
 from torch.utils.data._utils.pin_memory import pin_memory
 from transformers import BatchFeature
 
@@ -348,7 +348,7 @@ def stirred():
 
 
 @pytest.mark.parametrize("way", ["forward", "generate"])
-def test_given_tokens_are_modulated_once(stirred: FusarGptForConditionalGeneration, way: str):
+def test_given_tokens_are_modulated_once(stirred: Any, way: str):
     inputs = tiny_inputs(tiny_processor(), sizes=((32, 48), (24, 24)), anchors=(6, 3))
     rest = {name: value for name, value in inputs.items() if name != "pixel_values"}
 
@@ -370,7 +370,7 @@ def test_given_tokens_are_modulated_once(stirred: FusarGptForConditionalGenerati
 
 
 @pytest.mark.parametrize("way", ["forward", "generate"])
-def test_tokens_that_do_not_fit_their_grid_are_named(stirred: FusarGptForConditionalGeneration, way: str):
+def test_tokens_that_do_not_fit_their_grid_are_named(stirred: Any, way: str):
     inputs = tiny_inputs(tiny_processor(), sizes=((32, 48),), anchors=(6,))
     encoded = stirred.model.get_image_features(inputs.pop("pixel_values"), inputs["image_grid_thw"])
     encoded.pooler_output = (encoded.pooler_output[0][:-1],)

@@ -154,7 +154,7 @@ def test_messages_cannot_be_paired():
 
 def test_flash_attention_cannot_hide():
     model = tiny_model()
-    model.model.language_model.config._attn_implementation = "flash_attention_2"
+    model.model.language_model.config._attn_implementation = "flash_attention_2"  # pyright: ignore[reportPrivateUsage]  # no setter
     with pytest.raises(InputError, match=r"attn_implementation: found flash_attention_2 .*earlier_answers: visible"):
         hide_other_pairs(model)
 
@@ -207,4 +207,4 @@ def test_visible_pairs_train_as_a_conversation(stage: Path, tmp_path: Path):
     assert len(cast(Dataset, trainer.train_dataset)) == 4
     batch = next(iter(trainer.get_train_dataloader()))
     assert "pair_ids" not in batch and batch["attention_mask"].shape == batch["input_ids"].shape
-    assert torch.isfinite(trainer.compute_loss(trainer.model, batch))
+    assert torch.isfinite(cast(torch.Tensor, trainer.compute_loss(trainer.model, batch)))

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from modeling_fusargpt import FusarGptForConditionalGeneration
 from tests.paths import RECIPES
 from tests.tiny import tiny_model, tiny_processor
-from trl_recipes.arguments import RecipeArguments, parse
+from trl_recipes.arguments import RecipeArguments, Train, parse
 from trl_recipes.model.checkpoint import load_model, save_stage
 from trl_recipes.model.parameters import lora_config
 from trl_recipes.planning.sizes import qwen_7b_config
@@ -56,7 +56,7 @@ def test_artefacts_of_7b_are_small(model: FusarGptForConditionalGeneration, name
 
 
 @pytest.mark.parametrize("train", ["tlm", "lora", "tlm+lora"])
-def test_artefacts_are_written_in_the_dtype_of_the_recipe(tmp_path: Path, train: str):
+def test_artefacts_are_written_in_the_dtype_of_the_recipe(tmp_path: Path, train: Train):
     tiny_model().save_pretrained(tmp_path / "base")
     recipe = RecipeArguments(str(tmp_path / "base"), ["data"], train, save="trained", dtype="bfloat16")
     trained = load_model(recipe.model_name_or_path, dtype=torch.bfloat16)

@@ -68,7 +68,7 @@ def build(case: Case, config: FusarGptConfig) -> nn.Module:
     prior: Any = "true" if case.prior else "none"
     dtype: Any = case.dtype
     recipe = RecipeArguments("model", ["data"], case.train, prior=prior, dtype=dtype)
-    config._attn_implementation = case.attention
+    config._attn_implementation = case.attention  # pyright: ignore[reportPrivateUsage]  # no setter
     torch.manual_seed(0)
     model = FusarGptForConditionalGeneration(config).to(getattr(torch, case.dtype))
     freeze(model, recipe)

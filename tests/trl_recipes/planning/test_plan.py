@@ -26,7 +26,7 @@ from tests.trl_recipes.planning.stages_to_plan import (
     measure_in_group,
     nano_config,
 )
-from trl_recipes.arguments import parse
+from trl_recipes.arguments import Train, parse
 from trl_recipes.model.parameters import part_of
 from trl_recipes.planning.flops import sequence_flops
 from trl_recipes.planning.memory import saved_activations
@@ -151,7 +151,9 @@ def test_flops_of_windows_shared_heads_and_other_fusions_are_those_that_torch_co
         ("all", "float32", False, False),
     ],
 )
-def test_activations_of_nano_are_those_that_autograd_keeps(train: str, dtype: str, autocast: bool, checkpointing: bool):
+def test_activations_of_nano_are_those_that_autograd_keeps(
+    train: Train, dtype: str, autocast: bool, checkpointing: bool
+):
     config, case = nano_config(), Case(train, checkpointing, dtype, autocast)
     batch, shape = make_batch(case, config)
     kept = kept_by_autograd(case, build(case, config), batch)

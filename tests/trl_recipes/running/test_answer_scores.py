@@ -68,7 +68,9 @@ def stirred() -> tuple[AnyFusarGpt, FusarGptProcessor]:
 
 @pytest.mark.parametrize("backbone", ["qwen2_5", "qwen3"])
 @pytest.mark.parametrize("cached", [False, True])
-def test_answers_are_those_that_the_model_gives_when_asked(folder: Path, tmp_path: Path, cached: bool, backbone: str):
+def test_answers_are_those_that_the_model_gives_when_asked(
+    folder: Path, tmp_path: Path, cached: bool, backbone: Backbone
+):
     model, processor = stirred_model(backbone), tiny_processor()
     rows = rows_of(folder)
     features, read = None, [rows]
@@ -80,7 +82,7 @@ def test_answers_are_those_that_the_model_gives_when_asked(folder: Path, tmp_pat
     answers = [
         text
         for start in (0, 3, 6)
-        for text in scores._answers(model, scores.collator.questions(asked[start : start + 3]))
+        for text in scores._answers(model, scores.collator.questions(asked[start : start + 3]))  # pyright: ignore[reportPrivateUsage]  # before they are scored
     ]
     priors = [
         batch_priors([{name: row[name] for name in ("prior_embeddings", "prior_positions")}]) for row in rows.to_list()

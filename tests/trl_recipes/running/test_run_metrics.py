@@ -6,7 +6,7 @@ import socket
 from itertools import count
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -83,7 +83,7 @@ def test_the_loss_of_each_task_is_that_of_its_rows(folder: Path, tmp_path: Path,
 
 
 @pytest.mark.parametrize("fields", [{"feature_cache": "features"}, {"kind": "messages"}])
-def test_losses_by_task_come_from_every_form_of_row(folder: Path, tmp_path: Path, fields: dict[str, str]):
+def test_losses_by_task_come_from_every_form_of_row(folder: Path, tmp_path: Path, fields: dict[str, Any]):
     kind = fields.pop("kind", "data")
     if "feature_cache" in fields:
         fields = {"feature_cache": tmp_path / "features"}
@@ -172,7 +172,7 @@ def test_tokens_near_anchors_count_as_modulated():
 
 
 @pytest.mark.parametrize("fusion", ["sum", "concat"])
-def test_fusions_that_only_add_have_no_gamma(fusion: str):
+def test_fusions_that_only_add_have_no_gamma(fusion: Literal["sum", "concat"]):
     model = TokenwiseLinearModulation(TlmConfig(fusion=fusion), 32, merge_size=2)
     health = run_metrics.TlmHealth(model)
     with torch.no_grad():
@@ -262,7 +262,7 @@ def reported(folder: Path):
 
 def test_tensorboard_gets_the_same_numbers(reported: Path):
     (events,) = reported.rglob("events.out.tfevents.*")
-    read = EventAccumulator(str(events)).Reload()
+    read: Any = EventAccumulator(str(events)).Reload()
     first, second = steps(reported)
     for name in {"loss", "loss_count", "loss_describe"} | WATCHED:
         scalars = read.Scalars(f"train/{name}")
