@@ -1,13 +1,29 @@
+import os
 import sys
 from typing import get_args
+
+# Before torch and numpy are loaded, here and in all processes that tests start: each works on one core, so that as many
+# workers as there are cores (pytest -n auto) do not wait for each other. Tiny models are fastest on one thread anyway.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 import torch
 
 from tests.tiny import Backbone
 
-# The machine may be small and shared; tiny models are fastest on one thread.
 torch.set_num_threads(1)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Groups for the workers of xdist: a file, since its tests share fixtures, or what `xdist_group` names.
+
+    Files with slow tests begin, so that none is left to one worker at the end.
+    """
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(str(item.path.relative_to(item.config.rootpath))))
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 @pytest.fixture(scope="session")
