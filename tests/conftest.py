@@ -9,26 +9,31 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import pytest
 import torch
 
+from tests.paths import ROOT
 from tests.tiny import Backbone
 
 torch.set_num_threads(1)
 
+# A server and a model for all tests of the page, a data set for all that look at one.
+SHARED = {ROOT / "tests" / "space_app", ROOT / "tests" / "fusargpt" / "triplets"}
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Groups for the workers of xdist: a file, since its tests share fixtures, or what `xdist_group` names.
+    """Groups for the workers of xdist: what `xdist_group` names, else a file or a folder whose tests share fixtures.
 
     Files with slow tests begin, so that none is left to one worker at the end.
     """
     for item in items:
         if item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group(str(item.path.relative_to(item.config.rootpath))))
+            shared = item.path.parent if item.path.parent in SHARED else item.path
+            item.add_marker(pytest.mark.xdist_group(str(shared.relative_to(ROOT))))
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow)
 
 
 @pytest.fixture(scope="session")
 def ray_cluster():
-    """A Ray cluster of two cores, started here once for all tests on one."""
+    """A Ray cluster of two cores, started here once for all tests on one, which are the group `ray` of one worker."""
     ray = pytest.importorskip("ray", reason="ray is not installed; pip install 'fusargpt[ray]' brings it")
     # Workers import the tests' neighbours of the package from where this process does.
     paths = {"env_vars": {"PYTHONPATH": ":".join(filter(None, sys.path)), "OMP_NUM_THREADS": "1"}}

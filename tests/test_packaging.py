@@ -38,6 +38,7 @@ def files(root: Path) -> set[str]:
     }
 
 
+@pytest.mark.slow
 def test_code_recipes_data_and_checkpoint_travel_with_the_wheel(site_packages):
     assert files(site_packages) == files(ROOT)
     assert "trl_recipes/stage1.yaml" in files(site_packages)
@@ -47,6 +48,7 @@ def test_the_clone_finds_its_own_checkpoint():
     assert NANO.parent == ROOT / "fusargpt" / "checkpoints"
 
 
+@pytest.mark.slow
 def test_the_wheel_finds_the_checkpoint_and_the_command_in_itself(site_packages):
     program = "from fusargpt import checkpoints; from fusargpt.cli import main; print(checkpoints.NANO, main.__file__)"
     result = subprocess.run(
@@ -71,12 +73,12 @@ def test_inference_needs_neither_training_nor_demo_nor_torchvision():
     assert "torchvision" not in str(extras)
 
 
-@pytest.mark.parametrize("module", ["fusargpt.inference.predict", "fusargpt.cli.ask", "fusargpt.cli.showcase"])
-def test_inference_imports_no_extra(module):
-    program = f"""
+@pytest.mark.slow
+def test_inference_imports_no_extra():
+    program = """
 import sys
 for name in ("accelerate", "datasets", "evaluate", "gradio", "matplotlib", "pandas", "peft", "torchvision", "trl"):
     sys.modules[name] = None  # as if it were not installed
-import {module}
+import fusargpt.inference.predict, fusargpt.cli.ask, fusargpt.cli.showcase
 """
     subprocess.run([sys.executable, "-c", program], check=True)

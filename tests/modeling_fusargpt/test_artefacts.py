@@ -332,6 +332,7 @@ save_file(found, results)
 """
 
 
+@pytest.mark.slow
 def test_code_comes_with_the_folder(place, expected, tmp_path):
     save_file(dict(INPUTS), tmp_path / "inputs.safetensors")
     environment = {"HF_HOME": str(tmp_path / "hf_home"), "HF_HUB_OFFLINE": "1", "PATH": os.environ["PATH"]}

@@ -102,6 +102,7 @@ def test_a_saved_folder_carries_its_code_and_maps_every_auto_class(backbone, sav
         assert f"class {name}(" in (folder / f"{module}.py").read_text()
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_loads_and_runs_where_the_package_is_unknown(backbone, saved, classes_elsewhere):
     folder, models = saved

@@ -123,6 +123,7 @@ def test_bfloat16_autocast_and_workers_train_on_the_cpu(folder, tmp_path):
     assert moved(load(folder / "base"), load(tmp_path / "out")) == {"TLM"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("train", ["tlm", "lora"])
 def test_activation_checkpointing_trains_to_the_same_weights(folder, tmp_path, train):
     for checkpointing in (False, True):
@@ -189,6 +190,7 @@ def test_datasets_are_concatenated(folder, tmp_path):
     assert len(load_split(recipe, "train")) == 8 + 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("save", ["full", "trained"])
 @pytest.mark.parametrize("first", ["tlm", "tlm+lora"])
 def test_stages_chain_whatever_they_save(folder, tmp_path, first, save):
@@ -208,6 +210,7 @@ def test_saving_the_trained_part_alone_writes_no_backbone(folder, tmp_path):
     assert json.loads((tmp_path / "out" / "config.json").read_text())["base_model_name_or_path"] == str(folder / "base")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("train", "save"),
     [("tlm", "full"), ("tlm", "trained"), ("tlm+lora", "trained"), ("all", "full"), ("language", "full")],

@@ -8,6 +8,8 @@ from fusargpt.triplets.build import Report, build
 from fusargpt.triplets.settings import Settings
 from tests.fusargpt.triplets.places import CHIP, write_manifest
 
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("ray")]
+
 
 # Ray announces its own future changes; a test cannot act on them.
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.*")

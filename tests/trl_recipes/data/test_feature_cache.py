@@ -55,6 +55,7 @@ def weights(output_dir: Path) -> dict[str, torch.Tensor]:
     return FusarGptForConditionalGeneration.from_pretrained(output_dir, dtype="float32").state_dict()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "fields",
     [{}, {"train": "language", "prior": "none"}, {"train": "tlm", "bf16": True, "attn_implementation": "eager"}],
@@ -83,6 +84,7 @@ def test_images_are_encoded_once_and_not_opened_while_training(folder, tmp_path,
     assert encoded == []
 
 
+@pytest.mark.slow
 def test_workers_read_the_cache(folder, tmp_path):
     main(arguments(folder, tmp_path / "plain"))
     main(arguments(folder, tmp_path / "out", feature_cache=tmp_path / "cache", dataloader_num_workers=2))

@@ -183,6 +183,7 @@ def stage(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_training_on_hidden_pairs_is_training_on_the_pairs(stage, tmp_path):
     """Two images of three pairs each a step, or the six pairs one by one: the same steps."""
     together = {"pairs_per_sequence": 3, "per_device_train_batch_size": 2}
