@@ -1,1 +1,92 @@
-"""FUSAR-GPT: SAR images, their AlphaEarth prior and a vision-language model that reads both."""
+"""FUSAR-GPT: SAR images, the AlphaEarth prior of their place, and a vision-language model that reads both.
+
+What a Python user needs is here, and imported when it is first used: `import fusargpt` alone loads neither torch nor
+rasterio, and `fusargpt.load` no more than inference takes.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fusargpt.alphaearth.anchors import spatiotemporal_anchors
+    from fusargpt.alphaearth.field import AlphaEarth
+    from fusargpt.checkpoints import NANO, NANO_BACKBONE, NANO_SSDD
+    from fusargpt.errors import InputError
+    from fusargpt.evaluation.evaluate import Options as EvaluationSettings
+    from fusargpt.evaluation.evaluate import evaluate
+    from fusargpt.geo.image import read_image
+    from fusargpt.geo.prior import Prior, load_prior
+    from fusargpt.geo.sar_scene import SarScene
+    from fusargpt.inference.predict import FusarGpt, load
+    from fusargpt.scenes.verbs import classify, count, describe, detect, localize
+    from fusargpt.triplets.build import build as build_triplets
+    from fusargpt.triplets.settings import Settings as BuildSettings
+
+    __version__: str
+
+# Where each public name is, and what it is called there.
+_NAMES = {
+    "AlphaEarth": ("alphaearth.field", "AlphaEarth"),
+    "BuildSettings": ("triplets.settings", "Settings"),
+    "EvaluationSettings": ("evaluation.evaluate", "Options"),
+    "FusarGpt": ("inference.predict", "FusarGpt"),
+    "InputError": ("errors", "InputError"),
+    "NANO": ("checkpoints", "NANO"),
+    "NANO_BACKBONE": ("checkpoints", "NANO_BACKBONE"),
+    "NANO_SSDD": ("checkpoints", "NANO_SSDD"),
+    "Prior": ("geo.prior", "Prior"),
+    "SarScene": ("geo.sar_scene", "SarScene"),
+    "build_triplets": ("triplets.build", "build"),
+    "classify": ("scenes.verbs", "classify"),
+    "count": ("scenes.verbs", "count"),
+    "describe": ("scenes.verbs", "describe"),
+    "detect": ("scenes.verbs", "detect"),
+    "evaluate": ("evaluation.evaluate", "evaluate"),
+    "load": ("inference.predict", "load"),
+    "load_prior": ("geo.prior", "load_prior"),
+    "localize": ("scenes.verbs", "localize"),
+    "read_image": ("geo.image", "read_image"),
+    "spatiotemporal_anchors": ("alphaearth.anchors", "spatiotemporal_anchors"),
+}
+
+__all__ = [
+    "NANO",
+    "NANO_BACKBONE",
+    "NANO_SSDD",
+    "AlphaEarth",
+    "BuildSettings",
+    "EvaluationSettings",
+    "FusarGpt",
+    "InputError",
+    "Prior",
+    "SarScene",
+    "__version__",
+    "build_triplets",
+    "classify",
+    "count",
+    "describe",
+    "detect",
+    "evaluate",
+    "load",
+    "load_prior",
+    "localize",
+    "read_image",
+    "spatiotemporal_anchors",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("fusargpt")
+    if name not in _NAMES:
+        raise AttributeError(f"module 'fusargpt' has no attribute {name!r}")
+    module, original = _NAMES[name]
+    value: object = getattr(import_module(f"fusargpt.{module}"), original)
+    globals()[name] = value  # so that it is looked up once
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

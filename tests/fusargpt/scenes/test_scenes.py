@@ -99,13 +99,36 @@ def test_a_block_that_cannot_be_read_costs_its_tiles_alone(tmp_path):
     out = tmp_path / "ships.geojson"
     model = BrightBoxes()
     result = detect(path, predictor=model, out=out, no_prior=True, no_skip=True, tile=96, overlap=0)
-    assert [failure.tile.id for failure in result.failures] == ["96,96"]
+    assert [failure.id for failure in result.failures] == ["96,96"]
     assert "damaged.tif" in result.failures[0].reason
     assert len(json.loads(out.read_text())["features"]) >= 2
     # What was answered is kept, and the next run tries the failed tile alone.
     asked = len(model.asked)
     detect(path, predictor=model, out=out, no_prior=True, no_skip=True, tile=96, overlap=0)
     assert len(model.asked) == asked
+
+
+def test_a_tile_on_which_the_model_stumbles_costs_itself_alone(scene, tmp_path, monkeypatch):
+    out = tmp_path / "ships.geojson"
+    plain = BrightBoxes.answers
+
+    def stumble(self, images, *rest):
+        if any(np.array_equal(image, unlucky) for image in images):
+            raise RuntimeError("an illegal memory access was encountered")
+        return plain(self, images, *rest)
+
+    whole = BrightBoxes()
+    expected = detect(scene, predictor=whole, no_prior=True, no_skip=True, **TILES)
+    unlucky = whole.asked[4][0]
+    monkeypatch.setattr(BrightBoxes, "answers", stumble)
+    result = detect(scene, predictor=BrightBoxes(), out=out, no_prior=True, no_skip=True, **TILES)
+    (failure,) = result.failures
+    assert failure.reason == "an illegal memory access was encountered"
+    assert result.provenance["tiles"] == {**expected.provenance["tiles"], "asked": 8, "failed": 1}
+    monkeypatch.undo()
+    again = BrightBoxes()
+    result = detect(scene, predictor=again, out=out, no_prior=True, no_skip=True, **TILES)
+    assert len(again.asked) == 1 and result.places == expected.places
 
 
 def test_a_scene_without_a_place_gives_boxes_in_pixels(tmp_path):
