@@ -102,6 +102,7 @@ print(codes, plugin.load().__module__)
 """
 
 
+@pytest.mark.slow
 def test_files_of_everyday_names_in_the_working_directory_break_nothing(tmp_path: Path) -> None:
     for name in EVERYDAY_NAMES:
         (tmp_path / f"{name}.py").write_text("raise RuntimeError('a file of the working directory was imported')\n")
@@ -117,6 +118,7 @@ def test_files_of_everyday_names_in_the_working_directory_break_nothing(tmp_path
     assert result.stdout.splitlines()[-1] == "[2, 2, 2, 2] fusargpt.serving.vllm_plugin"
 
 
+@pytest.mark.slow
 def test_the_training_script_runs_beside_files_of_everyday_names(tmp_path: Path) -> None:
     for name in EVERYDAY_NAMES:
         (tmp_path / f"{name}.py").write_text("raise RuntimeError('a file of the working directory was imported')\n")
@@ -125,6 +127,7 @@ def test_the_training_script_runs_beside_files_of_everyday_names(tmp_path: Path)
     assert result.stderr.splitlines()[-1].startswith("trl_recipes.sft: error: ") and "absent.yaml" in result.stderr
 
 
+@pytest.mark.slow
 def test_the_wheel_installs_four_names(site_packages: Path) -> None:
     names = {path.name for path in site_packages.iterdir() if not path.name.endswith(".dist-info")}
     assert names == {"fusargpt", "modeling_fusargpt", "trl_recipes", "space_app"}
