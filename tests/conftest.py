@@ -18,6 +18,7 @@ torch.set_num_threads(1)
 SHARED = {ROOT / "tests" / "space_app", ROOT / "tests" / "fusargpt" / "triplets"}
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Groups for the workers of xdist: what `xdist_group` names, else a file or a folder whose tests share fixtures.
 

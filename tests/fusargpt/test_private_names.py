@@ -34,7 +34,6 @@ DOCUMENTED = re.compile(
     r"trainer_utils|training_args|utils\.import_utils)"
 )
 UNDERSCORED_BUT_PUBLIC = {"_asdict", "_exit", "_replace"}  # of the standard library
-WRITTEN_BY_OTHERS = {"_abc_impl", "_auto_class"}  # into classes of ours, when they are made or registered
 
 
 def found(name: str) -> Any:
@@ -103,8 +102,8 @@ def test_what_is_overridden_is_listed() -> None:
     overridden = {name.rpartition(".")[2] for name in OVERRIDDEN} | {name.rpartition(".")[2] for name in ATTRIBUTES}
     for own in own_classes():
         theirs = {name for base in own.__mro__ if package_of(base) in PACKAGES for name in vars(base)}
-        ours = {name for base in own.__mro__ if package_of(base) in FOLDERS for name in vars(base) if private(name)}
-        assert (ours & theirs) - WRITTEN_BY_OTHERS <= overridden, own
+        ours = {name for base in own.__mro__ if package_of(base) in FOLDERS for name in vars(base)} & OWN
+        assert ours & theirs <= overridden, own
 
 
 def test_gdal_knows_the_settings_that_it_is_given() -> None:
