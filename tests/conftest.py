@@ -1,6 +1,6 @@
 import os
 import sys
-from typing import get_args
+from typing import Any, get_args
 
 # Before torch and numpy are loaded, here and in all processes that tests start: each works on one core, so that as many
 # workers as there are cores (pytest -n auto) do not wait for each other. Tiny models are fastest on one thread anyway.
@@ -9,32 +9,37 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import pytest
 import torch
 
-from tests.paths import ROOT
 from tests.tiny import Backbone
 
 torch.set_num_threads(1)
 
-# A server and a model for all tests of the page, a data set for all that look at one.
-SHARED = {ROOT / "tests" / "space_app", ROOT / "tests" / "fusargpt" / "triplets"}
+# One worker runs the tests of a file, and those of all files that share what takes long to start: the server of the
+# page; a data set and a Ray cluster.
+TOGETHER = (("tests/space_app/",), ("tests/fusargpt/triplets/", "tests/fusargpt/serving/test_batch.py"))
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Groups for the workers of xdist: what `xdist_group` names, else a file or a folder whose tests share fixtures.
-
-    Files with slow tests begin, so that none is left to one worker at the end.
-    """
-    for item in items:
-        if item.get_closest_marker("xdist_group") is None:
-            shared = item.path.parent if item.path.parent in SHARED else item.path
-            item.add_marker(pytest.mark.xdist_group(str(shared.relative_to(ROOT))))
+    """Files with slow tests begin, so that none is left to one worker at the end."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow)
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """One worker a file. The marker `xdist_group` of xdist 3.8 has no effect from pytest 9.2 on."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class OneWorkerAFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            path = nodeid.partition("::")[0]
+            return next((group[0] for group in TOGETHER if path.startswith(group)), path)
+
+    return OneWorkerAFile(config, log)
+
+
 @pytest.fixture(scope="session")
 def ray_cluster():
-    """A Ray cluster of two cores, started here once for all tests on one, which are the group `ray` of one worker."""
+    """A Ray cluster of two cores, started here once for all tests on one."""
     ray = pytest.importorskip("ray", reason="ray is not installed; pip install 'fusargpt[ray]' brings it")
     # Workers import the tests' neighbours of the package from where this process does.
     paths = {"env_vars": {"PYTHONPATH": ":".join(filter(None, sys.path)), "OMP_NUM_THREADS": "1"}}

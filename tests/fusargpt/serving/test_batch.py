@@ -89,7 +89,6 @@ def test_a_dataset_is_asked_its_own_questions(model: str, tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("ray")
 def test_two_workers_on_ray_write_the_same_file(images: Path, model: str, tmp_path: Path, ray_cluster: None) -> None:
     (images / "broken.png").write_bytes(b"no image")
     Image.new("RGB", (8000, 28)).save(images / "long.png")  # which the model refuses, its batch with it

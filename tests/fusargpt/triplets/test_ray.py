@@ -8,7 +8,7 @@ from fusargpt.triplets.build import Report, build
 from fusargpt.triplets.settings import BuildSettings
 from tests.fusargpt.triplets.places import CHIP, write_manifest
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("ray")]
+pytestmark = pytest.mark.slow
 
 
 # Ray announces its own future changes; a test cannot act on them.
