@@ -29,12 +29,14 @@ def run(command: list[str], tmp_path: Path, folder: Path = ROOT) -> str:
     return result.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("snippet", PYTHON[:2], ids=["automodel", "load_dataset"])
 def test_python_snippets_run(snippet: str, tmp_path: Path) -> None:
     output = run([sys.executable, "-c", snippet], tmp_path)
     assert output.strip()
 
 
+@pytest.mark.slow
 def test_what_the_stages_leave_loads(tmp_path: Path) -> None:
     (snippet,) = PYTHON[2:]
     write_backbone(tmp_path / "qwen")
@@ -45,6 +47,7 @@ def test_what_the_stages_leave_loads(tmp_path: Path) -> None:
     assert output == "PeftModelForCausalLM FusarGptForConditionalGeneration\n"
 
 
+@pytest.mark.slow
 def test_the_training_command_trains(tmp_path: Path) -> None:
     (line,) = [line for line in SHELL.splitlines() if line.startswith("fusargpt train")]
     arguments = shlex.split(line)[1:]
@@ -55,6 +58,7 @@ def test_the_training_command_trains(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "model.safetensors").is_file()
 
 
+@pytest.mark.slow
 def test_the_evaluation_command_evaluates(tmp_path: Path) -> None:
     (line,) = [line for line in SHELL.splitlines() if line.startswith("fusargpt evaluate")]
     # Two questions of each task, so that it takes seconds and there are priors to exchange.
