@@ -152,18 +152,18 @@ def gather_losses(loss: "Tensor", args: "TrainingArguments") -> "Tensor":
     return gathered
 
 
-def exported_states(parts: Iterable[Any]) -> dict[str, list[dict[str, Any]]]:
+def exported_states(parts: Iterable[object]) -> dict[str, list[dict[str, object]]]:
     """By class, the states of those callbacks and controls that a checkpoint keeps."""
     from transformers.trainer_callback import ExportableState
 
-    states: dict[str, list[dict[str, Any]]] = {}
+    states: dict[str, list[dict[str, object]]] = {}
     for part in parts:
         if isinstance(part, ExportableState):
             states.setdefault(type(part).__name__, []).append(part.state())
     return states
 
 
-def is_fused_output(outputs: Any) -> "TypeGuard[FusedCausalLMOutput]":
+def is_fused_output(outputs: object) -> "TypeGuard[FusedCausalLMOutput]":
     """Whether these are a model's outputs of which TRL has computed the loss without keeping logits."""
     from trl.trainer.utils import FusedCausalLMOutput
 
