@@ -12,6 +12,10 @@ class InputError(ValueError):
     """
 
 
+class OptionError(InputError):
+    """An option that no item can be asked with: it ends a run, where another error costs one item."""
+
+
 class NoDataError(InputError):
     """Nothing to see: no pixel of an image or of a window of it holds data."""
 

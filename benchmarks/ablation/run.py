@@ -4,7 +4,7 @@ import gzip
 import json
 import subprocess
 import sys
-from itertools import islice
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,10 @@ from benchmarks.ablation.cells import Cell
 from fusargpt.errors import InputError
 from fusargpt.geo.embeddings import dequantize
 from fusargpt.geo.prior import Prior
+from fusargpt.inference.asking import Asking
+from fusargpt.inference.journal import Journal
 from fusargpt.inference.predict import load
+from fusargpt.inference.questions import FusarGptAnswerer, Item, Question
 from fusargpt.simulator.records import LAYOUTS, SPLIT_SEEDS, records
 from fusargpt.simulator.simulate import simulate
 from fusargpt.simulator.simulated_scene import simulate_scene
@@ -71,7 +74,10 @@ def run_cell(cell: Cell, backbone: Path, build: Path, results: Path, scenes: int
     else:
         data = ["--dataset_name", instructions, captions]
         train("one_stage.yaml", initial, folder / "stage2", ["--train", both, *data, *shared])
-    write(path, {"cell": vars(cell), "scenes": scenes, "answers": ask(cell, folder / "stage2", scenes)})
+    write(
+        path,
+        {"cell": vars(cell), "scenes": scenes, "answers": ask(cell, folder / "stage2", scenes, folder / "answers")},
+    )
 
 
 def make_data(per_side: int, data: Path) -> tuple[str, str]:
@@ -110,45 +116,79 @@ def train(recipe: str, start: Path, output: Path, arguments: list[str]) -> None:
     subprocess.run([*command, *folders, *arguments], check=True)
 
 
-def ask(cell: Cell, model: Path, scenes: int) -> dict[str, dict[str, list[str]]]:
+def ask(cell: Cell, model: Path, scenes: int, journals: Path) -> dict[str, dict[str, list[str]]]:
     """For every task the true answers under "reference" and the model's under the name of each prior.
 
     "shuffled" gives every scene the prior of the next one. A cell without a fusion gives the same answer under any
-    prior, and is asked once.
+    prior, and is asked once. An interrupted cell goes on from its journals.
+
+    Raises:
+        InputError: a question that the model could not be asked; those that it answered are kept.
     """
-    predictor = load(model)
-    first = SPLIT_SEEDS["test"] + HELD_OUT_START
-    asked = [
-        records(simulate_scene(seed), LAYOUTS["questions"], per_side=cell.per_side)
-        for seed in range(first, first + scenes)
-    ]
-    images = [rows[0]["image"].convert("RGB") for rows in asked]
-    priors = [Prior(dequantize(rows[0]["prior_embeddings"]), rows[0]["prior_positions"]) for rows in asked]
-    given = {"true": priors, "none": [None] * scenes, "shuffled": priors[1:] + priors[:1]}
-    if cell.fusion == "none":
-        del given["true"], given["shuffled"]
-    rows = {task: [next(row for row in scene if row["task"] == task) for scene in asked] for task in TASKS}
-    answers = {task: {"reference": [row["completion"][0]["content"] for row in rows[task]]} for task in TASKS}
-    with tqdm(total=len(TASKS) * len(given) * scenes, unit="answer", desc=cell.name) as progress:
-        for name, prior in given.items():
-            for task in TASKS:
-                answers[task][name] = []
-            for start in range(0, scenes, SCENES_AT_ONCE):
-                batch = slice(start, start + SCENES_AT_ONCE)
-                # All questions about a scene together, so that it is read once.
-                questions = [row["prompt"][0]["content"] for task in TASKS for row in rows[task][batch]]
-                answered = iter(
-                    predictor.answers(
-                        images[batch] * len(TASKS), questions, prior[batch] * len(TASKS), MAX_NEW_TOKENS, len(questions)
-                    )
+    answerer = FusarGptAnswerer(load(model))
+    asked = HeldOut(scenes, cell.per_side)
+    settings = ("none",) if cell.fusion == "none" else PRIORS
+    answers = {task: {"reference": asked.references(task)} for task in TASKS}
+    with tqdm(total=len(asked.items) * len(settings), unit="answer", desc=cell.name) as progress:
+        for setting in settings:
+            journal = Journal(journals / f"{setting}.jsonl", {"cell": cell.name, "scenes": scenes}, "a cell")
+            progress.update(len(journal.answers))
+            asking = Asking(
+                answerer,
+                partial(asked.question, setting=setting),
+                journal,
+                batch_size=SCENES_AT_ONCE * len(TASKS),
+                max_new_tokens=MAX_NEW_TOKENS,
+                advance=progress.update,
+            )
+            # All questions about a scene together, so that it is read once.
+            failures = asking.run(asked.items, in_order=True)
+            if failures:
+                raise InputError(
+                    f"{cell.name}, prior {setting}: {len(failures)} questions without an answer; the same command asks "
+                    f"them again; {failures[0].id}: {failures[0].reason}"
                 )
-                for task in TASKS:
-                    answers[task][name] += islice(answered, len(images[batch]))
-                progress.update(len(questions))
+            for task in TASKS:
+                of_task = (item for item in asked.items if item.task == task)
+                answers[task][setting] = [journal.answers[item.id].answer for item in of_task]
     if cell.fusion == "none":
         for of_task in answers.values():
             of_task |= dict.fromkeys(PRIORS, of_task["none"])
     return answers
+
+
+class HeldOut:
+    """Scenes that no training has seen, each asked all five tasks.
+
+    Args:
+        scenes: how many.
+        per_side: anchors along each side of an image.
+    """
+
+    def __init__(self, scenes: int, per_side: int) -> None:
+        first = SPLIT_SEEDS["test"] + HELD_OUT_START
+        rows = [
+            records(simulate_scene(seed), LAYOUTS["questions"], per_side=per_side)
+            for seed in range(first, first + scenes)
+        ]
+        self._images = [scene[0]["image"].convert("RGB") for scene in rows]
+        self._priors = [Prior(dequantize(scene[0]["prior_embeddings"]), scene[0]["prior_positions"]) for scene in rows]
+        self._rows = {row["id"]: row for scene in rows for row in scene}
+        self.items = [
+            Item(row["id"], row["task"], row["prompt"][0]["content"], str(place), 0)
+            for place, scene in enumerate(rows)
+            for row in scene
+        ]
+
+    def references(self, task: str) -> list[str]:
+        """The true answers to a task, scene by scene."""
+        return [self._rows[item.id]["completion"][0]["content"] for item in self.items if item.task == task]
+
+    def question(self, item: Item, setting: str) -> Question:
+        """An item with the prior of a setting of `PRIORS`."""
+        place = int(item.place)
+        priors = {"true": self._priors[place], "none": None, "shuffled": self._priors[(place + 1) % len(self._priors)]}
+        return Question(item, self._images[place], item.question, priors[setting])
 
 
 def write(path: Path, result: dict[str, Any]) -> None:

@@ -103,7 +103,7 @@ def _tell(task: str, result: "SceneResult") -> int:
     _list(
         "tile",
         "failed; the same command tries again",
-        [f"tile {one.tile.id}: {one.reason}" for one in result.failures],
+        [f"tile {one.id}: {one.reason}" for one in result.failures],
     )
     return TILES_FAILED if result.failures else 0
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from fusargpt.errors import InputError
-from fusargpt.evaluation.items import Item
+from fusargpt.evaluation.items import KnownItem
 from fusargpt.tasks.answers import parse_boxes
 from fusargpt.tasks.grammar import FORMED_TASKS, AnswerForm
 from fusargpt.tasks.prompts import NONE_ANSWER, TARGETS
@@ -23,12 +23,12 @@ _FORMS = {
 }
 
 
-def classes(items: Iterable[Item]) -> str:
+def classes(items: Iterable[KnownItem]) -> str:
     """The class names among the references of `classify`, as a list in a sentence; ours where all of them are None."""
     return ", ".join(_names(items, "classify"))
 
 
-def grammars(items: Sequence[Item]) -> dict[str, AnswerForm]:
+def grammars(items: Sequence[KnownItem]) -> dict[str, AnswerForm]:
     """The form of each task's answers, with the names among its references; ours where all of them are None.
 
     Raises InputError for a reference whose name cannot stand in an answer.
@@ -39,7 +39,7 @@ def grammars(items: Sequence[Item]) -> dict[str, AnswerForm]:
         raise InputError(f"constrained: {error}") from error
 
 
-def _names(items: Iterable[Item], task: str) -> tuple[str, ...]:
+def _names(items: Iterable[KnownItem], task: str) -> tuple[str, ...]:
     names: set[str] = set()
     for item in items:
         if item.task == task == "classify":
@@ -49,7 +49,7 @@ def _names(items: Iterable[Item], task: str) -> tuple[str, ...]:
     return tuple(sorted(names - {NONE_ANSWER} or TARGETS))
 
 
-def with_form(item: Item, seen: tuple[int, int], class_names: str, in_thousandths: bool) -> str:
+def with_form(item: KnownItem, seen: tuple[int, int], class_names: str, in_thousandths: bool) -> str:
     """The question of `item` and the form of its answer.
 
     Args:

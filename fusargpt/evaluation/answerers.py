@@ -1,9 +1,8 @@
-"""Models behind one face: a batch of images and questions in, answers out."""
+"""Whoever answers a benchmark: FUSAR-GPT, other vision-language models, and the majority answer."""
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from datasets import Dataset
@@ -13,80 +12,33 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from fusargpt.errors import InputError, one_line
 from fusargpt.evaluation.entries import MAJORITY, OWN_TYPES, Entry
-from fusargpt.evaluation.items import Item
-from fusargpt.geo.prior import Prior
-from fusargpt.inference.predict import FusarGpt, load
-from fusargpt.tasks.grammar import AnswerForm
+from fusargpt.inference.predict import load
+from fusargpt.inference.questions import Answerer, FusarGptAnswerer, Question
 from fusargpt.tasks.prompts import NONE_ANSWER, TASKS
 from modeling_fusargpt.configuration_fusargpt import FusarGptConfig, FusarGptQwen3Config
 
+THOUSANDTHS = (1000, 1000)
+"""Width and height of every image to a model whose boxes are in thousandths of it."""
 # Ours and their backbones, which our classes load with a TLM that does nothing; our processor makes of images and text
 # what theirs does, and needs no torchvision.
 _OURS = (*OWN_TYPES, FusarGptConfig.backbone_type, FusarGptQwen3Config.backbone_type)
 
 
-@dataclass(frozen=True, eq=False)
-class Asked:
-    """An item as it is put to a model."""
-
-    item: Item
-    image: Image.Image
-    question: str
-    prior: Prior | None
-    form: AnswerForm | None
-
-
-class Answerer(Protocol):
-    """A model that is ready to answer."""
-
-    def answers(self, batch: Sequence[Asked], max_new_tokens: int) -> list[str]:
-        """The answer to each, decoded greedily."""
-        ...
-
-    def seen_size(self, image: Image.Image) -> tuple[int, int]:
-        """(width, height) in pixels of the image as the model sees it, which boxes in its answers are in."""
-        ...
-
-
-class FusarGptAnswerer:
-    """A FUSAR-GPT model, or one of the backbones without a prior."""
-
-    def __init__(self, predictor: FusarGpt) -> None:
-        self._predictor = predictor
-        self._seen: dict[tuple[int, int], tuple[int, int]] = {}
-
-    def answers(self, batch: Sequence[Asked], max_new_tokens: int) -> list[str]:
-        return self._predictor.answers(
-            [asked.image for asked in batch],
-            [asked.question for asked in batch],
-            [asked.prior for asked in batch],
-            max_new_tokens=max_new_tokens,
-            batch_size=len(batch),
-            forms=[asked.form for asked in batch],
-        )
-
-    def seen_size(self, image: Image.Image) -> tuple[int, int]:
-        # It follows from the size alone, and the image processor takes its time to say it.
-        if image.size not in self._seen:
-            self._seen[image.size] = self._predictor.seen_size(image)
-        return self._seen[image.size]
-
-
 class AnyModelAnswerer:
     """Any other model of `AutoModelForImageTextToText`, asked through its own chat template."""
 
-    def __init__(self, model: Any, processor: Any) -> None:
-        self._model, self._processor = model, processor
+    def __init__(self, model: Any, processor: Any, unit: tuple[int, int] | None) -> None:
+        self._model, self._processor, self._unit = model, processor, unit
         # Answers are decoded from the right end.
         processor.tokenizer.padding_side = "left"
         if processor.tokenizer.pad_token is None:
             processor.tokenizer.pad_token = processor.tokenizer.eos_token
 
-    def answers(self, batch: Sequence[Asked], max_new_tokens: int) -> list[str]:
+    def answers(self, questions: Sequence[Question], max_new_tokens: int) -> list[str]:
         features = self._processor(
             # A list for each text: the one form that all processors understand alike.
-            images=[[asked.image] for asked in batch],
-            text=[self._prompt(asked.question) for asked in batch],
+            images=[[question.image] for question in questions],
+            text=[self._prompt(question.text) for question in questions],
             padding=True,
             return_tensors="pt",
         ).to(self._model.device, self._model.dtype)
@@ -99,7 +51,7 @@ class AnyModelAnswerer:
 
     def seen_size(self, image: Image.Image) -> tuple[int, int]:
         """The image's own size: how such a model counts pixels is not known, and the form of the answer names it."""
-        return image.size
+        return image.size if self._unit is None else self._unit
 
     def _prompt(self, question: str) -> str:
         message = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": question}]}
@@ -117,12 +69,12 @@ class MajorityAnswerer:
         del counts["detect"][NONE_ANSWER]
         self._answers = {task: answers.most_common(1)[0][0] for task, answers in counts.items() if answers}
 
-    def answers(self, batch: Sequence[Asked], max_new_tokens: int) -> list[str]:
+    def answers(self, questions: Sequence[Question], max_new_tokens: int) -> list[str]:
         """Raises InputError for a task that the training split does not ask."""
-        for asked in batch:
-            if asked.item.task not in self._answers:
-                raise InputError(f"{MAJORITY}: the training split has no answer to {asked.item.task}")
-        return [self._answers[asked.item.task] for asked in batch]
+        for question in questions:
+            if question.item.task not in self._answers:
+                raise InputError(f"{MAJORITY}: the training split has no answer to {question.item.task}")
+        return [self._answers[question.item.task] for question in questions]
 
     def seen_size(self, image: Image.Image) -> tuple[int, int]:
         return image.size
@@ -139,8 +91,9 @@ def load_answerer(entry: Entry, device: str) -> Answerer:
     Raises:
         InputError: files that are missing or damaged, or a processor that cannot be made.
     """
+    unit = THOUSANDTHS if entry.in_thousandths else None
     if entry.model_type in _OURS:
-        return FusarGptAnswerer(load(entry.model, device))
+        return FusarGptAnswerer(load(entry.model, device), unit)
     try:
         processor: Any = AutoProcessor.from_pretrained(entry.model, trust_remote_code=False)
         # Typed as a model alone, also where the report on its weights comes with it.
@@ -154,4 +107,4 @@ def load_answerer(entry: Entry, device: str) -> Answerer:
     if report["missing_keys"]:
         missing = sorted(report["missing_keys"])
         raise InputError(f"{entry.model}: {len(missing)} weights are missing, {missing[0]} among them")
-    return AnyModelAnswerer(model.to(device).eval(), processor)
+    return AnyModelAnswerer(model.to(device).eval(), processor, unit)

@@ -5,7 +5,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from platform import python_version
@@ -15,18 +15,21 @@ import torch
 from tqdm import tqdm
 
 from fusargpt.errors import InputError
-from fusargpt.evaluation.answerers import Answerer, MajorityAnswerer, load_answerer, number_type
-from fusargpt.evaluation.answering import Answering
+from fusargpt.evaluation.answerers import MajorityAnswerer, load_answerer, number_type
 from fusargpt.evaluation.entries import MAJORITY, Entry, enter
 from fusargpt.evaluation.evaluated import Evaluation
-from fusargpt.evaluation.items import Item, fingerprint, read_items
+from fusargpt.evaluation.items import KnownItem, fingerprint, read_items
 from fusargpt.evaluation.priors import given_priors
+from fusargpt.evaluation.reading import Reading
+from fusargpt.inference.asking import Asking
 from fusargpt.inference.journal import Journal, check_same
 from fusargpt.inference.predict import MAX_NEW_TOKENS
+from fusargpt.inference.questions import Answerer
 from fusargpt.inference.rows import SIMULATOR, load_rows, read, simulated_rows
 from fusargpt.tasks.prompts import TASKS
 
 SETTINGS = "settings.json"
+_RUN = "an evaluation"
 MAJORITY_SCENES = 2000
 """Of the simulator's training split, in which the most frequent answers are counted."""
 _PACKAGES = ("fusargpt", "torch", "transformers", "datasets", "numpy", "sacrebleu", "rouge-score")
@@ -85,11 +88,14 @@ def evaluate(options: Options) -> Evaluation:
     with_prior = any(entry.prior != "none" for entry in entries)
     rows = read(options.dataset, options.configs, options.split, options.tasks, options.limit, with_prior)
     items, failures = read_items(rows, options.tasks, options.limit)
-    given = {entry.label: given_priors(items, entry.prior, options.seed) for entry in entries}
+    names = [item.id for item in items]
+    given = {
+        entry.label: dict(zip(names, given_priors(items, entry.prior, options.seed), strict=True)) for entry in entries
+    }
     settings = _settings(options, items)
     _claim(options.out, settings)
     journals = {entry.label: _journal(options.out, entry, settings, device) for entry in entries}
-    answering = Answering(rows, items, options.max_new_tokens, options.batch_size, options.constrained)
+    reading = Reading(rows, items, options.constrained)
     left = {label: [item for item in items if item.id not in journal.answers] for label, journal in journals.items()}
     # Counted before hours go by: the training split may not be there.
     majority = _majority(options) if any(left[entry.label] for entry in entries if entry.model == MAJORITY) else None
@@ -99,7 +105,15 @@ def evaluate(options: Options) -> Evaluation:
             if left[entry.label]:
                 progress.set_description(entry.label)
                 answerer = majority if entry.model == MAJORITY and majority else models.get(entry, device)
-                failures += answering.run(entry, answerer, given[entry.label], journals[entry.label], progress)
+                asking = Asking(
+                    answerer,
+                    reading.of(entry, answerer, given[entry.label]),
+                    journals[entry.label],
+                    batch_size=options.batch_size,
+                    max_new_tokens=options.max_new_tokens,
+                    advance=progress.update,
+                )
+                failures += [replace(failure, entry=entry.label) for failure in asking.run(items)]
     asked = {item.id for item in items}
     answers = {
         label: {name: answer for name, answer in journal.answers.items() if name in asked}
@@ -153,7 +167,7 @@ def _check_device(device: str) -> None:
         raise InputError(f"device: found {device!r}, which torch cannot use; expected cpu, cuda or cuda:N") from error
 
 
-def _settings(options: Options, items: Sequence[Item]) -> dict[str, Any]:
+def _settings(options: Options, items: Sequence[KnownItem]) -> dict[str, Any]:
     return {
         "dataset": options.dataset,
         "configs": options.configs and list(options.configs),
@@ -177,7 +191,7 @@ def _claim(out: Path, settings: Mapping[str, Any]) -> None:
             found = json.loads(path.read_text())
         except ValueError as error:
             raise InputError(f"{path}: a damaged file; choose another --out or remove the folder") from error
-        check_same(str(out), found, settings)
+        check_same(str(out), found, settings, _RUN)
         return
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out}: not empty, and no evaluation; choose another --out")
@@ -197,7 +211,7 @@ def _journal(out: Path, entry: Entry, settings: Mapping[str, Any], device: str) 
         "fingerprint": settings["fingerprint"],
     }
     name = "".join(letter if letter.isalnum() or letter in "-._" else "-" for letter in entry.label)
-    return Journal(out / "predictions" / f"{name}.jsonl", conditions)
+    return Journal(out / "predictions" / f"{name}.jsonl", conditions, _RUN)
 
 
 def _versions() -> dict[str, str]:

@@ -8,8 +8,9 @@ from typing import Any
 from datasets import Dataset
 
 from fusargpt.evaluation.entries import Entry
-from fusargpt.evaluation.items import Failure, Item
+from fusargpt.evaluation.items import KnownItem
 from fusargpt.evaluation.scoring import Answers, differences, scores
+from fusargpt.inference.questions import Failure
 from fusargpt.metrics.tally import Score
 from fusargpt.tasks.prompts import TASKS
 
@@ -37,7 +38,7 @@ class Evaluation:
     device: str
     entries: Sequence[Entry]
     rows: Dataset
-    items: Sequence[Item]
+    items: Sequence[KnownItem]
     answers: Mapping[str, Answers]
     failures: Sequence[Failure]
 
@@ -47,7 +48,7 @@ class Evaluation:
         present = {item.task for item in self.items}
         return [task for task in TASKS if task in present]
 
-    def of_task(self, task: str) -> list[Item]:
+    def of_task(self, task: str) -> list[KnownItem]:
         return [item for item in self.items if item.task == task]
 
     @cached_property

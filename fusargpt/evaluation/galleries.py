@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from PIL import Image
 
 from fusargpt.evaluation.evaluated import Evaluation
-from fusargpt.evaluation.items import Item
+from fusargpt.evaluation.items import KnownItem
 from fusargpt.evaluation.scoring import parts, scaled_boxes
-from fusargpt.inference.journal import Answer
+from fusargpt.inference.questions import Answer
 from fusargpt.inference.rows import read_picture
 from fusargpt.metrics.detection import THRESHOLDS, matched_overlaps
 from fusargpt.tasks.answers import LabelledBox, class_name, parse_boxes
@@ -55,7 +55,7 @@ def detections(evaluation: Evaluation, label: str) -> tuple[list[Picture], list[
     worst = sorted((pair for pair in ranked if pair[0].f1 < 1), key=lambda pair: (pair[0].f1, -pair[0].wrong))
     worst = [pair for pair in worst if pair not in best][:SHOWN]
 
-    def show(found: "_Detection", item: Item) -> Picture:
+    def show(found: "_Detection", item: KnownItem) -> Picture:
         boxes = parse_boxes(answers[item.id].answer).value
         predicted = scaled_boxes(boxes, answers[item.id].seen, (item.width, item.height))
         true = parse_boxes(item.reference).value
@@ -73,7 +73,7 @@ def descriptions(evaluation: Evaluation, label: str) -> tuple[list[Picture], lis
     ranked = sorted(values, key=lambda pair: (-pair[0], pair[1].id))
     count = min(SHOWN // 2, len(ranked) // 2)
 
-    def show(score: float, item: Item) -> Picture:
+    def show(score: float, item: KnownItem) -> Picture:
         caption = f"ROUGE-L {100 * score:.0f}"
         return _picture(evaluation, item, caption, answer=answers[item.id].answer, reference=item.reference)
 
@@ -93,7 +93,7 @@ class _Detection:
         return self.true + self.said - 2 * self.matched
 
 
-def _detection(item: Item, answer: Answer) -> _Detection:
+def _detection(item: KnownItem, answer: Answer) -> _Detection:
     predicted = scaled_boxes(parse_boxes(answer.answer).value, answer.seen, (item.width, item.height))
     true = parse_boxes(item.reference).value
     labels = {class_name(label) for _, label in true}
@@ -123,7 +123,7 @@ def _corners(boxes: Sequence[LabelledBox]) -> list[Box]:
 
 def _picture(
     evaluation: Evaluation,
-    item: Item,
+    item: KnownItem,
     caption: str,
     true: Sequence[Box] = (),
     predicted: Sequence[Box] = (),

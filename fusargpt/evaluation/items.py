@@ -11,20 +11,17 @@ from PIL import Image
 from tqdm import tqdm
 
 from fusargpt.errors import InputError, one_line
+from fusargpt.inference.questions import Failure, Item
 from fusargpt.inference.rows import image_bytes, read_prior
 from fusargpt.metrics.scores import TALLIES
 from fusargpt.tasks.prompts import TASKS
 
 
 @dataclass(frozen=True)
-class Item:
-    """One question about one image.
+class KnownItem(Item):
+    """One question about one image whose true answer is known; its place is the number of its row in the dataset.
 
     Attributes:
-        row: in the dataset.
-        id: unique in it.
-        task: one of `fusargpt.tasks.prompts.TASKS`.
-        question: as the dataset has it.
         reference: the true answer.
         width: of the image in pixels; boxes of the reference are in these.
         height: likewise.
@@ -32,27 +29,19 @@ class Item:
         prior: a hash of it; "" for one without anchors, and where priors are not read.
     """
 
-    row: int
-    id: str
-    task: str
-    question: str
     reference: str
     width: int
     height: int
     image: str
     prior: str
 
-
-@dataclass(frozen=True)
-class Failure:
-    """An item that was not asked or not answered, and why. `entry` is whose answer is missing, "" for all."""
-
-    id: str
-    reason: str
-    entry: str = ""
+    @property
+    def row(self) -> int:
+        """In the dataset."""
+        return int(self.place)
 
 
-def read_items(rows: Dataset, tasks: Sequence[str] | None, limit: int | None) -> tuple[list[Item], list[Failure]]:
+def read_items(rows: Dataset, tasks: Sequence[str] | None, limit: int | None) -> tuple[list[KnownItem], list[Failure]]:
     """The first `limit` questions of each task, in the order of the rows.
 
     Args:
@@ -80,7 +69,7 @@ def read_items(rows: Dataset, tasks: Sequence[str] | None, limit: int | None) ->
     return items, failures
 
 
-def fingerprint(items: Sequence[Item]) -> str:
+def fingerprint(items: Sequence[KnownItem]) -> str:
     """A hash of all that is asked: images, priors, questions and references."""
     digest = hashlib.sha256()
     for item in items:
@@ -105,7 +94,7 @@ def _choose(rows: Dataset, tasks: Sequence[str] | None, limit: int | None) -> li
     return sorted(index for task in tasks or chosen for index in chosen[task])
 
 
-def _item(index: int, row: Mapping[str, Any]) -> Item:
+def _item(index: int, row: Mapping[str, Any]) -> KnownItem:
     task, question, reference = row["task"], _content(row, "prompt", "user"), _content(row, "completion", "assistant")
     if not question.strip():
         raise InputError("prompt: found an empty text; expected a question")
@@ -114,11 +103,12 @@ def _item(index: int, row: Mapping[str, Any]) -> Item:
     with Image.open(io.BytesIO(image)) as opened:
         width, height = opened.size
     prior = read_prior(row) if "prior_embeddings" in row else None
-    return Item(
-        row=index,
+    return KnownItem(
         id=row["id"],
         task=task,
         question=question,
+        place=str(index),
+        pixels=width * height,
         reference=reference,
         width=width,
         height=height,

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from fusargpt.errors import InputError
-from fusargpt.evaluation.items import Item
+from fusargpt.evaluation.items import KnownItem
 
 SETTINGS = ("true", "none", "shuffled")
 
 
-def given_priors(items: Sequence[Item], setting: str, seed: int) -> list[int | None]:
+def given_priors(items: Sequence[KnownItem], setting: str, seed: int) -> list[int | None]:
     """The row whose prior each item gets, or None.
 
     `shuffled` moves priors among places, not among rows: all questions about one image keep one prior, and a row never

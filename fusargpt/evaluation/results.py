@@ -96,7 +96,7 @@ def _predictions(evaluation: Evaluation, label: str) -> list[dict[str, Any]]:
                 {
                     "id": item.id,
                     "task": item.task,
-                    "prompt": answer.prompt,
+                    "prompt": answer.question,
                     "answer": answer.answer,
                     "parsed": value,
                     "problems": problems,

@@ -5,8 +5,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fusargpt.evaluation.items import Item
-from fusargpt.inference.journal import Answer
+from fusargpt.evaluation.items import KnownItem
+from fusargpt.inference.questions import Answer
 from fusargpt.metrics.detection import detect_tallies
 from fusargpt.metrics.scores import TALLIES
 from fusargpt.metrics.tally import Score, Tally, difference
@@ -21,7 +21,7 @@ _NOT_OF_ONE = "cider"
 """What cannot be said of one image: how rare a word is follows from the others."""
 
 
-def tallies(task: str, items: Sequence[Item], answers: Answers) -> dict[str, Tally]:
+def tallies(task: str, items: Sequence[KnownItem], answers: Answers) -> dict[str, Tally]:
     """The tallies of `items`, which are of one task and answered all.
 
     Boxes are compared in pixels of the image as the model saw it: those of the reference are brought there, which
@@ -35,13 +35,13 @@ def tallies(task: str, items: Sequence[Item], answers: Answers) -> dict[str, Tal
     return TALLIES[task](texts, [item.reference for item in items])
 
 
-def scores(task: str, items: Sequence[Item], answers: Answers) -> dict[str, Score]:
+def scores(task: str, items: Sequence[KnownItem], answers: Answers) -> dict[str, Score]:
     """The scores of a task over the items that are answered; empty where none is."""
     answered = [item for item in items if item.id in answers]
     return {name: tally.score() for name, tally in tallies(task, answered, answers).items()} if answered else {}
 
 
-def differences(task: str, items: Sequence[Item], first: Answers, second: Answers) -> dict[str, Score]:
+def differences(task: str, items: Sequence[KnownItem], first: Answers, second: Answers) -> dict[str, Score]:
     """Scores of `first` minus those of `second`, drawn together over the items that both answered.
 
     The mean absolute error is that of the images in which both answers can be read.
@@ -61,7 +61,7 @@ def _readable(answer: Answer) -> bool:
     return parse_count(answer.answer).value is not None
 
 
-def parts(item: Item, answer: Answer) -> dict[str, float | None]:
+def parts(item: KnownItem, answer: Answer) -> dict[str, float | None]:
     """The scores of one image alone; None where one is not defined for it. Descriptions have no CIDEr of their own."""
     values: dict[str, float | None] = {}
     for name, tally in tallies(item.task, [item], {item.id: answer}).items():
@@ -71,7 +71,7 @@ def parts(item: Item, answer: Answer) -> dict[str, float | None]:
     return values
 
 
-def seen_reference(item: Item, seen: tuple[int, int]) -> str:
+def seen_reference(item: KnownItem, seen: tuple[int, int]) -> str:
     """The reference of a `detect` item in pixels of the image as a model sees it."""
     if seen == (item.width, item.height):
         return item.reference
@@ -86,7 +86,7 @@ def scaled_boxes(boxes: Sequence[LabelledBox], old: tuple[int, int], new: tuple[
     ]
 
 
-def parsed(item: Item, answer: Answer) -> tuple[Any, list[str]]:
+def parsed(item: KnownItem, answer: Answer) -> tuple[Any, list[str]]:
     """What was read of an answer, as plain JSON, and what could not be. Boxes are in pixels of the item's image."""
     if item.task == "detect":
         found = parse_boxes(answer.answer)

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fusargpt.evaluation.items import Item
+from fusargpt.evaluation.items import KnownItem
 from fusargpt.evaluation.scoring import Answers
 from fusargpt.tasks.answers import class_name, parse_cells, parse_count
 from fusargpt.tasks.prompts import GRID_SIDE
@@ -33,7 +33,7 @@ class Errors:
     unreadable: int
 
 
-def count_confusion(items: Sequence[Item], answers: Answers) -> Confusion:
+def count_confusion(items: Sequence[KnownItem], answers: Answers) -> Confusion:
     """Counts from 0 to 10 and what is above, true and answered."""
     pairs = []
     for item in _answered(items, answers):
@@ -44,7 +44,7 @@ def count_confusion(items: Sequence[Item], answers: Answers) -> Confusion:
     return _confusion(pairs, names[: last + 1], [UNREADABLE])
 
 
-def class_confusion(items: Sequence[Item], answers: Answers) -> Confusion:
+def class_confusion(items: Sequence[KnownItem], answers: Answers) -> Confusion:
     """The classes of the references, as answered; any other text is "other", no text "unreadable"."""
     names = sorted({class_name(item.reference) for item in items})
     pairs = []
@@ -54,7 +54,7 @@ def class_confusion(items: Sequence[Item], answers: Answers) -> Confusion:
     return _confusion(pairs, names, [OTHER, UNREADABLE])
 
 
-def count_errors(items: Sequence[Item], answers: Answers) -> Errors:
+def count_errors(items: Sequence[KnownItem], answers: Answers) -> Errors:
     """Answered minus true counts, from -5 or less to +5 or more."""
     found: Counter[int] = Counter()
     unreadable = 0
@@ -70,7 +70,7 @@ def count_errors(items: Sequence[Item], answers: Answers) -> Errors:
     return Errors(labels, [found[error] for error in bins], unreadable)
 
 
-def cell_recall(items: Sequence[Item], answers: Answers) -> list[tuple[int, int]]:
+def cell_recall(items: Sequence[KnownItem], answers: Answers) -> list[tuple[int, int]]:
     """Of each cell from 1 to 9: how often it was named where it is true, and how often it is true."""
     named: Counter[int] = Counter()
     true: Counter[int] = Counter()
@@ -81,7 +81,7 @@ def cell_recall(items: Sequence[Item], answers: Answers) -> list[tuple[int, int]
     return [(named[cell], true[cell]) for cell in range(1, GRID_SIDE**2 + 1)]
 
 
-def _answered(items: Sequence[Item], answers: Answers) -> list[Item]:
+def _answered(items: Sequence[KnownItem], answers: Answers) -> list[KnownItem]:
     return [item for item in items if item.id in answers]
 
 

@@ -14,7 +14,7 @@ from llguidance.numpy import fill_next_token_bitmask
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from fusargpt.errors import InputError
+from fusargpt.errors import OptionError
 from fusargpt.tasks.grammar import AnswerForm, boxes_begun, grammar, longest_answer
 
 
@@ -57,13 +57,13 @@ class ConstrainedAnswer:
         max_new_tokens: that the answer may have.
 
     Raises:
-        InputError: when the tokens may not suffice: a token can be as short as a byte.
+        OptionError: when the tokens may not suffice: a token can be as short as a byte.
     """
 
     def __init__(self, grammars: Grammars, form: AnswerForm, size: tuple[int, int], max_new_tokens: int) -> None:
         needed = longest_answer(form, size)
         if max_new_tokens < needed:
-            raise InputError(
+            raise OptionError(
                 f"max_new_tokens: found {max_new_tokens}, expected at least {needed}, so that a constrained answer to "
                 f"{form.task} is whole however it is cut into tokens"
             )

@@ -1,108 +1,70 @@
-"""What a run has done, on disk: appended as it comes, so that a run that was cut goes on where it stopped."""
+"""What a run has done, on disk: answers are appended as they come, so that a run that was cut goes on where it stopped.
+
+A journal is a file of lines of JSON: what its answers depend on, then the answers. Where several processes answer, each
+has a journal of its own in one folder.
+"""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any
+from uuid import uuid4
 
 from fusargpt.errors import InputError
+from fusargpt.inference.questions import Answer
 
 
-class Identified(Protocol):
-    """A dataclass that JSON can hold."""
-
-    @property
-    def id(self) -> str: ...
-
-
-Record = TypeVar("Record", bound=Identified)
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What an entry said about an item.
-
-    Attributes:
-        id: of the item.
-        prompt: the question as it was put, with the form of the answer where that was added.
-        answer: the text that the model wrote.
-        seen: width and height of the image in the unit of the model's boxes: pixels as it saw them, or thousandths.
-        seconds: the batch's time divided by its size.
-    """
-
-    id: str
-    prompt: str
-    answer: str
-    seen: tuple[int, int]
-    seconds: float
-
-
-class Records(Generic[Record]):
-    """A file of lines: what its records depend on, then the records.
+class Journal:
+    """The answers of one process to its items.
 
     Args:
         path: made, with its folder, where it does not exist.
-        conditions: what the records depend on, as plain JSON.
-        read: a record from the plain JSON of one.
-        run: what writes the file, for messages.
+        conditions: what the answers depend on, as plain JSON.
+        run: what writes the file, for messages: "a run".
 
     Attributes:
-        records: by their ids.
+        answers: by the ids of their items.
 
     Raises:
         InputError: a file that was written under other conditions, or one that is damaged.
     """
 
-    def __init__(
-        self, path: Path, conditions: Mapping[str, Any], read: Callable[[dict[str, Any]], Record], run: str
-    ) -> None:
+    def __init__(self, path: Path, conditions: Mapping[str, Any], run: str) -> None:
         self._path = path
-        self.records: dict[str, Record] = {}
+        self.answers: dict[str, Answer] = {}
         if path.is_file():
-            self._read(conditions, read, run)
-        if not path.is_file():
+            self.answers, whole = _read(path, conditions, run)
+            # A line that broke off when the run was cut goes, so that the next one begins on its own.
+            os.truncate(path, whole)
+        else:
             path.parent.mkdir(parents=True, exist_ok=True)
             partial = path.with_suffix(".partial")
             partial.write_text(_line(conditions), encoding="utf-8")
             partial.replace(path)
 
-    def add(self, records: Sequence[Record]) -> None:
+    def add(self, answers: Sequence[Answer]) -> None:
         """Append, so that whatever happens next these are kept."""
         with self._path.open("a", encoding="utf-8") as file:
-            # Every record is a dataclass, which a protocol cannot say.
-            file.write("".join(_line(asdict(record)) for record in records))  # pyright: ignore[reportArgumentType]
-        self.records |= {record.id: record for record in records}
-
-    def _read(self, conditions: Mapping[str, Any], read: Callable[[dict[str, Any]], Record], run: str) -> None:
-        content = self._path.read_bytes()
-        whole = content[: content.rfind(b"\n") + 1]
-        lines = whole.decode("utf-8", "replace").splitlines()
-        try:
-            found = json.loads(lines[0])
-            for record in map(read, map(json.loads, lines[1:])):
-                self.records[record.id] = record
-        except (ValueError, TypeError, KeyError, IndexError) as error:
-            raise InputError(f"{self._path}: a damaged file; remove it, and its answers are asked again") from error
-        check_same(str(self._path), found, conditions, run)
-        if len(whole) < len(content):
-            # The last line broke off when the run was cut.
-            with self._path.open("r+b") as file:
-                file.truncate(len(whole))
+            file.write("".join(_line(asdict(answer)) for answer in answers))
+        self.answers |= {answer.id: answer for answer in answers}
 
 
-class Journal(Records[Answer]):
-    """The answers of one entry; otherwise as `Records`."""
-
-    def __init__(self, path: Path, conditions: Mapping[str, Any]) -> None:
-        super().__init__(path, conditions, _answer, "an evaluation")
-
-    @property
-    def answers(self) -> dict[str, Answer]:
-        return self.records
+def new_journal(folder: Path, conditions: Mapping[str, Any], run: str) -> Journal:
+    """A journal of its own, beside those of other processes."""
+    return Journal(folder / f"{uuid4().hex}.jsonl", conditions, run)
 
 
-def check_same(name: str, found: Any, expected: Mapping[str, Any], run: str = "an evaluation") -> None:
+def read_journals(folder: Path, conditions: Mapping[str, Any], run: str) -> dict[str, Answer]:
+    """The answers of all journals in a folder, by the ids of their items; raises InputError as `Journal`."""
+    answers: dict[str, Answer] = {}
+    for path in sorted(folder.glob("*.jsonl")):
+        answers |= _read(path, conditions, run)[0]
+    return answers
+
+
+def check_same(name: str, found: Any, expected: Mapping[str, Any], run: str) -> None:
     """Raises InputError that names the first setting in which an earlier run differs."""
     if not isinstance(found, dict):
         raise InputError(f"{name}: expected the settings of {run}; choose another --out")
@@ -114,8 +76,22 @@ def check_same(name: str, found: Any, expected: Mapping[str, Any], run: str = "a
             )
 
 
+def _read(path: Path, conditions: Mapping[str, Any], run: str) -> tuple[dict[str, Answer], int]:
+    """The answers in a file, and the length in bytes of its whole lines."""
+    content = path.read_bytes()
+    whole = content[: content.rfind(b"\n") + 1]
+    lines = whole.decode("utf-8", "replace").splitlines()
+    try:
+        found = json.loads(lines[0])
+        answers = [_answer(json.loads(line)) for line in lines[1:]]
+    except (ValueError, TypeError, KeyError, IndexError) as error:
+        raise InputError(f"{path}: a damaged file; remove it, and its answers are asked again") from error
+    check_same(str(path), found, conditions, run)
+    return {answer.id: answer for answer in answers}, len(whole)
+
+
 def _answer(record: dict[str, Any]) -> Answer:
-    return Answer(**{**record, "seen": tuple(record["seen"])})
+    return Answer(**{**record, "size": tuple(record["size"]), "seen": tuple(record["seen"])})
 
 
 def _line(content: Mapping[str, Any]) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 
 import rasterio
 from PIL import Image
+from tqdm import tqdm
 
 from fusargpt.checkpoints import NANO
 from fusargpt.errors import InputError
@@ -18,14 +19,15 @@ from fusargpt.geo.embeddings import ATTRIBUTION
 from fusargpt.geo.geometry import Geometry
 from fusargpt.geo.remote import shown
 from fusargpt.geo.sar_scene import SarScene
-from fusargpt.inference.journal import Records
+from fusargpt.inference.asking import Asking
+from fusargpt.inference.journal import Journal
 from fusargpt.inference.predict import FusarGpt, load
+from fusargpt.inference.questions import Answer, Failure, FusarGptAnswerer
 from fusargpt.scenes import layers, quicklook, writing
-from fusargpt.scenes.asking import Asking
 from fusargpt.scenes.layers import Layer, Place
 from fusargpt.scenes.opening import band_of, check_scene_path, field_and_year, stretch_of
 from fusargpt.scenes.settings import Settings
-from fusargpt.scenes.tile_answers import Failure, TileAnswer, read_tile_answer
+from fusargpt.scenes.tile_reader import TileReader, item_of
 from fusargpt.scenes.tiles import Tile, cut
 
 GDAL_CACHE_MB = 256
@@ -108,10 +110,19 @@ def ask_scene(
         predictor = load(settings.model, settings.device) if predictor is None else predictor
         side, overlap = _tile_and_overlap(scene, settings, predictor)
         tiles = cut(scene.width, scene.height, side, overlap)
-        asking = Asking(scene, band, stretch, field, year, settings)
-        with _journal(out, settings.conditions(str(path), side, overlap)) as records:
-            failures = asking.run(predictor, tiles, records)
-            answers = {tile.id: records.records[tile.id] for tile in tiles if tile.id in records.records}
+        reader = TileReader(scene, band, stretch, field, year, settings)
+        items = [item_of(tile, settings) for tile in tiles]
+        with _journal(out, settings.conditions(str(path), side, overlap)) as journal:
+            with tqdm(total=len(items), initial=len(journal.answers), unit="tile") as progress:
+                failures = Asking(
+                    FusarGptAnswerer(predictor),
+                    reader.read,
+                    journal,
+                    batch_size=settings.batch_size,
+                    max_new_tokens=settings.max_new_tokens,
+                    advance=progress.update,
+                ).run(items)
+            answers = journal.answers
             layer = _layer(settings, tiles, answers, scene)
             result = SceneResult(
                 layer.places,
@@ -153,7 +164,7 @@ def _tile_and_overlap(scene: SarScene, settings: Settings, predictor: FusarGpt) 
     return side, side // _DETECTION_OVERLAP if settings.task == "detect" else 0
 
 
-def _layer(settings: Settings, tiles: list[Tile], answers: dict[str, TileAnswer], scene: SarScene) -> Layer:
+def _layer(settings: Settings, tiles: list[Tile], answers: dict[str, Answer], scene: SarScene) -> Layer:
     if settings.task == "detect":
         return layers.objects(tiles, answers, scene.width, scene.height, settings.overlap_threshold)
     return layers.grid(settings.task, settings.target, tiles, answers, scene.width, scene.height)
@@ -184,7 +195,7 @@ def _provenance(scene: SarScene, settings: Settings, band: int, year: int | None
     }
 
 
-def _counts(answers: dict[str, TileAnswer], failures: list[Failure]) -> dict[str, int]:
+def _counts(answers: dict[str, Answer], failures: list[Failure]) -> dict[str, int]:
     skipped = Counter(answer.skipped for answer in answers.values())
     return {
         "asked": skipped[""],
@@ -216,12 +227,12 @@ def _journal_path(out: Path) -> Path:
 
 
 @contextmanager
-def _journal(out: Path | None, conditions: dict[str, Any]) -> Iterator[Records[TileAnswer]]:
+def _journal(out: Path | None, conditions: dict[str, Any]) -> Iterator[Journal]:
     if out is not None:
-        yield Records(_journal_path(out), conditions, read_tile_answer, "a run")
+        yield Journal(_journal_path(out), conditions, "a run")
         return
     with tempfile.TemporaryDirectory() as folder:
-        yield Records(Path(folder) / "journal.jsonl", conditions, read_tile_answer, "a run")
+        yield Journal(Path(folder) / "journal.jsonl", conditions, "a run")
 
 
 def _forget(out: Path | None) -> None:

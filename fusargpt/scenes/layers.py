@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from fusargpt.inference.questions import Answer
 from fusargpt.scenes.merging import SceneBox, merge, place
-from fusargpt.scenes.tile_answers import TileAnswer
 from fusargpt.scenes.tiles import Tile
 from fusargpt.tasks.answers import parse_boxes, parse_cells, parse_class, parse_count
 from fusargpt.tasks.prompts import GRID_SIDE
@@ -32,9 +32,7 @@ class Layer:
     problems: list[str]
 
 
-def objects(
-    tiles: Sequence[Tile], answers: Mapping[str, TileAnswer], width: int, height: int, threshold: float
-) -> Layer:
+def objects(tiles: Sequence[Tile], answers: Mapping[str, Answer], width: int, height: int, threshold: float) -> Layer:
     """The boxes of a detection, merged across tiles; see `merging`."""
     found: list[SceneBox] = []
     problems = []
@@ -54,7 +52,7 @@ def objects(
 
 
 def grid(
-    task: str, target: str, tiles: Sequence[Tile], answers: Mapping[str, TileAnswer], width: int, height: int
+    task: str, target: str, tiles: Sequence[Tile], answers: Mapping[str, Answer], width: int, height: int
 ) -> Layer:
     """One place for each answered tile with its count, class, description or cells; and one for each named cell.
 
@@ -78,7 +76,7 @@ def grid(
     return Layer(places, problems)
 
 
-def _read(task: str, answer: TileAnswer) -> tuple[dict[str, Any], list[int], tuple[str, ...]]:
+def _read(task: str, answer: Answer) -> tuple[dict[str, Any], list[int], tuple[str, ...]]:
     """Properties, cells and what could not be read."""
     empty = bool(answer.skipped)
     if task == "count":
@@ -102,7 +100,7 @@ def _cell(tile: Tile, cell: int, width: int, height: int) -> tuple[float, float,
     return (x1, y1, x2, y2) if x1 < x2 and y1 < y2 else None
 
 
-def _of_tile(tile: Tile, answer: TileAnswer) -> dict[str, Any]:
+def _of_tile(tile: Tile, answer: Answer) -> dict[str, Any]:
     return {"tile": tile.id, "anchors": answer.anchors, "skipped": answer.skipped}
 
 

@@ -1,20 +1,25 @@
-"""A batch from its settings to its file, in this process or on a Ray cluster by the same per-batch function."""
+"""A batch from its settings to its file, in this process or on a Ray cluster by the same worker."""
 
-from collections.abc import Iterator, Sequence
+import shutil
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
+from fusargpt.errors import InputError
+from fusargpt.inference.asking import alike
+from fusargpt.inference.journal import read_journals
 from fusargpt.inference.predict import check_name
-from fusargpt.serving.batch_inputs import Item, Source
-from fusargpt.serving.engines import Failure, choose_engine, engine_version
-from fusargpt.serving.parts import Parts
-from fusargpt.serving.worker import Asking
+from fusargpt.inference.questions import Failure, Item
+from fusargpt.serving.answer_file import write_answers
+from fusargpt.serving.batch_inputs import Source
+from fusargpt.serving.engines import choose_engine, engine_version
+from fusargpt.serving.worker import RUN, Work, Worker
 
 BATCH_SIZES = {"transformers": 16, "vllm": 256}
-"""Items of one part. vLLM makes batches of its own from what it is given, and wants many."""
+"""vLLM makes batches of its own from what it is given, and wants many."""
 
 
 @dataclass(frozen=True)
@@ -56,35 +61,39 @@ def run_batch(source: Source, settings: Settings) -> Report:
     engine = choose_engine(settings.engine)
     check_name(settings.model)
     items = source.items()
-    parts = Parts(settings.out)
-    parts.claim(_conditions(source, settings, engine))
-    done = parts.read()
-    left = [item for item in items if item.id not in done]
+    conditions = _conditions(source, settings, engine)
+    journals = settings.out.with_name(f".{settings.out.name}.journals")
+    if settings.out.exists() and not journals.is_dir():
+        raise InputError(f"{settings.out}: exists already; remove it or choose another --out")
+    done = read_journals(journals, conditions, RUN)
+    left = [item for group in alike(items) for item in group if item.id not in done]
     print(f"Engine: {engine_version(engine)}; {len(left):,} of {len(items):,} questions to ask")
-    asking = Asking(engine, settings.model, source, parts, settings.max_new_tokens)
     size = settings.batch_size or BATCH_SIZES[engine]
-    failures: list[Failure] = []
+    work = Work(engine, settings.model, source, journals, conditions, size, settings.max_new_tokens)
     with tqdm(total=len(items), initial=len(items) - len(left), unit="answer", disable=None) as progress:
-        for failed, count in _run(asking, left, size, settings.workers):
-            failures += failed
-            progress.update(count)
-    answered = parts.finish([item.id for item in items], complete=not failures)
-    return Report(settings.out, answered, failures)
+        failures = _run(work, left, settings.workers, progress.update)
+    done = read_journals(journals, conditions, RUN)
+    answers = [done[item.id] for item in items if item.id in done]
+    write_answers(settings.out, answers)
+    if not failures:
+        shutil.rmtree(journals)
+    # In the order of the items, whatever the order in which they were asked.
+    places = {item.id: place for place, item in enumerate(items)}
+    return Report(settings.out, len(answers), sorted(failures, key=lambda failure: places[failure.id]))
 
 
-def _run(asking: Asking, items: Sequence[Item], size: int, workers: int) -> Iterator[tuple[list[Failure], int]]:
-    """Failures of some items and their number, as they are asked."""
+def _run(work: Work, items: Sequence[Item], workers: int, advance: Callable[[int], object]) -> list[Failure]:
     if not items:
-        return
+        return []
     if workers:
         from fusargpt.serving.ray_workers import ask_on_ray
 
-        yield from ask_on_ray(asking, items, size, workers)
-        return
-    worker = asking.load()
-    for start in range(0, len(items), size):
-        batch = items[start : start + size]
-        yield worker.ask(batch), len(batch)
+        failures: list[Failure] = []
+        for failed, count in ask_on_ray(work, items, workers):
+            failures += failed
+            advance(count)
+        return failures
+    return Worker(work, advance).ask(items)
 
 
 def _conditions(source: Any, settings: Settings, engine: str) -> dict[str, Any]:

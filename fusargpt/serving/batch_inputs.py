@@ -12,29 +12,13 @@ from PIL import Image
 from fusargpt.errors import InputError
 from fusargpt.geo.image import read_image
 from fusargpt.geo.prior import Prior, load_prior
+from fusargpt.inference.questions import Item
 from fusargpt.inference.rows import PRIOR_COLUMNS, load_rows, read_picture, read_prior
 from fusargpt.tasks.prompts import TASKS
 from modeling_fusargpt.artefacts import HUB_ID
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 _COLUMNS = ("id", "image", "task", "prompt")
-
-
-@dataclass(frozen=True)
-class Item:
-    """One question about one image.
-
-    Attributes:
-        id: unique in its source: the image's path from the folder, or the row's id.
-        task: of `fusargpt.tasks.prompts.TASKS`; "" for a free question.
-        question: as it is put to the model.
-        place: where the source finds image and prior again.
-    """
-
-    id: str
-    task: str
-    question: str
-    place: str
 
 
 class Source(Protocol):
@@ -72,7 +56,9 @@ class ImageFolder:
         if not paths:
             raise InputError(f"{self.folder}: no image; expected {', '.join(IMAGE_SUFFIXES)} files, or Parquet files")
         names = [path.relative_to(self.folder).as_posix() for path in paths]
-        return [Item(name, self.task, self.question, name) for name in names]
+        return [
+            Item(name, self.task, self.question, name, _pixels(path)) for name, path in zip(names, paths, strict=True)
+        ]
 
     def read(self, item: Item) -> tuple[Image.Image, Prior | None]:
         path = self.folder / item.place
@@ -108,7 +94,7 @@ class TripletDataset:
             if row["task"] not in TASKS:
                 raise InputError(f"{row['id']}: task: found {row['task']!r}; expected one of {', '.join(TASKS)}")
             if self.tasks is None or row["task"] in self.tasks:
-                items.append(Item(row["id"], row["task"], _question(row), str(index)))
+                items.append(Item(row["id"], row["task"], _question(row), str(index), 0))
         if not items:
             raise InputError(f"{self.name}: split {self.split!r} has no row of {', '.join(self.tasks or ())}")
         return items
@@ -116,6 +102,15 @@ class TripletDataset:
     def read(self, item: Item) -> tuple[Image.Image, Prior | None]:
         row: Mapping[str, Any] = _rows(self)[int(item.place)]
         return read_picture(row), read_prior(row) if self.with_prior else None
+
+
+def _pixels(path: Path) -> int:
+    """Of an image, from its header; 0 for one that cannot be read, which is told when it is asked about."""
+    try:
+        with Image.open(path) as image:
+            return image.width * image.height
+    except (OSError, ValueError, Image.DecompressionBombError):
+        return 0
 
 
 @cache

@@ -5,7 +5,7 @@ the Hub. Needs the extra `fusargpt[serving]`.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from math import ceil
 from typing import Any
 
@@ -14,33 +14,32 @@ import ray
 import ray.data
 
 from fusargpt.errors import InputError, one_line
-from fusargpt.serving.batch_inputs import Item
-from fusargpt.serving.engines import Failure
-from fusargpt.serving.worker import Asking
+from fusargpt.inference.questions import Failure, Item
+from fusargpt.serving.worker import Work, Worker
 
 
 class Actor:
     """One model on one node; Ray Data calls it with batches of rows, which are items."""
 
-    def __init__(self, asking: Asking) -> None:
-        self._worker = asking.load()
+    def __init__(self, work: Work) -> None:
+        self._worker = Worker(work)
 
     def __call__(self, rows: dict[str, np.ndarray]) -> dict[str, Any]:
-        items = [Item(*map(str, row)) for row in zip(*(rows[name] for name in Item.__annotations__), strict=True)]
+        columns = zip(*(rows[field.name].tolist() for field in fields(Item)), strict=True)
+        items = [Item(*values) for values in columns]
         reasons = {failure.id: failure.reason for failure in self._worker.ask(items)}
         return {"id": rows["id"], "reason": np.array([reasons.get(item.id, "") for item in items], object)}
 
 
-def ask_on_ray(asking: Asking, items: Sequence[Item], size: int, workers: int) -> Iterator[tuple[list[Failure], int]]:
+def ask_on_ray(work: Work, items: Sequence[Item], workers: int) -> Iterator[tuple[list[Failure], int]]:
     """Failures of some items and their number, as they are asked.
 
     Ray is joined as its own rules say: the running connection, the cluster at RAY_ADDRESS, or a new one on this
     machine. On a cluster with GPUs each actor gets one.
 
     Args:
-        asking: what the actors load.
-        items: what is asked, at least one.
-        size: items of a batch.
+        work: what the actors load.
+        items: what is asked, at least one, like ones side by side.
         workers: actors.
 
     Raises:
@@ -56,11 +55,11 @@ def ask_on_ray(asking: Asking, items: Sequence[Item], size: int, workers: int) -
     context.enable_progress_bars = False
     # A batch that cannot be asked at all is missing from the result instead of ending it.
     context.max_errored_blocks = -1
-    rows = ray.data.from_items([asdict(item) for item in items], override_num_blocks=ceil(len(items) / size))
+    rows = ray.data.from_items([asdict(item) for item in items], override_num_blocks=ceil(len(items) / work.batch_size))
     answered = rows.map_batches(
         Actor,
-        fn_constructor_args=(asking,),
-        batch_size=size,
+        fn_constructor_args=(work,),
+        batch_size=work.batch_size,
         compute=ray.data.ActorPoolStrategy(size=workers),
         num_gpus=1 if ray.cluster_resources().get("GPU") else 0,
     )

@@ -15,7 +15,7 @@ from transformers.models.llava.processing_llava import LlavaProcessor
 
 from fusargpt.cli import evaluate
 from fusargpt.cli.main import main
-from fusargpt.evaluation.answerers import FusarGptAnswerer
+from fusargpt.inference.questions import FusarGptAnswerer
 from fusargpt.evaluation.priors import SETTINGS
 from fusargpt.inference import predict
 from fusargpt.tasks import prompts

@@ -5,12 +5,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fusargpt.errors import InputError
-from fusargpt.evaluation.items import Item
+from fusargpt.evaluation.items import KnownItem
 from fusargpt.evaluation.priors import given_priors
 
 
-def items(priors: list[str]) -> list[Item]:
-    return [Item(row, f"row-{row}", "count", "?", "1", 8, 8, "", prior) for row, prior in enumerate(priors)]
+def items(priors: list[str]) -> list[KnownItem]:
+    return [KnownItem(f"row-{row}", "count", "?", str(row), 64, "1", 8, 8, "", prior) for row, prior in enumerate(priors)]
 
 
 @settings(max_examples=60, deadline=None)

@@ -2,23 +2,23 @@
 
 import pytest
 
-from fusargpt.evaluation.items import Item
+from fusargpt.evaluation.items import KnownItem
 from fusargpt.evaluation.scoring import differences, parsed, parts, scores
 from fusargpt.evaluation.tables import cell_recall, class_confusion, count_confusion, count_errors
-from fusargpt.inference.journal import Answer
+from fusargpt.inference.questions import Answer
 
 BOX = '[{"bbox_2d": [%s], "label": "ship"}]'
 
 
-def item(task: str, reference: str, name: str = "a", size: tuple[int, int] = (100, 50)) -> Item:
-    return Item(0, name, task, "?", reference, *size, "", "")
+def item(task: str, reference: str, name: str = "a", size: tuple[int, int] = (100, 50)) -> KnownItem:
+    return KnownItem(name, task, "?", "0", size[0] * size[1], reference, *size, "", "")
 
 
 def said(*texts: str, seen: tuple[int, int] = (100, 50)) -> dict[str, Answer]:
-    return {name: Answer(name, "?", text, seen, 0.0) for name, text in zip("abcdefgh", texts, strict=False)}
+    return {name: Answer(name, "", "?", text, seen, seen, None, 0.0) for name, text in zip("abcdefgh", texts, strict=False)}
 
 
-def asked(task: str, *references: str) -> list[Item]:
+def asked(task: str, *references: str) -> list[KnownItem]:
     return [item(task, reference, name) for name, reference in zip("abcdefgh", references, strict=False)]
 
 

@@ -99,7 +99,7 @@ def test_a_block_that_cannot_be_read_costs_its_tiles_alone(tmp_path):
     out = tmp_path / "ships.geojson"
     model = BrightBoxes()
     result = detect(path, predictor=model, out=out, no_prior=True, no_skip=True, tile=96, overlap=0)
-    assert [failure.tile.id for failure in result.failures] == ["96,96"]
+    assert [failure.id for failure in result.failures] == ["96,96"]
     assert "damaged.tif" in result.failures[0].reason
     assert len(json.loads(out.read_text())["features"]) >= 2
     # What was answered is kept, and the next run tries the failed tile alone.

@@ -17,7 +17,6 @@ from fusargpt.geo.prior import Prior, load_prior, save_prior
 from fusargpt.inference.predict import FusarGpt, load
 from fusargpt.serving.batch import Report, Settings, run_batch
 from fusargpt.serving.batch_inputs import ImageFolder, TripletDataset
-from fusargpt.serving.parts import Parts
 from fusargpt.tasks import prompts
 from tests.fusargpt.serving.questions import DATASET
 from tests.tiny import random_image, random_prior, stir_tlm, tiny_model, tiny_processor
@@ -73,7 +72,7 @@ def test_answers_are_those_of_the_model(images: Path, model: str, tmp_path: Path
     assert [row["anchors"] for row in found] == [0, 3, 7, 0, 0]
     assert [(row["seen_width"], row["seen_height"]) for row in found] == [picture.size for picture in pictures]
     assert report.answered == 5 and not report.failures
-    assert not Parts(report.out).folder.exists()
+    assert not list(tmp_path.glob(".*")), "no journal is left"
 
 
 def test_a_dataset_is_asked_its_own_questions(model: str, tmp_path: Path) -> None:
@@ -162,7 +161,7 @@ def test_what_fails_costs_no_other_and_is_tried_again(
 def test_parts_of_another_batch_are_refused(images: Path, model: str, tmp_path: Path) -> None:
     (images / "broken.png").write_bytes(b"no image")
     batch(images, model, tmp_path / "out.jsonl")
-    with pytest.raises(InputError, match="begun with max_new_tokens 6, now 7; choose another --out"):
+    with pytest.raises(InputError, match="a batch with max_new_tokens 6, now 7; choose another --out"):
         batch(images, model, tmp_path / "out.jsonl", max_new_tokens=7)
 
 

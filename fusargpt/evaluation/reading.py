@@ -1,0 +1,46 @@
+"""How an item of a benchmark is put to one entry after another."""
+
+from collections.abc import Callable, Sequence
+
+from datasets import Dataset
+
+from fusargpt.evaluation.answer_forms import classes, grammars, with_form
+from fusargpt.evaluation.entries import Entry
+from fusargpt.evaluation.items import KnownItem
+from fusargpt.inference.questions import Answerer, Question
+from fusargpt.inference.rows import read_picture, read_prior
+
+
+class Reading:
+    """Makes questions of the items of a benchmark.
+
+    Args:
+        rows: the dataset.
+        items: what is asked.
+        constrained: hold answers to the form of their task, where the model can be held.
+    """
+
+    def __init__(self, rows: Dataset, items: Sequence[KnownItem], constrained: bool) -> None:
+        self._rows = rows
+        self._classes = classes(items)
+        self._forms = grammars(items) if constrained else {}
+
+    def of(self, entry: Entry, answerer: Answerer, given: dict[str, int | None]) -> Callable[[KnownItem], Question]:
+        """What reads an item for an entry.
+
+        Args:
+            entry: who is asked.
+            answerer: its model.
+            given: by the items' ids, the row whose prior each gets, or None.
+        """
+
+        def read(item: KnownItem) -> Question:
+            image = read_picture(self._rows[item.row])
+            row = given[item.id]
+            prior = None if row is None else read_prior(self._rows[row])
+            text = item.question
+            if entry.with_form:
+                text = with_form(item, answerer.seen_size(image), self._classes, entry.in_thousandths)
+            return Question(item, image, text, prior, self._forms.get(item.task))
+
+        return read

@@ -1,0 +1,163 @@
+"""The one engine by which items are asked: in batches of like inputs, with a journal, and failures at the end.
+
+Whole scenes, benchmarks, batches (here or on a cluster) and the ablation stand on it. What fails alone costs no other
+item: one that cannot be read is left out of its batch, and a batch that fails is asked again in smaller ones.
+"""
+
+import gc
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Generic, TypeVar
+
+import torch
+from tqdm import tqdm
+
+from fusargpt.errors import InputError, OptionError, one_line
+from fusargpt.inference.journal import Journal
+from fusargpt.inference.questions import Answer, Answerer, Failure, Item, Question
+
+_SETTLED_AT_ONCE = 512
+"""Answers that needed no model and wait to be written; each is a line of the journal."""
+
+AnyItem = TypeVar("AnyItem", bound=Item)
+
+
+class Asking(Generic[AnyItem]):
+    """Puts items to a model.
+
+    Args:
+        answerer: the model.
+        read: the question of an item, or its answer where the model need not be asked. What it raises costs the item.
+        journal: holds what is answered, and gets every further answer as it comes.
+        batch_size: questions that are answered together. It shrinks when a batch does not fit into memory.
+        max_new_tokens: where an answer is cut.
+        advance: is told of items as they are done, however they end.
+    """
+
+    def __init__(
+        self,
+        answerer: Answerer,
+        read: Callable[[AnyItem], Question | Answer],
+        journal: Journal,
+        *,
+        batch_size: int,
+        max_new_tokens: int,
+        advance: Callable[[int], object] = lambda count: None,
+    ) -> None:
+        self._answerer, self._read, self._journal = answerer, read, journal
+        self._batch_size, self._max_new_tokens = batch_size, max_new_tokens
+        self._advance = advance
+
+    def run(self, items: Sequence[AnyItem], *, in_order: bool = False) -> list[Failure]:
+        """Ask all items that the journal does not hold.
+
+        Args:
+            items: each once.
+            in_order: keep their order, and batches across tasks, instead of putting like ones together.
+
+        Returns:
+            The items that failed; the next run asks them again.
+
+        Raises:
+            OptionError: an option that no item can be asked with.
+            ImportError: a package that an option needs.
+            OSError: the journal cannot be written.
+        """
+        left = [item for item in items if item.id not in self._journal.answers]
+        failures: list[Failure] = []
+        for group in [left] if in_order else alike(left):
+            questions: list[Question] = []
+            settled: list[Answer] = []
+            for item in group:
+                try:
+                    found = self._read(item)
+                # Whatever is wrong with one item, and whatever a library says to it, costs no other.
+                except Exception as error:
+                    failures.append(self._failure(item, error))
+                    continue
+                if isinstance(found, Question):
+                    questions.append(found)
+                else:
+                    settled.append(found)
+                if len(questions) >= self._batch_size or len(settled) >= _SETTLED_AT_ONCE:
+                    failures += self._flush(questions, settled)
+            failures += self._flush(questions, settled)
+        return failures
+
+    def _flush(self, questions: list[Question], settled: list[Answer]) -> list[Failure]:
+        self._keep(settled)
+        failures = self._ask(questions) if questions else []
+        questions.clear()
+        settled.clear()
+        return failures
+
+    def _ask(self, questions: Sequence[Question]) -> list[Failure]:
+        started = time.perf_counter()
+        try:
+            texts = self._answerer.answers(questions, self._max_new_tokens)
+            seen = [self._answerer.seen_size(question.image) for question in questions]
+        except (OptionError, ImportError):
+            raise
+        except Exception as error:
+            if len(questions) == 1:
+                return [self._failure(questions[0].item, error)]
+            smaller = self._split(questions, error)
+        else:
+            seconds = round((time.perf_counter() - started) / len(questions), 4)
+            self._keep([_answer(*parts, seconds) for parts in zip(questions, texts, seen, strict=True)])
+            return []
+        # Outside of the handler, whose traceback holds the tensors of the batch that failed.
+        return [failure for batch in smaller for failure in self._ask(batch)]
+
+    def _split(self, questions: Sequence[Question], error: Exception) -> list[Sequence[Question]]:
+        if not out_of_memory(error):
+            _tell(f"A batch of {len(questions)} failed, and is asked one by one: {one_line(error)}")
+            return [[question] for question in questions]
+        half = (len(questions) + 1) // 2
+        self._batch_size = min(self._batch_size, half)
+        _tell(f"A batch of {len(questions)} does not fit into memory; from here on there are at most {half} in one.")
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        return [questions[:half], questions[half:]]
+
+    def _keep(self, answers: Sequence[Answer]) -> None:
+        if answers:
+            self._journal.add(answers)
+            self._advance(len(answers))
+
+    def _failure(self, item: Item, error: Exception) -> Failure:
+        self._advance(1)
+        # An InputError is one line by itself.
+        return Failure(item.id, str(error) if isinstance(error, InputError) else one_line(error))
+
+
+def alike(items: Sequence[AnyItem]) -> Iterator[list[AnyItem]]:
+    """Items in groups of one task, whose answers are about as long, and in them by the length of their inputs.
+
+    That length grows with the image's area and the question's letters, so that neighbours need little padding.
+    """
+    groups: dict[str, list[AnyItem]] = {}
+    for item in items:
+        groups.setdefault(item.task, []).append(item)
+    for group in groups.values():
+        yield sorted(group, key=lambda item: (item.pixels, len(item.question)))
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Whether fewer questions at a time could be answered: a GPU's memory did not suffice, or this machine's."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    # What torch's allocator for CPUs raises is of no type of its own.
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+
+
+def _answer(question: Question, text: str, seen: tuple[int, int], seconds: float) -> Answer:
+    item, prior = question.item, question.prior
+    anchors = None if prior is None else len(prior.embeddings)
+    return Answer(item.id, item.task, question.text, text, question.image.size, seen, anchors, seconds)
+
+
+def _tell(line: str) -> None:
+    tqdm.write(line, sys.stderr)

@@ -1,0 +1,132 @@
+"""What is asked of a model, and what comes of it: an item, its question, and an answer or a failure."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from PIL import Image
+
+from fusargpt.geo.prior import Prior
+from fusargpt.inference.predict import FusarGpt
+from fusargpt.tasks.grammar import AnswerForm
+
+
+@dataclass(frozen=True)
+class Item:
+    """Something to ask about, before its image is read.
+
+    Attributes:
+        id: unique among those that are asked together.
+        task: of `fusargpt.tasks.prompts.TASKS`; "" for a free question.
+        question: as it is listed; a reader may add to it.
+        place: where a reader finds image and prior.
+        pixels: of the image; 0 where that is not known before it is read.
+    """
+
+    id: str
+    task: str
+    question: str
+    place: str
+    pixels: int
+
+
+@dataclass(frozen=True, eq=False)
+class Question:
+    """An item as it is put to a model.
+
+    Attributes:
+        item: what is asked about.
+        image: RGB, 8 bit.
+        text: the question.
+        prior: of the image's place; None answers from the image alone.
+        form: that the answer must have; None leaves it free.
+    """
+
+    item: Item
+    image: Image.Image
+    text: str
+    prior: Prior | None
+    form: AnswerForm | None = None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What is known of an item once it has been asked; plain JSON holds it.
+
+    Attributes:
+        id, task: of the item.
+        question: the text that the model was asked.
+        answer: the text that it wrote; "" where it was not asked.
+        size: width and height of the image in pixels; (0, 0) where it was not asked.
+        seen: width and height of the image in the unit of the answer's boxes; likewise.
+        anchors: of the prior; None without one.
+        seconds: the batch's time divided by its size.
+        skipped: why the model need not be asked, or "".
+    """
+
+    id: str
+    task: str
+    question: str
+    answer: str
+    size: tuple[int, int]
+    seen: tuple[int, int]
+    anchors: int | None
+    seconds: float
+    skipped: str = ""
+
+    @staticmethod
+    def without_asking(item: Item, why: str) -> "Answer":
+        """Of an item that a look at its image settles."""
+        return Answer(item.id, item.task, item.question, "", (0, 0), (0, 0), None, 0.0, why)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An item without an answer, and the reason in one line. `entry` is whose answer is missing, "" for all."""
+
+    id: str
+    reason: str
+    entry: str = ""
+
+
+class Answerer(Protocol):
+    """A model that is ready to answer."""
+
+    def answers(self, questions: Sequence[Question], max_new_tokens: int) -> list[str]:
+        """The answer to each, decoded greedily, in one batch."""
+        ...
+
+    def seen_size(self, image: Image.Image) -> tuple[int, int]:
+        """Width and height of the image in the unit of the boxes in answers: pixels as the model sees it, or others."""
+        ...
+
+
+class FusarGptAnswerer:
+    """A loaded FUSAR-GPT, or one of its backbones without a prior.
+
+    Args:
+        predictor: what `fusargpt.inference.predict.load` gives, or `fusargpt.serving.vllm_engine.load_vllm`.
+        unit: width and height that boxes are shares of, whatever the image; None for pixels as the model sees it.
+    """
+
+    def __init__(self, predictor: FusarGpt, unit: tuple[int, int] | None = None) -> None:
+        self._predictor, self._unit = predictor, unit
+        self._seen: dict[tuple[int, int], tuple[int, int]] = {}
+
+    def answers(self, questions: Sequence[Question], max_new_tokens: int) -> list[str]:
+        return self._predictor.answers(
+            [question.image for question in questions],
+            [question.text for question in questions],
+            [question.prior for question in questions],
+            max_new_tokens,
+            len(questions),
+            [question.form for question in questions],
+        )
+
+    def seen_size(self, image: Image.Image) -> tuple[int, int]:
+        if self._unit is not None:
+            return self._unit
+        # It follows from the size alone, and the image processor takes its time to say it.
+        if image.size not in self._seen:
+            self._seen[image.size] = self._predictor.seen_size(image)
+        return self._seen[image.size]

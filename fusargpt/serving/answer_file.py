@@ -1,0 +1,45 @@
+"""The answers of a batch as one file of rows."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from fusargpt.inference.questions import Answer
+
+SUFFIXES = (".parquet", ".jsonl")
+
+
+def write_answers(path: Path, answers: Sequence[Answer]) -> None:
+    """Write a Parquet or JSON Lines file, whole or not at all; no Parquet file without a row.
+
+    A row has id, task, question, answer, width and height of the image, seen_width and seen_height in which boxes of
+    the answer are, and the number of anchors, 0 without a prior.
+    """
+    rows = [_row(answer) for answer in answers]
+    partial = path.with_name(f"{path.name}.partial")
+    if path.suffix == ".jsonl":
+        partial.write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
+    elif rows:
+        pq.write_table(pa.Table.from_pylist(rows), partial)
+    else:
+        return
+    partial.replace(path)
+
+
+def _row(answer: Answer) -> dict[str, Any]:
+    (width, height), (seen_width, seen_height) = answer.size, answer.seen
+    return {
+        "id": answer.id,
+        "task": answer.task,
+        "question": answer.question,
+        "answer": answer.answer,
+        "width": width,
+        "height": height,
+        "seen_width": seen_width,
+        "seen_height": seen_height,
+        "anchors": answer.anchors or 0,
+    }
