@@ -31,16 +31,18 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
             pages[_DOCS + file.src_uri] = _add_notebook(files, config, file)
         elif file.src_uri.endswith(".md"):
             pages[_DOCS + file.src_uri] = file.content_string
-    added = set()
+    added = {uri.removeprefix(_REPOSITORY) for uri in _nav(config.nav) if uri.startswith(_REPOSITORY)}
+    for path in sorted(added):
+        pages[path] = _add(files, config, path)
     while pages:
         path, text = pages.popitem()
         for target in _links(path, text):
             if target.startswith(_DOCS) or target in added:
                 continue
             added.add(target)
-            files.append(File.generated(config, site_uri(target), abs_src_path=str(ROOT / target)))
+            text = _add(files, config, target)
             if target.endswith(".md"):
-                pages[target] = (ROOT / target).read_text(encoding="utf-8")
+                pages[target] = text
     return files
 
 
@@ -68,6 +70,21 @@ def site_uri(path: str) -> str:
 def repository_path(uri: str) -> str:
     """Where in the repository a page of the site is."""
     return uri.removeprefix(_REPOSITORY) if uri.startswith(_REPOSITORY) else _DOCS + uri
+
+
+def _nav(part: Any) -> Iterator[str]:
+    """The pages that a part of the navigation names."""
+    if isinstance(part, str):
+        yield part
+        return
+    for inner in part.values() if isinstance(part, dict) else part:
+        yield from _nav(inner)
+
+
+def _add(files: Files, config: MkDocsConfig, path: str) -> str:
+    """Add a file of the repository; returns its text, "" for a picture."""
+    files.append(File.generated(config, site_uri(path), abs_src_path=str(ROOT / path)))
+    return (ROOT / path).read_text(encoding="utf-8") if path.endswith(".md") else ""
 
 
 def _links(path: str, text: str) -> Iterator[str]:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from fusargpt.checkpoints import NANO
+from tests.fusargpt.scenes.scenes import write_scene
 from tests.paths import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -80,3 +81,49 @@ for name in ("accelerate", "datasets", "evaluate", "gradio", "matplotlib", "pand
 import {module}
 """
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+EVERYDAY_NAMES = ("metrics", "serving", "checkpoints", "scenes", "triplets", "evaluation", "simulator", "tasks")
+SHADOWED = """
+import sys
+from importlib.metadata import entry_points
+from fusargpt.cli.main import main
+
+codes = [
+    main(["train", "absent.yaml"]),
+    main(["detect", "scene.tif", "--no-prior", "--model", "no/model/here", "--out", "ships.geojson"]),
+    main(["batch", ".", "--task", "count", "--model", "no/model/here", "--out", "answers.jsonl"]),
+    main(["evaluate", "no/model/here", "simulator"]),
+]
+(plugin,) = entry_points(group="vllm.general_plugins", name="fusargpt")
+print(codes, plugin.load().__module__)
+"""
+
+
+def test_files_of_everyday_names_in_the_working_directory_break_nothing(tmp_path: Path) -> None:
+    for name in EVERYDAY_NAMES:
+        (tmp_path / f"{name}.py").write_text("raise RuntimeError('a file of the working directory was imported')\n")
+    write_scene(tmp_path / "scene.tif", side=100)
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
+    # As with `python -m` and in notebooks, the working directory comes first on the path.
+    result = subprocess.run(
+        [sys.executable, "-c", SHADOWED], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert "was imported" not in result.stderr
+    assert "absent.yaml" in result.stderr, "the recipe is all that is wrong with the first command"
+    assert result.stderr.count("no/model/here: no such model folder") == 3, "and the model with the others"
+    assert result.stdout.splitlines()[-1] == "[2, 2, 2, 2] fusargpt.serving.vllm_plugin"
+
+
+def test_the_training_script_runs_beside_files_of_everyday_names(tmp_path: Path) -> None:
+    for name in EVERYDAY_NAMES:
+        (tmp_path / f"{name}.py").write_text("raise RuntimeError('a file of the working directory was imported')\n")
+    command = [sys.executable, "-m", "trl_recipes.sft", "absent.yaml"]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert result.stderr.splitlines()[-1].startswith("trl_recipes.sft: error: ") and "absent.yaml" in result.stderr
+
+
+def test_the_wheel_installs_four_names(site_packages: Path) -> None:
+    names = {path.name for path in site_packages.iterdir() if not path.name.endswith(".dist-info")}
+    assert names == {"fusargpt", "modeling_fusargpt", "trl_recipes", "space_app"}
+    assert (site_packages / "fusargpt" / "py.typed").is_file()

@@ -1,9 +1,12 @@
 """The ablation's cells, their recipes, and what is said of results."""
 
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import yaml
+from PIL import Image
 
 from benchmarks.ablation import run
 from benchmarks.ablation.cells import CELLS, FUSIONS, SEEDS, Cell
@@ -86,3 +89,40 @@ def test_results_about_other_numbers_of_scenes_do_not_mix(tmp_path):
     assert not (tmp_path / "build").exists()
     with pytest.raises(InputError, match="answers about 4 scenes, expected 5"):
         run.run_cell(cell, NANO_BACKBONE, tmp_path / "build", tmp_path, scenes=5)
+
+
+class Oracle:
+    """Answers every question with the image's mean and the number of anchors, but for one, at which it stumbles."""
+
+    def __init__(self) -> None:
+        self.stumbles_at: int | None = 7
+        self.asked = 0
+
+    def seen_size(self, image: Image.Image) -> tuple[int, int]:
+        return image.size
+
+    def answers(self, images: Any, questions: Any, priors: Any, *_: Any) -> list[str]:
+        if len(images) > 1 or self.asked == self.stumbles_at:
+            self.asked += len(images) == 1
+            raise RuntimeError("no")
+        self.asked += 1
+        (image,), (question,), (prior,) = images, questions, priors
+        return [f"{question} {np.asarray(image).mean():.4f} {0 if prior is None else prior.embeddings.sum():.4f}"]
+
+
+def test_a_question_that_fails_costs_no_other_and_the_same_command_goes_on(tmp_path, monkeypatch):
+    oracle = Oracle()
+    monkeypatch.setattr(run, "load", lambda model: oracle)
+    cell = CELLS["tlm-0"]
+    with pytest.raises(InputError, match=r"tlm-0, prior true: 1 questions without an answer; .*: no"):
+        run.ask(cell, tmp_path, 3, tmp_path / "answers")
+    assert oracle.asked == 15
+    oracle.stumbles_at = None
+    answers = run.ask(cell, tmp_path, 3, tmp_path / "answers")
+    assert oracle.asked == 15 + 1 + 2 * 15
+    described = answers["describe"]
+    assert set(described) == {"reference", *run.PRIORS} and all(len(texts) == 3 for texts in described.values())
+    own, other = (described[setting] for setting in ("true", "shuffled"))
+    # Every scene has the prior of the next one.
+    assert [text.split()[-1] for text in other] == [text.split()[-1] for text in own[1:] + own[:1]]
+    assert [text.split()[-1] for text in described["none"]] == ["0.0000"] * 3

@@ -15,9 +15,9 @@ from transformers.models.llava.processing_llava import LlavaProcessor
 
 from fusargpt.cli import evaluate
 from fusargpt.cli.main import main
-from fusargpt.inference.questions import FusarGptAnswerer
 from fusargpt.evaluation.priors import SETTINGS
 from fusargpt.inference import predict
+from fusargpt.inference.questions import FusarGptAnswerer
 from fusargpt.tasks import prompts
 from tests.fusargpt.metrics.triplets import ANSWERS, read_results, write, write_backbone, write_model
 from tests.tiny import tiny_model, tiny_processor, tiny_tokenizer

@@ -10,7 +10,9 @@ from fusargpt.evaluation.priors import given_priors
 
 
 def items(priors: list[str]) -> list[KnownItem]:
-    return [KnownItem(f"row-{row}", "count", "?", str(row), 64, "1", 8, 8, "", prior) for row, prior in enumerate(priors)]
+    return [
+        KnownItem(f"row-{row}", "count", "?", str(row), 64, "1", 8, 8, "", prior) for row, prior in enumerate(priors)
+    ]
 
 
 @settings(max_examples=60, deadline=None)

@@ -15,7 +15,9 @@ def item(task: str, reference: str, name: str = "a", size: tuple[int, int] = (10
 
 
 def said(*texts: str, seen: tuple[int, int] = (100, 50)) -> dict[str, Answer]:
-    return {name: Answer(name, "", "?", text, seen, seen, None, 0.0) for name, text in zip("abcdefgh", texts, strict=False)}
+    return {
+        name: Answer(name, "", "?", text, seen, seen, None, 0.0) for name, text in zip("abcdefgh", texts, strict=False)
+    }
 
 
 def asked(task: str, *references: str) -> list[KnownItem]:

@@ -108,6 +108,29 @@ def test_a_block_that_cannot_be_read_costs_its_tiles_alone(tmp_path):
     assert len(model.asked) == asked
 
 
+def test_a_tile_on_which_the_model_stumbles_costs_itself_alone(scene, tmp_path, monkeypatch):
+    out = tmp_path / "ships.geojson"
+    plain = BrightBoxes.answers
+
+    def stumble(self, images, *rest):
+        if any(np.array_equal(image, unlucky) for image in images):
+            raise RuntimeError("an illegal memory access was encountered")
+        return plain(self, images, *rest)
+
+    whole = BrightBoxes()
+    expected = detect(scene, predictor=whole, no_prior=True, no_skip=True, **TILES)
+    unlucky = whole.asked[4][0]
+    monkeypatch.setattr(BrightBoxes, "answers", stumble)
+    result = detect(scene, predictor=BrightBoxes(), out=out, no_prior=True, no_skip=True, **TILES)
+    (failure,) = result.failures
+    assert failure.reason == "an illegal memory access was encountered"
+    assert result.provenance["tiles"] == {**expected.provenance["tiles"], "asked": 8, "failed": 1}
+    monkeypatch.undo()
+    again = BrightBoxes()
+    result = detect(scene, predictor=again, out=out, no_prior=True, no_skip=True, **TILES)
+    assert len(again.asked) == 1 and result.places == expected.places
+
+
 def test_a_scene_without_a_place_gives_boxes_in_pixels(tmp_path):
     path = write_scene(tmp_path / "plain.tif", georeferenced=False)
     detect(path, predictor=BrightBoxes(), out=tmp_path / "ships.json", no_prior=True, **TILES)

@@ -90,10 +90,14 @@ def test_a_dataset_is_asked_its_own_questions(model: str, tmp_path: Path) -> Non
 
 def test_two_workers_on_ray_write_the_same_file(images: Path, model: str, tmp_path: Path, ray_cluster: None) -> None:
     (images / "broken.png").write_bytes(b"no image")
+    Image.new("RGB", (8000, 28)).save(images / "long.png")  # which the model refuses, its batch with it
     alone = batch(images, model, tmp_path / "alone.jsonl")
     shared = batch(images, model, tmp_path / "shared.jsonl", workers=2)
     assert shared.out.read_bytes() == alone.out.read_bytes() and len(rows(shared.out)) == 5
-    assert shared.failures == alone.failures and [failure.id for failure in alone.failures] == ["broken.png"]
+    assert shared.failures == alone.failures and [failure.id for failure in alone.failures] == [
+        "broken.png",
+        "long.png",
+    ]
 
 
 def test_a_cluster_that_is_not_there_is_said_in_one_line(

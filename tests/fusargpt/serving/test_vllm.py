@@ -108,7 +108,7 @@ def test_the_answers_are_too(engine, own):
 
 def test_a_batch_under_either_engine_is_the_same_file(engine, own, tmp_path, monkeypatch):
     engines = {"vllm": engine, "transformers": own}
-    monkeypatch.setattr("fusargpt.serving.batch.load_engine", lambda name, model: engines[name])
+    monkeypatch.setattr("fusargpt.serving.worker.load_engine", lambda name, model: engines[name])
     source = TripletDataset(DATASET, configs=("instructions",), tasks=("count", "localize"))
     files = [run_batch(source, Settings(tmp_path / f"{name}.jsonl", str(NANO), name)).out for name in engines]
     assert files[0].read_bytes() == files[1].read_bytes() and len(files[0].read_text().splitlines()) == 16
