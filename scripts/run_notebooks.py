@@ -1,7 +1,7 @@
 """Run the notebooks of the documentation and keep what they show: python -m scripts.run_notebooks [NOTEBOOK ...]
 
-Without names it runs all of `docs/notebooks`. Progress bars and warnings are left out, pictures are made small enough to
-be committed.
+Without names it runs all of `docs/notebooks`. Progress bars and warnings are left out, pictures are made small enough
+to be committed.
 """
 
 import base64

@@ -1,8 +1,8 @@
 """What `mkdocs build` shows beside the pages of `docs/`: notebooks, and the cards that lie with what they describe.
 
-A notebook becomes a page with the pictures it was committed with. A link that leaves `docs/`, as to a checkpoint's card,
-brings that file into the site under `repository/`, and what it links to in turn, so that the same relative links work in
-the repository and in the site.
+A notebook becomes a page with the pictures it was committed with. A link that leaves `docs/`, as to a checkpoint's
+card, brings that file into the site under `repository/`, and what it links to in turn, so that the same relative links
+work in the repository and in the site.
 """
 
 import posixpath
