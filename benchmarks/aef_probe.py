@@ -32,6 +32,7 @@ from tqdm import tqdm
 from fusargpt.checkpoints import NANO
 from fusargpt.errors import InputError
 from fusargpt.geo.land_classes import LANDCOVER_CLASSES
+from fusargpt.geo.prior import PRIOR_EMBEDDINGS, PRIOR_POSITIONS
 from fusargpt.metrics.tally import Score, Tally, difference
 from fusargpt.simulator.linear_probe import linear_probe
 from fusargpt.simulator.rendering import render_sar
@@ -159,7 +160,7 @@ def probe_features(
                     for index, at in zip(held, chosen, strict=True)
                 ]
                 priors = batch_priors(
-                    [{"prior_embeddings": vectors, "prior_positions": positions} for vectors, positions in laid]
+                    [{PRIOR_EMBEDDINGS: vectors, PRIOR_POSITIONS: positions} for vectors, positions in laid]
                 )
                 fields = {key: torch.as_tensor(value) for key, value in priors.items()}
                 modulated = model.model.modulate(outputs, grids, **fields)

@@ -25,14 +25,14 @@ from transformers.utils import logging
 
 from fusargpt.checkpoints import NANO
 from fusargpt.geo.embeddings import dequantize
-from fusargpt.geo.prior import Prior
+from fusargpt.geo.prior import PRIOR_EMBEDDINGS, PRIOR_POSITIONS, Prior
 from fusargpt.inference.backbones import model_class
 from fusargpt.inference.predict import FusarGpt, load
 from fusargpt.metrics.scores import task_scores
 from fusargpt.simulator.records import LAYOUTS, SPLIT_SEEDS, rows
 from fusargpt.tasks.answers import parse_boxes, parse_cells, parse_count
 from fusargpt.tasks.grammar import AnswerForm
-from fusargpt.tasks.prompts import NONE_ANSWER, TARGETS
+from fusargpt.tasks.prompts import MAX_NEW_TOKENS, NONE_ANSWER, TARGETS
 
 RESULT = Path(__file__).parent / "results" / "constrained_decoding.json"
 TASKS = LAYOUTS["instructions"]
@@ -51,9 +51,7 @@ class Asked(NamedTuple):
 def question(seed: int, task: str) -> Asked:
     """That of one scene of the test split."""
     (row,) = (row for row in rows(SPLIT_SEEDS["test"] + seed, "instructions", "sar") if row["task"] == task)
-    prior = Prior(
-        dequantize(np.asarray(row["prior_embeddings"], np.int8)), np.asarray(row["prior_positions"], np.float32)
-    )
+    prior = Prior(dequantize(np.asarray(row[PRIOR_EMBEDDINGS], np.int8)), np.asarray(row[PRIOR_POSITIONS], np.float32))
     return Asked(task, row["image"], row["prompt"][0]["content"], prior, row["completion"][0]["content"])
 
 
@@ -157,7 +155,7 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=4)
     parser.add_argument("--scored-scenes", type=int, default=100, help="asked all four tasks")
     parser.add_argument("--batch-size", type=int, default=32)
-    parser.add_argument("--max-new-tokens", type=int, default=512)
+    parser.add_argument("--max-new-tokens", type=int, default=MAX_NEW_TOKENS)
     parser.add_argument("--threads", type=int, default=1, help="of torch")
     parser.add_argument("--out", type=Path, default=RESULT)
     options = parser.parse_args()

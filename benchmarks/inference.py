@@ -27,9 +27,10 @@ from transformers.utils import logging
 
 from fusargpt.checkpoints import NANO
 from fusargpt.geo.embeddings import dequantize
-from fusargpt.geo.prior import Prior
+from fusargpt.geo.prior import PRIOR_EMBEDDINGS, PRIOR_POSITIONS, Prior
 from fusargpt.inference.predict import FusarGpt, load
 from fusargpt.simulator.records import LAYOUTS, SPLIT_SEEDS, rows
+from fusargpt.tasks.prompts import MAX_NEW_TOKENS
 from modeling_fusargpt.tlm import EPSILON, TokenwiseLinearModulation
 
 RESULT = Path(__file__).parent / "results" / "inference.json"
@@ -80,7 +81,7 @@ def release_loop(predictor: FusarGpt, questions: list[Question], max_new_tokens:
         for image, text, prior in questions:
             message: dict[str, Any] = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": text}]}
             prompt = predictor.processor.apply_chat_template([message], add_generation_prompt=True)
-            arrays = {"prior_embeddings": prior.embeddings, "prior_positions": prior.positions}
+            arrays = prior.columns()
             features = predictor.processor(images=[image], text=[prompt], priors=[arrays], return_tensors="pt")
             with torch.inference_mode():
                 tokens = model.generate(**features, max_new_tokens=max_new_tokens, do_sample=False)
@@ -97,8 +98,8 @@ def scenes(first: int, count: int, tasks: tuple[str, ...]) -> list[Question]:
         of_scene = rows(seed, "questions", "sar")
         image = of_scene[0]["image"]
         prior = Prior(
-            dequantize(np.asarray(of_scene[0]["prior_embeddings"], np.int8)),
-            np.asarray(of_scene[0]["prior_positions"], np.float32),
+            dequantize(np.asarray(of_scene[0][PRIOR_EMBEDDINGS], np.int8)),
+            np.asarray(of_scene[0][PRIOR_POSITIONS], np.float32),
         )
         asked += [
             Question(image, row["prompt"][0]["content"], prior) for row in of_scene if cast(str, row["task"]) in tasks
@@ -156,7 +157,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=48, help="scenes a turn")
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--batch-size", type=int, default=240, help="questions that are decoded together")
-    parser.add_argument("--max-new-tokens", type=int, default=512)
+    parser.add_argument("--max-new-tokens", type=int, default=MAX_NEW_TOKENS)
     parser.add_argument("--threads", type=int, default=1, help="of torch, for both")
     parser.add_argument("--out", type=Path, default=RESULT)
     options = parser.parse_args()

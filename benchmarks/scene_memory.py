@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from fusargpt.alphaearth.layout import write_index, write_tile
 from fusargpt.checkpoints import NANO
+from fusargpt.files import written_whole
 
 SIDE = 20_000
 _RESOLUTION_M = 5.0
@@ -129,8 +130,8 @@ def main() -> None:
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
     if not (options.folder / "scene.tif").exists():
-        write_simulated_scene(options.folder / ".scene.tif", options.side)
-        (options.folder / ".scene.tif").replace(options.folder / "scene.tif")
+        with written_whole(options.folder / "scene.tif", keep_suffix=True) as partial:
+            write_simulated_scene(partial, options.side)
     if not (options.folder / "aef" / "aef_index.parquet").exists():
         write_field(options.folder / "aef")
     if not options.write_only:

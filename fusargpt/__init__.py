@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from fusargpt.inference.predict import FusarGpt, load
     from fusargpt.scenes.verbs import classify, count, describe, detect, localize
     from fusargpt.triplets.build import build as build_triplets
-    from fusargpt.triplets.settings import Settings as BuildSettings
+    from fusargpt.triplets.settings import BuildSettings
 
     __version__: str
 
 # Where each public name is, and what it is called there.
 _NAMES = {
     "AlphaEarth": ("alphaearth.field", "AlphaEarth"),
-    "BuildSettings": ("triplets.settings", "Settings"),
+    "BuildSettings": ("triplets.settings", "BuildSettings"),
     "EvaluationSettings": ("evaluation.evaluate", "Options"),
     "FusarGpt": ("inference.predict", "FusarGpt"),
     "InputError": ("errors", "InputError"),

@@ -1,16 +1,20 @@
-"""A full disk, whatever the library that was writing calls it."""
+"""Files and folders that are there whole or not at all; a full disk, whatever the library that was writing calls it.
+
+What is being written lies beside its place as NAME.partial. A run that is killed leaves it there, and the next one
+begins it anew. So two processes cannot write the same file at once.
+"""
 
 import errno
 import os
 import re
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from safetensors import SafetensorError
 
-from fusargpt.errors import InputError
+from fusargpt.errors import InputError, one_line
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 PROBE_BYTES = 4 * 2**20
@@ -19,6 +23,76 @@ SAFETENSORS_NUMBER = re.compile(r"\(os error (\d+)\)")
 
 class FullDiskError(InputError):
     """There is no room for what was to be written."""
+
+
+def partial_of(path: Path) -> Path:
+    """Where `path` is written before it is whole."""
+    return path.with_name(f"{path.name}.partial")
+
+
+@contextmanager
+def written_whole(path: Path, *, keep_suffix: bool = False) -> Iterator[Path]:
+    """The file to write in, which becomes `path` at the end of the block, in place of what was there.
+
+    A block that fails leaves nothing of it, and what was there as it was.
+
+    Args:
+        path: in a folder that exists.
+        keep_suffix: for writers that go by the suffix of a name.
+    """
+    partial = partial_of(path)
+    if keep_suffix:
+        partial = partial.with_name(f"{partial.name}{path.suffix}")
+    try:
+        partial.unlink(missing_ok=True)  # left by a run that was killed
+        yield partial
+        partial.replace(path)
+    finally:
+        with suppress(OSError):  # where it could not be made, or is no longer to be reached
+            partial.unlink(missing_ok=True)
+
+
+def write_text_whole(path: Path, text: str, errors: str = "strict") -> None:
+    """Write `text` in UTF-8 as by `written_whole`; `errors` as of `Path.write_text`."""
+    with written_whole(path) as partial:
+        partial.write_text(text, encoding="utf-8", errors=errors)
+
+
+@contextmanager
+def new_folder(out: Path) -> Iterator[Path]:
+    """The folder to write in, which becomes `out` at the end of the block; it is removed when the block fails.
+
+    Raises:
+        InputError: an `out` that exists and is not an empty folder, or that cannot be written.
+    """
+    out = out.resolve()  # "." has no name to put another beside
+    check_free(out)
+    partial = partial_of(out)
+    try:
+        partial.mkdir(parents=True)
+    except FileExistsError as error:
+        raise InputError(f"{partial}: left by a command that was cut off, or still running; remove it") from error
+    except OSError as error:
+        raise _cannot_be_written(out, error) from error
+    try:
+        yield partial
+        if out.is_dir():
+            out.rmdir()
+        partial.rename(out)
+    except (OSError, SafetensorError) as error:
+        raise _cannot_be_written(out, error) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def check_free(out: Path) -> None:
+    """Raises InputError for an `out` that exists and is not an empty folder."""
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"{out}: found a file or a folder with files, expected a new or an empty folder")
+
+
+def _cannot_be_written(out: Path, error: Exception) -> InputError:
+    return InputError(f"{out}: cannot be written: {one_line(error)}")
 
 
 def check_room(folder: Path, what: str, needed: int, remedy: str) -> None:

@@ -7,11 +7,11 @@ from fusargpt.errors import naming
 from fusargpt.geo.box_drawing import clip_box
 from fusargpt.geo.geojson import box_polygon
 from fusargpt.tasks.prompts import GRID_SIDE
-from space_app.one_question import Answer
+from space_app.one_question import GivenAnswer
 from space_app.scenes import UploadedScene
 
 
-def feature_collection(scene: UploadedScene, answers: Sequence[Answer]) -> dict[str, Any]:
+def feature_collection(scene: UploadedScene, answers: Sequence[GivenAnswer]) -> dict[str, Any]:
     """The outline of the image, and for each answer its boxes or cells, each with the question it answers.
 
     Raises:

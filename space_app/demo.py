@@ -8,11 +8,12 @@ from typing import Any
 from fusargpt.alphaearth.field import AlphaEarth
 from fusargpt.errors import InputError
 from fusargpt.geo.prior import Prior, save_prior
-from fusargpt.inference.predict import MAX_NEW_TOKENS, FusarGpt
+from fusargpt.inference.predict import FusarGpt
+from fusargpt.tasks.prompts import MAX_NEW_TOKENS
 from space_app.fields import fetch_anchors
 from space_app.inputs import read_question, read_small_prior
 from space_app.limits import MAX_ANSWER_SECONDS, Scratch, public_message
-from space_app.one_question import Answer, answers_to, priors_to_ask
+from space_app.one_question import GivenAnswer, answers_to, priors_to_ask
 from space_app.scenes import UploadedScene, read_scene
 from space_app.streaming import Stream, stream_of
 
@@ -96,7 +97,7 @@ class Demo:
         save_prior(path, prior)
         return str(path)
 
-    def answers(self, asked: Question) -> Generator[tuple[UploadedScene, Prior | None, list[Answer]]]:
+    def answers(self, asked: Question) -> Generator[tuple[UploadedScene, Prior | None, list[GivenAnswer]]]:
         """The answers as they grow, see `space_app.one_question.answers_to`.
 
         Raises:

@@ -10,7 +10,7 @@ from PIL import Image
 
 from space_app.boxes_geojson import feature_collection
 from space_app.limits import Scratch
-from space_app.one_question import Answer
+from space_app.one_question import GivenAnswer
 from space_app.scenes import UploadedScene
 
 
@@ -23,7 +23,7 @@ class Downloads:
     geojson: str | None
 
 
-def report(scene: UploadedScene, model: str, answers: Sequence[Answer]) -> dict[str, Any]:
+def report(scene: UploadedScene, model: str, answers: Sequence[GivenAnswer]) -> dict[str, Any]:
     """The answers with what they are about, as JSON holds it. Boxes are in pixels of the image as the model sees it."""
     return {
         "image": scene.name,
@@ -36,7 +36,7 @@ def report(scene: UploadedScene, model: str, answers: Sequence[Answer]) -> dict[
 
 
 def write_downloads(
-    scratch: Scratch, scene: UploadedScene, model: str, answers: Sequence[Answer], pictures: Sequence[Image.Image]
+    scratch: Scratch, scene: UploadedScene, model: str, answers: Sequence[GivenAnswer], pictures: Sequence[Image.Image]
 ) -> Downloads:
     """Write the files of one question, `pictures` one for each answer.
 

@@ -10,7 +10,7 @@ from space_app.demo import Demo, Question
 from space_app.downloads import side_by_side, write_downloads
 from space_app.fields import EXAMPLES
 from space_app.inputs import FREE, TASKS_WITH_TARGET
-from space_app.one_question import Answer
+from space_app.one_question import GivenAnswer
 from space_app.place_map import place_map
 from space_app.scenes import UploadedScene
 from space_app.stage import draw, empty_stage, problem_stage, stage
@@ -197,7 +197,7 @@ class Events:
         compare: bool,
         band: float | None,
         place: str,
-        history: list[list[Answer]],
+        history: list[list[GivenAnswer]],
         request: gr.Request,
     ) -> Generator[Changes]:
         """The answer as it is written, then drawn."""
@@ -247,7 +247,7 @@ class Events:
             return False
         return True
 
-    def _finished(self, scene: UploadedScene, answers: list[Answer], history: list[list[Answer]]) -> Changes:
+    def _finished(self, scene: UploadedScene, answers: list[GivenAnswer], history: list[list[GivenAnswer]]) -> Changes:
         """Files to take home, and the question among the earlier ones."""
         pictures = [draw(scene, answer)[0] for answer in answers]
         files = write_downloads(self.demo.scratch, scene, self.demo.name, answers, [side_by_side(pictures)])

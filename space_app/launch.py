@@ -6,13 +6,12 @@ import sys
 from pathlib import Path
 
 import gradio as gr
-import huggingface_hub.utils.logging
-import transformers.utils.logging
 from gradio.themes import Default
 
 from fusargpt.checkpoints import NANO
 from fusargpt.errors import InputError
 from fusargpt.inference.predict import load
+from fusargpt.inference.quiet import quiet_libraries
 from space_app.demo import Demo
 from space_app.fields import EXAMPLES, offered_roots, open_fields
 from space_app.interface import build
@@ -71,9 +70,7 @@ def launch(page: gr.Blocks, host: str | None = None, port: int | None = None, wa
 
 def serve(model: str, host: str | None = None, port: int | None = None) -> None:
     """Load a model and serve its page until interrupted; raises what `load`, `offered_roots` and `launch` raise."""
-    huggingface_hub.utils.logging.set_verbosity_error()
-    transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
+    quiet_libraries()
     fields = open_fields(offered_roots())
     scratch = Scratch()
     # What visitors upload lies where it is removed with the process.

@@ -17,7 +17,7 @@ State = Literal["writing", "whole", "out of time"]
 
 
 @dataclass(frozen=True)
-class Answer:
+class GivenAnswer:
     """One answer to one question.
 
     Attributes:
@@ -70,7 +70,7 @@ def answers_to(
     priors: list[Prior | None],
     max_new_tokens: int,
     seconds: float,
-) -> Generator[list[Answer]]:
+) -> Generator[list[GivenAnswer]]:
     """The same question answered with each of `priors`, one after the other, each within `seconds`.
 
     Yields:
@@ -79,9 +79,9 @@ def answers_to(
     Raises:
         InputError: as `FusarGpt.answer`.
     """
-    done: list[Answer] = []
+    done: list[GivenAnswer] = []
     for prior in priors:
-        answer = Answer(question, task, target, None if prior is None else len(prior.embeddings))
+        answer = GivenAnswer(question, task, target, None if prior is None else len(prior.embeddings))
         yield [*done, answer]
         pieces = stream(scene.picture, question, prior, max_new_tokens, seconds)
         try:
@@ -106,7 +106,7 @@ def priors_to_ask(prior: Prior | None, compare: bool) -> list[Prior | None]:
     return [prior, None] if compare else [prior]
 
 
-def summary(answer: Answer) -> str:
+def summary(answer: GivenAnswer) -> str:
     """What the answer comes to in a few words; "" where the text says it itself."""
     if answer.count is not None:
         return f"{answer.count} {answer.target if answer.count == 1 else PLURALS[answer.target]}"
@@ -123,7 +123,7 @@ def _plural(label: str, number: int) -> str:
     return label if number == 1 else PLURALS.get(label, label)
 
 
-def _read(answer: Answer) -> Answer:
+def _read(answer: GivenAnswer) -> GivenAnswer:
     if answer.task == "count":
         count = parse_count(answer.text)
         return replace(answer, count=count.value, problems=count.problems)

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fusargpt.errors import InputError
-from fusargpt.geo.earth import wrap_longitude
+from fusargpt.geo.earth import METRES_PER_DEGREE, wrap_longitude
 from fusargpt.geo.geometry import Geometry
 
 _OUTLINES = Path(__file__).with_name("outlines.json")
@@ -22,7 +22,7 @@ _SPAN_DEGREES = 9.0
 """From the middle of the map to its northern and southern edge."""
 _WORLD_WIDTH, _WORLD_HEIGHT = 92, 46
 _NEAREST_CITY_KM = 1500
-_KM_PER_DEGREE = 111.195
+_KM_PER_DEGREE = METRES_PER_DEGREE / 1000
 _DIRECTIONS = ("north", "north-east", "east", "south-east", "south", "south-west", "west", "north-west")
 
 

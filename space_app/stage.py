@@ -9,7 +9,7 @@ from PIL import Image
 from fusargpt.geo.prior import Prior
 from space_app.drawing import draw_answer, enlarge
 from space_app.inputs import FREE
-from space_app.one_question import Answer
+from space_app.one_question import GivenAnswer
 from space_app.prior_colours import mark_anchors, over_image
 from space_app.scenes import UploadedScene
 
@@ -19,14 +19,14 @@ _HALF = 50
 _UNCOVER = "this.closest('figure').style.setProperty('--fg-share', this.value + '%')"
 
 
-def draw(scene: UploadedScene, answer: Answer | None) -> tuple[Image.Image, str]:
+def draw(scene: UploadedScene, answer: GivenAnswer | None) -> tuple[Image.Image, str]:
     """The enlarged image with what the answer says about places, and a line about it; "" when there is none."""
     if answer is None or answer.state == "writing":
         return enlarge(scene.seen), ""
     return draw_answer(scene.seen, None if answer.task == FREE else answer.task, answer.text)
 
 
-def stage(scene: UploadedScene, prior: Prior | None, answer: Answer | None = None) -> str:
+def stage(scene: UploadedScene, prior: Prior | None, answer: GivenAnswer | None = None) -> str:
     """HTML of the image; with a prior, of its false colours and anchors under a slider."""
     front, note = draw(scene, answer)
     described = html.escape(f"{scene.name} as the model sees it. {note}".strip(), quote=True)

@@ -4,14 +4,14 @@ import html
 from collections.abc import Sequence
 
 from space_app.limits import MAX_ANSWER_SECONDS
-from space_app.one_question import Answer, summary
+from space_app.one_question import GivenAnswer, summary
 
 WELCOME = "Choose an example, then press <b>Ask</b>: two clicks to a first answer."
 STOPPING = '<p class="fg-note fg-busy" role="status">Stopping ...</p>'
 STOPPED = '<p class="fg-note" role="status">Stopped. The image stays; ask again whenever you like.</p>'
 
 
-def note_of(answer: Answer, drawn: str) -> str:
+def note_of(answer: GivenAnswer, drawn: str) -> str:
     """The state of an answer and what it comes to."""
     how = "Without a prior" if answer.anchors is None else f"With a prior of {answer.anchors} anchors"
     if answer.state == "writing":
@@ -38,7 +38,7 @@ def problem(message: str) -> str:
     return f'<p class="fg-error" role="alert"><b>This did not work.</b> {message}</p>'
 
 
-def earlier(asked: Sequence[Sequence[Answer]]) -> str:
+def earlier(asked: Sequence[Sequence[GivenAnswer]]) -> str:
     """The questions so far, the last one first."""
     if not asked:
         return '<p class="fg-note">What you ask about this image is kept here.</p>'

@@ -16,7 +16,7 @@ from fusargpt.geo.embeddings import NODATA, dequantize
 from fusargpt.simulator.world import ground_of, scene_of
 from fusargpt.simulator.world_plan import Place
 from fusargpt.triplets.build import build
-from fusargpt.triplets.settings import Settings
+from fusargpt.triplets.settings import BuildSettings
 from tests.fusargpt.simulator.worlds import World, make_world, sample
 from tests.tiny import stir_tlm, tiny_model, tiny_processor
 from trl_recipes.data.collator import TripletCollator
@@ -35,7 +35,7 @@ def world(tmp_path_factory) -> World:
 def folder(world, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("triplets") / "dataset"
     # All of it is for training, so that one split holds every place.
-    settings = Settings(aef=str(world.folder / "aef"), chip_size=CHIP, anchors=6, shares=(1.0, 0.0, 0.0))
+    settings = BuildSettings(aef=str(world.folder / "aef"), chip_size=CHIP, anchors=6, shares=(1.0, 0.0, 0.0))
     report = build(world.folder / "manifest.jsonl", out, settings, workers=0)
     assert not report.failures
     return out

@@ -16,6 +16,7 @@ from transformers import (
 )
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
+from fusargpt.geo.prior import PRIOR_FIELDS
 from fusargpt.inference.backbones import model_class
 from modeling_fusargpt import AnyFusarGpt, FusarGptConfig, FusarGptProcessor, FusarGptQwen3Config
 
@@ -28,7 +29,6 @@ SPECIAL_TOKENS = (
     "<|image_pad|>",
     "<|video_pad|>",
 )
-PRIOR_FIELDS = ("prior_embeddings", "prior_positions", "prior_mask")
 PATCH_SIZE = 4
 MERGE_SIZE = 2
 Backbone = Literal["qwen2_5", "qwen3"]

@@ -14,9 +14,10 @@ from trl.trainer.sft_config import SFTConfig
 
 from fusargpt.errors import InputError, one_line
 from fusargpt.files import watching_disk
+from fusargpt.geo.prior import PRIOR_COLUMNS
 from modeling_fusargpt import AnyFusarGpt, FusarGptProcessor
 from trl_recipes.arguments import RecipeArguments, parse
-from trl_recipes.data.collator import PRIOR_COLUMNS, TripletCollator
+from trl_recipes.data.collator import TripletCollator
 from trl_recipes.data.pairs import check_pairs, hide_other_pairs, pair_rows
 from trl_recipes.data.row_checks import keep_readable, write_left_out
 from trl_recipes.data.row_tasks import TASK_COLUMN, check_task_column, task_names

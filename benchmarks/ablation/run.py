@@ -13,8 +13,9 @@ from transformers import set_seed
 
 from benchmarks.ablation.cells import Cell
 from fusargpt.errors import InputError
+from fusargpt.files import written_whole
 from fusargpt.geo.embeddings import dequantize
-from fusargpt.geo.prior import Prior
+from fusargpt.geo.prior import PRIOR_EMBEDDINGS, PRIOR_POSITIONS, Prior
 from fusargpt.inference.asking import Asking
 from fusargpt.inference.journal import Journal
 from fusargpt.inference.predict import load
@@ -172,7 +173,7 @@ class HeldOut:
             for seed in range(first, first + scenes)
         ]
         self._images = [scene[0]["image"].convert("RGB") for scene in rows]
-        self._priors = [Prior(dequantize(scene[0]["prior_embeddings"]), scene[0]["prior_positions"]) for scene in rows]
+        self._priors = [Prior(dequantize(scene[0][PRIOR_EMBEDDINGS]), scene[0][PRIOR_POSITIONS]) for scene in rows]
         self._rows = {row["id"]: row for scene in rows for row in scene}
         self.items = [
             Item(row["id"], row["task"], row["prompt"][0]["content"], str(place), 0)
@@ -192,11 +193,10 @@ class HeldOut:
 
 
 def write(path: Path, result: dict[str, Any]) -> None:
-    """Compressed JSON, written beside and renamed; the same result gives the same bytes."""
+    """Compressed JSON, whole or not at all; the same result gives the same bytes."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_bytes(gzip.compress(json.dumps(result).encode(), mtime=0))
-    partial.replace(path)
+    with written_whole(path) as partial:
+        partial.write_bytes(gzip.compress(json.dumps(result).encode(), mtime=0))
 
 
 def read(path: Path) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from rasterio.windows import Window
 
 from fusargpt.alphaearth.field import AlphaEarth
 from fusargpt.errors import InputError, NoPriorError
-from fusargpt.geo.earth import wrap_longitude
+from fusargpt.geo.earth import METRES_PER_DEGREE, wrap_longitude
 from fusargpt.geo.embeddings import EMBEDDING_SIZE
 from fusargpt.geo.geometry import Geometry
 from fusargpt.geo.prior import Prior
@@ -16,7 +16,6 @@ from fusargpt.geo.prior import Prior
 MAX_NODES = 100_000
 """More than one image has use for; a smaller number of metres was meant than was typed."""
 
-_METRES_PER_DEGREE = 111_195.0  # of a great circle of a sphere; within 0.6 % of the ellipsoid
 # Pixels. A node that lies on the centre of an outer pixel stays, whatever the rounding.
 _TOLERANCE = 1e-6
 
@@ -112,8 +111,8 @@ def _nodes(
 ) -> tuple[NDArray[np.float64], float]:
     """Nodes (longitude, latitude) [rows * columns, 2] and metres between them, the smaller of both directions."""
     west, south, east, north = bounds
-    height_m = (north - south) * _METRES_PER_DEGREE
-    width_m = (east - west) * _METRES_PER_DEGREE * np.cos(np.radians((south + north) / 2))
+    height_m = (north - south) * METRES_PER_DEGREE
+    width_m = (east - west) * METRES_PER_DEGREE * np.cos(np.radians((south + north) / 2))
     if spacing_m is not None:
         if not (np.isfinite(spacing_m) and spacing_m > 0):
             raise InputError(f"spacing_m: found {spacing_m}; expected a positive number of metres")

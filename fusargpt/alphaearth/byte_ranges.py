@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 import urllib3
 
-from fusargpt.errors import InputError
+from fusargpt.errors import InputError, one_line
 from fusargpt.geo.remote import is_remote, shown
 
 if TYPE_CHECKING:
@@ -214,7 +214,7 @@ def _stamp(response: urllib3.BaseHTTPResponse) -> str:
 
 def _reason(error: urllib3.exceptions.HTTPError) -> str:
     cause = error.reason if isinstance(error, urllib3.exceptions.MaxRetryError) else error
-    return " ".join(str(cause or error).split())
+    return one_line(cause or error)
 
 
 def _refusal(status: int) -> str:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from fusargpt.alphaearth.block_cache import BlockCache
 from fusargpt.alphaearth.byte_ranges import ByteRanges, open_file
-from fusargpt.errors import InputError
+from fusargpt.errors import InputError, one_line
 from fusargpt.geo.geometry import crs_name
 
 INDEX_NAME = "aef_index.parquet"
@@ -137,7 +137,7 @@ def read_index(ranges: ByteRanges, cache: BlockCache | None) -> AlphaEarthIndex:
         table.validate(full=True)
     # UnicodeError: names of columns that are no text.
     except (pa.ArrowException, OSError, UnicodeError) as error:
-        raise InputError(f"{ranges.name}: not the index of an AlphaEarth field ({_first_line(error)})") from error
+        raise InputError(f"{ranges.name}: not the index of an AlphaEarth field ({one_line(error)})") from error
     for column in _COLUMNS:
         if table[column].null_count:
             raise InputError(f"{ranges.name}: column {column}: {table[column].null_count} rows without a value")
@@ -157,7 +157,3 @@ def _schema() -> pa.Schema:
 def _numpy(column: pa.ChunkedArray) -> NDArray:
     # pyarrow's own to_numpy imports pandas, which takes seconds.
     return np.from_dlpack(column.combine_chunks())
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0]

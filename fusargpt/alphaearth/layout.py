@@ -6,9 +6,7 @@ pixel. An overview pixel is the mean of the full-resolution vectors under it, no
 """
 
 import math
-import os
 import re
-import uuid
 from collections.abc import Iterable
 from pathlib import Path
 from xml.sax.saxutils import escape
@@ -25,6 +23,7 @@ from rasterio.warp import transform_bounds
 
 from fusargpt.alphaearth.index import INDEX_NAME
 from fusargpt.errors import InputError
+from fusargpt.files import written_whole
 from fusargpt.geo.embeddings import EMBEDDING_SIZE, NODATA, dequantize, quantize
 
 BLOCK_SIZE = 1024
@@ -66,8 +65,8 @@ def write_tile(
     try:
         with MemoryFile(_vrt(memory_files, levels, crs, transform), ext=".vrt") as vrt:
             # A reader never sees half a tile.
-            partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-            with rasterio.Env(GDAL_TIFF_OVR_BLOCKSIZE=_overview_block_size(codes, block_size)):
+            environment = rasterio.Env(GDAL_TIFF_OVR_BLOCKSIZE=_overview_block_size(codes, block_size))
+            with environment, written_whole(path) as partial:
                 rasterio.shutil.copy(
                     vrt.name,
                     partial,
@@ -82,7 +81,6 @@ def write_tile(
                     zstd_level=1,
                     bigtiff="if_safer",
                 )
-            os.replace(partial, path)
     finally:
         for file in memory_files:
             file.close()
@@ -102,9 +100,8 @@ def write_index(root: str | Path) -> Path:
     if not rows:
         raise InputError(f"{root}: no tile; expected <year>/<zone>/<name>.tiff, for example 2024/13N/tile.tiff")
     index = root / INDEX_NAME
-    partial = root / f".{INDEX_NAME}.{uuid.uuid4().hex}"
-    pq.write_table(pa.Table.from_pylist(rows), partial)
-    os.replace(partial, index)
+    with written_whole(index) as partial:
+        pq.write_table(pa.Table.from_pylist(rows), partial)
     return index
 
 

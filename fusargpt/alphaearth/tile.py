@@ -6,6 +6,7 @@ import struct
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import tifffile
@@ -21,6 +22,7 @@ from fusargpt.geo.embeddings import EMBEDDING_SIZE, NODATA
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
 _MAX_BLOCK_PIXELS = 4096 * 4096  # 1 GiB of memory
+_MAX_IMAGES = 64  # the full resolution, its overviews, masks; directories that lead in a circle have no end
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +88,10 @@ class AlphaEarthTile:
         self.version = ranges.version
         try:
             with tifffile.TiffFile(open_file(ranges)) as tiff:
-                pages = [page for page in tiff.pages if isinstance(page, tifffile.TiffPage) and not page.is_mask]
+                images = list(islice(tiff.pages, _MAX_IMAGES + 1))
+                if len(images) > _MAX_IMAGES:
+                    raise InputError(f"{ranges.name}: more than {_MAX_IMAGES} images; expected one and its overviews")
+                pages = [page for page in images if isinstance(page, tifffile.TiffPage) and not page.is_mask]
                 self._check(pages)
                 transform, self.epsg = self._georeference(pages[0])
                 self.levels = tuple(self._levels(pages, transform))
@@ -104,7 +109,7 @@ class AlphaEarthTile:
         return fine_enough[-1] if fine_enough else self.levels[0]
 
     def read_block(self, level: Level, row: int, column: int) -> NDArray[np.int8]:
-        """The codes int8 [64, rows, columns] of one block: -128 where there is no data, and beyond the tile's edge.
+        """The codes int8 [64, rows, columns] of one block: -128 where there is no data, anything beyond the edge.
 
         Raises:
             InputError: the file cannot be read, ends too early, or is damaged.
@@ -141,7 +146,7 @@ class AlphaEarthTile:
         return data
 
     def _decode(self, page: tifffile.TiffPage, segment: int, data: bytes, block: tuple[int, int]) -> NDArray[np.int8]:
-        """[rows, columns, bands of the segment], without what pads it beyond the edge of the tile."""
+        """[rows, columns, bands of the segment]; of tiles with what pads them, of the last strip without."""
         try:
             values, _, _ = page.decode(data, segment)
             assert values is not None  # None stands for segments without bytes

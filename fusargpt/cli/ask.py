@@ -3,17 +3,12 @@
 import argparse
 import sys
 from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
 
 from fusargpt.checkpoints import NANO
+from fusargpt.cli.extras import check_constrained
 from fusargpt.errors import InputError
-
-# As in fusargpt.tasks.prompts, whose import takes seconds.
-TASKS = ("describe", "count", "localize", "classify", "detect")
-TARGETS = ("ship", "aircraft")
-# As in fusargpt.inference.predict.
-MAX_NEW_TOKENS = 512
+from fusargpt.tasks.prompts import MAX_NEW_TOKENS, TARGETS, TASKS, prompt
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -78,8 +73,8 @@ def _check(options: argparse.Namespace) -> None:
         raise InputError(
             "--constrained needs the --task whose form the answer has: count, localize, classify or detect"
         )
-    if options.constrained and find_spec("llguidance") is None:
-        raise InputError("--constrained needs llguidance; pip install 'fusargpt[constrained]' brings it")
+    if options.constrained:
+        check_constrained()
     if options.target is not None and (options.task is None or options.question is not None):
         raise InputError("--target goes into the question of --task; leave QUESTION out, or leave --target out")
 
@@ -92,20 +87,16 @@ def _answer(options: argparse.Namespace) -> None:
     image = read_image(options.image, options.band)
     prior = None if options.prior is None else load_prior(options.prior)
 
-    import huggingface_hub.utils.logging
-    import transformers.utils.logging
     from transformers import TextStreamer
 
     from fusargpt.inference.predict import load
-    from fusargpt.tasks import prompts
+    from fusargpt.inference.quiet import quiet_libraries
     from fusargpt.tasks.answers import parse_boxes
     from fusargpt.tasks.grammar import AnswerForm
 
-    huggingface_hub.utils.logging.set_verbosity_error()
-    transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
+    quiet_libraries()
     predictor = load(options.model)
-    question = options.question or prompts.prompt(options.task, options.target or "ship")
+    question = options.question or prompt(options.task, options.target or "ship")
     streamer = TextStreamer(predictor.processor.tokenizer, skip_prompt=True, skip_special_tokens=True)
     form = AnswerForm(options.task) if options.constrained else None
     answer = predictor.answer(image, question, prior, options.max_new_tokens, streamer, form)

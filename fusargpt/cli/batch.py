@@ -7,19 +7,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fusargpt.checkpoints import NANO
+from fusargpt.cli.argument_types import names
+from fusargpt.cli.extras import needs
 from fusargpt.errors import InputError
+from fusargpt.tasks.prompts import MAX_NEW_TOKENS, TARGETS, TASKS, prompt
 
 if TYPE_CHECKING:
     from fusargpt.serving.batch_inputs import Source
 
 ITEMS_FAILED = 1
-# As in modeling_fusargpt and serving, whose import takes seconds.
-TASKS = ("describe", "count", "localize", "classify", "detect")
-TARGETS = ("ship", "aircraft")
+# As in fusargpt.serving.engines, whose import takes seconds.
 ENGINES = ("auto", "transformers", "vllm")
-MAX_NEW_TOKENS = 512
 _SUFFIXES = (".parquet", ".jsonl")
-_EXTRA = ("datasets", "pyarrow", "ray", "rouge_score", "sacrebleu", "tqdm")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -31,13 +30,8 @@ def main(arguments: Sequence[str]) -> int:
     # Intermixed, so that SOURCE may also come after the options.
     options = _parser().parse_intermixed_args(arguments)
     _check(options)
-    try:
+    with needs("batches need", "serving"):
         return _run(options)
-    except ModuleNotFoundError as error:
-        package = (error.name or "").partition(".")[0]
-        if package not in _EXTRA:
-            raise
-        raise InputError(f"batches need {package}; pip install 'fusargpt[serving]' brings it") from error
 
 
 def _check(options: argparse.Namespace) -> None:
@@ -60,16 +54,13 @@ def _check(options: argparse.Namespace) -> None:
 
 def _run(options: argparse.Namespace) -> int:
     import datasets
-    import huggingface_hub.utils.logging
-    import transformers.utils.logging
 
-    from fusargpt.serving.batch import Settings, run_batch
+    from fusargpt.inference.quiet import quiet_libraries
+    from fusargpt.serving.batch import BatchSettings, run_batch
 
     datasets.disable_progress_bars()
-    huggingface_hub.utils.logging.set_verbosity_error()
-    transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
-    settings = Settings(
+    quiet_libraries()
+    settings = BatchSettings(
         options.out, options.model, options.engine, options.workers, options.batch_size, options.max_new_tokens
     )
     report = run_batch(_source(options), settings)
@@ -85,7 +76,6 @@ def _run(options: argparse.Namespace) -> int:
 
 def _source(options: argparse.Namespace) -> "Source":
     from fusargpt.serving.batch_inputs import ImageFolder, TripletDataset, is_dataset
-    from fusargpt.tasks import prompts
 
     with_prior = options.prior == "given"
     if is_dataset(options.source):
@@ -104,7 +94,7 @@ def _source(options: argparse.Namespace) -> "Source":
     if options.question is not None and options.target is not None:
         raise InputError("--target goes into the question of --task; leave --question out, or leave --target out")
     (task,) = options.tasks or ("",)
-    question = options.question or prompts.prompt(task, options.target or "ship")
+    question = options.question or prompt(task, options.target or "ship")
     return ImageFolder(Path(options.source), question, task, options.band, with_prior)
 
 
@@ -126,7 +116,7 @@ def _parser() -> argparse.ArgumentParser:
         "source", metavar="SOURCE", help="folder of PNG, JPEG or TIFF files; or folder, Parquet file or Hub dataset"
     )
     parser.add_argument(
-        "--task", metavar="TASK", dest="tasks", type=_names, help=f"of {', '.join(TASKS)}; of a dataset also A,B"
+        "--task", metavar="TASK", dest="tasks", type=names, help=f"of {', '.join(TASKS)}; of a dataset also A,B"
     )
     parser.add_argument("--target", choices=TARGETS, help="what the task's question is about (default: ship)")
     parser.add_argument("--question", metavar="TEXT", help="put this to the images of a folder")
@@ -149,7 +139,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--band", metavar="N", type=int, default=1, help="band of TIFF files (default: 1)")
     parser.add_argument("--split", help="of a dataset (default: test)")
-    parser.add_argument("--config", metavar="A,B", dest="configs", type=_names, help="of a dataset (default: all)")
+    parser.add_argument("--config", metavar="A,B", dest="configs", type=names, help="of a dataset (default: all)")
     parser.add_argument(
         "--max-new-tokens",
         metavar="N",
@@ -158,10 +148,3 @@ def _parser() -> argparse.ArgumentParser:
         help=f"where an answer is cut (default: {MAX_NEW_TOKENS})",
     )
     return parser
-
-
-def _names(text: str) -> tuple[str, ...]:
-    names = tuple(name.strip() for name in text.split(","))
-    if not all(names) or len(set(names)) < len(names):
-        raise argparse.ArgumentTypeError(f"found {text!r}, expected different names, as A,B")
-    return names

@@ -22,16 +22,13 @@ def main(arguments: Sequence[str]) -> None:
     if not options.source.is_dir():
         raise InputError(f"{options.source}: no such folder; expected one of the authors' release, downloaded")
 
-    import huggingface_hub.utils.logging
     import torch
-    import transformers.utils.logging
 
     from fusargpt.conversion.convert import convert
     from fusargpt.conversion.write_artefacts import name_base
+    from fusargpt.inference.quiet import quiet_libraries
 
-    huggingface_hub.utils.logging.set_verbosity_error()
-    transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
+    quiet_libraries()
     dtype = None if options.dtype is None else getattr(torch, options.dtype)
     done = convert(options.source, options.base, options.out, merge=options.merge, dtype=dtype)
     print(f"{options.out}: {'a whole model' if options.merge else 'an adapter, with its TLM in tlm/'}")

@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Sequence
 
+from fusargpt.cli.extras import needs
 from fusargpt.errors import InputError
 
 
@@ -33,10 +34,8 @@ def main(arguments: Sequence[str]) -> None:
     if options.port is not None and not 1 <= options.port <= 65535:
         raise InputError(f"--port: found {options.port}; expected 1 to 65535")
 
-    try:
+    with needs("the demo needs", "demo"):
         import gradio  # noqa: F401  (only asked whether it is there)
-    except ImportError as error:
-        raise InputError('the demo needs gradio; install it with: pip install "fusargpt[demo]"') from error
 
     # Imports `spaces` where there is one, which has to come before torch.
     import space_app.accelerator  # noqa: F401

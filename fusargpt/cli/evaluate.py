@@ -3,17 +3,16 @@
 import argparse
 import sys
 from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
 
+from fusargpt.cli.argument_types import names
+from fusargpt.cli.extras import check_constrained, needs
 from fusargpt.errors import InputError
+from fusargpt.tasks.prompts import MAX_NEW_TOKENS, TASKS
 
 ITEMS_FAILED = 1
-# As in modeling_fusargpt and fusargpt.evaluation, whose import takes seconds.
-TASKS = ("describe", "count", "localize", "classify", "detect")
+# As in fusargpt.evaluation.priors, whose import takes seconds.
 PRIORS = ("true", "none", "shuffled")
-MAX_NEW_TOKENS = 512
-_EXTRA = ("datasets", "evaluate", "jinja2", "pyarrow", "rouge_score", "sacrebleu", "tqdm", "yaml")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -25,27 +24,19 @@ def main(arguments: Sequence[str]) -> int:
     # Intermixed, so that MODEL and DATASET may also come after the options.
     options = _parser().parse_intermixed_args(arguments)
     _check(options)
-    try:
+    with needs("evaluation needs", "metrics"):
         return _evaluate(options)
-    except ModuleNotFoundError as error:
-        package = (error.name or "").partition(".")[0]
-        if package not in _EXTRA:
-            raise
-        raise InputError(f"evaluation needs {package}; pip install 'fusargpt[metrics]' brings it") from error
 
 
 def _evaluate(options: argparse.Namespace) -> int:
     import datasets
-    import huggingface_hub.utils.logging
-    import transformers.utils.logging
 
     from fusargpt.evaluation.evaluate import Options, evaluate
     from fusargpt.evaluation.report import write_report
     from fusargpt.evaluation.results import difference_table, score_table, write_results
+    from fusargpt.inference.quiet import quiet_libraries
 
-    huggingface_hub.utils.logging.set_verbosity_error()
-    transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
+    quiet_libraries()
     datasets.disable_progress_bars()
     chosen = vars(options)
     if chosen["out"] is None:
@@ -75,8 +66,8 @@ def _check(options: argparse.Namespace) -> None:
         unknown = [value for value in chosen if value not in known]
         if unknown:
             raise InputError(f"--{name}: found {unknown[0]!r}; expected of {', '.join(known)}")
-    if options.constrained and find_spec("llguidance") is None:
-        raise InputError("--constrained needs llguidance; pip install 'fusargpt[constrained]' brings it")
+    if options.constrained:
+        check_constrained()
     if options.seed < 0:
         raise InputError(f"--seed: found {options.seed}; expected at least 0")
 
@@ -116,13 +107,13 @@ def _parser() -> argparse.ArgumentParser:
         "--prior",
         metavar="A,B",
         dest="priors",
-        type=_names,
+        type=names,
         default=("true",),
         help="of true (its own place), none, shuffled (another place's, by --seed); default: true",
     )
-    parser.add_argument("--tasks", metavar="A,B", type=_names, help=f"of {', '.join(TASKS)} (default: all there are)")
+    parser.add_argument("--tasks", metavar="A,B", type=names, help=f"of {', '.join(TASKS)} (default: all there are)")
     parser.add_argument("--split", default="test", help="default: test")
-    parser.add_argument("--config", metavar="A,B", dest="configs", type=_names, help="default: all")
+    parser.add_argument("--config", metavar="A,B", dest="configs", type=names, help="default: all")
     parser.add_argument(
         "--limit", metavar="N", type=int, help="the first N questions of each task (default: all; simulator: 500)"
     )
@@ -149,10 +140,3 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--device", help="as torch names it (default: a GPU where there is one)")
     parser.add_argument("--out", metavar="DIR", type=Path, help="default: evaluation/MODEL-DATASET")
     return parser
-
-
-def _names(text: str) -> tuple[str, ...]:
-    names = tuple(name.strip() for name in text.split(","))
-    if not all(names) or len(set(names)) < len(names):
-        raise argparse.ArgumentTypeError(f"found {text!r}, expected different names, as A,B")
-    return names

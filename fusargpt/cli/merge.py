@@ -15,15 +15,12 @@ def main(arguments: Sequence[str]) -> None:
     """
     options = _parser().parse_args(arguments)
 
-    import huggingface_hub.utils.logging
     import torch
-    import transformers.utils.logging
 
     from fusargpt.conversion.merge import merge
+    from fusargpt.inference.quiet import quiet_libraries
 
-    huggingface_hub.utils.logging.set_verbosity_error()
-    transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
+    quiet_libraries()
     dtype = None if options.dtype is None else getattr(torch, options.dtype)
     parameters = merge(options.model, options.out, dtype)
     size = sum(path.stat().st_size for path in options.out.iterdir())

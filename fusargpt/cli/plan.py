@@ -6,12 +6,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fusargpt.cli.extras import needs
 from fusargpt.errors import InputError, naming
 
 if TYPE_CHECKING:
     from trl_recipes.planning.plan import Plan
 
-_EXTRA = ("trl", "peft", "datasets", "accelerate", "yaml")
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 _DATA = ("image_size", "anchors", "prompt_tokens", "answer_tokens", "pairs_per_image", "resolution_m")
 _MEMORY = ("weights", "gradients", "optimizer", "activations", "logits", "communication")
@@ -30,14 +30,9 @@ def main(arguments: Sequence[str]) -> None:
         triplets = [int(number) for number in options.triplets.split(",")]
     except ValueError:
         raise InputError(f"--triplets: found {options.triplets}; expected numbers, as 10000,1000000") from None
-    try:
+    with needs("planning needs", "train"):
         from trl_recipes.arguments import parse
         from trl_recipes.planning.plan import Data, make_plan
-    except ModuleNotFoundError as error:
-        package = (error.name or "").partition(".")[0]
-        if package not in _EXTRA:
-            raise
-        raise InputError(f"planning needs {package}; pip install 'fusargpt[train]' brings it") from error
     # A recipe for GPUs is planned on a machine without one.
     with naming(str(options.recipe)):
         recipe, config = parse([str(options.recipe), *overrides, "--use_cpu", "true"])

@@ -23,14 +23,11 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--out", type=Path, default=Path("quickstart.png"), help="the picture (default: %(default)s)")
     options = parser.parse_args(arguments)
 
-    import transformers.utils.logging
-
-    transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
-
     from fusargpt.cli.showcase import ask_everything, draw, format_table
     from fusargpt.inference.predict import load
+    from fusargpt.inference.quiet import quiet_libraries
 
+    quiet_libraries()
     predictor = load(options.model)
     showcases = ask_everything(predictor, SEEDS)
     print(format_table(showcases))

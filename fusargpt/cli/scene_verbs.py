@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fusargpt.cli.extras import needs
 from fusargpt.errors import InputError
+from fusargpt.tasks.prompts import MAX_NEW_TOKENS, TARGETS
 
 if TYPE_CHECKING:
     from fusargpt.scenes.ask_scene import SceneResult
@@ -20,10 +22,7 @@ DESCRIPTIONS = {
     "localize": "Name the cells with ships or aircraft in each tile of a grid over a scene.",
 }
 _WITH_TARGET = ("count", "detect", "localize")
-# As in fusargpt.tasks.prompts, whose import takes seconds.
-TARGETS = ("ship", "aircraft")
 _SUFFIXES = (".geojson", ".json", ".gpkg")
-_EXTRA = ("imagecodecs", "pyarrow", "pyogrio", "scipy", "shapely", "supervision", "tifffile", "tqdm", "urllib3")
 _SHOWN_PROBLEMS = 5
 
 
@@ -50,31 +49,20 @@ def run(task: str, arguments: Sequence[str]) -> int:
         raise InputError(f"--out: found {out.name}; expected a name that ends in {', '.join(_SUFFIXES)}")
     if "://" not in scene and not scene.startswith("/vsi") and not Path(scene).is_file():
         raise InputError(f"{scene}: no such file; expected a SAR scene as a GeoTIFF")
-    try:
+    with needs("--constrained needs", "constrained"), needs("scenes need", "scenes"):
         result = _ask(task, scene, out, quicklook, chosen)
-    except ModuleNotFoundError as error:
-        package = (error.name or "").partition(".")[0]
-        if package == "llguidance":
-            raise InputError("--constrained needs llguidance; pip install 'fusargpt[constrained]' brings it") from error
-        if package not in _EXTRA:
-            raise
-        raise InputError(f"scenes need {package}; pip install 'fusargpt[scenes]' brings it") from error
     return _tell(task, result)
 
 
 def _ask(task: str, scene: str, out: Path, quicklook: Path | None, chosen: dict[str, Any]) -> "SceneResult":
-    from fusargpt.scenes.settings import Settings
+    from fusargpt.scenes.settings import SceneSettings
 
-    settings = Settings(task=task, **chosen)
+    settings = SceneSettings(task=task, **chosen)
 
-    import huggingface_hub.utils.logging
-    import transformers.utils.logging
-
+    from fusargpt.inference.quiet import quiet_libraries
     from fusargpt.scenes.ask_scene import ask_scene
 
-    huggingface_hub.utils.logging.set_verbosity_error()
-    transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
+    quiet_libraries()
     return ask_scene(scene, settings, out, quicklook)
 
 
@@ -127,8 +115,8 @@ def _parser(task: str) -> argparse.ArgumentParser:
         f"annual --out {task}.geojson. Exit codes: 0; 1 when some tiles failed (they are listed); 2 when something is "
         "wrong with the input.",
         allow_abbrev=False,
-        # What is not given is left to fusargpt.scenes.settings.Settings, whose import takes seconds; its defaults are
-        # repeated in the help alone.
+        # What is not given is left to fusargpt.scenes.settings.SceneSettings, whose import takes seconds; its
+        # defaults are repeated in the help alone.
         argument_default=argparse.SUPPRESS,
     )
     parser.add_argument("scene", metavar="SCENE", help="GeoTIFF or COG; file or http, https, s3, gs URL")
@@ -204,6 +192,8 @@ def _parser(task: str) -> argparse.ArgumentParser:
             "--constrained", action="store_true", help="hold each answer to the form of its task (extra: constrained)"
         )
     model.add_argument("--batch-size", metavar="N", type=int, help="tiles answered at a time (default: 16)")
-    model.add_argument("--max-new-tokens", metavar="N", type=int, help="where an answer is cut (default: 512)")
+    model.add_argument(
+        "--max-new-tokens", metavar="N", type=int, help=f"where an answer is cut (default: {MAX_NEW_TOKENS})"
+    )
     model.add_argument("--device", help="as torch names it (default: a GPU where there is one)")
     return parser

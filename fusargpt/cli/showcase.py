@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
+from fusargpt.files import written_whole
 from fusargpt.geo.embeddings import dequantize
-from fusargpt.geo.prior import Prior
+from fusargpt.geo.prior import PRIOR_EMBEDDINGS, PRIOR_FIELDS, PRIOR_LONLAT, PRIOR_POSITIONS, Prior
 from fusargpt.inference.predict import FusarGpt
 from fusargpt.simulator.records import SPLIT_SEEDS, answer, scene_fields
 from fusargpt.simulator.simulated_scene import Scene, simulate_scene
@@ -42,9 +43,9 @@ def ask_everything(predictor: FusarGpt, seeds: Sequence[int]) -> list[Showcase]:
         scene = simulate_scene(SPLIT_SEEDS["test"] + seed)
         fields = scene_fields(scene)
         prior = Prior(
-            embeddings=dequantize(fields["prior_embeddings"]),
-            positions=fields["prior_positions"],
-            lonlat=fields["prior_lonlat"],
+            embeddings=dequantize(fields[PRIOR_EMBEDDINGS]),
+            positions=fields[PRIOR_POSITIONS],
+            lonlat=fields[PRIOR_LONLAT],
         )
         cases.append((scene, fields["image"].convert("RGB"), prior))
     asked: list[tuple[tuple[Scene, Image.Image, Prior], str, str, str]] = []
@@ -95,11 +96,11 @@ def modulation_strength(predictor: FusarGpt, showcase: Showcase) -> np.ndarray:
     features = predictor.processor(
         images=[showcase.image],
         text=["<|vision_start|><|image_pad|><|vision_end|>"],
-        priors=[{"prior_embeddings": showcase.prior.embeddings, "prior_positions": showcase.prior.positions}],
+        priors=[showcase.prior.columns()],
         return_tensors="pt",
     )
     pixels, grid = features["pixel_values"], features["image_grid_thw"]
-    priors = {name: features[name] for name in ("prior_embeddings", "prior_positions", "prior_mask")}
+    priors = {name: features[name] for name in PRIOR_FIELDS}
     inner: Any = predictor.model.model
     with torch.inference_mode():
         (plain,) = inner.get_image_features(pixels, grid).pooler_output
@@ -149,6 +150,5 @@ def draw(predictor: FusarGpt, showcases: Sequence[Showcase], path: Path) -> None
             picture.paste(panel, (column * step, MARGIN + row * step))
     pen.text((3 * step + 190, 5), "predicted", fill=PREDICTED, font=font)
     pen.text((3 * step + 270, 5), "true", fill=(0, 150, 60), font=font)
-    partial = path.with_name(f".{path.name}.partial.png")
-    picture.save(partial)
-    partial.replace(path)
+    with written_whole(path, keep_suffix=True) as partial:
+        picture.save(partial)

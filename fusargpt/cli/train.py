@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
+from fusargpt.cli.extras import needs
 from fusargpt.errors import InputError
 
-_EXTRA = ("trl", "peft", "datasets", "accelerate", "yaml", "sacrebleu", "rouge_score")
 _USAGE = """usage: fusargpt train RECIPE.yaml [--key value ...]
 
 Run the stage that a recipe describes. Every field of the recipe can be overridden; a key that no field has is an error.
@@ -25,14 +25,9 @@ def main(arguments: Sequence[str]) -> None:
     if list(arguments) in (["--help"], ["-h"]):
         print(_USAGE)
         return
-    try:
+    with needs("training needs", "train"):
         from trl_recipes.arguments import parse
         from trl_recipes.sft import run
-    except ModuleNotFoundError as error:
-        package = (error.name or "").partition(".")[0]
-        if package not in _EXTRA:
-            raise
-        raise InputError(f"training needs {package}; pip install 'fusargpt[train]' brings it") from error
     try:
         run(*parse(arguments))
     except (FileExistsError, FileNotFoundError) as error:

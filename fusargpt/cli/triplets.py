@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fusargpt.cli.argument_types import names
+from fusargpt.cli.extras import needs
 from fusargpt.errors import InputError
 
 if TYPE_CHECKING:
     from fusargpt.triplets.build import Report
 
 SCENES_FAILED = 1
-_DATA = ("datasets", "imagecodecs", "matplotlib", "pyarrow", "tifffile", "tqdm", "urllib3", "yaml")
-_EXTRAS = {**dict.fromkeys(_DATA, "data"), "ray": "ray"}
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -24,14 +24,8 @@ def main(arguments: Sequence[str]) -> int:
     """
     options = vars(_parser().parse_args(arguments))
     run = options.pop("run")
-    try:
+    with needs("triplets need", "data", "ray"):
         return run(**options)
-    except ModuleNotFoundError as error:
-        package = (error.name or "").partition(".")[0]
-        if package not in _EXTRAS:
-            raise
-        extra = _EXTRAS[package]
-        raise InputError(f"triplets need {package}; pip install 'fusargpt[{extra}]' brings it") from error
 
 
 def _build(
@@ -42,7 +36,7 @@ def _build(
         raise InputError(f"--workers: {found}; expected a number of processes, 0 for none beside this one")
 
     from fusargpt.triplets.build import build
-    from fusargpt.triplets.settings import Settings
+    from fusargpt.triplets.settings import BuildSettings
     from fusargpt.triplets.workers import run_all
 
     run = run_all
@@ -54,7 +48,7 @@ def _build(
         chosen["labels"] = tuple(chosen["labels"])
     if "anchor_spacing_m" in chosen:
         chosen.setdefault("anchors", None)
-    report = build(manifest, out, Settings(**chosen), workers=workers, title=title, run=run)
+    report = build(manifest, out, BuildSettings(**chosen), workers=workers, title=title, run=run)
     _print(report)
     return SCENES_FAILED if report.failures else 0
 
@@ -94,8 +88,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_build(
         verbs.add_parser(
             "build",
-            # What is not given is left to fusargpt.triplets.settings.Settings; its defaults are repeated in the help
-            # alone.
+            # What is not given is left to fusargpt.triplets.settings.BuildSettings; its defaults are repeated in the
+            # help alone.
             argument_default=argparse.SUPPRESS,
             help="cut scenes into chips with anchors, questions and descriptions",
             description="Build the dataset of a manifest: CSV, JSONL or GeoJSON with one row a scene; its columns are "
@@ -172,7 +166,7 @@ def _add_build(parser: argparse.ArgumentParser) -> None:
         type=_label,
         help="an annotated label is our ship or aircraft, or ignore; may be repeated",
     )
-    labels.add_argument("--targets", metavar="A,B", type=_names, help="annotated classes (default: those that occur)")
+    labels.add_argument("--targets", metavar="A,B", type=names, help="annotated classes (default: those that occur)")
     labels.add_argument(
         "--split-distance",
         metavar="KM",
@@ -194,10 +188,6 @@ def _label(text: str) -> tuple[str, str]:
     if not separator or not name or not target:
         raise argparse.ArgumentTypeError(f"found {text!r}, expected NAME=CLASS, as Boat=ship")
     return name, target
-
-
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in text.split(","))
 
 
 def _shares(text: str) -> tuple[float, ...]:

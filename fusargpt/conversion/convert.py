@@ -18,10 +18,10 @@ from transformers import AutoConfig
 from transformers.models.qwen2_5_vl.configuration_qwen2_5_vl import Qwen2_5_VLTextConfig, Qwen2_5_VLVisionConfig
 
 from fusargpt.conversion.lora_adapter import CONFIG_FILE, WEIGHTS_FILE, LoraLayer, read_adapter, write_adapter
-from fusargpt.conversion.new_folder import check_free, new_folder
 from fusargpt.conversion.release_tlm import TLM_FILE, ReleaseTlm, read_tlm
 from fusargpt.conversion.write_artefacts import complete_adapter, write_tlm
 from fusargpt.errors import InputError, one_line
+from fusargpt.files import check_free, new_folder
 from fusargpt.inference.predict import check_name
 from modeling_fusargpt.configuration_fusargpt import FusarGptConfig, TlmConfig
 from modeling_fusargpt.modeling_fusargpt import FusarGptForConditionalGeneration

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from fusargpt.conversion.new_folder import new_folder
+from fusargpt.files import new_folder
 from fusargpt.inference.predict import load_parts
 
 

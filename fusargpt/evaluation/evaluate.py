@@ -21,12 +21,12 @@ from fusargpt.evaluation.evaluated import Evaluation
 from fusargpt.evaluation.items import KnownItem, fingerprint, read_items
 from fusargpt.evaluation.priors import given_priors
 from fusargpt.evaluation.reading import Reading
+from fusargpt.files import write_text_whole
 from fusargpt.inference.asking import Asking
 from fusargpt.inference.journal import Journal, check_same
-from fusargpt.inference.predict import MAX_NEW_TOKENS
 from fusargpt.inference.questions import Answerer
 from fusargpt.inference.rows import SIMULATOR, load_rows, read, simulated_rows
-from fusargpt.tasks.prompts import TASKS
+from fusargpt.tasks.prompts import MAX_NEW_TOKENS, TASKS
 
 SETTINGS = "settings.json"
 _RUN = "an evaluation"
@@ -196,9 +196,7 @@ def _claim(out: Path, settings: Mapping[str, Any]) -> None:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out}: not empty, and no evaluation; choose another --out")
     out.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(settings, indent=1))
-    partial.replace(path)
+    write_text_whole(path, json.dumps(settings, indent=1))
 
 
 def _journal(out: Path, entry: Entry, settings: Mapping[str, Any], device: str) -> Journal:

@@ -108,7 +108,7 @@ def _detection(item: KnownItem, answer: Answer) -> _Detection:
     return _Detection(f1, mean, len(true), len(predicted), len(overlaps))
 
 
-def _of_label(boxes: Sequence[LabelledBox], label: str) -> list[list[float]]:
+def _of_label(boxes: Sequence[LabelledBox], label: str) -> list[Sequence[float]]:
     return [box for box, name in boxes if class_name(name) == label]
 
 

@@ -11,6 +11,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from fusargpt.errors import InputError, one_line
+from fusargpt.geo.prior import PRIOR_EMBEDDINGS
 from fusargpt.inference.questions import Failure, Item
 from fusargpt.inference.rows import image_bytes, read_prior
 from fusargpt.metrics.scores import TALLIES
@@ -102,7 +103,7 @@ def _item(index: int, row: Mapping[str, Any]) -> KnownItem:
     image = image_bytes(row)
     with Image.open(io.BytesIO(image)) as opened:
         width, height = opened.size
-    prior = read_prior(row) if "prior_embeddings" in row else None
+    prior = read_prior(row) if PRIOR_EMBEDDINGS in row else None
     return KnownItem(
         id=row["id"],
         task=task,

@@ -11,6 +11,7 @@ from fusargpt.evaluation.evaluated import Evaluation, Scores
 from fusargpt.evaluation.galleries import descriptions, detections
 from fusargpt.evaluation.results import clear, signed
 from fusargpt.evaluation.tables import cell_recall, class_confusion, count_confusion, count_errors
+from fusargpt.files import write_text_whole
 from fusargpt.metrics.tally import Score
 
 REPORT = "report.html"
@@ -50,10 +51,8 @@ def write_report(evaluation: Evaluation, folder: Path) -> Path:
     )
     html = environment.get_template("report.html.jinja").render(contents(evaluation))
     path = folder / REPORT
-    partial = path.with_suffix(".partial")
     # A model may write anything, lone surrogates too.
-    partial.write_text(html, encoding="utf-8", errors="replace")
-    partial.replace(path)
+    write_text_whole(path, html, errors="replace")
     return path
 
 

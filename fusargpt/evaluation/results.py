@@ -9,6 +9,7 @@ from typing import Any
 
 from fusargpt.evaluation.evaluated import Evaluation
 from fusargpt.evaluation.scoring import parsed, parts
+from fusargpt.files import write_text_whole
 from fusargpt.metrics.tally import Score
 
 RESULTS = "results.json"
@@ -67,9 +68,7 @@ def clear(score: Score) -> bool:
 def write_results(evaluation: Evaluation, folder: Path) -> Path:
     """Write `results.json`: settings, versions, scores, differences, every prediction and every failure."""
     path = folder / RESULTS
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(as_json(evaluation), indent=1, allow_nan=False))
-    partial.replace(path)
+    write_text_whole(path, json.dumps(as_json(evaluation), indent=1, allow_nan=False))
     return path
 
 

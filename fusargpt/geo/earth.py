@@ -6,6 +6,9 @@ from numpy.typing import NDArray
 Points = NDArray[np.float64]
 """[N, 2]: pixels (x, y), coordinates of a CRS (x, y), or degrees (longitude, latitude)."""
 
+METRES_PER_DEGREE = 111_195.0
+"""Of a great circle of a sphere of the Earth's mean radius; within 0.6 % of the ellipsoid."""
+
 _SEMI_MAJOR = 6378137.0  # metres
 _ECCENTRICITY_SQUARED = 0.0066943799901413165
 

@@ -19,7 +19,7 @@ from rasterio.errors import CRSError
 from rasterio.rpc import RPC
 from rasterio.windows import Window
 
-from fusargpt.errors import InputError
+from fusargpt.errors import InputError, one_line
 from fusargpt.geo.earth import Points, degrees_between, earth_centred, wrap_longitude
 from fusargpt.geo.mapping import WGS84, AffineMapping, ControlPointMapping, Mapping, RationalPolynomialMapping
 
@@ -198,8 +198,7 @@ def crs_name(crs: str | CRS) -> str:
         with rasterio.Env():
             return CRS.from_user_input(crs).to_string()
     except CRSError as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"CRS {crs!r}: not known ({reason}); expected one as 'EPSG:32611'") from error
+        raise InputError(f"CRS {crs!r}: not known ({one_line(error)}); expected one as 'EPSG:32611'") from error
 
 
 def _chosen_crs(argument: str | None, found: CRS | None, of: str) -> str | CRS:

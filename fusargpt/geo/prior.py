@@ -7,11 +7,18 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fusargpt.errors import InputError
+from fusargpt.errors import InputError, one_line
 from fusargpt.geo.embeddings import EMBEDDING_SIZE, dequantize, quantize
 
-_REQUIRED_KEYS = {"prior_embeddings", "prior_positions"}
-_KEYS = _REQUIRED_KEYS | {"prior_lonlat"}
+PRIOR_EMBEDDINGS = "prior_embeddings"
+PRIOR_POSITIONS = "prior_positions"
+PRIOR_LONLAT = "prior_lonlat"
+PRIOR_COLUMNS = (PRIOR_EMBEDDINGS, PRIOR_POSITIONS)
+"""Of a row, what the model sees of its prior; the model's processor takes a mapping with exactly these."""
+PRIOR_FIELDS = (*PRIOR_COLUMNS, "prior_mask")
+"""Arguments of the model; the mask says which anchors of a batch are there."""
+
+_KEYS = {*PRIOR_COLUMNS, PRIOR_LONLAT}
 _LENGTH_TOLERANCE = 0.01
 # Some millions of anchors; the prior of one image has hundreds.
 _MAX_FILE_BYTES = 512 * 2**20
@@ -36,9 +43,9 @@ class Prior:
     lonlat: NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
-        _check_array("prior_embeddings", self.embeddings, np.float32, EMBEDDING_SIZE)
-        _check_array("prior_positions", self.positions, np.float32, 2)
-        _check_count("prior_positions", self.positions, self.embeddings)
+        _check_array(PRIOR_EMBEDDINGS, self.embeddings, np.float32, EMBEDDING_SIZE)
+        _check_array(PRIOR_POSITIONS, self.positions, np.float32, 2)
+        _check_count(PRIOR_POSITIONS, self.positions, self.embeddings)
         lengths = np.linalg.norm(self.embeddings, axis=1)
         wrong = np.abs(lengths - 1) > _LENGTH_TOLERANCE
         if wrong.any():
@@ -50,10 +57,14 @@ class Prior:
                 "pixel row / (height - 1) and pixel column / (width - 1)"
             )
         if self.lonlat is not None:
-            _check_array("prior_lonlat", self.lonlat, np.float64, 2)
-            _check_count("prior_lonlat", self.lonlat, self.embeddings)
+            _check_array(PRIOR_LONLAT, self.lonlat, np.float64, 2)
+            _check_count(PRIOR_LONLAT, self.lonlat, self.embeddings)
             if (np.abs(self.lonlat) > (180, 90)).any():
                 raise InputError("prior_lonlat: a coordinate that is not on Earth; expected (longitude, latitude)")
+
+    def columns(self) -> dict[str, NDArray]:
+        """Embeddings and positions by `PRIOR_COLUMNS`: what the model's processor takes."""
+        return {PRIOR_EMBEDDINGS: self.embeddings, PRIOR_POSITIONS: self.positions}
 
 
 def load_prior(path: str | Path) -> Prior:
@@ -68,10 +79,10 @@ def load_prior(path: str | Path) -> Prior:
     path = Path(path)
     arrays = _read_arrays(path)
     try:
-        embeddings = arrays["prior_embeddings"]
+        embeddings = arrays[PRIOR_EMBEDDINGS]
         if embeddings.dtype == np.int8:
             embeddings = _dequantize(embeddings)
-        return Prior(embeddings, arrays["prior_positions"], arrays.get("prior_lonlat"))
+        return Prior(embeddings, arrays[PRIOR_POSITIONS], arrays.get(PRIOR_LONLAT))
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
 
@@ -79,11 +90,11 @@ def load_prior(path: str | Path) -> Prior:
 def save_prior(path: str | Path, prior: Prior) -> None:
     """Write `prior` to an .npz file for `load_prior`, embeddings as int8. The same prior gives the same bytes."""
     arrays: dict[str, NDArray] = {
-        "prior_embeddings": quantize(prior.embeddings),
-        "prior_positions": prior.positions,
+        PRIOR_EMBEDDINGS: quantize(prior.embeddings),
+        PRIOR_POSITIONS: prior.positions,
     }
     if prior.lonlat is not None:
-        arrays["prior_lonlat"] = prior.lonlat
+        arrays[PRIOR_LONLAT] = prior.lonlat
     # A handle, because numpy appends .npz to a path without it.
     with open(path, "wb") as file:
         np.savez(file, allow_pickle=False, **arrays)
@@ -101,7 +112,7 @@ def _read_arrays(path: Path) -> dict[str, NDArray]:
             raise InputError(f"{path}: {size:,} bytes of arrays; a prior has at most {_MAX_FILE_BYTES:,}")
         with np.load(path, allow_pickle=False) as file:
             keys = set(file.files)
-            if missing := _REQUIRED_KEYS - keys:
+            if missing := set(PRIOR_COLUMNS) - keys:
                 raise InputError(
                     f"{path}: no {', '.join(sorted(missing))}; found {', '.join(sorted(keys)) or 'no key'}"
                 )
@@ -115,7 +126,7 @@ def _read_arrays(path: Path) -> dict[str, NDArray]:
     # What numpy and zipfile raise on damaged archives: bad checksums, headers, pickles, sizes.
     # zipfile raises NotImplementedError for compression methods that it does not know.
     except (ValueError, OSError, EOFError, KeyError, MemoryError, NotImplementedError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path}: the .npz file is damaged ({_first_line(error)}); write it again") from error
+        raise InputError(f"{path}: the .npz file is damaged ({one_line(error)}); write it again") from error
 
 
 def _dequantize(codes: NDArray[np.int8]) -> NDArray[np.float32]:
@@ -138,7 +149,3 @@ def _check_array(name: str, array: NDArray, dtype: type[np.floating], width: int
 def _check_count(name: str, array: NDArray, embeddings: NDArray) -> None:
     if len(array) != len(embeddings):
         raise InputError(f"{name}: found {len(array)} rows; expected one for each of {len(embeddings)} embeddings")
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0] or type(error).__name__

@@ -101,6 +101,7 @@ def open_raster(path_or_url: str | Path) -> rasterio.DatasetReader:
 
 def raster_error(path_or_url: str | Path, error: Exception) -> InputError:
     """One line for a failure to open or read a raster."""
+    # Not cut to a length, which could leave a part of a secret.
     reason = " ".join(str(error.__cause__ or error).split())
     name = shown(path_or_url)
     if not is_remote(path_or_url):

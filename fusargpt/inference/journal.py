@@ -13,6 +13,7 @@ from typing import Any
 from uuid import uuid4
 
 from fusargpt.errors import InputError
+from fusargpt.files import write_text_whole
 from fusargpt.inference.questions import Answer
 
 
@@ -40,9 +41,7 @@ class Journal:
             os.truncate(path, whole)
         else:
             path.parent.mkdir(parents=True, exist_ok=True)
-            partial = path.with_suffix(".partial")
-            partial.write_text(_line(conditions), encoding="utf-8")
-            partial.replace(path)
+            write_text_whole(path, _line(conditions))
 
     def add(self, answers: Sequence[Answer]) -> None:
         """Append, so that whatever happens next these are kept."""

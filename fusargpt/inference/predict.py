@@ -20,15 +20,13 @@ from fusargpt.geo.prior import Prior
 from fusargpt.inference.backbones import model_class, read_config
 from fusargpt.inference.decoding import NO_TOKEN, decode
 from fusargpt.tasks.grammar import AnswerForm
+from fusargpt.tasks.prompts import MAX_NEW_TOKENS
 from modeling_fusargpt import AnyFusarGpt
 from modeling_fusargpt.artefacts import HUB_ID, ArtefactError
 from modeling_fusargpt.processing_fusargpt import FusarGptProcessor
 
 if TYPE_CHECKING:
     from fusargpt.inference.constrained import Grammars, Masks
-
-MAX_NEW_TOKENS = 512
-"""Enough for some twenty boxes in JSON."""
 
 # The image processor of Qwen2-VL takes no longer strips.
 _MAX_ASPECT_RATIO = 200
@@ -328,7 +326,4 @@ def _prior_mappings(priors: Sequence[Prior | None]) -> list[dict[str, Any] | Non
     """The processor's form; None when there is no prior at all, so that the model gets none."""
     if all(prior is None for prior in priors):
         return None
-    return [
-        None if prior is None else {"prior_embeddings": prior.embeddings, "prior_positions": prior.positions}
-        for prior in priors
-    ]
+    return [None if prior is None else prior.columns() for prior in priors]

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from fusargpt.errors import InputError, one_line
 from fusargpt.geo.embeddings import EMBEDDING_SIZE, dequantize
-from fusargpt.geo.prior import Prior
+from fusargpt.geo.prior import PRIOR_COLUMNS, PRIOR_EMBEDDINGS, PRIOR_POSITIONS, Prior
 from fusargpt.simulator.records import SPLIT_SEEDS, records
 from fusargpt.simulator.simulated_scene import simulate_scene
 from fusargpt.tasks.prompts import TASKS
@@ -23,7 +23,6 @@ SIMULATOR = "simulator"
 """The name under which scenes are simulated instead of read; `./simulator` is a folder."""
 SIMULATED_SCENES = 500
 """As many as are simulated where no limit is given."""
-PRIOR_COLUMNS = ("prior_embeddings", "prior_positions")
 QUESTION_COLUMNS = ("id", "image", "task", "prompt", "completion")
 # Others hold more than 8 bit, which PIL would cut off.
 _MODES = ("1", "L", "LA", "P", "RGB", "RGBA")
@@ -108,14 +107,14 @@ def read_picture(row: Mapping[str, Any]) -> PIL.Image.Image:
 
 def read_prior(row: Mapping[str, Any]) -> Prior | None:
     """The prior of a row; None for one without anchors. Raises InputError or ValueError for a wrong one."""
-    embeddings = np.asarray(row["prior_embeddings"])
+    embeddings = np.asarray(row[PRIOR_EMBEDDINGS])
     if embeddings.size == 0:
         return None
     if embeddings.dtype.kind == "i" and embeddings.min() >= -128 and embeddings.max() <= 127:
         embeddings = dequantize(embeddings.astype(np.int8))
     if embeddings.ndim != 2 or embeddings.shape[1] != EMBEDDING_SIZE:
         raise InputError(f"prior_embeddings: found shape {list(embeddings.shape)}; expected [S, {EMBEDDING_SIZE}]")
-    return Prior(embeddings.astype(np.float32), np.asarray(row["prior_positions"], np.float32))
+    return Prior(embeddings.astype(np.float32), np.asarray(row[PRIOR_POSITIONS], np.float32))
 
 
 def image_bytes(row: Mapping[str, Any]) -> bytes:

@@ -111,8 +111,8 @@ def _f1_tallies(name: str, images: Sequence[tuple[list[LabelledBox], list[Labell
     return tallies
 
 
-def _by_label(boxes: Sequence[LabelledBox]) -> dict[str, list[list[float]]]:
-    grouped: dict[str, list[list[float]]] = {}
+def _by_label(boxes: Sequence[LabelledBox]) -> dict[str, list[Sequence[float]]]:
+    grouped: dict[str, list[Sequence[float]]] = {}
     for box, label in boxes:
         grouped.setdefault(class_name(label), []).append(box)
     return grouped

@@ -26,7 +26,7 @@ from fusargpt.inference.questions import Answer, Failure, FusarGptAnswerer
 from fusargpt.scenes import layers, quicklook, writing
 from fusargpt.scenes.layers import Layer, Place
 from fusargpt.scenes.opening import band_of, check_scene_path, field_and_year, stretch_of
-from fusargpt.scenes.settings import Settings
+from fusargpt.scenes.settings import SceneSettings
 from fusargpt.scenes.tile_reader import TileReader, item_of
 from fusargpt.scenes.tiles import Tile, cut
 
@@ -79,7 +79,7 @@ class SceneResult:
 
 def ask_scene(
     path: str | Path,
-    settings: Settings,
+    settings: SceneSettings,
     out: str | Path | None = None,
     quicklook_path: str | Path | None = None,
     predictor: FusarGpt | None = None,
@@ -148,7 +148,7 @@ def ask_scene(
     return SceneResult(**{**vars(result), "files": tuple(files)})
 
 
-def _tile_and_overlap(scene: SarScene, settings: Settings, predictor: FusarGpt) -> tuple[int, int]:
+def _tile_and_overlap(scene: SarScene, settings: SceneSettings, predictor: FusarGpt) -> tuple[int, int]:
     seen = predictor.seen_size(Image.new("RGB", (_CHIP_SIDE, _CHIP_SIDE)))[0]
     side = settings.tile or seen
     if settings.resolution_m is not None:
@@ -164,13 +164,13 @@ def _tile_and_overlap(scene: SarScene, settings: Settings, predictor: FusarGpt) 
     return side, side // _DETECTION_OVERLAP if settings.task == "detect" else 0
 
 
-def _layer(settings: Settings, tiles: list[Tile], answers: dict[str, Answer], scene: SarScene) -> Layer:
+def _layer(settings: SceneSettings, tiles: list[Tile], answers: dict[str, Answer], scene: SarScene) -> Layer:
     if settings.task == "detect":
         return layers.objects(tiles, answers, scene.width, scene.height, settings.overlap_threshold)
     return layers.grid(settings.task, settings.target, tiles, answers, scene.width, scene.height)
 
 
-def _provenance(scene: SarScene, settings: Settings, band: int, year: int | None) -> dict[str, Any]:
+def _provenance(scene: SarScene, settings: SceneSettings, band: int, year: int | None) -> dict[str, Any]:
     prior: dict[str, Any] = {"prior": "none"}
     if settings.aef is not None:
         prior = {"prior": f"AlphaEarth {year}", "prior_root": shown(settings.aef), "attribution": ATTRIBUTION}

@@ -9,12 +9,12 @@ from fusargpt.errors import InputError, NoPriorError
 from fusargpt.geo.radiometry import Stretch
 from fusargpt.geo.remote import is_remote, shown
 from fusargpt.geo.sar_scene import SarScene
-from fusargpt.scenes.settings import Settings
+from fusargpt.scenes.settings import SceneSettings
 
 _COVERAGE_GRID = 16
 
 
-def band_of(scene: SarScene, settings: Settings) -> int:
+def band_of(scene: SarScene, settings: SceneSettings) -> int:
     """The band that the settings name.
 
     Raises:
@@ -28,7 +28,7 @@ def band_of(scene: SarScene, settings: Settings) -> int:
     return band
 
 
-def stretch_of(scene: SarScene, band: int, settings: Settings) -> Stretch | None:
+def stretch_of(scene: SarScene, band: int, settings: SceneSettings) -> Stretch | None:
     """What the grey levels of the scene are made by: limits of the settings, or its own; None for 8-bit grey levels.
 
     Raises:
@@ -42,7 +42,7 @@ def stretch_of(scene: SarScene, band: int, settings: Settings) -> Stretch | None
     return Stretch(*settings.decibels, stretch.stored)
 
 
-def field_and_year(scene: SarScene, settings: Settings) -> tuple[AlphaEarth | None, int | None]:
+def field_and_year(scene: SarScene, settings: SceneSettings) -> tuple[AlphaEarth | None, int | None]:
     """Where anchors come from; (None, None) where the user wants no prior.
 
     Raises:

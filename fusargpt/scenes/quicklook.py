@@ -13,6 +13,7 @@ from fusargpt.geo.box_drawing import COLOURS, FONT, INK, OTHER_COLOUR, draw_box
 from fusargpt.geo.radiometry import Stretch, to_8bit
 from fusargpt.geo.sar_scene import SarScene
 from fusargpt.scenes.layers import Place
+from fusargpt.scenes.writing import output_file
 
 LONGEST_SIDE = 2048
 _ROWS_PIXELS = 2**23  # read at a time
@@ -43,13 +44,8 @@ def draw(scene: SarScene, band: int, stretch: Stretch | None, places: Sequence[P
 
 def save(path: Path, picture: Image.Image) -> None:
     """Raises InputError where the file cannot be written."""
-    partial = path.with_name(f".partial-{path.name}")
-    try:
+    with output_file(path) as partial:
         picture.save(partial, format="PNG")
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise InputError(f"{path}: cannot be written ({error.strerror})") from error
 
 
 def _picture(scene: SarScene, band: int, stretch: Stretch | None) -> tuple[Image.Image, float]:

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from fusargpt.checkpoints import NANO
 from fusargpt.errors import InputError
-from fusargpt.tasks.prompts import TARGETS, TASKS, prompt
+from fusargpt.tasks.prompts import MAX_NEW_TOKENS, TARGETS, TASKS, prompt
 
 ANCHORS_PER_SIDE = 8
 """Of a tile, as of a training chip."""
@@ -16,7 +16,7 @@ _SMALLEST_TILE, _LARGEST_TILE = 28, 8192
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class SceneSettings:
     """The options of a run over a scene.
 
     Attributes:
@@ -77,7 +77,7 @@ class Settings:
     overlap_threshold: float = 0.5
     constrained: bool = False
     batch_size: int = 16
-    max_new_tokens: int = 512
+    max_new_tokens: int = MAX_NEW_TOKENS
     device: str | None = None
 
     def __post_init__(self) -> None:

@@ -11,7 +11,7 @@ from fusargpt.geo.radiometry import Stretch, to_8bit
 from fusargpt.geo.sar_scene import SarScene
 from fusargpt.inference.questions import Answer, Item, Question
 from fusargpt.scenes.emptiness import nothing_stands_out
-from fusargpt.scenes.settings import Settings
+from fusargpt.scenes.settings import SceneSettings
 from fusargpt.scenes.tiles import Tile
 from fusargpt.tasks.grammar import AnswerForm
 from fusargpt.tasks.prompts import TARGETS
@@ -35,7 +35,7 @@ class TileReader:
     stretch: Stretch | None
     field: AlphaEarth | None
     year: int | None
-    settings: Settings
+    settings: SceneSettings
 
     def read(self, item: Item) -> Question | Answer:
         """The tile as the model sees it, with its prior; or why the model need not see it."""
@@ -79,7 +79,7 @@ class TileReader:
         return AnswerForm(chosen.task, TARGETS if chosen.task == "classify" else (chosen.target,))
 
 
-def item_of(tile: Tile, settings: Settings) -> Item:
+def item_of(tile: Tile, settings: SceneSettings) -> Item:
     """A tile and what is asked about it."""
     return Item(tile.id, settings.task, settings.prompt, f"{tile.left},{tile.top},{tile.side}", tile.side**2)
 

@@ -1,12 +1,12 @@
 """The five tasks over a scene, by the names of the commands.
 
-Each takes the options of `fusargpt detect` as keywords, by the names of `fusargpt.scenes.settings.Settings`.
+Each takes the options of `fusargpt detect` as keywords, by the names of `fusargpt.scenes.settings.SceneSettings`.
 """
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fusargpt.scenes.settings import Settings
+from fusargpt.scenes.settings import SceneSettings
 
 if TYPE_CHECKING:
     from fusargpt.inference.predict import FusarGpt
@@ -30,8 +30,8 @@ def detect(
         out: .geojson, .json (COCO) or .gpkg; None writes nothing.
         quicklook: PNG; None draws none.
         predictor: a model that `fusargpt.inference.predict.load` gave; None loads the one that `model` names.
-        **options: further fields of `fusargpt.scenes.settings.Settings`, such as `aef` or `no_prior`, one of which is
-            needed.
+        **options: further fields of `fusargpt.scenes.settings.SceneSettings`, such as `aef` or `no_prior`, one of which
+            is needed.
 
     Raises:
         InputError: an option, a scene, a field, a model or a file that is not what it should be.
@@ -98,7 +98,7 @@ def _ask(
     predictor: "FusarGpt | None",
     **options: Any,
 ) -> "SceneResult":
-    settings = Settings(task=task, **options)
+    settings = SceneSettings(task=task, **options)
 
     # Imports torch, which takes seconds; options that do not fit are told before.
     from fusargpt.scenes.ask_scene import ask_scene

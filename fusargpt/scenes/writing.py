@@ -1,14 +1,15 @@
 """A scene's answers as files: GeoJSON, COCO JSON or a GeoPackage, each written whole or not at all."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from fusargpt.errors import InputError, naming
+from fusargpt.files import written_whole
 from fusargpt.geo.geojson import box_polygon
 from fusargpt.geo.geometry import Geometry
 from fusargpt.scenes.layers import Place
@@ -75,13 +76,9 @@ def coco(places: Sequence[Place], width: int, height: int, provenance: Mapping[s
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Raises InputError where the file cannot be written."""
-
-    def write(partial: Path) -> None:
-        with partial.open("w", encoding="utf-8") as file:
-            json.dump(content, file)
-            file.write("\n")
-
-    _atomically(path, write)
+    with output_file(path) as partial, partial.open("w", encoding="utf-8") as file:
+        json.dump(content, file)
+        file.write("\n")
 
 
 def write_geopackage(path: Path, collection: Mapping[str, Any], layer: str) -> None:
@@ -98,7 +95,7 @@ def write_geopackage(path: Path, collection: Mapping[str, Any], layer: str) -> N
     columns = [_column([feature["properties"].get(name) for feature in features]) for name in names]
     shapes = [shapely.from_geojson(json.dumps(feature["geometry"])) for feature in features]
 
-    def write(partial: Path) -> None:
+    with output_file(path) as partial:
         write_layer(
             partial,
             geometry=np.array([shapely.to_wkb(shape) for shape in shapes], object),
@@ -111,8 +108,6 @@ def write_geopackage(path: Path, collection: Mapping[str, Any], layer: str) -> N
             promote_to_multi=True,
             layer_metadata={"fusargpt": json.dumps(collection["fusargpt"])},
         )
-
-    _atomically(path, write)
 
 
 def _column(values: Sequence[Any]) -> np.ndarray:
@@ -128,15 +123,12 @@ def _column(values: Sequence[Any]) -> np.ndarray:
     )
 
 
-def _atomically(path: Path, write: Callable[[Path], None]) -> None:
-    # GDAL knows the format by the suffix, too.
-    partial = path.with_name(f".partial-{path.name}")
+@contextmanager
+def output_file(path: Path) -> Iterator[Path]:
+    """As `written_whole`; raises InputError where the file cannot be written."""
     try:
-        with naming(str(path)):
-            write(partial)
-        partial.replace(path)
+        # GDAL knows the format by the suffix, too.
+        with written_whole(path, keep_suffix=True) as partial, naming(str(path)):
+            yield partial
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror})") from error
-    finally:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)

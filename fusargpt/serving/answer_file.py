@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from fusargpt.files import write_text_whole, written_whole
 from fusargpt.inference.questions import Answer
 
 SUFFIXES = (".parquet", ".jsonl")
@@ -20,14 +21,11 @@ def write_answers(path: Path, answers: Sequence[Answer]) -> None:
     the answer are, and the number of anchors, 0 without a prior.
     """
     rows = [_row(answer) for answer in answers]
-    partial = path.with_name(f"{path.name}.partial")
     if path.suffix == ".jsonl":
-        partial.write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
+        write_text_whole(path, "".join(f"{json.dumps(row)}\n" for row in rows))
     elif rows:
-        pq.write_table(pa.Table.from_pylist(rows), partial)
-    else:
-        return
-    partial.replace(path)
+        with written_whole(path) as partial:
+            pq.write_table(pa.Table.from_pylist(rows), partial)
 
 
 def _row(answer: Answer) -> dict[str, Any]:

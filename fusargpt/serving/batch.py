@@ -17,13 +17,14 @@ from fusargpt.serving.answer_file import write_answers
 from fusargpt.serving.batch_inputs import Source
 from fusargpt.serving.engines import choose_engine, engine_version
 from fusargpt.serving.worker import RUN, Work, Worker
+from fusargpt.tasks.prompts import MAX_NEW_TOKENS
 
 BATCH_SIZES = {"transformers": 16, "vllm": 256}
 """vLLM makes batches of its own from what it is given, and wants many."""
 
 
 @dataclass(frozen=True)
-class Settings:
+class BatchSettings:
     """How a source is asked.
 
     Attributes:
@@ -40,7 +41,7 @@ class Settings:
     engine: str = "auto"
     workers: int = 0
     batch_size: int | None = None
-    max_new_tokens: int = 512
+    max_new_tokens: int = MAX_NEW_TOKENS
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class Report:
     failures: list[Failure]
 
 
-def run_batch(source: Source, settings: Settings) -> Report:
+def run_batch(source: Source, settings: BatchSettings) -> Report:
     """Ask all of `source` that has no answer yet, and write the file.
 
     Raises:
@@ -96,7 +97,7 @@ def _run(work: Work, items: Sequence[Item], workers: int, advance: Callable[[int
     return Worker(work, advance).ask(items)
 
 
-def _conditions(source: Any, settings: Settings, engine: str) -> dict[str, Any]:
+def _conditions(source: Any, settings: BatchSettings, engine: str) -> dict[str, Any]:
     """What the answers depend on, as plain JSON."""
     chosen = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(source).items()}
     chosen = {name: list(value) if isinstance(value, tuple) else value for name, value in chosen.items()}

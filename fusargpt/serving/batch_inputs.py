@@ -11,9 +11,9 @@ from PIL import Image
 
 from fusargpt.errors import InputError
 from fusargpt.geo.image import read_image
-from fusargpt.geo.prior import Prior, load_prior
+from fusargpt.geo.prior import PRIOR_COLUMNS, Prior, load_prior
 from fusargpt.inference.questions import Item
-from fusargpt.inference.rows import PRIOR_COLUMNS, load_rows, read_picture, read_prior
+from fusargpt.inference.rows import load_rows, read_picture, read_prior
 from fusargpt.tasks.prompts import TASKS
 from modeling_fusargpt.artefacts import HUB_ID
 

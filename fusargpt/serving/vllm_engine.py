@@ -15,8 +15,9 @@ from vllm.platforms import current_platform
 
 from fusargpt.errors import InputError, one_line
 from fusargpt.geo.prior import Prior
-from fusargpt.inference.predict import MAX_NEW_TOKENS, FusarGpt, check_name
+from fusargpt.inference.predict import FusarGpt, check_name
 from fusargpt.tasks.grammar import AnswerForm
+from fusargpt.tasks.prompts import MAX_NEW_TOKENS
 from modeling_fusargpt.artefacts import ArtefactError, read_artefact
 from modeling_fusargpt.processing_fusargpt import FusarGptProcessor
 
@@ -73,7 +74,7 @@ def request(image: Image.Image, prompt: str, prior: Prior | None) -> dict[str, A
     """One prompt for `LLM.generate`: a text with one placeholder, its image, and the prior beside it."""
     inputs: dict[str, Any] = {"prompt": prompt, "multi_modal_data": {"image": image}}
     if prior is not None:
-        arrays = {"prior_embeddings": prior.embeddings, "prior_positions": prior.positions}
+        arrays = prior.columns()
         inputs["mm_processor_kwargs"] = {"priors": [arrays]}
     return inputs
 

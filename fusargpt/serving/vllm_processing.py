@@ -18,11 +18,11 @@ from vllm.model_executor.models.qwen2_vl import (
 from vllm.multimodal.hasher import MultiModalHasher
 from vllm.multimodal.inputs import MultiModalFieldConfig
 
+from fusargpt.geo.prior import PRIOR_FIELDS
 from modeling_fusargpt import AnyFusarGptConfig, FusarGptConfig, FusarGptProcessor, FusarGptQwen3Config
 from modeling_fusargpt.processing_fusargpt import batch_priors
 
 PRIORS = "priors"
-PRIOR_FIELDS = ("prior_embeddings", "prior_positions", "prior_mask")
 MAX_ANCHORS = 4096
 """Of one image; a grid of 64 x 64. What a request may ask of the server's memory grows with them."""
 

@@ -6,16 +6,19 @@ from typing import Any
 import numpy as np
 
 from fusargpt.geo.embeddings import quantize
+from fusargpt.geo.prior import PRIOR_EMBEDDINGS, PRIOR_LONLAT, PRIOR_POSITIONS
 from fusargpt.simulator.description import describe
 from fusargpt.simulator.rendering import POLARIZATIONS, render_optical, render_sar
 from fusargpt.simulator.simulated_scene import IMAGE_SIZE, RESOLUTION_M, SIMULATOR_VERSION, Scene, simulate_scene
+from fusargpt.tasks.answers import LabelledBox
 from fusargpt.tasks.prompts import PROMPTS, TARGETS, prompt
 from fusargpt.tasks.questions import conversation, true_answer
 
 # Every seed is a place of its own, so splits by seed are splits by place.
 SPLIT_SEEDS = {"train": 0, "validation": 10_000_000, "test": 20_000_000}
 OTHER_TARGET_SHARE = 0.2  # of the questions about targets: the class asked for is not the one that could be here
-METRES_PER_DEGREE = 111_320.0
+# At the equator. Places of seeds follow from it, so that it changes with SIMULATOR_VERSION alone.
+_METRES_PER_DEGREE = 111_320.0
 # Which tasks the rows of a layout ask about each scene: the two configs, and what a language model is pre-trained on.
 LAYOUTS = {
     "captions": ("describe",),
@@ -38,7 +41,7 @@ def scene_fields(scene: Scene, rendering: str = "sar", per_side: int = 8) -> dic
     else:
         raise ValueError(f"rendering: found {rendering!r}, expected 'sar' or 'optical'")
     west, south = rng.uniform(-179, 178), rng.uniform(-70, 70)
-    height = IMAGE_SIZE * RESOLUTION_M / METRES_PER_DEGREE
+    height = IMAGE_SIZE * RESOLUTION_M / _METRES_PER_DEGREE
     width = height / np.cos(np.radians(south))
     embeddings, positions = scene.anchors(per_side)
     # From centres of the first and last pixels to lon and lat: half a pixel inside the bounds.
@@ -48,9 +51,9 @@ def scene_fields(scene: Scene, rendering: str = "sar", per_side: int = 8) -> dic
     return {
         "id": f"simulated-v{SIMULATOR_VERSION}-{scene.seed:08d}-{rendering}",
         "image": image,
-        "prior_embeddings": quantize(embeddings),
-        "prior_positions": positions,
-        "prior_lonlat": lonlat,
+        PRIOR_EMBEDDINGS: quantize(embeddings),
+        PRIOR_POSITIONS: positions,
+        PRIOR_LONLAT: lonlat,
         "year": year,
         "bounds": [west, south, west + width, south + height],
         "crs": "EPSG:4326",
@@ -69,7 +72,7 @@ def answer(scene: Scene, task: str, target: str) -> str:
     """The true answer of `task` about the class `target`; raises ValueError for an unknown task."""
     if task == "describe":
         return describe(scene)
-    objects = [(item.box, item.label) for item in scene.targets]
+    objects = [LabelledBox(item.box, item.label) for item in scene.targets]
     return true_answer(task, target, objects, IMAGE_SIZE, IMAGE_SIZE)
 
 

@@ -16,6 +16,7 @@ from datasets import Dataset
 from pyarrow import parquet
 from tqdm import tqdm
 
+from fusargpt.files import written_whole
 from fusargpt.simulator.records import LAYOUTS, SPLIT_SEEDS, rows
 from fusargpt.triplets.features import RECORD_FEATURES
 
@@ -47,11 +48,10 @@ def simulate(
             if not path.exists():
                 jobs = [(seed, layout, _rendering(seed, optical_share), per_side) for seed in seeds]
                 shard = [row for part in pool.imap(_rows_of, jobs, chunksize=16) for row in part]
-                partial = path.with_suffix(".partial")
                 # Rows about one scene repeat its image: zstd stores it once.
                 table = Dataset.from_list(shard, features=RECORD_FEATURES).data.table
-                parquet.write_table(table, partial, row_group_size=ROW_GROUP_ROWS, compression="zstd")
-                partial.rename(path)
+                with written_whole(path) as partial:
+                    parquet.write_table(table, partial, row_group_size=ROW_GROUP_ROWS, compression="zstd")
             progress.update(len(seeds))
     return paths
 

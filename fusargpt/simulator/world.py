@@ -43,6 +43,7 @@ from fusargpt.simulator.world_files import (
     write_voc,
 )
 from fusargpt.simulator.world_plan import DEFAULT_SIDES, MARGIN, Place, plan_places, zone_crs
+from fusargpt.tasks.answers import LabelledBox
 from fusargpt.tasks.eight_dimensions import describe_place
 from fusargpt.tasks.wordings import several
 
@@ -143,7 +144,7 @@ def _row(out: Path, place: Place, scene: Scene) -> dict[str, Any]:
     if len(polarizations(place)) > 1:
         row["polarization"] = polarizations(place)[place.seed // 4 % 2]
     if place.captioned:
-        objects = [(target.label, target.box) for target in scene.targets]
+        objects = [LabelledBox(target.box, target.label) for target in scene.targets]
         described = describe_place(scene.landcover[scene.region], objects, place.resolution_m)
         row["caption"] = described.text(place.seed)
     if place.annotation == "voc":

@@ -11,6 +11,7 @@ have single quotes and trailing commas, but no comments. Of a list that breaks o
 import json
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from string import whitespace
 from textwrap import shorten
@@ -30,9 +31,13 @@ class Parsed(Generic[Value]):
 
 
 class LabelledBox(NamedTuple):
-    """[x1, y1, x2, y2] in pixels of the image as the model sees it, finite, in any order and place; and a class."""
+    """[x1, y1, x2, y2] in pixels of an image, and the class of what is in it.
 
-    box: list[float]
+    Of an answer, the numbers are finite and in any order and place, in pixels of the image as the model sees it; of a
+    known object, they are its edges.
+    """
+
+    box: Sequence[float]
     label: str
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from fusargpt.errors import InputError
 from fusargpt.geo.land_classes import BUILT, CROPS, LANDCOVER_CLASSES, WATER
+from fusargpt.tasks.answers import LabelledBox
 from fusargpt.tasks.cover_measures import cell_name, longest_boundary, patches, principal_axes, where
 from fusargpt.tasks.prompts import GRID_SIDE, cell_of
 from fusargpt.tasks.wordings import ORDERS, SENTENCES, area, distance, number, percent, series, several
@@ -37,9 +38,6 @@ _USES = {"ship": "shipping", "aircraft": "aviation", "plane": "aviation"}
 _TRAFFIC = {"road", "street", "highway", "bridge", "runway", "railway"}
 # Coprime to the number of texts, so that neighbouring wordings differ in every dimension and none returns early.
 _STEP = 1_234_577
-
-LabelledBox = tuple[str, Sequence[float]]
-"""A label and its box [x1, y1, x2, y2] in pixel edges."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +80,7 @@ def describe_place(cover: NDArray[np.integer], objects: Sequence[LabelledBox], r
 
     Args:
         cover: int [H, W], Dynamic World classes 0..8 of its pixels, -1 where unknown.
-        objects: label and box of each object, in pixels of the image.
+        objects: their boxes are in pixel edges of the image.
         resolution_m: metres of ground a pixel.
 
     Raises:
@@ -136,7 +134,7 @@ def _functionality(shares: dict[int, float], objects: Sequence[LabelledBox]) -> 
     found = [name for index, share, name in uses if shares.get(index, 0.0) >= share]
     groups = [
         f"{_USES[label]} ({several(label, number)})" if label in _USES else several(label, number)
-        for label, number in Counter(label for label, _ in objects).items()
+        for label, number in Counter(label for _, label in objects).items()
     ]
     return (series(found) or "ground without a recorded use") + (f", with {series(groups)}" if groups else "")
 
@@ -152,8 +150,8 @@ def _distribution(cover: NDArray[np.integer], shares: dict[int, float], objects:
         verb = "lie" if first[0] in _PLURAL_CLASSES or " and " in first[0] else "lies"
         clauses.append(series([f"{first[0]} {verb} {first[1]}", *(f"{names} {place}" for names, place in others)]))
     height, width = cover.shape
-    for label, count in Counter(label for label, _ in objects).items():
-        cells = Counter(cell_of(box, width, height) - 1 for name, box in objects if name == label)
+    for label, count in Counter(label for _, label in objects).items():
+        cells = Counter(cell_of(box, width, height) - 1 for box, name in objects if name == label)
         chosen = [(f"the {cell_name(*divmod(cell, GRID_SIDE))}", each) for cell, each in cells.most_common()]
         if len(chosen) > MAX_CELLS:
             place = "across the image"
@@ -189,7 +187,7 @@ def _arrangement(shape: tuple[int, int], objects: Sequence[LabelledBox]) -> str:
     """How three or more objects stand to each other; "" for fewer."""
     if len(objects) < 3:
         return ""
-    centres = np.array([((box[1] + box[3]) / 2, (box[0] + box[2]) / 2) for _, box in objects], dtype=np.float64)
+    centres = np.array([((box[1] + box[3]) / 2, (box[0] + box[2]) / 2) for box, _ in objects], dtype=np.float64)
     along, across = principal_axes(centres)
     if np.ptp(along) < CLOSE_SHARE * float(np.hypot(*shape)):
         return ", with the objects close together"
@@ -237,7 +235,7 @@ def _roads(
     objects: Sequence[LabelledBox],
     resolution_m: float,
 ) -> str:
-    counts = Counter(label for label, _ in objects if _TRAFFIC & set(label.lower().split()))
+    counts = Counter(label for _, label in objects if _TRAFFIC & set(label.lower().split()))
     if counts:
         named = series([several(label, count) for label, count in counts.items()])
         return f"{named} {'is' if sum(counts.values()) == 1 else 'are'} annotated"

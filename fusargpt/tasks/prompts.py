@@ -1,4 +1,5 @@
-"""The five tasks: how each is asked and how its answer is written; `answers` reads them. No torch here.
+"""The five tasks: how each is asked and how its answer is written; `answers` reads them. Nothing heavy is imported
+here, so that a command explains itself at once.
 
 Detection's published training prompt belongs to the authors' checkpoints and is passed as a free question there; the
 templates below are ours, and fusargpt-nano is trained on them.
@@ -12,6 +13,8 @@ TARGETS = ("ship", "aircraft")
 PLURALS = {"ship": "ships", "aircraft": "aircraft"}
 NONE_ANSWER = "None"
 GRID_SIDE = 3
+MAX_NEW_TOKENS = 512
+"""Where an answer is cut that does not end by itself: some twenty boxes in JSON."""
 
 # Several wordings of each question, so that a model learns the task and not one sentence; the first is the default.
 PROMPTS: dict[str, tuple[str, ...]] = {
@@ -65,7 +68,7 @@ def format_cells(cells: Sequence[int]) -> str:
     return ", ".join(str(cell) for cell in sorted(set(cells))) or NONE_ANSWER
 
 
-def format_boxes(boxes: Sequence[Sequence[int]], labels: Sequence[str]) -> str:
+def format_boxes(boxes: Sequence[Sequence[float]], labels: Sequence[str]) -> str:
     """Detection's answer: a JSON list in the order given; "None" when it is empty."""
     if not boxes:
         return NONE_ANSWER

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from fusargpt.tasks.answers import LabelledBox
 from fusargpt.tasks.prompts import NONE_ANSWER, TASKS, cell_of, format_boxes, format_cells, prompt
 from fusargpt.tasks.stable_random import share, whole_number
 
@@ -15,9 +16,6 @@ ABSENT_SHARE = 0.2
 """Of the images that hold objects: how many are asked about a class that they do not hold."""
 _TOKEN_SIDE = 28
 _TARGET_TASKS = ("count", "localize", "detect")
-
-LabelledBox = tuple[Sequence[int], str]
-"""[x1, y1, x2, y2] in pixel edges of the image, and the class."""
 
 
 @dataclass(frozen=True)

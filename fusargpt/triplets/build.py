@@ -22,7 +22,8 @@ from pathlib import Path
 import pyarrow as pa
 from tqdm import tqdm
 
-from fusargpt.errors import InputError
+from fusargpt.errors import InputError, one_line
+from fusargpt.files import write_text_whole
 from fusargpt.geo.remote import shown
 from fusargpt.tasks.prompts import TARGETS
 from fusargpt.triplets.card import write_card
@@ -30,10 +31,10 @@ from fusargpt.triplets.features import CAPTION_FEATURES, RECORD_FEATURES
 from fusargpt.triplets.jobs import Job, Runner, do_job
 from fusargpt.triplets.manifest import SPLITS, read_manifest
 from fusargpt.triplets.scene_rows import BUILDER_VERSION, CHIPS_PER_PART, Part, alpha_earth
-from fusargpt.triplets.settings import Settings
+from fusargpt.triplets.settings import BuildSettings
 from fusargpt.triplets.shards import CONFIGS, WrittenPart, write_shards, written_part
 from fusargpt.triplets.splits import split_by_place
-from fusargpt.triplets.survey import Failure, Surveyed, survey
+from fusargpt.triplets.survey import SceneFailure, Surveyed, survey
 from fusargpt.triplets.workers import Crash, run_all
 
 SCHEMAS: dict[str, pa.Schema] = {
@@ -61,13 +62,13 @@ class Report:
     shards: dict[str, int]
     counts: dict[str, int]
     scenes: dict[str, int]
-    failures: tuple[Failure, ...]
+    failures: tuple[SceneFailure, ...]
 
 
 def build(
     manifest: str | Path,
     out: str | Path,
-    settings: Settings,
+    settings: BuildSettings,
     *,
     workers: int | None = None,
     title: str | None = None,
@@ -125,8 +126,7 @@ def _writing(out: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"{out}: cannot be written ({reason}); make room, or name another folder") from error
+        raise InputError(f"{out}: cannot be written ({one_line(error)}); make room, or name another folder") from error
 
 
 @contextmanager
@@ -148,7 +148,7 @@ def _claimed(out: Path) -> Iterator[None]:
         yield
 
 
-def _jobs(found: Sequence[Surveyed], settings: Settings, folder: Path) -> list[Job]:
+def _jobs(found: Sequence[Surveyed], settings: BuildSettings, folder: Path) -> list[Job]:
     """The parts of all scenes in the manifest's order, named by all that their bytes depend on."""
     occurring = {label for scene in found for label in scene.labels}
     targets = settings.targets or tuple(target for target in TARGETS if target in occurring) or TARGETS
@@ -176,9 +176,9 @@ def _digest(content: object) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _run(jobs: Sequence[Job], settings: Settings, workers: int, run: Runner) -> list[Failure]:
+def _run(jobs: Sequence[Job], settings: BuildSettings, workers: int, run: Runner) -> list[SceneFailure]:
     """Do all jobs; one failure for each scene that has any."""
-    failed: dict[int, Failure] = {}
+    failed: dict[int, SceneFailure] = {}
     todo = [job for job in jobs if written_part(job.stem) is None]
     chips = sum(job.part.last - job.part.first for job in jobs)
     with tqdm(total=chips, unit="chip", desc="chips") as progress:
@@ -189,13 +189,13 @@ def _run(jobs: Sequence[Job], settings: Settings, workers: int, run: Runner) -> 
                 reason = "the process that worked on it died, for want of memory or by a fault in a library"
                 result = f"{shown(row.scene)}: {reason}"
             if result is not None:
-                failed.setdefault(row.number, Failure(row, result))
+                failed.setdefault(row.number, SceneFailure(row, result))
             progress.update(job.part.last - job.part.first)
     return list(failed.values())
 
 
 def _whole_scenes(
-    found: Sequence[Surveyed], jobs: Sequence[Job], failures: list[Failure], settings: Settings
+    found: Sequence[Surveyed], jobs: Sequence[Job], failures: list[SceneFailure], settings: BuildSettings
 ) -> tuple[list[Surveyed], dict[int, list[WrittenPart]]]:
     """The scenes of which all parts are there, and the parts by row; scenes without any chip join the failures."""
     failed = {failure.row.number for failure in failures}
@@ -210,7 +210,7 @@ def _whole_scenes(
         if number in parts and not sum(part.counts.get("chips", 0) for part in parts[number]):
             share = f"more than {settings.max_nodata:.0%}"
             reason = f"no chip holds enough data: {share} of each of its {scene.chips} chips is nodata"
-            failures.append(Failure(scene.row, f"{shown(scene.row.scene)}: {reason}"))
+            failures.append(SceneFailure(scene.row, f"{shown(scene.row.scene)}: {reason}"))
             del parts[number]
     return [scene for scene in found if scene.row.number in parts], parts
 
@@ -254,9 +254,7 @@ def _conclude(report: Report, fingerprint: str) -> None:
         "counts": report.counts,
         "scenes": report.scenes,
     }
-    partial_path = out / f"{FINISHED}.partial"
-    partial_path.write_text(json.dumps(summary, indent=1, sort_keys=True) + "\n")
-    partial_path.replace(out / FINISHED)
+    write_text_whole(out / FINISHED, json.dumps(summary, indent=1, sort_keys=True) + "\n")
     shutil.rmtree(out / _PARTS)
 
 

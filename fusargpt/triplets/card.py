@@ -12,10 +12,11 @@ import yaml
 from PIL import Image
 
 from fusargpt.geo.embeddings import ATTRIBUTION
+from fusargpt.geo.prior import PRIOR_POSITIONS
 from fusargpt.tasks.prompts import TASKS
 from fusargpt.triplets.manifest import SPLITS
 from fusargpt.triplets.scene_map import draw_map
-from fusargpt.triplets.settings import Settings
+from fusargpt.triplets.settings import BuildSettings
 from fusargpt.triplets.shards import CONFIGS
 from fusargpt.triplets.sheet import lay_out, with_boxes
 from fusargpt.triplets.survey import Surveyed
@@ -45,7 +46,7 @@ def write_card(
     title: str,
     scenes: Sequence[tuple[str, Surveyed]],
     counts: dict[str, int],
-    settings: Settings,
+    settings: BuildSettings,
 ) -> None:
     """Write `README.md`, a map of the scenes and a contact sheet beside the shards in `folder`.
 
@@ -81,7 +82,7 @@ def write_card(
 def _content(folder: Path, split: str) -> Content:
     found = Content()
     for path in sorted(folder.glob(f"{split}-*.parquet")):
-        columns = ["task", "sensor", "polarization", "acquired", "year", "prior_positions"]
+        columns = ["task", "sensor", "polarization", "acquired", "year", PRIOR_POSITIONS]
         with pq.ParquetFile(path) as file:
             for batch in file.iter_batches(columns=columns):
                 rows = batch.select(columns[:-1]).to_pydict()
@@ -89,7 +90,7 @@ def _content(folder: Path, split: str) -> Content:
                 found.sensors.update(zip(rows["sensor"], rows["polarization"], strict=True))
                 found.days.update(filter(None, rows["acquired"]))
                 found.years.update(year for year in rows["year"] if year is not None)
-                found.anchors.update(batch.column("prior_positions").value_lengths().to_pylist())
+                found.anchors.update(batch.column(PRIOR_POSITIONS).value_lengths().to_pylist())
     return found
 
 
@@ -227,7 +228,7 @@ from 1 to 9, that hold the centre of a target; detection is a JSON list in pixel
 classification is the class name, or `None`."""
 
 
-def _how(settings: Settings, counts: dict[str, int]) -> str:
+def _how(settings: BuildSettings, counts: dict[str, int]) -> str:
     cut = (
         "Every scene is one chip"
         if settings.chip_size == 0

@@ -4,6 +4,7 @@ from dataclasses import fields
 
 from datasets import Features, Image, List, Value
 
+from fusargpt.geo.prior import PRIOR_EMBEDDINGS, PRIOR_LONLAT, PRIOR_POSITIONS
 from fusargpt.tasks.eight_dimensions import Description
 
 _MESSAGES = List({"role": Value("string"), "content": Value("string")})
@@ -11,9 +12,9 @@ RECORD_FEATURES = Features(
     {
         "id": Value("string"),
         "image": Image(),
-        "prior_embeddings": List(List(Value("int8"), length=64)),
-        "prior_positions": List(List(Value("float32"), length=2)),
-        "prior_lonlat": List(List(Value("float64"), length=2)),
+        PRIOR_EMBEDDINGS: List(List(Value("int8"), length=64)),
+        PRIOR_POSITIONS: List(List(Value("float32"), length=2)),
+        PRIOR_LONLAT: List(List(Value("float64"), length=2)),
         "year": Value("int32"),
         "bounds": List(Value("float64"), length=4),
         "crs": Value("string"),

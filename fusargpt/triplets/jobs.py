@@ -8,9 +8,9 @@ from pathlib import Path
 import pyarrow as pa
 
 from fusargpt.triplets.scene_rows import Part, chips_of
-from fusargpt.triplets.settings import Settings
+from fusargpt.triplets.settings import BuildSettings
 from fusargpt.triplets.shards import PartWriter, written_part
-from fusargpt.triplets.survey import Failure
+from fusargpt.triplets.survey import SceneFailure
 from fusargpt.triplets.workers import Crash
 
 
@@ -26,7 +26,7 @@ Runner = Callable[[Callable[[Job], str | None], Iterable[Job], int], Iterator[tu
 """Runs a function on jobs on so many workers, as `fusargpt.triplets.workers.run_all` does."""
 
 
-def do_job(job: Job, settings: Settings, schemas: Mapping[str, pa.Schema]) -> str | None:
+def do_job(job: Job, settings: BuildSettings, schemas: Mapping[str, pa.Schema]) -> str | None:
     """Write one part unless it is there already; returns why it cannot be, or None."""
     if written_part(job.stem) is not None:
         return None
@@ -40,5 +40,5 @@ def do_job(job: Job, settings: Settings, schemas: Mapping[str, pa.Schema]) -> st
         writer.finish(counts)
     # Whatever it is, it must not cost the other scenes.
     except Exception as error:
-        return Failure.of(job.part.row, error).reason
+        return SceneFailure.of(job.part.row, error).reason
     return None

@@ -1,12 +1,11 @@
 """A finished dataset folder to the Hub."""
 
-import textwrap
 from pathlib import Path
 
 import yaml
 from huggingface_hub import HfApi
 
-from fusargpt.errors import InputError
+from fusargpt.errors import InputError, one_line
 from fusargpt.triplets.build import FAILURES, FINISHED
 from fusargpt.triplets.card import MAP, SHEET
 
@@ -46,8 +45,7 @@ def push(
         )
     # The client's own errors and those of its HTTP library, whose classes differ between releases.
     except Exception as error:
-        reason = textwrap.shorten(str(error), width=240, placeholder=" ...") or type(error).__name__
-        raise InputError(f"{repo}: the Hub refuses or cannot be reached: {reason}") from error
+        raise InputError(f"{repo}: the Hub refuses or cannot be reached: {one_line(error)}") from error
     return commit.commit_url
 
 

@@ -27,11 +27,12 @@ from fusargpt.alphaearth.field import AlphaEarth
 from fusargpt.errors import InputError, NoPriorError
 from fusargpt.geo.embeddings import EMBEDDING_SIZE, quantize
 from fusargpt.geo.geometry import WGS84
-from fusargpt.geo.prior import Prior
+from fusargpt.geo.prior import PRIOR_EMBEDDINGS, PRIOR_LONLAT, PRIOR_POSITIONS, Prior
 from fusargpt.geo.radiometry import Stretch
 from fusargpt.geo.remote import is_remote
 from fusargpt.geo.sar_scene import SarScene
 from fusargpt.geo.tiling import chip_windows, resize
+from fusargpt.tasks.answers import LabelledBox
 from fusargpt.tasks.eight_dimensions import describe_place
 from fusargpt.tasks.prompts import prompt
 from fusargpt.tasks.questions import box_order, conversation, questions_about
@@ -41,7 +42,7 @@ from fusargpt.triplets.boxes import assign, scale
 from fusargpt.triplets.cover import LandCover
 from fusargpt.triplets.manifest import SceneRow
 from fusargpt.triplets.scene_files import Picture, chosen_band, open_scene
-from fusargpt.triplets.settings import Settings
+from fusargpt.triplets.settings import BuildSettings
 
 BUILDER_VERSION = 1
 """Raised by every change of what a scene yields, so that parts of an earlier release are not mixed in."""
@@ -76,7 +77,7 @@ class Chip:
     counts: Counter[str] = field(default_factory=Counter)
 
 
-def chips_of(part: Part, settings: Settings) -> Iterator[Chip]:
+def chips_of(part: Part, settings: BuildSettings) -> Iterator[Chip]:
     """The chips of a part one after the other; of the scene no more is in memory than one of them.
 
     Raises:
@@ -102,6 +103,10 @@ class _Image:
     objects: list[dict[str, Any]]
     cut: tuple[str, ...]
 
+    @property
+    def labelled_boxes(self) -> list[LabelledBox]:
+        return [LabelledBox(item["bbox_2d"], item["label"]) for item in self.objects]
+
 
 @dataclass(frozen=True)
 class _Cutter:
@@ -110,7 +115,7 @@ class _Cutter:
     scene: SarScene | Picture
     cover: LandCover | None
     part: Part
-    settings: Settings
+    settings: BuildSettings
     windows: list[Window]
     band: int
     polarization: str
@@ -119,7 +124,7 @@ class _Cutter:
     year: int | None
 
     @staticmethod
-    def of(scene: SarScene | Picture, cover: LandCover | None, part: Part, settings: Settings) -> "_Cutter":
+    def of(scene: SarScene | Picture, cover: LandCover | None, part: Part, settings: BuildSettings) -> "_Cutter":
         row, width, height = part.row, scene.width, scene.height
         boxes = None
         if row.boxes is not None:
@@ -147,7 +152,7 @@ class _Cutter:
         image = self._image(window)
         chip = Chip(counts=counts + Counter({"chips": 1, "chips with cut objects": int(bool(image.cut))}))
         fields = self._fields(image)
-        chip.counts["chips without anchors"] += not fields["prior_positions"]
+        chip.counts["chips without anchors"] += not fields[PRIOR_POSITIONS]
         self._describe(chip, image, fields)
         self._ask(chip, image, fields)
         return chip
@@ -177,9 +182,9 @@ class _Cutter:
         shrunk = (image.window.width * image.window.height / (image.picture.width * image.picture.height)) ** 0.5
         return {
             "image": {"bytes": encoded.getvalue(), "path": None},
-            "prior_embeddings": quantize(prior.embeddings).tolist(),
-            "prior_positions": prior.positions.tolist(),
-            "prior_lonlat": [] if prior.lonlat is None else prior.lonlat.tolist(),
+            PRIOR_EMBEDDINGS: quantize(prior.embeddings).tolist(),
+            PRIOR_POSITIONS: prior.positions.tolist(),
+            PRIOR_LONLAT: [] if prior.lonlat is None else prior.lonlat.tolist(),
             "year": self.year,
             "bounds": None if geometry is None else list(geometry.bounds(image.window)),
             "crs": "" if geometry is None else WGS84,
@@ -219,8 +224,7 @@ class _Cutter:
         geometry = self.scene.geometry
         if caption is None and self.cover is not None and geometry is not None and not image.cut:
             classes = self.cover.beneath(geometry, image.window, (image.picture.height, image.picture.width))
-            objects = [(item["label"], item["bbox_2d"]) for item in image.objects]
-            written = describe_place(classes, objects, fields["resolution_m"])
+            written = describe_place(classes, image.labelled_boxes, fields["resolution_m"])
             caption, description = written.text(whole_number(image.name, "describe")), asdict(written)
         if caption is not None:
             question = prompt("describe", wording=whole_number(image.name, "describe", "wording"))
@@ -233,8 +237,8 @@ class _Cutter:
         if not image.objects and not image.cut and share(image.name, "empty") >= self.settings.keep_empty:
             chip.counts["chips without objects, left out"] += 1
             return
-        objects = [(item["bbox_2d"], item["label"]) for item in image.objects]
-        for question in questions_about(image.name, objects, image.cut, self.part.targets, *image.picture.size):
+        size = image.picture.size
+        for question in questions_about(image.name, image.labelled_boxes, image.cut, self.part.targets, *size):
             key = "-".join(filter(None, (question.task, question.target)))
             columns = conversation(question.task, question.prompt, question.answer)
             chip.instructions.append({"id": f"{image.name}/{key}", **fields, **columns})

@@ -13,7 +13,7 @@ ANCHORS_PER_SIDE = 8
 
 
 @dataclass(frozen=True)
-class Settings:
+class BuildSettings:
     """The options of a build. The same settings and files give the same bytes.
 
     Attributes:

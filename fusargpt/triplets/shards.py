@@ -13,6 +13,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from fusargpt.files import partial_of, write_text_whole
+
 CONFIGS = ("captions", "instructions")
 GROUP_BYTES = 16 * 2**20
 """Of images in one row group: what a reader holds in memory at least."""
@@ -51,9 +53,8 @@ class PartWriter:
 
     def __init__(self, stem: Path, schemas: Mapping[str, pa.Schema]) -> None:
         self._stem = stem
-        self._files = {
-            config: _GroupedFile(stem.with_suffix(f".{config}.partial"), schema) for config, schema in schemas.items()
-        }
+        self._paths = {config: stem.with_suffix(f".{config}.parquet") for config in schemas}
+        self._files = {config: _GroupedFile(partial_of(self._paths[config]), schemas[config]) for config in schemas}
 
     def add(self, config: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """Append rows as `fusargpt.triplets.scene_rows` makes them."""
@@ -65,11 +66,9 @@ class PartWriter:
         for config, file in self._files.items():
             file.close()
             if file.rows:
-                file.path.replace(self._stem.with_suffix(f".{config}.parquet"))
+                file.path.replace(self._paths[config])
         summary = {"rows": {config: file.rows for config, file in self._files.items()}, "counts": dict(counts)}
-        partial = self._stem.with_suffix(".partial")
-        partial.write_text(json.dumps(summary, sort_keys=True))
-        partial.replace(self._stem.with_suffix(".json"))
+        write_text_whole(self._stem.with_suffix(".json"), json.dumps(summary, sort_keys=True))
 
 
 def write_shards(

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from itertools import product
 
 from fusargpt.errors import InputError
+from fusargpt.geo.earth import METRES_PER_DEGREE
 from fusargpt.geo.geometry import Bounds
 from fusargpt.tasks.stable_random import share
 from fusargpt.triplets.manifest import SPLITS
@@ -21,7 +22,7 @@ SPLIT_DISTANCE_KM = 1.0
 DEFAULT_SHARES = (0.8, 0.1, 0.1)
 _CELL_DEGREES = 0.1
 _BUCKET_DEGREES = 1.0
-_KM_PER_DEGREE = 111.2
+_KM_PER_DEGREE = METRES_PER_DEGREE / 1000
 
 
 @dataclass(frozen=True)

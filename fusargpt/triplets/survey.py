@@ -13,12 +13,12 @@ from fusargpt.geo.tiling import chip_windows
 from fusargpt.triplets.annotations import labels_of
 from fusargpt.triplets.manifest import SceneRow
 from fusargpt.triplets.scene_files import open_scene
-from fusargpt.triplets.settings import Settings
+from fusargpt.triplets.settings import BuildSettings
 from fusargpt.triplets.splits import Located
 
 
 @dataclass(frozen=True)
-class Failure:
+class SceneFailure:
     """A scene that could not be built, and why, in one line."""
 
     row: SceneRow
@@ -28,11 +28,11 @@ class Failure:
         return f"{self.row.origin}: {self.reason}"
 
     @staticmethod
-    def of(row: SceneRow, error: Exception) -> "Failure":
+    def of(row: SceneRow, error: Exception) -> "SceneFailure":
         """Of what went wrong: an InputError says it itself, from anything else it takes the type, too."""
         reason = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
         reason, scene = " ".join(reason.split()), shown(row.scene)
-        return Failure(row, reason if scene in reason else f"{scene}: {reason}")
+        return SceneFailure(row, reason if scene in reason else f"{scene}: {reason}")
 
 
 @dataclass(frozen=True)
@@ -58,23 +58,27 @@ class Surveyed:
         return Located(self.row.id, self.row.origin, self.bounds, self.row.split)
 
 
-def survey(rows: Sequence[SceneRow], settings: Settings, threads: int) -> tuple[list[Surveyed], list[Failure]]:
+def survey(
+    rows: Sequence[SceneRow], settings: BuildSettings, threads: int
+) -> tuple[list[Surveyed], list[SceneFailure]]:
     """The scenes that can be opened, and the others; both in the order of `rows`. Reads headers and annotations."""
 
-    def look(row: SceneRow) -> Surveyed | Failure:
+    def look(row: SceneRow) -> Surveyed | SceneFailure:
         try:
             return _look(row, settings)
         # Whatever it is, it must not cost the other scenes.
         except Exception as error:
-            return Failure.of(row, error)
+            return SceneFailure.of(row, error)
 
     # Threads: this waits for files and servers more than it computes.
     with ThreadPoolExecutor(max(threads, 1)) as pool:
         found = list(pool.map(look, rows))
-    return [item for item in found if isinstance(item, Surveyed)], [item for item in found if isinstance(item, Failure)]
+    return [item for item in found if isinstance(item, Surveyed)], [
+        item for item in found if isinstance(item, SceneFailure)
+    ]
 
 
-def _look(row: SceneRow, settings: Settings) -> Surveyed:
+def _look(row: SceneRow, settings: BuildSettings) -> Surveyed:
     with open_scene(row) as scene:
         width, height, geometry = scene.width, scene.height, scene.geometry
     labels = frozenset[str]()

@@ -1,4 +1,4 @@
-"""A full disk ends a run with one line, or costs it a checkpoint, by choice; what was saved before stays."""
+"""Files are whole or not there; a full disk ends a run with one line, or costs a checkpoint; what was saved stays."""
 
 import errno
 import shutil
@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 
 from fusargpt import files
-from fusargpt.files import FullDiskError, check_room, watching_disk
+from fusargpt.errors import InputError
+from fusargpt.files import FullDiskError, check_room, new_folder, watching_disk, write_text_whole, written_whole
 from tests.trl_recipes.stages import arguments, write_base
 from tests.trl_recipes.triplets import write_triplets
 from trl_recipes.data.feature_cache import FeatureCache
@@ -118,3 +120,53 @@ def test_a_feature_cache_keeps_what_it_has_when_the_disk_is_full(small_disk):
     assert not list(cache.shards.glob("*.partial"))
     cache.add({"third": (torch.zeros(4, 4), grid)})
     assert "first" in cache and "third" in cache
+
+
+def test_a_file_appears_when_it_is_whole(tmp_path):
+    path = tmp_path / "answers.jsonl"
+    path.write_text("old")
+    (tmp_path / "answers.jsonl.partial").write_text("half, of a run that was killed")
+    with written_whole(path) as partial:
+        assert not partial.exists()
+        partial.write_text("new")
+        assert path.read_text() == "old" and list(tmp_path.glob("*.jsonl")) == [path]
+    assert path.read_text() == "new" and list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("written", [True, False])
+def test_what_fails_leaves_the_old_file_and_nothing_else(tmp_path, written):
+    path = tmp_path / "answers.jsonl"
+    path.write_text("old")
+    with pytest.raises(KeyboardInterrupt), written_whole(path) as partial:
+        if written:
+            partial.write_text("half")
+        raise KeyboardInterrupt
+    assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_writer_that_goes_by_the_suffix_finds_it(tmp_path):
+    with written_whole(tmp_path / "map.png", keep_suffix=True) as partial:
+        Image.new("L", (2, 2)).save(partial)
+    with Image.open(tmp_path / "map.png") as picture:
+        assert picture.format == "PNG"
+    assert [path.name for path in tmp_path.iterdir()] == ["map.png"]
+
+
+def test_a_text_is_written_in_utf_8_and_what_cannot_be_is_replaced_by_choice(tmp_path):
+    path = tmp_path / "report.html"
+    write_text_whole(path, "Längswelle")
+    assert path.read_bytes() == "Längswelle".encode()
+    with pytest.raises(UnicodeEncodeError):
+        write_text_whole(path, "\ud800")
+    assert path.read_bytes() == "Längswelle".encode() and list(tmp_path.iterdir()) == [path]
+    write_text_whole(path, "\ud800", errors="replace")
+    assert path.read_bytes() == b"?"
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError), written_whole(tmp_path / "file" / "answers.jsonl") as partial:
+        partial.write_text("new")
+    refused = pytest.raises(InputError, match=r"file.model: cannot be written: .*Not a directory")
+    with refused, new_folder(tmp_path / "file" / "model"):
+        pass

@@ -13,7 +13,7 @@ from fusargpt.tasks.answers import LabelledBox
 from space_app.boxes_geojson import feature_collection
 from space_app.downloads import side_by_side, write_downloads
 from space_app.limits import Scratch
-from space_app.one_question import Answer
+from space_app.one_question import GivenAnswer
 from space_app.scenes import UploadedScene
 
 SIDE = 90
@@ -28,8 +28,10 @@ def scene_at(longitude: float, latitude: float, turn: float = 0.0) -> UploadedSc
     return UploadedScene("chip.tif", picture, seen, ("VV",), "", None, geometry, True, "")
 
 
-def detected(*boxes: list[float]) -> Answer:
-    return Answer("?", "detect", "ship", 64, "whole", "text", boxes=tuple(LabelledBox(box, "ship") for box in boxes))
+def detected(*boxes: list[float]) -> GivenAnswer:
+    return GivenAnswer(
+        "?", "detect", "ship", 64, "whole", "text", boxes=tuple(LabelledBox(box, "ship") for box in boxes)
+    )
 
 
 def area(ring) -> float:
@@ -49,8 +51,8 @@ def test_a_box_is_a_polygon_where_it_lies_on_earth():
 
 
 def test_cells_are_polygons_and_other_answers_stand_with_the_outline():
-    cells = Answer("?", "localize", "ship", None, "whole", "1, 9", cells=(1, 9))
-    text = Answer("?", "describe", "ship", None, "whole", "A harbour.")
+    cells = GivenAnswer("?", "localize", "ship", None, "whole", "1, 9", cells=(1, 9))
+    text = GivenAnswer("?", "describe", "ship", None, "whole", "A harbour.")
     features = feature_collection(scene_at(10.0, 50.0), [cells, text])["features"]
     assert [feature["properties"]["kind"] for feature in features] == ["image", "cell", "cell", "answer"]
     west, north = np.array(features[1]["geometry"]["coordinates"][0]).T

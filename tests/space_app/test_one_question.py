@@ -7,7 +7,7 @@ from fusargpt.geo.image import read_image
 from fusargpt.geo.prior import load_prior
 from fusargpt.tasks.prompts import TASKS, prompt
 from space_app.demo import Question
-from space_app.one_question import Answer, answers_to, priors_to_ask, summary
+from space_app.one_question import GivenAnswer, answers_to, priors_to_ask, summary
 from space_app.streaming import Piece
 from tests.space_app.conftest import MAX_NEW_TOKENS
 
@@ -45,7 +45,7 @@ def test_side_by_side_without_a_prior_is_refused():
 def said(demo, image):
     """What becomes of a text that the model is made to say."""
 
-    def say(text: str, task: str, target: str = "ship", out_of_time: bool = False) -> Answer:
+    def say(text: str, task: str, target: str = "ship", out_of_time: bool = False) -> GivenAnswer:
         def speak(*arguments):
             yield Piece(text[:1])
             yield Piece(text, final=True, out_of_time=out_of_time)

@@ -9,13 +9,13 @@ from torch.nn.utils.rnn import pad_sequence
 from trl.data_utils import prepare_multimodal_messages
 from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
 
+from fusargpt.geo.prior import PRIOR_COLUMNS
 from modeling_fusargpt import FusarGptProcessor
 from modeling_fusargpt.processing_fusargpt import batch_priors
 from trl_recipes.data.feature_cache import FeatureCache
 from trl_recipes.data.pairs import PADDING, join_pairs, one_conversation, pair_positions
 from trl_recipes.data.row_tasks import NO_TASK, TASK_COLUMN, answer_tasks
 
-PRIOR_COLUMNS = ("prior_embeddings", "prior_positions")
 IGNORED_LABEL = -100
 
 

@@ -23,7 +23,7 @@ from torch import Tensor
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from fusargpt.errors import InputError
-from fusargpt.files import watching_disk
+from fusargpt.files import watching_disk, written_whole
 
 SHARD_BYTES = 256 * 2**20
 ENTRY_BYTES = 256  # at most, of a shard's header for one image
@@ -145,16 +145,14 @@ class FeatureCache:
             grids = json.dumps({key: grid.tolist() for key, (_, grid) in new.items()})
             size = sum(tensor.nbytes for tensor in tensors.values()) + ENTRY_BYTES * len(tensors)
             self._make_room(size, size)
-            partial = self.shards / f"{uuid4().hex}.partial"
             remedy = "free some, choose another folder, or train without feature_cache; what it holds is kept"
-            try:
-                with watching_disk(self.folder, "feature_cache: a shard of visual tokens", size, remedy):
-                    save_file(tensors, partial, metadata={"grids": grids})
-                    with partial.open("rb") as file:
-                        os.fsync(file.fileno())
-                partial.rename(partial.with_suffix(SUFFIX))
-            finally:
-                partial.unlink(missing_ok=True)
+            with (
+                written_whole(self.shards / f"{uuid4().hex}{SUFFIX}") as partial,
+                watching_disk(self.folder, "feature_cache: a shard of visual tokens", size, remedy),
+            ):
+                save_file(tensors, partial, metadata={"grids": grids})
+                with partial.open("rb") as file:
+                    os.fsync(file.fileno())
             self._scan()
 
     def _lock(self) -> FileLock:

@@ -17,6 +17,7 @@ from PIL import Image as Pillow
 from PIL import UnidentifiedImageError
 
 from fusargpt.errors import InputError
+from fusargpt.geo.prior import PRIOR_COLUMNS, PRIOR_EMBEDDINGS
 from modeling_fusargpt import FusarGptProcessor
 from modeling_fusargpt.processing_fusargpt import batch_priors
 from trl_recipes.arguments import RecipeArguments
@@ -118,7 +119,7 @@ def _check(rows: dict[str, list[Any]], reserved: list[str], rules: int) -> dict[
             content = _read(row["image"])
             if content not in sizes:
                 sizes[content] = _decode(content)
-            if "prior_embeddings" in row:
+            if PRIOR_EMBEDDINGS in row:
                 _check_prior(row)
             _check_conversation(row, reserved)
             size = sizes[content]
@@ -152,7 +153,7 @@ def _decode(content: bytes) -> tuple[int, int]:
 
 
 def _check_prior(row: dict[str, Any]) -> None:
-    prior = {name: row[name] for name in ("prior_embeddings", "prior_positions")}
+    prior = {name: row[name] for name in PRIOR_COLUMNS}
     empty = [name for name, values in prior.items() if values is None]
     if len(empty) == 1:
         raise InputError(f"{empty[0]}: found nothing beside the other prior column, expected both or neither")

@@ -10,7 +10,7 @@ import yaml
 from huggingface_hub.errors import StrictDataclassError
 from transformers.models.qwen2_5_vl.configuration_qwen2_5_vl import Qwen2_5_VLTextConfig, Qwen2_5_VLVisionConfig
 
-from fusargpt.errors import InputError
+from fusargpt.errors import InputError, one_line
 from modeling_fusargpt import FusarGptConfig, TlmConfig
 from modeling_fusargpt.artefacts import ADAPTER_CONFIG_FILE, HUB_ID, ArtefactError, read_artefact
 
@@ -232,8 +232,9 @@ def _sizes(name: str, revision: str, tlm: dict[str, Any] | None) -> Sizes:
             raise InputError(f"model_name_or_path: {name} is of type {kind}; a plan knows fusargpt and qwen2_5_vl")
         config = FusarGptConfig.from_pretrained(name, revision=revision)
     except (OSError, StrictDataclassError) as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise InputError(f"model_name_or_path: the configuration of {name} cannot be read ({reason})") from error
+        raise InputError(
+            f"model_name_or_path: the configuration of {name} cannot be read ({one_line(error)})"
+        ) from error
     return replace(sizes_of(config), **_tlm_fields(tlm))
 
 

@@ -2,6 +2,7 @@
 
 import pickle
 import shutil
+import struct
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -298,6 +299,15 @@ class TestBadFields:
         content[start : start + 20] = b"\0" * 20
         path.write_bytes(content)
         self.fails(root, r"tile.tiff: block \(2, 2\) is damaged")
+
+    def test_a_tile_whose_directories_lead_in_a_circle(self, root):
+        path = root / TILE[1:]
+        content = bytearray(path.read_bytes())
+        (start,) = struct.unpack_from("<I", content, 4)
+        (tags,) = struct.unpack_from("<H", content, start)
+        struct.pack_into("<I", content, start + 2 + 12 * tags, start)
+        path.write_bytes(content)
+        self.fails(root, r"tile.tiff: more than 64 images; expected one and its overviews")
 
     def test_a_tile_that_is_none(self, root):
         (root / TILE[1:]).write_text("<html>not here</html>")

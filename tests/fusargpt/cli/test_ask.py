@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fusargpt.cli import ask
 from fusargpt.cli.main import main
 from fusargpt.geo.prior import Prior, load_prior, save_prior
 from fusargpt.inference import predict
@@ -74,12 +73,6 @@ def test_detection_says_which_pixels_the_boxes_are_in(image, model, capsys):
     pixels, reading = capsys.readouterr().err.splitlines()
     assert pixels == "Boxes are in pixels of the image as the model sees it, 144 x 104; the file has 320 x 240."
     assert reading.startswith("This answer cannot be read as boxes: neither a box nor None: ")
-
-
-def test_the_choices_are_those_of_the_tasks():
-    assert ask.TASKS == prompts.TASKS
-    assert ask.TARGETS == prompts.TARGETS
-    assert ask.MAX_NEW_TOKENS == predict.MAX_NEW_TOKENS
 
 
 def check_refused(capsys, *arguments: object, message: str) -> None:

@@ -26,7 +26,7 @@ def test_the_environment_names_the_model(capsys, monkeypatch):
 def test_without_gradio_the_extra_is_named(capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "gradio", None)
     assert main(["demo"]) == 2
-    message = 'fusargpt demo: error: the demo needs gradio; install it with: pip install "fusargpt[demo]"\n'
+    message = "fusargpt demo: error: the demo needs gradio; pip install 'fusargpt[demo]' brings it\n"
     assert capsys.readouterr().err == message
 
 

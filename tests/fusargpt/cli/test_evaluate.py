@@ -314,9 +314,7 @@ def test_a_model_that_does_not_see_is_refused(place, tmp_path, capsys):
 
 
 def test_the_choices_are_those_of_the_benchmark():
-    assert evaluate.TASKS == prompts.TASKS
     assert evaluate.PRIORS == SETTINGS
-    assert evaluate.MAX_NEW_TOKENS == predict.MAX_NEW_TOKENS
 
 
 def test_without_the_extra_the_user_learns_what_to_install(capsys, monkeypatch):

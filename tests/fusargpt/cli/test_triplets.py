@@ -14,7 +14,7 @@ from huggingface_hub import HfApi
 
 from fusargpt.cli import triplets
 from fusargpt.cli.main import main
-from fusargpt.triplets.settings import Settings
+from fusargpt.triplets.settings import BuildSettings
 from tests.fusargpt.cli.hub_server import REPO, serve_hub
 from tests.fusargpt.triplets.places import CORNERS, decibels, write_field, write_manifest, write_raster
 from tests.tiny import tiny_processor
@@ -98,7 +98,7 @@ def test_a_manifest_that_is_wrong_exits_with_2(folder: Path, capsys: pytest.Capt
 def test_help_tells_the_true_defaults() -> None:
     """They are repeated in the help, so that it comes at once."""
     helps = {action.dest: action.help or "" for action in _build_parser()._actions}
-    for item in fields(Settings):
+    for item in fields(BuildSettings):
         assert item.name in helps, item.name
         default = item.default
         if default not in (None, MISSING, ()):

@@ -15,7 +15,7 @@ from fusargpt.cli.batch import main
 from fusargpt.errors import InputError
 from fusargpt.geo.prior import Prior, load_prior, save_prior
 from fusargpt.inference.predict import FusarGpt, load
-from fusargpt.serving.batch import Report, Settings, run_batch
+from fusargpt.serving.batch import BatchSettings, Report, run_batch
 from fusargpt.serving.batch_inputs import ImageFolder, TripletDataset
 from fusargpt.tasks import prompts
 from tests.fusargpt.serving.questions import DATASET
@@ -52,8 +52,8 @@ def batch(folder: Path, model: str, out: Path, **options: Any) -> Report:
     return run_batch(ImageFolder(folder, QUESTION), settings(out, model, **options))
 
 
-def settings(out: Path, model: str, **options: Any) -> Settings:
-    return Settings(out, model, **{"engine": "transformers", "batch_size": 2, "max_new_tokens": TOKENS, **options})
+def settings(out: Path, model: str, **options: Any) -> BatchSettings:
+    return BatchSettings(out, model, **{"engine": "transformers", "batch_size": 2, "max_new_tokens": TOKENS, **options})
 
 
 def rows(path: Path) -> list[dict[str, Any]]:

@@ -25,7 +25,7 @@ from fusargpt.checkpoints import NANO
 from fusargpt.errors import InputError
 from fusargpt.geo.prior import Prior
 from fusargpt.inference.predict import FusarGpt, load
-from fusargpt.serving.batch import Settings, run_batch
+from fusargpt.serving.batch import BatchSettings, run_batch
 from fusargpt.serving.batch_inputs import TripletDataset
 from fusargpt.serving.vllm_engine import VllmFusarGpt, load_vllm, request
 from fusargpt.serving.vllm_model import FusarGptForConditionalGeneration
@@ -111,7 +111,7 @@ def test_a_batch_under_either_engine_is_the_same_file(engine, own, tmp_path, mon
     engines = {"vllm": engine, "transformers": own}
     monkeypatch.setattr("fusargpt.serving.worker.load_engine", lambda name, model: engines[name])
     source = TripletDataset(DATASET, configs=("instructions",), tasks=("count", "localize"))
-    files = [run_batch(source, Settings(tmp_path / f"{name}.jsonl", str(NANO), name)).out for name in engines]
+    files = [run_batch(source, BatchSettings(tmp_path / f"{name}.jsonl", str(NANO), name)).out for name in engines]
     assert files[0].read_bytes() == files[1].read_bytes() and len(files[0].read_text().splitlines()) == 16
 
 

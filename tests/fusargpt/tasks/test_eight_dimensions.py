@@ -12,6 +12,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 
 from fusargpt.errors import InputError
 from fusargpt.geo.land_classes import BUILT, CROPS, LANDCOVER_CLASSES, WATER
+from fusargpt.tasks.answers import LabelledBox
 from fusargpt.tasks.cover_measures import longest_boundary, patches, where
 from fusargpt.tasks.eight_dimensions import Description, describe_place
 from fusargpt.tasks.wordings import area, distance, plural, series
@@ -19,9 +20,10 @@ from fusargpt.tasks.wordings import area, distance, plural, series
 TREES, GRASS = LANDCOVER_CLASSES.index("trees"), LANDCOVER_CLASSES.index("grass")
 covers = arrays(np.int64, array_shapes(min_dims=2, max_dims=2, max_side=12), elements=st.integers(-1, 8))
 objects = st.lists(
-    st.tuples(
-        st.sampled_from(["ship", "aircraft", "storage tank"]),
+    st.builds(
+        LabelledBox,
         st.tuples(st.integers(0, 6), st.integers(0, 6), st.integers(7, 12), st.integers(7, 12)),
+        st.sampled_from(["ship", "aircraft", "storage tank"]),
     ),
     max_size=6,
 )
@@ -96,7 +98,7 @@ def test_patches_are_those_of_a_flood_fill(cover):
 
 def test_a_coast_with_ships_is_told_whole():
     cover = halves(WATER, TREES, 100)
-    ships = [("ship", (5, y, 10, y + 4)) for y in (5, 45, 85)]
+    ships = [LabelledBox((5, y, 10, y + 4), "ship") for y in (5, 45, 85)]
     assert describe_place(cover, ships, 10.0) == Description(
         terrain="water (50%) and trees (50%)",
         functionality="open water, with shipping (three ships)",
@@ -111,7 +113,7 @@ def test_a_coast_with_ships_is_told_whole():
 
 
 def test_a_place_without_land_cover_tells_of_its_objects_alone():
-    description = describe_place(np.full((30, 30), -1), [("ship", (12, 12, 16, 16))], 10.0)
+    description = describe_place(np.full((30, 30), -1), [LabelledBox((12, 12, 16, 16), "ship")], 10.0)
     assert description.distribution == "one ship is in the centre"
     assert description.functionality.endswith("shipping (one ship)")
     assert description.water == "nothing is known of water" and description.terrain == "an unknown surface"
@@ -186,12 +188,13 @@ def test_a_narrow_straight_strip_is_told_and_not_called_a_road():
 
 
 def test_annotated_traffic_objects_are_told():
-    description = describe_place(np.full((30, 30), GRASS), [("bridge", (1, 1, 9, 3)), ("ship", (4, 4, 6, 6))], 10.0)
+    objects = [LabelledBox((1, 1, 9, 3), "bridge"), LabelledBox((4, 4, 6, 6), "ship")]
+    description = describe_place(np.full((30, 30), GRASS), objects, 10.0)
     assert description.roads == "one bridge is annotated"
 
 
 def test_wordings_are_many_fixed_and_keep_every_phrase():
-    description = describe_place(halves(WATER, BUILT), [("ship", (3, 3, 9, 9))], 10.0)
+    description = describe_place(halves(WATER, BUILT), [LabelledBox((3, 3, 9, 9), "ship")], 10.0)
     texts = [description.text(wording) for wording in range(2000)]
     assert len(set(texts)) == 2000
     assert texts[:50] == [description.text(wording) for wording in range(50)]

@@ -2,11 +2,12 @@
 
 import json
 
+from fusargpt.tasks.answers import LabelledBox
 from fusargpt.tasks.prompts import TARGETS
 from fusargpt.tasks.questions import questions_about
 
-SHIPS = [([10, 10, 20, 20], "ship"), ([150, 150, 160, 160], "ship")]
-PLANE = [([80, 80, 99, 99], "aircraft")]
+SHIPS = [LabelledBox([10, 10, 20, 20], "ship"), LabelledBox([150, 150, 160, 160], "ship")]
+PLANE = [LabelledBox([80, 80, 99, 99], "aircraft")]
 
 
 def asked(objects: list, cut: tuple[str, ...] = (), targets: tuple[str, ...] = TARGETS, name: str = "a") -> dict:

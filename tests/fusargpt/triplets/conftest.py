@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from fusargpt.triplets.build import Report, build
-from fusargpt.triplets.settings import Settings
+from fusargpt.triplets.settings import BuildSettings
 from tests.fusargpt.triplets.places import CHIP, write_places
 
 
@@ -18,5 +18,5 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def built(places: Path) -> Report:
-    settings = Settings(aef=str(places / "aef"), chip_size=CHIP)
+    settings = BuildSettings(aef=str(places / "aef"), chip_size=CHIP)
     return build(places / "manifest.jsonl", places / "harbours", settings, workers=0)

@@ -24,14 +24,14 @@ def raise_on(number: int, culprit: int) -> int:
 def build_and_die(manifest: str, aef: str, out: str) -> None:
     """A build on two processes that is killed when its first job is done."""
     from fusargpt.triplets.build import build
-    from fusargpt.triplets.settings import Settings
+    from fusargpt.triplets.settings import BuildSettings
 
     def run(function, jobs, workers):
         for finished in run_all(function, jobs, workers):
             yield finished
             os.kill(os.getpid(), signal.SIGKILL)
 
-    build(Path(manifest), Path(out), Settings(aef=aef, chip_size=112), workers=2, run=run)
+    build(Path(manifest), Path(out), BuildSettings(aef=aef, chip_size=112), workers=2, run=run)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from PIL import Image
 
 from fusargpt.triplets.augment import augment, main, turned_box
 from fusargpt.triplets.build import build
-from fusargpt.triplets.settings import Settings
+from fusargpt.triplets.settings import BuildSettings
 
 WIDTH, HEIGHT = 90, 60
 SHIPS = ([10, 20, 24, 26], [60, 8, 66, 30])
@@ -57,7 +57,7 @@ def test_the_builder_takes_them_and_the_same_arguments_give_the_same(manifest: P
     assert [row["boxes"] for row in augment(manifest, tmp_path / "other", copies=3, seed=1)] != [
         r["boxes"] for r in first
     ]
-    settings = Settings(chip_size=0, missing_prior="empty", image_size=168)
+    settings = BuildSettings(chip_size=0, missing_prior="empty", image_size=168)
     report = build(tmp_path / "out" / "manifest.jsonl", tmp_path / "built", settings, workers=0)
     assert report.failures == () and report.scenes == {"train": 4, "validation": 1}
 

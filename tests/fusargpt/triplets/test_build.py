@@ -26,7 +26,7 @@ from fusargpt.triplets.build import Report, build
 from fusargpt.triplets.manifest import read_manifest
 from fusargpt.triplets.scene_files import chosen_band, open_scene
 from fusargpt.triplets.scene_rows import Part, chips_of
-from fusargpt.triplets.settings import Settings
+from fusargpt.triplets.settings import BuildSettings
 from fusargpt.triplets.splits import gap_km
 from fusargpt.triplets.workers import Crash, run_all
 from tests.fusargpt.triplets.crashing import crash_on, raise_on
@@ -44,8 +44,8 @@ from tests.fusargpt.triplets.places import (
 )
 
 
-def settings(folder: Path, **changes: Any) -> Settings:
-    return Settings(**{"aef": str(folder / "aef"), "chip_size": CHIP, **changes})
+def settings(folder: Path, **changes: Any) -> BuildSettings:
+    return BuildSettings(**{"aef": str(folder / "aef"), "chip_size": CHIP, **changes})
 
 
 def shards(folder: Path) -> dict[str, bytes]:
@@ -238,7 +238,7 @@ def test_a_crashing_job_costs_the_others_nothing(monkeypatch: pytest.MonkeyPatch
 def one_part(manifest: Path, **changes: Any) -> list[Any]:
     """The chips of a manifest's first scene."""
     row = read_manifest(manifest)[0]
-    chosen = Settings(**{"missing_prior": "empty", "chip_size": CHIP, **changes})
+    chosen = BuildSettings(**{"missing_prior": "empty", "chip_size": CHIP, **changes})
     with open_scene(row) as scene:
         last = 1 if chosen.chip_size == 0 else -(-scene.width // CHIP) * -(-scene.height // CHIP)
     return list(chips_of(Part(row, ("ship",), 0, last), chosen))

@@ -12,7 +12,7 @@ from fusargpt.errors import InputError
 from fusargpt.geo.embeddings import ATTRIBUTION
 from fusargpt.triplets.build import Report, build
 from fusargpt.triplets.publish import push
-from fusargpt.triplets.settings import Settings
+from fusargpt.triplets.settings import BuildSettings
 from tests.fusargpt.cli.hub_server import REPO, Hub, serve_hub
 from tests.fusargpt.triplets.places import decibels, write_manifest, write_raster
 
@@ -53,7 +53,7 @@ def test_its_pictures_show_places_and_chips(built: Report) -> None:
 def test_without_georeference_and_priors(tmp_path: Path) -> None:
     write_raster(tmp_path / "a.tif", decibels(1, 112, 112), None)
     rows = [{"scene": "a.tif", "boxes": [], "license": "On request", "split": "test"}]
-    settings = Settings(chip_size=0, missing_prior="empty")
+    settings = BuildSettings(chip_size=0, missing_prior="empty")
     out = build(write_manifest(tmp_path / "m.jsonl", rows), tmp_path / "out", settings, workers=0, title="Sea").folder
     text, found = (out / "README.md").read_text(), header(out)
     assert found["license"] == "other" and "alphaearth" not in found["tags"] and found["pretty_name"] == "Sea"

@@ -12,7 +12,7 @@ from PIL import Image
 from fusargpt.errors import InputError
 from fusargpt.triplets.build import build
 from fusargpt.triplets.manifest import read_manifest
-from fusargpt.triplets.settings import Settings
+from fusargpt.triplets.settings import BuildSettings
 from fusargpt.triplets.voc_manifest import main, voc_manifest
 from tests.real_data import REAL_DATA, needs_real_data
 
@@ -26,7 +26,7 @@ def test_ssdd_becomes_an_instruction_set(tmp_path: Path) -> None:
     arguments += [argument for split, path in SPLITS.items() for argument in ("--split", f"{split}={path}")]
     manifest = tmp_path / "ssdd.jsonl"
     assert main([*map(str, arguments), "--out", str(manifest)]) == 0
-    settings = Settings(chip_size=0, missing_prior="empty")
+    settings = BuildSettings(chip_size=0, missing_prior="empty")
     report = build(manifest, tmp_path / "out", settings, workers=0)
     assert report.failures == () and report.counts["chips"] == 178
     assert report.scenes == {"train": 118, "validation": 60}

@@ -21,8 +21,9 @@ from transformers import BatchFeature
 
 from fusargpt.errors import InputError
 from fusargpt.files import FullDiskError
+from fusargpt.geo.prior import PRIOR_FIELDS
 from modeling_fusargpt import FusarGptForConditionalGeneration
-from tests.tiny import PRIOR_FIELDS, stir_tlm, tiny_inputs, tiny_model, tiny_processor, without_prior
+from tests.tiny import stir_tlm, tiny_inputs, tiny_model, tiny_processor, without_prior
 from tests.trl_recipes import stages
 from tests.trl_recipes.stages import write_base
 from tests.trl_recipes.triplets import write_triplets

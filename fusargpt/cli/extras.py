@@ -1,0 +1,55 @@
+"""Packages that only some verbs need, and the extras of this distribution that bring them."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+
+from fusargpt.errors import InputError
+
+_ALPHAEARTH = {"imagecodecs", "pyarrow", "tifffile", "urllib3"}
+_DATA = {"datasets", "matplotlib", "pyarrow", "tqdm", "yaml"} | _ALPHAEARTH
+_RAY = {"ray"} | _DATA
+_METRICS = {"evaluate", "jinja2", "rouge_score", "sacrebleu"} | _DATA
+
+PACKAGES: dict[str, set[str]] = {
+    "constrained": {"llguidance"},
+    "data": _DATA,
+    "demo": {"gradio"} | _ALPHAEARTH,
+    "metrics": _METRICS,
+    "ray": _RAY,
+    "scenes": {"pyogrio", "scipy", "shapely", "supervision", "tqdm"} | _ALPHAEARTH,
+    "serving": _METRICS | _RAY,
+    "train": {"accelerate", "filelock", "matplotlib", "peft", "trl", "yaml"} | _METRICS,
+}
+"""What each extra brings, by the names under which it is imported; as in pyproject.toml."""
+
+
+@contextmanager
+def needs(need: str, *extras: str) -> Iterator[None]:
+    """Say which extra brings a package that the block cannot import.
+
+    Args:
+        need: how the line begins, as "scenes need".
+        extras: of `PACKAGES`; the first that brings the package is named.
+
+    Raises:
+        InputError: a package of the extras is not installed. One that is of none of them passes as it is.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        for extra in extras:
+            if package in PACKAGES[extra]:
+                raise _missing(need, package, extra) from error
+        raise
+
+
+def check_constrained() -> None:
+    """Raises InputError where --constrained is asked for and what it needs is not installed."""
+    if find_spec("llguidance") is None:
+        raise _missing("--constrained needs", "llguidance", "constrained")
+
+
+def _missing(need: str, package: str, extra: str) -> InputError:
+    return InputError(f"{need} {package}; pip install 'fusargpt[{extra}]' brings it")
