@@ -101,7 +101,8 @@ def _resolved(path: str, link: str) -> str | None:
 
 def _add_notebook(files: Files, config: MkDocsConfig, file: File) -> str:
     """Add the notebook's page and pictures; returns the page's text."""
-    notebook = nbformat.read(ROOT / _DOCS / file.src_uri, as_version=4)
+    source = ROOT / _DOCS / file.src_uri
+    notebook = nbformat.read(source, as_version=4)
     name = Path(file.src_uri).stem
     text, resources = MarkdownExporter().from_notebook_node(
         notebook, {"unique_key": name, "output_files_dir": f"{name}_files"}
@@ -111,6 +112,6 @@ def _add_notebook(files: Files, config: MkDocsConfig, file: File) -> str:
     for picture, content in resources["outputs"].items():
         files.append(File.generated(config, posixpath.join(folder, picture), content=content))
     itself = posixpath.join(folder, f"{name}_files", f"{name}.ipynb")
-    files.append(File.generated(config, itself, abs_src_path=file.abs_src_path))
+    files.append(File.generated(config, itself, abs_src_path=str(source)))
     files.append(File.generated(config, site_uri(_DOCS + file.src_uri), content=text))
     return text

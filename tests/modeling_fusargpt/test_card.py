@@ -1,9 +1,8 @@
 """The model card: metadata that the Hub reads, with the numbers that were measured, and a snippet that runs."""
 
 import json
-from pathlib import Path
 
-from huggingface_hub import EvalResult, ModelCard
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from fusargpt.checkpoints import NANO
 from fusargpt.geo.image import read_image
@@ -16,11 +15,12 @@ EXAMPLES = ROOT / "space_app" / "examples"
 
 
 def results() -> list[EvalResult]:
-    card = ModelCard.load(ROOT / CARD)
-    assert (card.data.license, card.data.library_name) == ("apache-2.0", "transformers")
-    assert card.data.pipeline_tag == "image-text-to-text"
-    assert card.data.model_name == "fusargpt-nano" and card.data.eval_results
-    return card.data.eval_results
+    found = ModelCard.load(ROOT / CARD).data
+    assert isinstance(found, ModelCardData)
+    assert (found.license, found.library_name) == ("apache-2.0", "transformers")
+    assert found.pipeline_tag == "image-text-to-text"
+    assert found.model_name == "fusargpt-nano" and found.eval_results
+    return found.eval_results
 
 
 def test_scores_on_simulated_scenes_are_those_of_nanos_card() -> None:
@@ -42,7 +42,7 @@ def test_scores_on_ssdd_are_those_of_the_committed_results() -> None:
         assert measured["n"] == 60 and round(100 * measured["value"], 1) == result.metric_value
 
 
-def test_the_snippet_answers(tmp_path: Path, capsys) -> None:
+def test_the_snippet_answers(capsys) -> None:
     (snippet,) = python_snippets(CARD)
     prior = load_prior(EXAMPLES / "harbour.npz")
     image = read_image(EXAMPLES / "harbour.tif")
