@@ -212,4 +212,4 @@ def test_every_page_is_in_the_navigation() -> None:
     navigation = (ROOT / "mkdocs.yml").read_text()
     pages = [page.removeprefix("docs/") for page in PAGES if page.startswith("docs/")]
     pages += [f"notebooks/{path.stem}.md" for path in (ROOT / "docs" / "notebooks").glob("*.ipynb")]
-    assert [page for page in pages if f"- {page}\n" not in navigation] == []
+    assert [page for page in pages if f" {page}\n" not in navigation] == []
