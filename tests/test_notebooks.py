@@ -10,6 +10,7 @@ from scripts.run_notebooks import FOLDER, execute, kinds
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_runs_and_shows_what_it_was_committed_with(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -2,6 +2,7 @@
 
 import json
 
+import pytest
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from fusargpt.checkpoints import NANO
