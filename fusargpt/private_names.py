@@ -1,3 +1,4 @@
+# pyright: reportPrivateUsage=false
 """Every name of other packages that the code touches though its package does not promise it.
 
 A name is private that begins with an underscore, or that neither its package's documentation nor its top level offers.
@@ -15,7 +16,8 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 
 if TYPE_CHECKING:
     from torch import Tensor
-    from transformers import PreTrainedConfig, PreTrainedModel, ProcessorMixin, TrainingArguments
+    from transformers import PreTrainedConfig, PreTrainedModel, TrainingArguments
+    from transformers.models.qwen2_5_vl.processing_qwen2_5_vl import Qwen2_5_VLProcessor
     from trl.trainer.utils import FusedCausalLMOutput
 
 CALLED: dict[str, str | None] = {
@@ -125,10 +127,9 @@ def attention_of(config: "PreTrainedConfig") -> str:
     return str(config._attn_implementation)
 
 
-def count_image_tokens(processor: "ProcessorMixin", height: int, width: int) -> int:
+def count_image_tokens(processor: "Qwen2_5_VLProcessor", height: int, width: int) -> int:
     """Tokens of an image of this size. ValueError for a size that the image processor refuses."""
-    counts: Any = processor
-    return counts._get_num_multimodal_tokens(image_sizes=[(height, width)])["num_image_tokens"][0]
+    return processor._get_num_multimodal_tokens(image_sizes=[(height, width)])["num_image_tokens"][0]
 
 
 def save_code(model: type, folder: Path) -> None:
@@ -138,7 +139,7 @@ def save_code(model: type, folder: Path) -> None:
     custom_object_save(model, folder)
 
 
-def after_step(model: "PreTrainedModel", outputs: Any, model_kwargs: dict[str, Any]) -> dict[str, Any]:
+def after_step(model: "PreTrainedModel", outputs: object, model_kwargs: dict[str, Any]) -> dict[str, Any]:
     """What the next step of `generate` takes, given what the last one took and its outputs."""
     generating: Any = model
     return generating._update_model_kwargs_for_generation(outputs, model_kwargs)
@@ -152,18 +153,18 @@ def gather_losses(loss: "Tensor", args: "TrainingArguments") -> "Tensor":
     return gathered
 
 
-def exported_states(parts: Iterable[Any]) -> dict[str, list[dict[str, Any]]]:
+def exported_states(parts: Iterable[object]) -> dict[str, list[object]]:
     """By class, the states of those callbacks and controls that a checkpoint keeps."""
     from transformers.trainer_callback import ExportableState
 
-    states: dict[str, list[dict[str, Any]]] = {}
+    states: dict[str, list[object]] = {}
     for part in parts:
         if isinstance(part, ExportableState):
             states.setdefault(type(part).__name__, []).append(part.state())
     return states
 
 
-def is_fused_output(outputs: Any) -> "TypeGuard[FusedCausalLMOutput]":
+def is_fused_output(outputs: object) -> "TypeGuard[FusedCausalLMOutput]":
     """Whether these are a model's outputs of which TRL has computed the loss without keeping logits."""
     from trl.trainer.utils import FusedCausalLMOutput
 

@@ -20,7 +20,7 @@ DATA_SUFFIXES = {".yaml", ".parquet", ".safetensors", ".npz", ".json", ".jinja",
 
 
 @pytest.fixture(scope="module")
-def site_packages(tmp_path_factory) -> Path:
+def site_packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel, built as pip builds it and unpacked as pip unpacks it."""
     folder = tmp_path_factory.mktemp("wheel")
     subprocess.run([sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", folder], cwd=ROOT, check=True)
@@ -40,7 +40,7 @@ def files(root: Path) -> set[str]:
 
 
 @pytest.mark.slow
-def test_code_recipes_data_and_checkpoint_travel_with_the_wheel(site_packages):
+def test_code_recipes_data_and_checkpoint_travel_with_the_wheel(site_packages: Path):
     assert files(site_packages) == files(ROOT)
     assert "trl_recipes/stage1.yaml" in files(site_packages)
 
@@ -50,7 +50,7 @@ def test_the_clone_finds_its_own_checkpoint():
 
 
 @pytest.mark.slow
-def test_the_wheel_finds_the_checkpoint_and_the_command_in_itself(site_packages):
+def test_the_wheel_finds_the_checkpoint_and_the_command_in_itself(site_packages: Path):
     program = "from fusargpt import checkpoints; from fusargpt.cli import main; print(checkpoints.NANO, main.__file__)"
     result = subprocess.run(
         [sys.executable, "-c", program],

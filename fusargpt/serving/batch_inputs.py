@@ -100,7 +100,7 @@ class TripletDataset:
         return items
 
     def read(self, item: Item) -> tuple[Image.Image, Prior | None]:
-        row: Mapping[str, Any] = _rows(self)[int(item.place)]
+        row: Mapping[str, object] = _rows(self)[int(item.place)]
         return read_picture(row), read_prior(row) if self.with_prior else None
 
 
@@ -121,7 +121,7 @@ def _rows(source: TripletDataset) -> Dataset:
 
 
 def _question(row: Mapping[str, Any]) -> str:
-    turns: Sequence[Mapping[str, Any]] = row["prompt"]
+    turns: Sequence[Mapping[str, object]] = row["prompt"]
     if len(turns) != 1 or turns[0]["role"] != "user" or not isinstance(turns[0]["content"], str):
         raise InputError(f"{row['id']}: prompt: expected one message of the user, whose content is a text")
     return turns[0]["content"]
