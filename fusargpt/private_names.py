@@ -12,11 +12,12 @@ Nothing is imported before it is needed.
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import TYPE_CHECKING, Any, TypeGuard, cast
 
 if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedConfig, PreTrainedModel, TrainingArguments
+    from transformers.hf_argparser import DataClassType
     from transformers.models.qwen2_5_vl.processing_qwen2_5_vl import Qwen2_5_VLProcessor
     from trl.trainer.utils import FusedCausalLMOutput
 
@@ -26,6 +27,7 @@ CALLED: dict[str, str | None] = {
     "transformers:GenerationMixin._update_model_kwargs_for_generation": "self, outputs, model_kwargs",
     "transformers:Qwen2_5_VLProcessor._get_num_multimodal_tokens": "self, *, image_sizes",
     "transformers.dynamic_module_utils:custom_object_save": "obj, folder",
+    "transformers.hf_argparser:DataClassType": None,
     "transformers.trainer_callback:ExportableState": None,
     "transformers.trainer_callback:ExportableState.state": "self",
     "transformers.trainer_pt_utils:nested_gather": "tensors, parallel_mode",
@@ -45,6 +47,7 @@ CALLED: dict[str, str | None] = {
         "model_type_or_class_name, mapping, *, overwrite"
     ),
     "transformers.core_model_loading:WeightRenaming": "source_patterns, target_patterns",
+    "transformers.processing_utils:MultiModalData": None,
     "transformers.utils.generic:can_return_tuple": "func",
     "transformers.utils.hub:cached_file": "path_or_repo_id, filename",
     "transformers.utils.hub:cached_files": "path_or_repo_id, filenames, *, _raise_exceptions_for_missing_entries",
@@ -143,6 +146,11 @@ def after_step(model: "PreTrainedModel", outputs: object, model_kwargs: dict[str
     """What the next step of `generate` takes, given what the last one took and its outputs."""
     generating: Any = model
     return generating._update_model_kwargs_for_generation(outputs, model_kwargs)
+
+
+def parsed_types(*types: type) -> "list[DataClassType]":
+    """Data classes as transformers' parser of arguments has them declared."""
+    return cast("list[DataClassType]", list(types))
 
 
 def gather_losses(loss: "Tensor", args: "TrainingArguments") -> "Tensor":

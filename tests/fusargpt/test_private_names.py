@@ -87,6 +87,8 @@ def test_code_touches_no_private_name_that_is_not_listed() -> None:
                     unknown.append((path, name))
                 case ast.keyword(arg=str(name)) if private(name) and name not in passed:
                     unknown.append((path, name))
+                case _:
+                    pass
     assert not unknown
 
 
@@ -162,6 +164,8 @@ def defined(tree: ast.AST) -> Iterator[str]:
                 yield name
             case ast.Name(id=name, ctx=ast.Store()) | ast.Attribute(attr=name, ctx=ast.Store()):
                 yield name
+            case _:
+                pass
 
 
 LISTED_ATTRIBUTES = {name.rpartition(".")[2] for name in ATTRIBUTES}

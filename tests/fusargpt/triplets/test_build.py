@@ -404,7 +404,7 @@ def test_a_full_disk_is_said_in_one_line_and_costs_no_part(
 
 
 def test_keys_in_addresses_are_not_shown(places: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(remote._OPTIONS, "GDAL_HTTP_MAX_RETRY", "0")
+    monkeypatch.setitem(remote._OPTIONS, "GDAL_HTTP_MAX_RETRY", "0")  # pyright: ignore[reportPrivateUsage]  # they are waited for
     rows = [{"scene": "http://127.0.0.1:9/a.tif?key=secret"}]
     out = tmp_path / "out"
     (failure,) = build(write_manifest(tmp_path / "m.jsonl", rows), out, settings(places), workers=0).failures

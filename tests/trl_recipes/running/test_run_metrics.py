@@ -291,7 +291,7 @@ def test_the_curves_lie_beside_what_was_trained(folder: Path, reported: Path, tm
 
 def run_as(rank: int, port: int, given: list[str]) -> None:
     """One of two processes of a run, forked from one that has run stages of its own."""
-    AcceleratorState._reset_state(reset_partial_state=True)
+    AcceleratorState._reset_state(reset_partial_state=True)  # pyright: ignore[reportPrivateUsage]  # as a new process
     run_metrics.time = Clock()  # pyright: ignore[reportAttributeAccessIssue]
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2"}
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
