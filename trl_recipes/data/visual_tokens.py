@@ -176,7 +176,7 @@ def cache_visual_tokens(
             "that every node sees"
         )
     keyed = [
-        dataset.remove_columns("image").add_column("image_key", list(rows["image_key"]))  # pyright: ignore
+        dataset.remove_columns("image").add_column("image_key", list(rows["image_key"]))
         for dataset, rows in zip(datasets, described, strict=True)
     ]
     return cache, keyed

@@ -293,7 +293,7 @@ def run_as(rank: int, port: int, given: list[str]) -> None:
     """One of two processes of a run, forked from one that has run stages of its own."""
     # accelerate has no other way to begin anew.
     AcceleratorState._reset_state(reset_partial_state=True)  # pyright: ignore[reportPrivateUsage]
-    run_metrics.time = Clock()  # pyright: ignore[reportAttributeAccessIssue]
+    run_metrics.time = Clock()
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2"}
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     main(given)
