@@ -7,6 +7,8 @@
 #                  constraints, which needs no CUDA; TORCH=torch takes its newest too (on Linux several GB).
 # make test-serving: in an environment of its own, .venv-serving, install vLLM for the CPU and run the tests that need it.
 #                  Several GB, and so no part of make test.
+# make docs:       the documentation, in build/site; strictly, and from this machine alone.
+# make notebooks:  run the notebooks of docs/notebooks again, and keep what they show.
 # make lint:       ruff (lint and format), import-linter and pyright.
 # Each makes .venv when it is missing and installs again only after pyproject.toml or the constraints changed.
 
@@ -21,7 +23,7 @@ SERVING := .venv-serving/bin
 PYTEST := -m pytest --numprocesses auto
 TORCH ?= $(shell grep '^torch==' $(CONSTRAINTS))
 
-.PHONY: quickstart test test-fast test-newest test-serving browser lint clean
+.PHONY: quickstart test test-fast test-newest test-serving browser docs notebooks lint clean
 .DELETE_ON_ERROR:
 
 quickstart: .venv/installed
@@ -46,6 +48,12 @@ browser: .venv/installed-dev
 	    test "$$(id -u)" = 0 && command -v apt-get >/dev/null && \
 	    apt-get update --quiet=2 && apt-get install --quiet=2 --yes --no-install-recommends chromium >/dev/null; \
 	    $(BIN)/python -m tests.space_app.browser || test -z "$$CI"; }
+
+docs: .venv/installed-dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+
+notebooks: .venv/installed-dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m scripts.run_notebooks
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .

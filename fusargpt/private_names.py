@@ -1,3 +1,4 @@
+# pyright: reportPrivateUsage=false
 """Every name of other packages that the code touches though its package does not promise it.
 
 A name is private that begins with an underscore, or that neither its package's documentation nor its top level offers.
@@ -11,11 +12,13 @@ Nothing is imported before it is needed.
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import TYPE_CHECKING, Any, TypeGuard, cast
 
 if TYPE_CHECKING:
     from torch import Tensor
-    from transformers import PreTrainedConfig, PreTrainedModel, ProcessorMixin, TrainingArguments
+    from transformers import PreTrainedConfig, PreTrainedModel, TrainingArguments
+    from transformers.hf_argparser import DataClassType
+    from transformers.models.qwen2_5_vl.processing_qwen2_5_vl import Qwen2_5_VLProcessor
     from trl.trainer.utils import FusedCausalLMOutput
 
 CALLED: dict[str, str | None] = {
@@ -24,6 +27,7 @@ CALLED: dict[str, str | None] = {
     "transformers:GenerationMixin._update_model_kwargs_for_generation": "self, outputs, model_kwargs",
     "transformers:Qwen2_5_VLProcessor._get_num_multimodal_tokens": "self, *, image_sizes",
     "transformers.dynamic_module_utils:custom_object_save": "obj, folder",
+    "transformers.hf_argparser:DataClassType": None,
     "transformers.trainer_callback:ExportableState": None,
     "transformers.trainer_callback:ExportableState.state": "self",
     "transformers.trainer_pt_utils:nested_gather": "tensors, parallel_mode",
@@ -43,6 +47,7 @@ CALLED: dict[str, str | None] = {
         "model_type_or_class_name, mapping, *, overwrite"
     ),
     "transformers.core_model_loading:WeightRenaming": "source_patterns, target_patterns",
+    "transformers.processing_utils:MultiModalData": None,
     "transformers.utils.generic:can_return_tuple": "func",
     "transformers.utils.hub:cached_file": "path_or_repo_id, filename",
     "transformers.utils.hub:cached_files": "path_or_repo_id, filenames, *, _raise_exceptions_for_missing_entries",
@@ -125,10 +130,9 @@ def attention_of(config: "PreTrainedConfig") -> str:
     return str(config._attn_implementation)  # pyright: ignore[reportPrivateUsage]  # no other name says it
 
 
-def count_image_tokens(processor: "ProcessorMixin", height: int, width: int) -> int:
+def count_image_tokens(processor: "Qwen2_5_VLProcessor", height: int, width: int) -> int:
     """Tokens of an image of this size. ValueError for a size that the image processor refuses."""
-    counts: Any = processor
-    return counts._get_num_multimodal_tokens(image_sizes=[(height, width)])["num_image_tokens"][0]
+    return processor._get_num_multimodal_tokens(image_sizes=[(height, width)])["num_image_tokens"][0]
 
 
 def save_code(model: type, folder: Path) -> None:
@@ -138,10 +142,15 @@ def save_code(model: type, folder: Path) -> None:
     custom_object_save(model, folder)
 
 
-def after_step(model: "PreTrainedModel", outputs: Any, model_kwargs: dict[str, Any]) -> dict[str, Any]:
+def after_step(model: "PreTrainedModel", outputs: object, model_kwargs: dict[str, Any]) -> dict[str, Any]:
     """What the next step of `generate` takes, given what the last one took and its outputs."""
     generating: Any = model
     return generating._update_model_kwargs_for_generation(outputs, model_kwargs)
+
+
+def parsed_types(*types: type) -> "list[DataClassType]":
+    """Data classes as transformers' parser of arguments has them declared."""
+    return cast("list[DataClassType]", list(types))
 
 
 def gather_losses(loss: "Tensor", args: "TrainingArguments") -> "Tensor":
@@ -152,11 +161,11 @@ def gather_losses(loss: "Tensor", args: "TrainingArguments") -> "Tensor":
     return gathered
 
 
-def exported_states(parts: Iterable[object]) -> dict[str, list[dict[str, object]]]:
+def exported_states(parts: Iterable[object]) -> dict[str, list[object]]:
     """By class, the states of those callbacks and controls that a checkpoint keeps."""
     from transformers.trainer_callback import ExportableState
 
-    states: dict[str, list[dict[str, object]]] = {}
+    states: dict[str, list[object]] = {}
     for part in parts:
         if isinstance(part, ExportableState):
             states.setdefault(type(part).__name__, []).append(part.state())

@@ -11,6 +11,7 @@ from transformers.image_transforms import to_pil_image
 from transformers.image_utils import ImageInput, make_flat_list_of_images
 from transformers.models.qwen2_5_vl.processing_qwen2_5_vl import Qwen2_5_VLProcessor
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+from transformers.processing_utils import MultiModalData
 
 PRIOR_SIZE = 64  # Width of AlphaEarth Foundations' embeddings.
 PRIOR_KEYS = ("prior_embeddings", "prior_positions")
@@ -111,7 +112,7 @@ class FusarGptProcessor(Qwen2_5_VLProcessor):
         image_sizes: Sequence[Sequence[int]] | None = None,
         video_sizes: Sequence[Sequence[int]] | None = None,
         **kwargs: object,
-    ):
+    ) -> MultiModalData:
         if self.image_size is not None and image_sizes is not None:
             image_sizes = [(self.image_size, self.image_size)] * len(image_sizes)
         return super()._get_num_multimodal_tokens(image_sizes, video_sizes, **kwargs)
