@@ -20,7 +20,7 @@ DATA_SUFFIXES = {".yaml", ".parquet", ".safetensors", ".npz", ".json", ".jinja",
 
 
 @pytest.fixture(scope="module")
-def site_packages(tmp_path_factory) -> Path:
+def site_packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel, built as pip builds it and unpacked as pip unpacks it."""
     folder = tmp_path_factory.mktemp("wheel")
     subprocess.run([sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", folder], cwd=ROOT, check=True)
@@ -39,7 +39,7 @@ def files(root: Path) -> set[str]:
     }
 
 
-def test_code_recipes_data_and_checkpoint_travel_with_the_wheel(site_packages):
+def test_code_recipes_data_and_checkpoint_travel_with_the_wheel(site_packages: Path):
     assert files(site_packages) == files(ROOT)
     assert "trl_recipes/stage1.yaml" in files(site_packages)
 
@@ -48,7 +48,7 @@ def test_the_clone_finds_its_own_checkpoint():
     assert NANO.parent == ROOT / "fusargpt" / "checkpoints"
 
 
-def test_the_wheel_finds_the_checkpoint_and_the_command_in_itself(site_packages):
+def test_the_wheel_finds_the_checkpoint_and_the_command_in_itself(site_packages: Path):
     program = "from fusargpt import checkpoints; from fusargpt.cli import main; print(checkpoints.NANO, main.__file__)"
     result = subprocess.run(
         [sys.executable, "-c", program],
@@ -73,7 +73,7 @@ def test_inference_needs_neither_training_nor_demo_nor_torchvision():
 
 
 @pytest.mark.parametrize("module", ["fusargpt.inference.predict", "fusargpt.cli.ask", "fusargpt.cli.showcase"])
-def test_inference_imports_no_extra(module):
+def test_inference_imports_no_extra(module: str):
     program = f"""
 import sys
 for name in ("accelerate", "datasets", "evaluate", "gradio", "matplotlib", "pandas", "peft", "torchvision", "trl"):

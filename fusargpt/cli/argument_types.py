@@ -46,9 +46,7 @@ def add_reading(parser: argparse.ArgumentParser) -> None:
         choices=STORED,
         help="what the values are; iq: complex, I and Q in two bands or packed in one number (default: found out)",
     )
-    group.add_argument(
-        "--nodata", metavar="VALUE", type=nodata, help="marks pixels without data; none: no value does"
-    )
+    group.add_argument("--nodata", metavar="VALUE", type=nodata, help="marks pixels without data; none: no value does")
     group.add_argument("--crs", metavar="EPSG:N", help="of the file's transform or control points")
     group.add_argument(
         "--height-m", metavar="M", type=float, help="of the ground above the ellipsoid, for files placed by RPCs"

@@ -83,8 +83,8 @@ def _source(options: argparse.Namespace) -> "Source":
     if is_dataset(options.source):
         if options.question is not None or options.target is not None:
             raise InputError(
-                f"{options.source}: a dataset, whose rows bring their own questions; leave --question and --target out, "
-                "and choose among the rows with --task"
+                f"{options.source}: a dataset, whose rows bring their own questions; leave --question and --target "
+                "out, and choose among the rows with --task"
             )
         check_unread(vars(options), f"{options.source} is a dataset, whose images are ready to be seen")
         configs = None if options.configs is None else tuple(options.configs)

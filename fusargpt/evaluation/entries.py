@@ -9,9 +9,10 @@ from typing import cast
 from transformers import AutoConfig, PreTrainedConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
 
-import modeling_fusargpt  # noqa: F401  registers its classes with AutoConfig
 from fusargpt.errors import InputError, one_line
 from fusargpt.inference.predict import check_name
+
+# The package registers its classes with AutoConfig.
 from modeling_fusargpt.configuration_fusargpt import FusarGptConfig, FusarGptQwen3Config, TlmConfig
 
 MAJORITY = "majority"

@@ -11,7 +11,7 @@ from rasterio.windows import Window
 
 from fusargpt.errors import InputError
 from fusargpt.geo.evidence import complex_pair
-from fusargpt.geo.radiometry import Stored, check_fits
+from fusargpt.geo.stored import Stored, check_fits
 
 _LUMA = np.array([0.299, 0.587, 0.114])
 """Of red, green and blue, by ITU-R BT.601, as PNG palettes are made grey."""
@@ -80,7 +80,7 @@ class Band:
         """Whether the values are 8-bit grey levels, as far as the file says."""
         return self.form == "palette" or (self.form == "plain" and self.dataset.dtypes[self.number - 1] == "uint8")
 
-    def packed_or_plain(self, sample: NDArray) -> "Band":
+    def packed_or_plain(self, sample: np.ndarray) -> "Band":
         """The band once it is known from values whether its numbers are packed ones.
 
         Args:
@@ -89,7 +89,7 @@ class Band:
         form = "packed" if _is_packed(sample) else "plain"
         return Band(self.dataset, self.number, form, self.parts, self.nodata)
 
-    def read(self, window: Window | None = None) -> tuple[NDArray, NDArray[np.bool_]]:
+    def read(self, window: Window | None = None) -> tuple[np.ndarray, NDArray[np.bool_]]:
         """Values, and where they hold data.
 
         Scale and offset of the band are applied, except to 8-bit values; palettes become grey levels, and what is
@@ -129,7 +129,7 @@ class Band:
             values = values * np.float32(scale) + np.float32(offset)
         return values, valid
 
-    def _stored(self, number: int, window: Window | None) -> tuple[NDArray, NDArray[np.bool_]]:
+    def _stored(self, number: int, window: Window | None) -> tuple[np.ndarray, NDArray[np.bool_]]:
         # Half the memory, and nothing lost: seven digits are more than radiometry has.
         narrow = {"float64": "float32", "complex128": "complex64"}.get(self.dataset.dtypes[number - 1])
         values = self.dataset.read(number, window=window, out_dtype=narrow)
@@ -152,16 +152,17 @@ class Band:
     def _marked_by_both_parts(self) -> bool:
         return self.is_complex and self.form != "packed"
 
-    def _both_parts_marked(self, values: NDArray) -> NDArray[np.bool_]:
+    def _both_parts_marked(self, values: np.ndarray) -> NDArray[np.bool_]:
         nodata = self.nodata
         if nodata is None and MaskFlags.nodata in self.dataset.mask_flag_enums[self.number - 1]:
             nodata = self.dataset.nodatavals[self.number - 1]
         if nodata is None or np.isnan(nodata):
             return np.zeros(values.shape, bool)
         mark = np.float32(nodata)
-        return (values.real == mark) & ((values.imag == mark) | (values.imag == 0))
+        real, imaginary = np.real(values), np.imag(values)
+        return (real == mark) & ((imaginary == mark) | (imaginary == 0))
 
-    def _colours(self, values: NDArray) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    def _colours(self, values: np.ndarray) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
         """Grey levels of the colours, and which of them are opaque."""
         colours = self.dataset.colormap(self.number)
         table = np.zeros((max(max(colours), int(values.max(initial=0))) + 1, 4), np.float64)
@@ -169,7 +170,7 @@ class Band:
         grey = np.rint(table[:, :3] @ _LUMA).astype(np.uint8)
         return grey[values], (table[:, 3] > 0)[values]
 
-    def _upright(self, values: NDArray) -> NDArray:
+    def _upright(self, values: np.ndarray) -> np.ndarray:
         """Unsigned integers with black as 0 and, where they have fewer than 8 bits, white as 255."""
         bits = self.dataset.tags(self.number, ns="IMAGE_STRUCTURE").get("NBITS", "")
         largest = 2 ** int(bits) - 1 if bits.isdigit() else np.iinfo(values.dtype).max
@@ -188,13 +189,13 @@ def _told_complex(
     first = number - (number - 1) % 2
     if first == dataset.count:
         raise InputError(
-            f"stored: found 'iq' for band {number} of {dataset.count}, of type {dataset.dtypes[number - 1]}; expected two "
-            "bands, or one of 32 or 64-bit integers"
+            f"stored: found 'iq' for band {number} of {dataset.count}, of type {dataset.dtypes[number - 1]}; expected "
+            "two bands, or one of 32 or 64-bit integers"
         )
     return "iq bands", (first, first + 1)
 
 
-def _is_packed(sample: NDArray) -> bool:
+def _is_packed(sample: np.ndarray) -> bool:
     """Whether both halves of the numbers swing about zero, as I and Q do, and as no number's halves do otherwise."""
     if not sample.size:
         return False

@@ -4,7 +4,6 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from fusargpt.errors import InputError, naming
@@ -109,7 +108,7 @@ def _to_rgb(picture: Image.Image, reading: Reading) -> tuple[Image.Image, ReadAs
     return picture.convert("RGB"), read_as
 
 
-def _scaled(values: NDArray, reading: Reading) -> tuple[Image.Image, ReadAs]:
+def _scaled(values: np.ndarray, reading: Reading) -> tuple[Image.Image, ReadAs]:
     """A picture of more than 8 bits."""
     valid = np.isfinite(values)
     kind = Kind(reading.stored, "told") if reading.stored is not None else kind_of(values[valid])

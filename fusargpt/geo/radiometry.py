@@ -16,24 +16,23 @@ can be scaled alike.
 """
 
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fusargpt.errors import InputError, NoDataError
-
-Stored = Literal["grey", "decibels", "amplitude", "power", "iq"]
-"""What stored values are. "iq" are complex ones in two bands, or packed as two halves of one number; those that are
-stored as complex numbers are "amplitude" as well."""
-
-MOST_DECIBELS = 200.0
-"""Beyond which, above or below zero, no value is backscatter in decibels."""
+from fusargpt.geo.stored import (
+    DECIBELS_PER_DECADE,
+    MOST_DECIBELS,
+    Stored,
+    check_fits,
+    check_stored,
+    fill_of,
+    kind_of,
+)
 
 LOW_PERCENTILE = 1.0
 HIGH_PERCENTILE = 99.5
-
-DECIBELS_PER_DECADE: dict[Stored, int] = {"amplitude": 20, "power": 10, "iq": 20}
 
 
 @dataclass(frozen=True)
@@ -61,14 +60,8 @@ class Stretch:
             raise InputError("stretch: found grey levels; expected decibels, amplitude or power")
 
 
-def check_stored(stored: str) -> None:
-    """Raise InputError unless `stored` is one of `Stored`."""
-    if stored not in get_args(Stored):
-        raise InputError(f"stored: found {stored!r}; expected one of {', '.join(get_args(Stored))}")
-
-
 def to_8bit(
-    values: NDArray,
+    values: np.ndarray,
     valid: NDArray[np.bool_] | None = None,
     stretch: Stretch | None = None,
     stored: Stored | None = None,
@@ -79,8 +72,7 @@ def to_8bit(
         values: [height, width], stored values of one band: uint8, integers of 16 bit and more, floating or complex.
         valid: [height, width], False on nodata; None where every pixel holds data.
         stretch: what another image was scaled by; None takes the percentiles of this one.
-        stored: what the values are; None takes it from `stretch`, or from the type: grey levels where it is uint8, else
-            amplitude.
+        stored: what the values are; None detects it, or takes it from `stretch`.
 
     Returns:
         uint8 [height, width], and the stretch that was applied; None for grey levels, which are not scaled.
@@ -106,60 +98,50 @@ def to_8bit(
 
 
 def choose_stretch(
-    values: NDArray, valid: NDArray[np.bool_] | None = None, stored: Stored | None = None
+    values: np.ndarray, valid: NDArray[np.bool_] | None = None, stored: Stored | None = None
 ) -> Stretch | None:
     """The stretch that the rule above takes for an image, or for a sample of one; None for grey levels.
 
     Args:
         values: of any shape, as for `to_8bit`.
         valid: of the same shape, False on nodata.
-        stored: what the values are; None as for `to_8bit`.
+        stored: what the values are; None detects it, and what fills them.
 
     Raises:
         NoDataError: no valid pixel, or none with a signal.
         InputError: values of another type, or nearly all pixels equal.
     """
-    stored = _checked(values, stored)
-    if stored == "grey":
+    if values.dtype == np.uint8 and stored in (None, "grey"):
         return None
     usable = _usable_values(values, valid)
     if np.isnan(usable).all():
         raise NoDataError("no pixel holds data: all are NaN or nodata")
+    stored = _known(values, usable, stored)
     decibels = _decibels(usable, stored)
     if np.isnan(decibels).all():
-        raise NoDataError(f"no pixel holds data: all are {'beyond 200 dB' if stored == 'decibels' else '0'}, NaN or nodata")
+        without = "beyond 200 dB" if stored == "decibels" else "0"
+        raise NoDataError(f"no pixel holds data: all are {without}, NaN or nodata")
     low, high = np.nanpercentile(decibels, (LOW_PERCENTILE, HIGH_PERCENTILE))
     if low == high:
         raise InputError(f"nothing to see: nearly all valid pixels are at {low:g} dB")
-    return Stretch(float(low), float(high), stored)
+    return Stretch(float(low), float(high), "amplitude" if stored == "iq" else stored)
 
 
-def signal(values: NDArray, stored: Stored) -> NDArray[np.bool_]:
-    """Where values hold data as what they are: not zero where they are linear, no number beyond 200 in decibels."""
-    if stored == "grey":
-        return np.ones(values.shape, bool)
-    return np.abs(values) <= MOST_DECIBELS if stored == "decibels" else values != 0
+def _known(values: np.ndarray, usable: NDArray[np.float32], stored: Stored | None) -> Stored:
+    """What the values are; what fills them is taken out of `usable`, in place, where nobody said what they are."""
+    if stored is not None:
+        check_stored(stored)
+        check_fits(values.dtype, stored)
+        return stored
+    if values.dtype.kind == "c":
+        return "amplitude"
+    sample = usable[~np.isnan(usable)]
+    stored = kind_of(sample).stored
+    usable[np.isin(usable, np.array(fill_of(sample, stored), np.float32))] = np.nan
+    return stored
 
 
-def _checked(values: NDArray, stored: Stored | None) -> Stored:
-    if stored is None:
-        return "grey" if values.dtype == np.uint8 else "amplitude"
-    check_stored(stored)
-    check_fits(values.dtype, stored)
-    return "amplitude" if stored == "iq" else stored
-
-
-def check_fits(dtype: np.dtype, stored: Stored) -> None:
-    """Raise InputError where values of this type cannot be what they are said to be."""
-    if stored == "grey" and dtype != np.uint8:
-        raise InputError(f"pixels of type {dtype} said to be grey levels; those are uint8")
-    if stored == "decibels" and dtype.kind == "c":
-        raise InputError("complex pixels said to be decibels; complex values are linear")
-    if stored == "power" and dtype.kind == "c":
-        raise InputError("complex pixels said to be power; complex values are seen by their amplitude; leave it out")
-
-
-def _usable_values(values: NDArray, valid: NDArray[np.bool_] | None) -> NDArray[np.float32]:
+def _usable_values(values: np.ndarray, valid: NDArray[np.bool_] | None) -> NDArray[np.float32]:
     """A float32 copy of real values or amplitudes with NaN where there is no data."""
     if values.dtype.kind not in "uifc" or values.dtype == np.int8:
         raise InputError(

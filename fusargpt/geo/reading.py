@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from fusargpt.errors import InputError
-from fusargpt.geo.radiometry import Stored, Stretch, check_stored
+from fusargpt.geo.radiometry import Stretch
+from fusargpt.geo.stored import Stored, check_stored
 
 
 @dataclass(frozen=True, kw_only=True)

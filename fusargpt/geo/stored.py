@@ -17,14 +17,21 @@ far below all others, a lowest value that many pixels share 20 dB below the rest
 """
 
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fusargpt.errors import InputError
 from fusargpt.geo.evidence import Words
-from fusargpt.geo.radiometry import DECIBELS_PER_DECADE, MOST_DECIBELS, Stored
 
+Stored = Literal["grey", "decibels", "amplitude", "power", "iq"]
+"""What stored values are. "iq" are complex ones in two bands, or packed as two halves of one number; those that are
+stored as complex numbers are "amplitude" as well."""
+
+DECIBELS_PER_DECADE: dict[Stored, int] = {"amplitude": 20, "power": 10, "iq": 20}
+MOST_DECIBELS = 200.0
+"""Beyond which, above or below zero, no value is backscatter in decibels."""
 FILLS = (-9999.0, -32768.0, -32767.0, -99999.0, -9999999.0, -2147483648.0, -999.0, -99.0)
 """What is written where there is no data, by convention."""
 _HUGE = 1e15
@@ -52,7 +59,28 @@ class Kind:
     sure: bool = True
 
 
-def kind_of(values: NDArray, words: Words | None = None, bands: int = 1) -> Kind:
+def check_stored(stored: str) -> None:
+    """Raise InputError unless `stored` is one of `Stored`."""
+    if stored not in get_args(Stored):
+        raise InputError(f"stored: found {stored!r}; expected one of {', '.join(get_args(Stored))}")
+
+
+def check_fits(dtype: "np.dtype[np.generic]", stored: Stored) -> None:
+    """Raise InputError where values of this type cannot be what they are said to be."""
+    if stored == "grey" and dtype != np.uint8:
+        raise InputError(f"pixels of type {dtype} said to be grey levels; those are uint8")
+    if stored in ("decibels", "power") and dtype.kind == "c":
+        raise InputError(f"complex pixels said to be {stored}; complex values are linear and seen by their amplitude")
+
+
+def signal(values: np.ndarray, stored: Stored) -> NDArray[np.bool_]:
+    """Where values hold data as what they are: not zero where they are linear, none beyond 200 in decibels."""
+    if stored == "grey":
+        return np.ones(values.shape, bool)
+    return np.abs(values) <= MOST_DECIBELS if stored == "decibels" else values != 0
+
+
+def kind_of(values: np.ndarray, words: Words | None = None, bands: int = 1) -> Kind:
     """What real values are.
 
     Args:
@@ -130,7 +158,7 @@ def _without_negatives(low: float, middle: float, high: float, whole: bool, word
         return Kind("amplitude", "whole numbers, as products are delivered")
     if words.backscatter:
         return Kind("power", f"{words.backscatter}: backscatter in floating-point numbers")
-    if 10 <= low and high <= 100 and high < 5 * low:
+    if low >= 10 and high <= 100 and high < 5 * low:
         raise InputError(
             f"values from {low:.3g} to {high:.3g} fit decibels and linear values alike; {_SAY}: decibels, amplitude or "
             "power"
@@ -140,7 +168,7 @@ def _without_negatives(low: float, middle: float, high: float, whole: bool, word
     return Kind("amplitude", "no negative values; power would look the same", sure=False)
 
 
-def fill_of(values: NDArray, stored: Stored | None) -> tuple[float, ...]:
+def fill_of(values: np.ndarray, stored: Stored | None) -> tuple[float, ...]:
     """The values that fill a raster without being named; ascending.
 
     Args:
@@ -193,8 +221,8 @@ def _zeros(data: NDArray[np.float64]) -> list[float]:
     near = ((others >= -1) & (others < 0)).sum()
     if others.max() < 0 and near >= 0.1 * zeros.sum():
         raise InputError(
-            f"{zeros.mean():.1%} of the decibels are exactly 0, and none are higher: cut off there, or missing data; say "
-            "nodata (--nodata) 0 where it is missing, nan where it is not"
+            f"{zeros.mean():.1%} of the decibels are exactly 0, and none are higher: cut off there, or missing data; "
+            "say nodata (--nodata) 0 where data is missing, none where it is not"
         )
     return [0.0]
 

@@ -3,9 +3,9 @@
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -64,7 +64,7 @@ class SceneResult:
     provenance: dict[str, Any]
     files: tuple[Path, ...] = ()
 
-    def feature_collection(self) -> dict[str, Any]:
+    def feature_collection(self) -> dict[str, object]:
         """GeoJSON.
 
         Raises:
@@ -74,7 +74,7 @@ class SceneResult:
             raise InputError(f"{self.provenance['scene']}: no georeference, and so no map")
         return writing.feature_collection(self.places, self.geometry, self.provenance)
 
-    def coco(self) -> dict[str, Any]:
+    def coco(self) -> dict[str, object]:
         """COCO detection JSON of one image; of a detection alone."""
         return writing.coco(self.places, self.width, self.height, self.provenance)
 
@@ -152,7 +152,7 @@ def ask_scene(
             picture = quicklook.draw(scene, stretch, layer.places, settings.target)
             quicklook.save(Path(quicklook_path), picture)
             files.append(Path(quicklook_path))
-    return SceneResult(**{**vars(result), "files": tuple(files)})
+    return replace(result, files=tuple(files))
 
 
 def _tile_and_overlap(scene: SarScene, settings: SceneSettings, predictor: FusarGpt) -> tuple[int, int]:
@@ -176,8 +176,8 @@ def _layer(settings: SceneSettings, tiles: list[Tile], answers: dict[str, Answer
     return layers.grid(settings.task, settings.target, tiles, answers, scene.width, scene.height)
 
 
-def _provenance(scene: SarScene, settings: SceneSettings, read_as: ReadAs, year: int | None) -> dict[str, Any]:
-    prior: dict[str, Any] = {"prior": "none"}
+def _provenance(scene: SarScene, settings: SceneSettings, read_as: ReadAs, year: int | None) -> dict[str, object]:
+    prior: dict[str, object] = {"prior": "none"}
     if settings.aef is not None:
         prior = {"prior": f"AlphaEarth {year}", "prior_root": shown(settings.aef), "attribution": ATTRIBUTION}
     return {
@@ -236,7 +236,7 @@ def _journal_path(out: Path) -> Path:
 
 
 @contextmanager
-def _journal(out: Path | None, conditions: dict[str, Any]) -> Iterator[Journal]:
+def _journal(out: Path | None, conditions: dict[str, object]) -> Generator[Journal]:
     if out is not None:
         yield Journal(_journal_path(out), conditions, "a run")
         return

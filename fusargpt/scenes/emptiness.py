@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter
 
-from fusargpt.geo.radiometry import Stored
+from fusargpt.geo.stored import Stored
 
 _WINDOW = 3  # pixels
 
 
-def nothing_stands_out(values: NDArray, valid: NDArray[np.bool_], stored: Stored, contrast_db: float) -> bool:
+def nothing_stands_out(values: np.ndarray, valid: NDArray[np.bool_], stored: Stored, contrast_db: float) -> bool:
     """Whether a tile can be left out by the rule above.
 
     Args:
@@ -42,7 +42,7 @@ def nothing_stands_out(values: NDArray, valid: NDArray[np.bool_], stored: Stored
     return bool(smooth.max() < np.median(smooth) * 10 ** (contrast_db / 10))
 
 
-def _power(values: NDArray, stored: Stored) -> NDArray[np.float32]:
+def _power(values: np.ndarray, stored: Stored) -> NDArray[np.float32]:
     """Linear power, float32; 0 or NaN where there is no signal."""
     real = (np.abs(values) if values.dtype.kind == "c" else values).astype(np.float32)
     if stored == "decibels":

@@ -2,12 +2,12 @@
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from fusargpt.checkpoints import NANO
 from fusargpt.errors import InputError
-from fusargpt.geo.radiometry import Stored
 from fusargpt.geo.reading import Reading
+from fusargpt.geo.stored import Stored
 from fusargpt.tasks.prompts import MAX_NEW_TOKENS, TARGETS, TASKS, prompt
 
 ANCHORS_PER_SIDE = 8
@@ -151,14 +151,16 @@ class SceneSettings:
         """Where the limits of the grey levels come from."""
         if self.decibels is not None:
             return "told"
-        return "1st and 99.5th percentile of the scene" if self.stretch == "scene" else "of the scene; tiles have theirs"
+        return (
+            "1st and 99.5th percentile of the scene" if self.stretch == "scene" else "of the scene; tiles have theirs"
+        )
 
     @property
     def prompt(self) -> str:
         """The question that each tile is asked."""
         return prompt(self.task, self.target) if self.question is None else self.question
 
-    def conditions(self, scene: str, tile: int, overlap: int) -> dict[str, Any]:
+    def conditions(self, scene: str, tile: int, overlap: int) -> dict[str, object]:
         """What the answers of a run depend on, as plain JSON; a run that was cut goes on only under the same."""
         chosen = asdict(self) | {"tile": tile, "overlap": overlap, "question": self.prompt}
         chosen["decibels"] = None if self.decibels is None else list(self.decibels)

@@ -50,7 +50,7 @@ class TileReader:
         grey = to_8bit(values, valid, self._stretch_for(values, valid), stored)[0]
         return Question(item, Image.fromarray(grey).convert("RGB"), item.question, self._prior(tile), self._form)
 
-    def _stretch_for(self, values: NDArray, valid: NDArray[np.bool_]) -> Stretch | None:
+    def _stretch_for(self, values: np.ndarray, valid: NDArray[np.bool_]) -> Stretch | None:
         if self.settings.stretch == "scene" or self.stretch is None:
             return self.stretch
         try:

@@ -1,7 +1,7 @@
 """A scene's answers as files: GeoJSON, a GeoPackage or JSON in pixels, each written whole or not at all."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -32,11 +32,13 @@ def format_of(path: Path, task: str, scene: SarScene) -> str:
         return "COCO" if task == "detect" else found
     if scene.geometry is None:
         why = scene.problem or f"{shown(scene.path)}: the scene has no georeference"
-        raise InputError(f"out: {path.name} is a map. {why}; or write pixels, to --out {path.with_suffix('.json').name}")
+        raise InputError(
+            f"out: {path.name} is a map. {why}; or write pixels, to --out {path.with_suffix('.json').name}"
+        )
     return found
 
 
-def feature_collection(places: Sequence[Place], geometry: Geometry, provenance: Mapping[str, Any]) -> dict[str, Any]:
+def feature_collection(places: Sequence[Place], geometry: Geometry, provenance: Mapping[str, Any]) -> dict[str, object]:
     """GeoJSON; `provenance` stands beside the features, and what tells model and prior in each of them, too.
 
     Raises:
@@ -53,7 +55,7 @@ def feature_collection(places: Sequence[Place], geometry: Geometry, provenance: 
     return {"type": "FeatureCollection", "fusargpt": dict(provenance), "features": features}
 
 
-def coco(places: Sequence[Place], width: int, height: int, provenance: Mapping[str, Any]) -> dict[str, Any]:
+def coco(places: Sequence[Place], width: int, height: int, provenance: Mapping[str, Any]) -> dict[str, object]:
     """COCO detection JSON of one image, boxes [x, y, width, height] in its pixels."""
     labels = sorted({place.properties["label"] for place in places} | {provenance["target"]})
     annotations = []
@@ -74,9 +76,7 @@ def coco(places: Sequence[Place], width: int, height: int, provenance: Mapping[s
     }
 
 
-def layer_in_pixels(
-    places: Sequence[Place], width: int, height: int, provenance: Mapping[str, Any]
-) -> dict[str, Any]:
+def layer_in_pixels(places: Sequence[Place], width: int, height: int, provenance: Mapping[str, Any]) -> dict[str, Any]:
     """Tiles and cells of an image, each with its properties and `bbox` [x1, y1, x2, y2] in pixels of the image."""
     return {
         "fusargpt": dict(provenance),
@@ -85,7 +85,7 @@ def layer_in_pixels(
     }
 
 
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
+def write_json(path: Path, content: Mapping[str, object]) -> None:
     """Raises InputError where the file cannot be written."""
     with output_file(path) as partial, partial.open("w", encoding="utf-8") as file:
         json.dump(content, file)
@@ -121,7 +121,7 @@ def write_geopackage(path: Path, collection: Mapping[str, Any], layer: str) -> N
         )
 
 
-def _column(values: Sequence[Any]) -> np.ndarray:
+def _column(values: Sequence[object]) -> np.ndarray:
     """Of one type: a GeoPackage's columns have one."""
     if values and all(isinstance(value, bool) for value in values):
         return np.array(values, bool)
@@ -135,7 +135,7 @@ def _column(values: Sequence[Any]) -> np.ndarray:
 
 
 @contextmanager
-def output_file(path: Path) -> Iterator[Path]:
+def output_file(path: Path) -> Generator[Path]:
     """As `written_whole`; raises InputError where the file cannot be written."""
     try:
         # GDAL knows the format by the suffix, too.

@@ -1,7 +1,7 @@
 """What a batch asks: every image of a folder one question, or every row of a dataset of triplets its own."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
@@ -30,7 +30,10 @@ class Source(Protocol):
         ...
 
     def read(self, item: Item) -> tuple[Image.Image, Prior | None, str]:
-        """Image and prior of an item, and what the image was read as, if it is a file of its own. InputError, OSError or ValueError when they cannot be read."""
+        """Image and prior of an item, and what its image was read as, "" where it has no file of its own.
+
+        Raises InputError, OSError or ValueError when they cannot be read.
+        """
         ...
 
 
@@ -49,7 +52,7 @@ class ImageFolder:
     folder: Path
     question: str
     task: str = ""
-    reading: Reading = Reading()
+    reading: Reading = field(default_factory=Reading)
     with_prior: bool = True
 
     def items(self) -> list[Item]:
@@ -101,7 +104,7 @@ class TripletDataset:
         return items
 
     def read(self, item: Item) -> tuple[Image.Image, Prior | None, str]:
-        row: Mapping[str, Any] = _rows(self)[int(item.place)]
+        row: Mapping[str, object] = _rows(self)[int(item.place)]
         return read_picture(row), read_prior(row) if self.with_prior else None, ""
 
 
@@ -122,7 +125,7 @@ def _rows(source: TripletDataset) -> Dataset:
 
 
 def _question(row: Mapping[str, Any]) -> str:
-    turns: Sequence[Mapping[str, Any]] = row["prompt"]
+    turns: Sequence[Mapping[str, object]] = row["prompt"]
     if len(turns) != 1 or turns[0]["role"] != "user" or not isinstance(turns[0]["content"], str):
         raise InputError(f"{row['id']}: prompt: expected one message of the user, whose content is a text")
     return turns[0]["content"]

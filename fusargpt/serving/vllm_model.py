@@ -1,4 +1,4 @@
-# pyright: reportMissingImports=false
+# pyright: reportMissingImports=false, reportUntypedBaseClass=false, reportUntypedClassDecorator=false
 # vLLM has an environment of its own, see README.md.
 """FUSAR-GPT in vLLM as a difference to vLLM's own Qwen2.5-VL and Qwen3-VL: the TLM modulates what the tower returns."""
 

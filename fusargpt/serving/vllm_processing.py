@@ -1,4 +1,4 @@
-# pyright: reportMissingImports=false
+# pyright: reportMissingImports=false, reportUntypedBaseClass=false, reportUntypedClassDecorator=false
 # vLLM has an environment of its own, see README.md.
 """What vLLM does with a request before a model sees it: FUSAR-GPT's own processor, and priors in the cache keys.
 

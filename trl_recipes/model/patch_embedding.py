@@ -5,7 +5,7 @@ the same parameters. On a CPU the convolution takes half of a training step of n
 the model itself keeps the parent's layer, whose results this matches to rounding.
 """
 
-from typing import Any, cast
+from typing import cast
 
 from torch import Tensor, nn
 from torch.nn import functional
@@ -29,4 +29,4 @@ class LinearPatchEmbedding(nn.Module):
 def use_linear_patch_embedding(model: Qwen2_5_VLModel | Qwen3VLModel) -> None:
     """Replace the patch embedding of `model.visual`; parameters, their names and saved files stay the same."""
     # The tower only calls this layer, so another one may stand in for the declared class.
-    model.visual.patch_embed = cast(Any, LinearPatchEmbedding(model.visual.patch_embed))
+    model.visual.patch_embed = cast(Qwen2_5_VisionPatchEmbed, LinearPatchEmbedding(model.visual.patch_embed))

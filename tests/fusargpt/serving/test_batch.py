@@ -53,7 +53,8 @@ def batch(folder: Path, model: str, out: Path, **options: Any) -> Report:
 
 
 def settings(out: Path, model: str, **options: Any) -> BatchSettings:
-    return BatchSettings(out, model, **{"engine": "transformers", "batch_size": 2, "max_new_tokens": TOKENS, **options})
+    chosen: dict[str, Any] = {"engine": "transformers", "batch_size": 2, "max_new_tokens": TOKENS, **options}
+    return BatchSettings(out, model, **chosen)
 
 
 def rows(path: Path) -> list[dict[str, Any]]:

@@ -77,7 +77,7 @@ def server(adapter: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
             running.wait()
 
 
-def _wait(address: str, running: subprocess.Popen, log: Path) -> None:
+def _wait(address: str, running: subprocess.Popen[bytes], log: Path) -> None:
     for _ in range(STARTS_IN):
         try:
             urllib.request.urlopen(address, timeout=5).close()
@@ -105,7 +105,7 @@ def ask(client: OpenAI, image: Image.Image, question: str, priors: Any = None, m
     return (answer.choices[0].message.content or "").strip()
 
 
-def plain(prior: Prior | None) -> dict[str, list] | None:
+def plain(prior: Prior | None) -> dict[str, list[Any]] | None:
     """As JSON has it. float32 values survive the way through decimal text."""
     if prior is None:
         return None
@@ -172,7 +172,11 @@ def test_a_bad_prior_gets_a_400_that_names_the_field(client: OpenAI, server: str
         with pytest.raises(BadRequestError, match=message):
             ask(client, image, question, priors)
     # The client refuses to write NaN; another one may not.
-    body = {"model": MODEL, "max_tokens": 5, "messages": [{"role": "user", "content": _content(image, question)}]}
+    body: dict[str, Any] = {
+        "model": MODEL,
+        "max_tokens": 5,
+        "messages": [{"role": "user", "content": _content(image, question)}],
+    }
     embeddings = np.full((len(good["prior_positions"]), 64), np.nan).tolist()
     body["mm_processor_kwargs"] = {"priors": bad(prior_embeddings=embeddings)}
     status, text = _post(f"{server}/v1/chat/completions", body)

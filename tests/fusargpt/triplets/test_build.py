@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
@@ -45,7 +45,8 @@ from tests.fusargpt.triplets.places import (
 
 
 def settings(folder: Path, **changes: Any) -> BuildSettings:
-    return BuildSettings(**{"aef": str(folder / "aef"), "chip_size": CHIP, **changes})
+    chosen: dict[str, Any] = {"aef": str(folder / "aef"), "chip_size": CHIP, **changes}
+    return BuildSettings(**chosen)
 
 
 def shards(folder: Path) -> dict[str, bytes]:
@@ -154,7 +155,7 @@ def _wait_until_gone(group: int) -> None:
 def test_finished_parts_are_not_built_again(places: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     done: list[str] = []
 
-    def interrupted(function, jobs, workers):
+    def interrupted(function: Callable[..., Any], jobs: Any, workers: int):
         for job, result in run_all(function, jobs, 0):
             done.append(job.part.row.id)
             yield job, result
@@ -163,7 +164,7 @@ def test_finished_parts_are_not_built_again(places: Path, tmp_path: Path, monkey
     with pytest.raises(KeyboardInterrupt):
         build(places / "manifest.jsonl", tmp_path / "out", settings(places), workers=0, run=interrupted)
 
-    def counted(function, jobs, workers):
+    def counted(function: Callable[..., Any], jobs: Any, workers: int):
         for job, result in run_all(function, jobs, 0):
             done.append(job.part.row.id)
             yield job, result
@@ -215,7 +216,7 @@ def test_failing_scenes_are_named_and_cost_the_others_nothing(built: Report, pla
     assert [item["row"] for item in listed] == [1, 2, 3, 4, 5, 9, 10, 11, 12, 13]
     for failure, (row, reason) in zip(report.failures, bad, strict=True):
         assert str(failure).startswith(f"{manifest}, row {failure.row.number}: ")
-        assert Path(row["scene"]).name in str(failure) and len(str(failure).splitlines()) == 1
+        assert Path(str(row["scene"])).name in str(failure) and len(str(failure).splitlines()) == 1
         with pytest.raises(InputError, match=reason):
             raise InputError(str(failure))
 
@@ -238,7 +239,8 @@ def test_a_crashing_job_costs_the_others_nothing(monkeypatch: pytest.MonkeyPatch
 def one_part(manifest: Path, **changes: Any) -> list[Any]:
     """The chips of a manifest's first scene."""
     row = read_manifest(manifest)[0]
-    chosen = BuildSettings(**{"missing_prior": "empty", "chip_size": CHIP, **changes})
+    fields: dict[str, Any] = {"missing_prior": "empty", "chip_size": CHIP, **changes}
+    chosen = BuildSettings(**fields)
     with open_scene(row) as scene:
         last = 1 if chosen.chip_size == 0 else -(-scene.width // CHIP) * -(-scene.height // CHIP)
     return list(chips_of(Part(row, ("ship",), 0, last), chosen))
