@@ -80,6 +80,12 @@ class Band:
         """Whether the values are 8-bit grey levels, as far as the file says."""
         return self.form == "palette" or (self.form == "plain" and self.dataset.dtypes[self.number - 1] == "uint8")
 
+    @property
+    def is_plain_uint16(self) -> bool:
+        """Whether the values are unsigned 16-bit integers as they stand."""
+        dtype = self.dataset.dtypes[self.number - 1]
+        return self.form == "plain" and dtype == "uint16" and _scaling(self.dataset, self.number) == (1.0, 0.0)
+
     def packed_or_plain(self, sample: np.ndarray) -> "Band":
         """The band once it is known from values whether its numbers are packed ones.
 

@@ -13,7 +13,7 @@ from rasterio.windows import Window
 from fusargpt.errors import InputError, naming
 from fusargpt.geo.acquisition import file_stem, tags_of
 from fusargpt.geo.bands import Band
-from fusargpt.geo.evidence import words_about
+from fusargpt.geo.evidence import Words, words_about
 from fusargpt.geo.reading import Reading
 from fusargpt.geo.remote import environment, is_remote, raster_error, shown
 from fusargpt.geo.sampling import sample_windows
@@ -27,19 +27,22 @@ _ENOUGH_PIXELS = 2**16
 
 @dataclass(frozen=True, eq=False)
 class KnownBand:
-    """What is known of a band once it was looked at.
+    """What is known of a band once it was looked at, as far as that is needed.
 
     Attributes:
         band: how it is read.
         kind: what its values are.
         fill: values that fill it without being named.
-        sample: of its values that hold data, [N]; amplitudes of complex ones. Empty for grey levels.
     """
 
     band: Band
     kind: Kind
-    fill: tuple[float, ...]
-    sample: np.ndarray
+    fill: tuple[float, ...] = ()
+
+    def held(self, values: np.ndarray) -> NDArray[np.bool_]:
+        """Which values hold data, as what they are."""
+        named = signal(values, self.kind.stored)
+        return named & ~np.isin(values, np.array(self.fill, values.dtype)) if self.fill else named
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +59,7 @@ class Raster:
     dataset: rasterio.DatasetReader
     reading: Reading
     _known: dict[int, KnownBand] = field(default_factory=dict[int, KnownBand], repr=False)
+    _samples: dict[int, np.ndarray] = field(default_factory=dict[int, np.ndarray], repr=False)
 
     def band(self, number: int) -> Band:
         """A band, from 1, of which nothing is read yet.
@@ -76,46 +80,61 @@ class Raster:
             self._known[number] = self._looked(self.band(number))
         return self._known[number]
 
+    def sample(self, number: int) -> np.ndarray:
+        """Values of a band that hold data, [N], evenly spread over it; amplitudes of complex ones. Read once.
+
+        Raises:
+            InputError: as `look`.
+        """
+        known = self.look(number)
+        if number not in self._samples:
+            self._samples[number] = self._sample(known.band)
+        values = self._samples[number]
+        return values[known.held(values)]
+
     def read(self, number: int, window: Window | None = None) -> tuple[np.ndarray, NDArray[np.bool_]]:
         """Values of a window, and where they hold data, see `fusargpt.geo.sar_scene.SarScene.read`."""
         with naming(shown(self.path)):
             self._whole_pixels(window)
         known = self.look(number)
         values, valid = self._stored(known.band, window)
-        if known.fill:
-            valid &= ~np.isin(values, np.array(known.fill, values.dtype))
-        return values, valid & signal(values, known.kind.stored)
+        return values, valid & known.held(values)
 
     def _looked(self, band: Band) -> KnownBand:
+        told, nodata = self.reading.stored, self.reading.nodata
+        if (kind := self._kind_without_a_look(band)) is not None:
+            return KnownBand(band, kind)
+        if told is not None and nodata is not None:
+            return KnownBand(band, Kind(told, "told"))
+        sample = self._samples[band.number] = self._sample(band)
+        with naming(shown(self.path)):
+            if band.form == "may be packed" and (packed := band.packed_or_plain(sample)).form == "packed":
+                del self._samples[band.number]
+                return KnownBand(packed, Kind("amplitude", "of I and Q as halves of each number"))
+            words = self._words(band)
+            kind = Kind(told, "told") if told is not None else kind_of(sample, words, self.dataset.count)
+            return KnownBand(band, kind, fill_of(sample, kind.stored) if nodata is None else ())
+
+    def _kind_without_a_look(self, band: Band) -> Kind | None:
+        """What the type of the values says for itself."""
         told = self.reading.stored
         if band.is_grey and told in (None, "grey"):
-            why = "told" if told else "colours of a palette" if band.form == "palette" else "8-bit values"
-            return KnownBand(band, Kind("grey", why), (), np.empty(0))
-        sample = self._sample(band)
-        with naming(shown(self.path)):
-            if band.form == "may be packed":
-                band = band.packed_or_plain(sample)
-                if band.form == "packed":
-                    sample = self._sample(band)
-            kind = self._kind(band, sample)
-            fill: tuple[float, ...] = ()
-            if self.reading.nodata is None and not band.is_complex:
-                fill = fill_of(sample, kind.stored)
-                sample = sample[~np.isin(sample, np.array(fill, sample.dtype))] if fill else sample
-        return KnownBand(band, kind, fill, sample[signal(sample, kind.stored)])
-
-    def _kind(self, band: Band, sample: np.ndarray) -> Kind:
-        told = self.reading.stored
+            return Kind(
+                "grey", "told" if told else "colours of a palette" if band.form == "palette" else "8-bit values"
+            )
         if band.is_complex:
             held = {
                 "iq bands": f"I and Q in bands {band.parts[0]} and {band.parts[1]}",
                 "packed": "I and Q as halves of each number",
             }.get(band.form, "complex values")
             return Kind("amplitude", f"of {held}" + (", told" if told else ""))
-        if told is not None:
-            return Kind(told, "told")
-        words = words_about(self.dataset, band.number, file_stem(self.path), tags_of(self.dataset))
-        return kind_of(sample, words, len(self.dataset.dtypes))
+        # Nothing marks nodata among them but 0, which is no signal.
+        if told is None and band.is_plain_uint16 and self._words(band).kind is None:
+            return Kind("amplitude", "16-bit integers, as products are delivered")
+        return None
+
+    def _words(self, band: Band) -> Words:
+        return words_about(self.dataset, band.number, file_stem(self.path), tags_of(self.dataset))
 
     def _stored(self, band: Band, window: Window | None) -> tuple[np.ndarray, NDArray[np.bool_]]:
         """Values of a window and which of them the file says hold data."""

@@ -172,13 +172,16 @@ class SarScene:
             InputError: values that cannot be stretched, what `read` raises, or limits in decibels for grey levels, for
                 values that may be amplitude or power, or beyond all values of the scene.
         """
-        known = self._raster.look(self.band if band is None else band)
+        band = self.band if band is None else band
+        known = self._raster.look(band)
         with naming(shown(self.path)):
             if known.kind.stored == "grey":
                 if decibels is not None:
                     raise InputError("decibels: the file holds 8-bit grey levels, which are not scaled; leave it out")
                 return None
-            stretch = choose_stretch(known.sample, stored=known.kind.stored)
+        sample = self._raster.sample(band)
+        with naming(shown(self.path)):
+            stretch = choose_stretch(sample, stored=known.kind.stored)
             if decibels is None or stretch is None:
                 return stretch
             return _told_limits(decibels, stretch, known.kind)
