@@ -86,7 +86,6 @@ def _answer(options: argparse.Namespace) -> None:
     from fusargpt.geo.prior import load_prior
 
     image, read_as = read_image_as(options.image, reading_of(vars(options)))
-    print(f"{options.image}: {read_as}", file=sys.stderr)
     prior = None if options.prior is None else load_prior(options.prior)
 
     from transformers import TextStreamer
@@ -101,6 +100,8 @@ def _answer(options: argparse.Namespace) -> None:
     question = options.question or prompt(options.task, options.target or "ship")
     streamer = TextStreamer(predictor.processor.tokenizer, skip_prompt=True, skip_special_tokens=True)
     form = AnswerForm(options.task) if options.constrained else None
+    if not read_as.is_picture:
+        print(f"{options.image}: {read_as}", file=sys.stderr)
     answer = predictor.answer(image, question, prior, options.max_new_tokens, streamer, form)
     if options.task == "detect":
         width, height = predictor.seen_size(image)

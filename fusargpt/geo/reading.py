@@ -95,7 +95,7 @@ class ReadAs:
         nodata_why: likewise.
         limits: decibels that become black and white; None for grey levels, which are taken as they are.
         limits_why: likewise.
-        place: what the georeference is; "" where none is asked for.
+        place: what the georeference is; "" for a PNG or JPEG.
     """
 
     band: int
@@ -117,6 +117,11 @@ class ReadAs:
         limits = None if stretch is None else (stretch.low, stretch.high)
         limits_why = "taken as they are" if stretch is None else "1st and 99.5th percentile of the image"
         return ReadAs(1, (reading.polarization or "").upper(), stored, why, nodata, told, limits, limits_why)
+
+    @property
+    def is_picture(self) -> bool:
+        """Whether nothing was assumed: 8-bit grey levels or colours of a PNG or JPEG."""
+        return self.limits is None and not self.place
 
     @property
     def kind(self) -> str:

@@ -113,9 +113,9 @@ def ask_scene(
         field, year = field_and_year(scene, settings)
         stretch = scene.stretch(decibels=settings.decibels)
         read_as = scene.read_as(stretch=stretch, limits_why=settings.limits_why)
-        tqdm.write(f"{shown(scene.path)}: {read_as}", sys.stderr)
         predictor = load(settings.model, settings.device) if predictor is None else predictor
         side, overlap = _tile_and_overlap(scene, settings, predictor)
+        tqdm.write(f"{shown(scene.path)}: {read_as}", sys.stderr)
         tiles = cut(scene.width, scene.height, side, overlap)
         reader = TileReader(scene, stretch, field, year, settings)
         items = [item_of(tile, settings) for tile in tiles]

@@ -70,11 +70,12 @@ class Part:
 
 @dataclass
 class Chip:
-    """The rows of one chip, for each config, and what was counted on the way."""
+    """The rows of one chip for each config, what was counted, and, of a part's first chip, what its scene was read as."""
 
     captions: list[dict[str, object]] = field(default_factory=list)
     instructions: list[dict[str, object]] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
+    read_as: str = ""
 
 
 def chips_of(part: Part, settings: BuildSettings) -> Iterator[Chip]:
@@ -150,12 +151,13 @@ class _Cutter:
         window = self.windows[number]
         outside = self.boxes.outside if self.boxes is not None and number == 0 else 0
         counts = Counter({"polygons outside their scene": outside})
-        if number == 0:
-            counts[f"scenes with {self.scene.read_as(stretch=self.stretch).kind}"] = 1
+        read_as = str(self.scene.read_as(stretch=self.stretch)) if number == self.part.first else ""
         if _share_without_data(*self.scene.read(window)) > self.settings.max_nodata:
-            return Chip(counts=counts + Counter({"chips without enough data": 1}))
+            return Chip(counts=counts + Counter({"chips without enough data": 1}), read_as=read_as)
         image = self._image(window)
-        chip = Chip(counts=counts + Counter({"chips": 1, "chips with cut objects": int(bool(image.cut))}))
+        chip = Chip(
+            read_as=read_as, counts=counts + Counter({"chips": 1, "chips with cut objects": int(bool(image.cut))})
+        )
         fields = self._fields(image)
         chip.counts["chips without anchors"] += not fields[PRIOR_POSITIONS]
         self._describe(chip, image, fields)
