@@ -67,7 +67,8 @@ def choose_band(known: tuple[str, ...], reading: Reading) -> tuple[int, str]:
     wanted, band = reading.polarization, reading.band
     wanted = None if wanted is None else wanted.upper()
     if band is None and wanted is not None and wanted not in known:
-        if len(known) > 1 or any(known):
+        one_image = len(known) == 1 or (len(known) == 2 and reading.stored == "iq")
+        if not one_image or any(known):
             found = ", ".join(name or "unknown" for name in known)
             raise InputError(
                 f"polarization: no band is {wanted!r}; found {found}. Say which band it is with band (--band)"

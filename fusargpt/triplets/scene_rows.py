@@ -70,7 +70,7 @@ class Part:
 
 @dataclass
 class Chip:
-    """The rows of one chip for each config, what was counted, and, of a part's first chip, what its scene was read as."""
+    """The rows of one chip for each config, what was counted, and, of a part's first, what its scene was read as."""
 
     captions: list[dict[str, object]] = field(default_factory=list)
     instructions: list[dict[str, object]] = field(default_factory=list)
