@@ -22,6 +22,7 @@ from tests.fusargpt.simulator.worlds import World, make_world, sample
 from tests.tiny import stir_tlm, tiny_model, tiny_processor
 from trl_recipes.data.collator import TripletCollator
 
+pytestmark = pytest.mark.slow
 CHIP = 112  # leaves images as they are both for the tiny model's processor and for Qwen's
 YEARS = (2023, 2024)
 

@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import Literal, NoReturn, cast, get_args
 
-from transformers.hf_argparser import DataClassType
 from trl.scripts.utils import TrlParser
 from trl.trainer.sft_config import SFTConfig
 from yaml import YAMLError
 
 from fusargpt.errors import InputError
+from fusargpt.private_names import parsed_types
 
 Train = Literal["tlm", "tlm+lora", "lora", "all", "language"]
 Prior = Literal["true", "none"]
@@ -260,7 +260,7 @@ def parse(arguments: Sequence[str] | None = None) -> tuple[RecipeArguments, SFTC
     given = list(sys.argv[1:] if arguments is None else arguments)
     # Without allow_abbrev=False, argparse takes `--train_` or `--learning` for the first field that starts so.
     parser = _RecipeParser(
-        [DataClassType(RecipeArguments), DataClassType(SFTConfig)],
+        parsed_types(RecipeArguments, SFTConfig),
         prog="trl_recipes.sft",
         usage="%(prog)s RECIPE.yaml [--key value ...]",
         allow_abbrev=False,

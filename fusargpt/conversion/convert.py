@@ -44,7 +44,8 @@ class Conversion:
     """What `convert` has read and written.
 
     Args:
-        language_layers, vision_layers: linear layers that the adapter changes.
+        language_layers: linear layers of the language model that the adapter changes.
+        vision_layers: those of the vision tower.
         sigma: of the Gaussian alignment, in patches.
         hidden_size: of the TLM.
         image_size: side in pixels of the square that images are squeezed to.

@@ -11,8 +11,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_
 
 from fusargpt.errors import InputError, one_line
 from fusargpt.inference.predict import check_name
-
-# The package registers its classes with AutoConfig.
+from fusargpt.private_names import commit_of
 from modeling_fusargpt.configuration_fusargpt import FusarGptConfig, FusarGptQwen3Config, TlmConfig
 
 MAJORITY = "majority"
@@ -99,7 +98,7 @@ def _identify(model: str) -> tuple[PreTrainedConfig, str]:
             "AutoModelForImageTextToText knows"
         )
     folder = Path(model)
-    return config, _hash(folder) if folder.is_dir() else str(config._commit_hash)
+    return config, _hash(folder) if folder.is_dir() else str(commit_of(config))
 
 
 def _hash(folder: Path) -> str:

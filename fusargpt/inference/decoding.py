@@ -15,6 +15,7 @@ from transformers.cache_utils import Cache, DynamicLayer
 from transformers.generation.streamers import BaseStreamer
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
+from fusargpt.private_names import after_step
 from modeling_fusargpt import AnyFusarGpt
 
 NO_TOKEN = -1
@@ -69,7 +70,7 @@ def decode(
     # Positions are known, and images are in the cache.
     model_kwargs = {name: value for name, value in model_kwargs.items() if name not in _OF_THE_FIRST_STEP}
     while True:
-        model_kwargs = parent._update_model_kwargs_for_generation(outputs, model_kwargs)
+        model_kwargs = after_step(model, outputs, model_kwargs)
         scores = logits_processor(input_ids, outputs.logits[:, -1].float())
         if restriction is not None:
             scores = restriction.restrict(scores)

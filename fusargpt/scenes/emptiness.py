@@ -3,7 +3,8 @@
 Most of a scene at sea is water. A ship, or an aircraft, is there only where a few pixels are far brighter than the
 rest, so a tile counts as empty when its brightest 3 x 3 pixels, averaged in power against speckle, lie less than
 `contrast_db` above the median of its pixels, averaged alike. A coast, a harbour or rough sea with crests stands out and
-is asked about; calm sea, and smooth land, are not. Targets fainter than that are lost: the README says how many.
+is asked about; calm sea, and smooth land, are not. Targets fainter than that are lost: docs/how-to/scenes.md says how
+many.
 
 8-bit scenes were scaled for display by an unknown rule, in which decibels cannot be told, so there the rule is not
 applied.

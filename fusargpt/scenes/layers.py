@@ -17,7 +17,7 @@ class Place:
 
     Attributes:
         box: [x1, y1, x2, y2] in continuous pixels of the scene.
-        properties: plain values, see the README.
+        properties: plain values, see docs/how-to/scenes.md.
     """
 
     box: tuple[float, float, float, float]

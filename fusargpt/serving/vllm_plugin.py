@@ -1,5 +1,5 @@
 # pyright: reportMissingImports=false
-# vLLM has an environment of its own, see README.md.
+# vLLM has an environment of its own, see docs/how-to/serve.md.
 """The entry point `vllm.general_plugins`: vLLM calls `register` in each of its processes before it reads a model."""
 
 

@@ -72,11 +72,13 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return json.loads(result.stdout.splitlines()[-1])
 
 
+@pytest.mark.slow
 def test_the_examples_of_docstrings_and_cards_say_what_comes_out(found: dict[str, Any]) -> None:
     assert found["examples"] == {name: [0, 3 if name == "sar_detection" else 2] for name in NAMES}  # failed, run
     assert all(found["output"][name] for name in NAMES)
 
 
+@pytest.mark.slow
 def test_results_are_flat_with_interval_and_n(found: dict[str, Any]) -> None:
     assert found["whole_numbers"]["accuracy"] == 0.5
     assert found["whole_numbers"]["mae"] == 0.5
@@ -85,14 +87,17 @@ def test_results_are_flat_with_interval_and_n(found: dict[str, Any]) -> None:
         assert found["whole_numbers"][f"{name}_low"] <= found["whole_numbers"][f"{name}_high"]
 
 
+@pytest.mark.slow
 def test_a_bad_reference_is_said_to_be_one(found: dict[str, Any]) -> None:
     assert found["error"] == "references[0]: found 'three'; expected a whole number"
 
 
+@pytest.mark.slow
 def test_without_the_package_the_user_learns_what_to_install(found: dict[str, Any]) -> None:
     assert "pip install fusargpt[metrics]" in found["missing"]
 
 
+@pytest.mark.slow
 def test_the_page_of_a_space_scores_its_examples(found: dict[str, Any]) -> None:
     assert found["title"] in NAMES
     assert [row[0] for row in found["page"]["sar_counting"]] == ["accuracy", "mae", "readable"]

@@ -336,6 +336,7 @@ save_file(found, results)
 """
 
 
+@pytest.mark.slow
 def test_code_comes_with_the_folder(place: Path, expected: dict[str, torch.Tensor], tmp_path: Path):
     save_file(dict(INPUTS), tmp_path / "inputs.safetensors")
     environment = {"HF_HOME": str(tmp_path / "hf_home"), "HF_HUB_OFFLINE": "1", "PATH": os.environ["PATH"]}

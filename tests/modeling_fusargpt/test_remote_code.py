@@ -108,6 +108,7 @@ def test_a_saved_folder_carries_its_code_and_maps_every_auto_class(
         assert f"class {name}(" in (folder / f"{module}.py").read_text()
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_loads_and_runs_where_the_package_is_unknown(
     backbone: Backbone, saved: tuple[Path, dict[str, AnyFusarGpt]], classes_elsewhere: dict[str, dict[str, str]]

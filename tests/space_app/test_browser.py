@@ -20,6 +20,7 @@ from space_app.fields import EXAMPLES
 from tests.space_app.browser import MISSING, find_browser
 from tests.space_app.conftest import MAX_NEW_TOKENS
 
+pytestmark = pytest.mark.slow
 PATIENCE_MS = 60_000  # the machine may be busy
 DESKTOP, PHONE = {"width": 1440, "height": 900}, {"width": 390, "height": 844}
 

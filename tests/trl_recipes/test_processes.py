@@ -75,6 +75,7 @@ def check_equal(one: Path, other: Path) -> None:
             torch.testing.assert_close(weight, expected[name], atol=2e-3, rtol=0, msg=name)
 
 
+@pytest.mark.slow
 def test_micro_batches_of_a_step_weigh_by_their_answer_tokens(folder: Path):
     for path in recipes(folder, "accumulated", per_device_train_batch_size=1, gradient_accumulation_steps=4)[:2]:
         main([path])
@@ -82,6 +83,7 @@ def test_micro_batches_of_a_step_weigh_by_their_answer_tokens(folder: Path):
         check_equal(folder / "one" / stage, folder / "accumulated" / stage)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp2"])
 def test_two_processes_train_what_one_does(folder: Path, strategy: str):
     paths = recipes(folder, strategy, per_device_train_batch_size=2)

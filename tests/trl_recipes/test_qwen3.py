@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from transformers import AutoModelForImageTextToText
 
@@ -19,6 +20,7 @@ from trl_recipes.model.patch_embedding import LinearPatchEmbedding
 from trl_recipes.sft import main
 
 
+@pytest.mark.slow
 def test_stage_1_moves_the_tlm_and_nothing_else_with_and_without_a_cache(tmp_path: Path):
     published = plain_backbone(tiny_model(backbone="qwen3"))
     published.save_pretrained(tmp_path / "base")

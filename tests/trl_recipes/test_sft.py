@@ -128,6 +128,7 @@ def test_bfloat16_autocast_and_workers_train_on_the_cpu(folder: Path, tmp_path: 
     assert moved(load(folder / "base"), load(tmp_path / "out")) == {"TLM"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("train", ["tlm", "lora"])
 def test_activation_checkpointing_trains_to_the_same_weights(folder: Path, tmp_path: Path, train: str):
     for checkpointing in (False, True):
@@ -196,6 +197,7 @@ def test_datasets_are_concatenated(folder: Path, tmp_path: Path):
     assert len(load_split(recipe, "train")) == 8 + 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("save", ["full", "trained"])
 @pytest.mark.parametrize("first", ["tlm", "tlm+lora"])
 def test_stages_chain_whatever_they_save(folder: Path, tmp_path: Path, first: str, save: str):
@@ -215,6 +217,7 @@ def test_saving_the_trained_part_alone_writes_no_backbone(folder: Path, tmp_path
     assert json.loads((tmp_path / "out" / "config.json").read_text())["base_model_name_or_path"] == str(folder / "base")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("train", "save"),
     [("tlm", "full"), ("tlm", "trained"), ("tlm+lora", "trained"), ("all", "full"), ("language", "full")],

@@ -14,6 +14,7 @@ from datasets import Dataset
 from torch import Tensor, nn
 
 from fusargpt.errors import InputError
+from fusargpt.private_names import attention_of
 from modeling_fusargpt import AnyFusarGpt
 from trl_recipes.data.row_tasks import TASK_COLUMN
 from trl_recipes.data.rows import Batch, Message, Row
@@ -190,7 +191,7 @@ def hide_other_pairs(model: AnyFusarGpt) -> None:
             that several pairs share is not one.
     """
     language_model = model.model.language_model
-    attention = language_model.config._attn_implementation  # pyright: ignore[reportPrivateUsage]  # no other name
+    attention = attention_of(language_model.config)
     if attention not in MASKED_ATTENTION:
         raise InputError(
             f"attn_implementation: found {attention} with earlier_answers: hidden, which needs an attention that takes "

@@ -17,6 +17,7 @@ from PIL import UnidentifiedImageError
 
 from fusargpt.errors import InputError
 from fusargpt.geo.prior import PRIOR_COLUMNS, PRIOR_EMBEDDINGS
+from fusargpt.private_names import count_image_tokens
 from modeling_fusargpt import FusarGptProcessor
 from modeling_fusargpt.processing_fusargpt import batch_priors
 from trl_recipes.arguments import RecipeArguments
@@ -190,7 +191,7 @@ def _size_problem(size: tuple[int, int], processor: FusarGptProcessor) -> str:
     if size == (0, 0):  # of a row that has another problem
         return ""
     try:
-        processor._get_num_multimodal_tokens(image_sizes=[size])  # pyright: ignore[reportPrivateUsage]  # no other name
+        count_image_tokens(processor, *size)
     except ValueError as error:
         return f"image: found {size[1]} x {size[0]} px, which the image processor refuses ({error})"
     return ""

@@ -18,6 +18,7 @@ from tqdm import tqdm
 from trl.trainer.sft_config import SFTConfig
 
 from fusargpt.errors import InputError
+from fusargpt.private_names import attention_of, count_image_tokens
 from modeling_fusargpt import AnyFusarGpt, FusarGptProcessor, FusarGptQwen3ForConditionalGeneration
 from trl_recipes.data.feature_cache import SHARD_BYTES, FeatureCache
 from trl_recipes.data.rows import Row
@@ -41,7 +42,7 @@ def tower_fingerprint(model: AnyFusarGpt, processor: FusarGptProcessor, autocast
     settings: dict[str, Any] = {
         "processor": {name: value for name, value in processor.to_dict().items() if name != "processor_class"},
         "tower": {name: value for name, value in tower.config.to_dict().items() if name != "transformers_version"},
-        "attention": tower.config._attn_implementation,  # pyright: ignore[reportPrivateUsage]  # no other name
+        "attention": attention_of(tower.config),
         "patch_embedding": type(tower.patch_embed).__name__,
         "autocast": str(autocast),
     }
@@ -86,9 +87,7 @@ def _unreadable(index: int, error: Exception) -> InputError:
 
 def _token_count(processor: FusarGptProcessor, size: tuple[int, int], row: int) -> int:
     try:
-        # The one way to ask without an image.
-        counts = processor._get_num_multimodal_tokens(image_sizes=[size])  # pyright: ignore[reportPrivateUsage]
-        return counts["num_image_tokens"][0]
+        return count_image_tokens(processor, *size)
     except ValueError as error:
         raise _unreadable(row, error) from error
 
@@ -177,7 +176,7 @@ def cache_visual_tokens(
             "that every node sees"
         )
     keyed = [
-        dataset.remove_columns("image").add_column("image_key", list(rows["image_key"]))  # pyright: ignore
+        dataset.remove_columns("image").add_column("image_key", list(rows["image_key"]))
         for dataset, rows in zip(datasets, described, strict=True)
     ]
     return cache, keyed

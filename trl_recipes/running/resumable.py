@@ -8,15 +8,13 @@ from typing import Any, NotRequired, TypedDict, cast
 import torch
 from accelerate.utils import gather_object
 from peft import PeftModel
-from torch import Tensor
 from torch.utils.data import DataLoader
 from transformers import PreTrainedModel, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
-from transformers.trainer_callback import ExportableState
-from transformers.trainer_pt_utils import nested_gather
 from transformers.trainer_utils import TrainOutput
 from trl.trainer.sft_trainer import SFTTrainer
 
 from fusargpt.files import FullDiskError, check_room, watching_disk
+from fusargpt.private_names import exported_states, gather_losses
 from trl_recipes.arguments import OnFullDisk
 from trl_recipes.data.rows import Batch
 from trl_recipes.running.atomic_runs import (
@@ -65,9 +63,8 @@ class ResumableTrainer(SFTTrainer):
 
     def curve_so_far(self) -> CurveSoFar:
         """What has been summed since the last log, over all processes."""
-        losses = cast(Tensor, nested_gather(self._tr_loss, self.args.parallel_mode))
         return {
-            "loss": losses.mean().item(),
+            "loss": gather_losses(self._tr_loss, self.args).mean().item(),
             "logged_at": self._globalstep_last_logged,
             "total_loss": self._total_loss_scalar,
             "tokens": self._total_train_tokens,
@@ -167,10 +164,7 @@ class ResumableTrainer(SFTTrainer):
             self._save_scaler(str(folder))
             self._save_rng_state(str(folder))
         if self.args.should_save:
-            states: dict[str, list[object]] = {}
-            for callback in [*self.callback_handler.callbacks, self.control]:
-                if isinstance(callback, ExportableState):
-                    states.setdefault(type(callback).__name__, []).append(callback.state())
+            states = exported_states([*self.callback_handler.callbacks, self.control])
             _kept(self.state).update({name: of if len(of) > 1 else of[0] for name, of in states.items()})
             self.state.save_to_json(str(folder / STATE))
 

@@ -5,15 +5,19 @@ Sums are kept on the device and read when the trainer logs, so that watching wai
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
-from trl.trainer.utils import FusedCausalLMOutput
 
+from fusargpt.private_names import is_fused_output
 from modeling_fusargpt.tlm import TokenwiseLinearModulation
 from trl_recipes.data.row_tasks import NO_TASK
 from trl_recipes.data.rows import Batch
+
+if TYPE_CHECKING:
+    from fusargpt.private_names import FusedCausalLMOutput
 
 MODULATED_FROM = 0.5
 """A token counts as modulated where the anchors' weights sum to more than this; far from anchors they fade to 0."""
@@ -26,7 +30,7 @@ class TaskLoss:
         self.names = names
         self.sums: Tensor | None = None  # float32 [2, 1 + tasks]: log-likelihood and tokens; the first has no task
 
-    def add(self, outputs: FusedCausalLMOutput, task_ids: Tensor) -> None:
+    def add(self, outputs: "FusedCausalLMOutput", task_ids: Tensor) -> None:
         """Tokens of a batch; `task_ids` [batch, tokens] of `answer_tasks`."""
         if outputs.log_probs is None or outputs.label_mask is None:
             return
@@ -177,7 +181,7 @@ class Watch:
             self.throughput.add(inputs)
 
     def _see_outputs(self, module: nn.Module, arguments: tuple[object, ...], outputs: object) -> None:
-        if self._task_ids is not None and isinstance(outputs, FusedCausalLMOutput):
+        if self._task_ids is not None and is_fused_output(outputs):
             self.losses["train" if self.model.training else "eval"].add(outputs, self._task_ids)
             self._task_ids = None
 

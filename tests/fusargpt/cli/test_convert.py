@@ -39,6 +39,7 @@ def check_refused(capsys: pytest.CaptureFixture[str], command: list[str], messag
     assert error.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_inference_alone_converts_and_says_what_it_found(place: Path, tmp_path: Path):
     out = tmp_path / "ours"
     command = [sys.executable, "-c", WITHOUT_EXTRAS, *arguments(place, "--out", str(out))]

@@ -159,6 +159,7 @@ def spoil(rows: list[dict[str, Any]]) -> None:
     rows[7]["prior_positions"] = rows[7]["prior_positions"] + 3
 
 
+@pytest.mark.slow
 def test_items_that_fail_cost_no_others(
     place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
@@ -218,6 +219,7 @@ def write_llava(folder: Path) -> None:
     ).save_pretrained(folder)
 
 
+@pytest.mark.slow
 def test_any_model_that_answers_about_images_can_be_asked(place: Path, tmp_path: Path):
     write_llava(tmp_path / "llava")
     arguments = ("--tasks", "count", "--prior", "true,none")
@@ -245,6 +247,7 @@ def test_boxes_of_a_plain_qwen3_are_thousandths(place: Path, tmp_path: Path):
     assert "with corners in thousandths of the image's width and height" in found["prompt"]
 
 
+@pytest.mark.slow
 def test_a_parquet_file_and_the_simulator_are_asked_too(place: Path, tmp_path: Path):
     file = place / "data" / "test-00000-of-00001.parquet"
     assert run(place, "--limit", 2, "--out", tmp_path / "file", data=str(file)) == 0
@@ -333,6 +336,7 @@ def test_without_the_extra_the_user_learns_what_to_install(
     assert "evaluation needs jinja2; pip install 'fusargpt[metrics]' brings it" in refused(capsys, "model", "data")
 
 
+@pytest.mark.slow
 def test_constrained_answers_are_readable_and_those_of_other_models_free(place: Path, tmp_path: Path):
     model = str(place / MODEL)
     arguments = [model, str(place / "data"), "--baseline", str(place / "backbone"), "--max-new-tokens", "90"]

@@ -1,8 +1,6 @@
 """The verbs over a scene, as a user types them, with a tiny model."""
 
 import json
-import re
-import shlex
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +8,7 @@ import pytest
 
 from fusargpt.cli.main import main
 from tests.fusargpt.scenes.scenes import write_field, write_scene
-from tests.paths import ROOT
+from tests.pages import commands
 from tests.tiny import tiny_model, tiny_processor
 
 VERBS = ("detect", "count", "localize", "describe", "classify")
@@ -88,16 +86,16 @@ def test_a_scene_that_is_not_there_is_told_before_torch_is_imported(tmp_path: Pa
     assert "none.tif: no such file" in capsys.readouterr().err
 
 
-def test_the_commands_of_the_readmes_are_understood(
+def test_the_documented_commands_are_understood(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     monkeypatch.chdir(tmp_path)
-    for readme in (ROOT / "README.md", ROOT / "scene_inference" / "README.md"):
-        lines = re.findall(r"^fusargpt (?:detect|count) .*$", readme.read_text(), re.MULTILINE)
+    for page in ("README.md", "docs/how-to/scenes.md"):
+        lines = [words[1:] for words in commands(page) if words[:2] in (["fusargpt", "detect"], ["fusargpt", "count"])]
         assert lines
-        for line in lines:
+        for words in lines:
             # The only thing wrong with them here is that the scene is not there.
-            assert main(shlex.split(line)[1:]) == 2 and ".tif: no such file" in capsys.readouterr().err
+            assert main(words) == 2 and ".tif: no such file" in capsys.readouterr().err
 
 
 def test_tiles_that_fail_are_listed_and_end_with_1(

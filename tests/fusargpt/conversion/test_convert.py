@@ -167,6 +167,7 @@ print(processor.image_size, model.config.tlm_config.sigma, type(model).__module_
 """
 
 
+@pytest.mark.slow
 def test_the_result_loads_where_the_package_is_unknown(folder: Path, backbone: Any, tmp_path: Path):
     release = Release(backbone, settings=SETTINGS)
     convert(release.write(tmp_path / "release"), str(folder), tmp_path / "ours")

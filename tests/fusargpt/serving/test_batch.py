@@ -89,6 +89,7 @@ def test_a_dataset_is_asked_its_own_questions(model: str, tmp_path: Path) -> Non
     assert all(row["anchors"] for row in found)
 
 
+@pytest.mark.slow
 def test_two_workers_on_ray_write_the_same_file(images: Path, model: str, tmp_path: Path, ray_cluster: None) -> None:
     (images / "broken.png").write_bytes(b"no image")
     Image.new("RGB", (8000, 28)).save(images / "long.png")  # which the model refuses, its batch with it

@@ -1,6 +1,6 @@
 # pyright: reportMissingImports=false
 # vLLM has an environment of its own, which `make test-serving` makes.
-"""`vllm serve` as the README starts it, asked as the README asks it."""
+"""`vllm serve` as the documentation starts it, asked as the documentation asks it."""
 
 import base64
 import io
@@ -34,7 +34,7 @@ from tests.fusargpt.serving.adapters import write_ships_adapter
 from tests.fusargpt.serving.questions import MAX_NEW_TOKENS, sample_questions
 from tests.paths import ROOT
 
-README = (ROOT / "README.md").read_text()
+PAGE = (ROOT / "docs" / "how-to" / "serve.md").read_text()
 MODEL = "fusargpt/checkpoints/fusargpt-nano"
 STARTS_IN = 900
 
@@ -51,8 +51,8 @@ def adapter(tmp_path_factory: pytest.TempPathFactory, own: FusarGpt) -> Path:
 
 @pytest.fixture(scope="module")
 def server(adapter: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of the README's server on a free port, on the CPU."""
-    (line,) = re.findall(r"^vllm serve .*$", README, re.MULTILINE)
+    """The address of the documented server on a free port, on the CPU."""
+    (line,) = re.findall(r"^vllm serve .*$", PAGE, re.MULTILINE)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -136,13 +136,13 @@ def listed(prior: Prior | None) -> list[Any]:
     return [plain(prior)]
 
 
-def test_the_readmes_client_call(server: str, own: FusarGpt, tmp_path: Path) -> None:
+def test_the_documented_client_call(server: str, own: FusarGpt, tmp_path: Path) -> None:
     asked = sample_questions()
     prior = asked.priors[1]
     assert prior is not None
     asked.images[1].save(tmp_path / "scene.png")
     save_prior(tmp_path / "scene.npz", prior)
-    (snippet,) = [code for code in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "OpenAI" in code]
+    (snippet,) = [code for code in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL) if "OpenAI" in code]
     code = snippet.replace("http://localhost:8000", server)
     output = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
     question = "Detect all ships in this image. Answer in JSON."

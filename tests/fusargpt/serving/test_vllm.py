@@ -50,7 +50,8 @@ def own() -> FusarGpt:
 
 @pytest.fixture(scope="module")
 def engine() -> VllmFusarGpt:
-    # A slot more than adapters: on a CPU vLLM 0.32 gives the last slot's to requests that name none, see the README.
+    # A slot more than adapters: on a CPU vLLM 0.32 gives the last slot's to requests that name none, see
+    # docs/how-to/serve.md.
     options = {"enable_lora": True, "max_loras": 2, "max_lora_rank": 8, "limit_mm_per_prompt": {"image": 2}}
     return load_vllm(NANO, max_num_batched_tokens=STEP, max_num_seqs=16, **options)
 

@@ -21,6 +21,7 @@ from PIL import Image
 from rasterio.windows import Window
 
 from fusargpt.errors import InputError
+from fusargpt.geo import remote
 from fusargpt.geo.embeddings import dequantize
 from fusargpt.geo.sar_scene import SarScene
 from fusargpt.triplets.build import Report, build
@@ -127,6 +128,7 @@ def test_the_splits_share_no_place(built: Report, tmp_path: Path) -> None:
         assert all(other == split or gap_km(tuple(bounds), tuple(box)) > 1 for other, box, _ in found)
 
 
+@pytest.mark.slow
 def test_interrupted_runs_and_any_number_of_processes_give_the_same_bytes(
     built: Report, places: Path, tmp_path: Path
 ) -> None:
@@ -403,7 +405,8 @@ def test_a_full_disk_is_said_in_one_line_and_costs_no_part(
     assert shards(report.folder) == shards(built.folder)
 
 
-def test_keys_in_addresses_are_not_shown(places: Path, tmp_path: Path) -> None:
+def test_keys_in_addresses_are_not_shown(places: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(remote.GDAL_OPTIONS, "GDAL_HTTP_MAX_RETRY", "0")
     rows = [{"scene": "http://127.0.0.1:9/a.tif?key=secret"}]
     out = tmp_path / "out"
     (failure,) = build(write_manifest(tmp_path / "m.jsonl", rows), out, settings(places), workers=0).failures

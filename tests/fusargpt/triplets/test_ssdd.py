@@ -21,6 +21,7 @@ SSDD = REAL_DATA / "ssdd"
 SPLITS = {"train": SSDD / "train.txt", "validation": SSDD / "validation.txt"}
 
 
+@pytest.mark.slow
 @needs_real_data
 def test_ssdd_becomes_an_instruction_set(tmp_path: Path) -> None:
     arguments = ["--images", SSDD / "images", "--annotations", SSDD / "annotations", "--license", "apache-2.0"]

@@ -56,6 +56,7 @@ def weights(output_dir: Path) -> dict[str, torch.Tensor]:
     return FusarGptForConditionalGeneration.from_pretrained(output_dir, dtype="float32").state_dict()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "fields",
     [{}, {"train": "language", "prior": "none"}, {"train": "tlm", "bf16": True, "attn_implementation": "eager"}],
@@ -88,6 +89,7 @@ def test_images_are_encoded_once_and_not_opened_while_training(
     assert encoded == []
 
 
+@pytest.mark.slow
 def test_workers_read_the_cache(folder: Path, tmp_path: Path):
     main(arguments(folder, tmp_path / "plain"))
     main(arguments(folder, tmp_path / "out", feature_cache=tmp_path / "cache", dataloader_num_workers=2))

@@ -184,6 +184,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory):
     return folder
 
 
+@pytest.mark.slow
 def test_training_on_hidden_pairs_is_training_on_the_pairs(stage: Path, tmp_path: Path):
     """Two images of three pairs each a step, or the six pairs one by one: the same steps."""
     together = {"pairs_per_sequence": 3, "per_device_train_batch_size": 2}

@@ -92,6 +92,7 @@ def test_dense_targets_are_the_scenes() -> None:
         assert len(found) >= len(scene.targets) - 2
 
 
+@pytest.mark.slow
 def test_a_tower_learns_from_dense_targets_and_its_tokens_are_scaled(nano: Path) -> None:
     torch.manual_seed(0)
     model = FusarGptForConditionalGeneration.from_pretrained(nano, dtype="float32")

@@ -168,6 +168,7 @@ def test_activations_of_windows_and_shared_heads_are_those_that_autograd_keeps(c
     assert saved_activations(sizes_of(config), shape, case.run()) == pytest.approx(kept, rel=0.05)
 
 
+@pytest.mark.slow
 def test_memory_is_what_two_processes_measure(tmp_path: Path):
     """DDP and FSDP2 over gloo, on two CPU processes that train nano.
 
@@ -180,7 +181,7 @@ def test_memory_is_what_two_processes_measure(tmp_path: Path):
         Case("all", checkpointing=True, gpus=2),
         Case("all", checkpointing=True, strategy="fsdp2", gpus=2),
     ]
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("fork")  # which has imported all of it
     results = context.Queue()
     processes = [
         context.Process(target=measure_in_group, args=(rank, 2, str(tmp_path / "store"), cases, results))

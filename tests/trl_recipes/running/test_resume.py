@@ -86,6 +86,7 @@ MANY_KILLS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("fields", "kills"), [(TLM, FEW_KILLS), (LORA, MANY_KILLS)], ids=["tlm", "lora"])
 def test_a_run_killed_again_and_again_ends_as_one_that_was_not(
     folder: Path, tmp_path: Path, fields: dict[str, Any], kills: Any
@@ -108,6 +109,7 @@ def test_a_run_killed_again_and_again_ends_as_one_that_was_not(
         main(commands["cut"])
 
 
+@pytest.mark.slow
 def test_a_killed_run_with_a_worker_resumes_when_the_worker_is_gone(folder: Path, tmp_path: Path):
     # Workers that live on from one epoch to the next draw their seed in the first one alone.
     fields = FIELDS | LORA | {"dataloader_num_workers": 1, "dataloader_persistent_workers": True, "max_steps": 6}

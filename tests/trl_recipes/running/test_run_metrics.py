@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from transformers import TrainerCallback
@@ -82,6 +83,7 @@ def test_the_loss_of_each_task_is_that_of_its_rows(folder: Path, tmp_path: Path,
     assert logged["loss_count"] != pytest.approx(logged["loss_describe"], rel=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fields", [{"feature_cache": "features"}, {"kind": "messages"}])
 def test_losses_by_task_come_from_every_form_of_row(folder: Path, tmp_path: Path, fields: dict[str, Any]):
     kind = fields.pop("kind", "data")
@@ -94,6 +96,7 @@ def test_losses_by_task_come_from_every_form_of_row(folder: Path, tmp_path: Path
     assert {name: logged[f"loss_{name}"] for name in TASKS} == {name: plain[f"loss_{name}"] for name in TASKS}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("earlier_answers", ["hidden", "visible"])
 def test_pairs_in_one_sequence_keep_their_tasks(folder: Path, tmp_path: Path, earlier_answers: str):
     """All rows are about one image, so that two pairs share each sequence."""
@@ -199,6 +202,7 @@ def test_tokens_and_images_are_counted_without_padding(folder: Path, tmp_path: P
     assert (logged["tokens_per_second"], logged["images_per_second"]) == (tokens, 8)
 
 
+@pytest.mark.slow
 def test_a_resumed_run_counts_what_it_trains_itself(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     fields = {"train": "tlm", "max_steps": 3, "save_strategy": "steps", "save_steps": 1, "resume": True}
     rates = {}
@@ -231,6 +235,7 @@ class Blind:
         return {}
 
 
+@pytest.mark.slow
 def test_watching_and_evaluating_change_no_bit_of_what_is_trained(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -285,13 +290,16 @@ def test_the_curves_lie_beside_what_was_trained(folder: Path, reported: Path, tm
 
 
 def run_as(rank: int, port: int, given: list[str]) -> None:
-    """One of two processes of a run."""
-    run_metrics.time = Clock()  # pyright: ignore[reportAttributeAccessIssue]
+    """One of two processes of a run, forked from one that has run stages of its own."""
+    # accelerate has no other way to begin anew.
+    AcceleratorState._reset_state(reset_partial_state=True)  # pyright: ignore[reportPrivateUsage]
+    run_metrics.time = Clock()
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2"}
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     main(given)
 
 
+@pytest.mark.slow
 def test_two_processes_report_what_one_does(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """At a learning rate of 0, so that they stay the same model; five questions, which two cannot share evenly."""
     monkeypatch.setattr(run_metrics, "time", Clock())
@@ -302,7 +310,7 @@ def test_two_processes_report_what_one_does(folder: Path, tmp_path: Path, monkey
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     given = arguments(folder, tmp_path / "two", **fields, per_device_train_batch_size=4, ddp_backend="gloo")
-    context = get_context("spawn")
+    context = get_context("fork")  # which has imported all of it
     processes = [context.Process(target=run_as, args=(rank, port, given)) for rank in range(2)]
     for process in processes:
         process.start()
