@@ -8,7 +8,7 @@ import errno
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -31,7 +31,7 @@ def partial_of(path: Path) -> Path:
 
 
 @contextmanager
-def written_whole(path: Path, *, keep_suffix: bool = False) -> Iterator[Path]:
+def written_whole(path: Path, *, keep_suffix: bool = False) -> Generator[Path]:
     """The file to write in, which becomes `path` at the end of the block, in place of what was there.
 
     A block that fails leaves nothing of it, and what was there as it was.
@@ -59,7 +59,7 @@ def write_text_whole(path: Path, text: str, errors: str = "strict") -> None:
 
 
 @contextmanager
-def new_folder(out: Path) -> Iterator[Path]:
+def new_folder(out: Path) -> Generator[Path]:
     """The folder to write in, which becomes `out` at the end of the block; it is removed when the block fails.
 
     Raises:
@@ -103,7 +103,7 @@ def check_room(folder: Path, what: str, needed: int, remedy: str) -> None:
 
 
 @contextmanager
-def watching_disk(folder: Path, what: str, needed: int | None, remedy: str) -> Iterator[None]:
+def watching_disk(folder: Path, what: str, needed: int | None, remedy: str) -> Generator[None]:
     """Turn what the block raises because the disk of `folder` is full into one line.
 
     Args:

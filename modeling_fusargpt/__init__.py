@@ -1,6 +1,7 @@
 """FUSAR-GPT for transformers. Importing it registers configuration, models and processor with the auto classes."""
 
-from .transformers_release import MINIMUM_TRANSFORMERS  # noqa: F401  (first: it refuses an older one)
+# First: it refuses an older one.
+from .transformers_release import MINIMUM_TRANSFORMERS  # noqa: F401  # pyright: ignore[reportUnusedImport]
 
 # isort: split
 from transformers import AutoConfig, AutoModel, AutoModelForImageTextToText, AutoProcessor

@@ -5,7 +5,8 @@ difference is written once, in `ModulatedModel` and `ModulatedForConditionalGene
 that name it. Those of Qwen2.5-VL stand here, those of Qwen3-VL in `modeling_fusargpt_qwen3`.
 """
 
-from .transformers_release import MINIMUM_TRANSFORMERS  # noqa: F401  (first: it refuses an older one)
+# First: it refuses an older one.
+from .transformers_release import MINIMUM_TRANSFORMERS  # noqa: F401  # pyright: ignore[reportUnusedImport]
 
 # isort: split
 import inspect
@@ -13,7 +14,7 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 from functools import wraps
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -47,7 +48,35 @@ def _parts(
     config: FusarGptConfig | FusarGptQwen3Config,
 ) -> tuple[Qwen2_5_VLTextConfig | Qwen3VLTextConfig, Qwen2_5_VLVisionConfig | Qwen3VLVisionConfig, TlmConfig]:
     """The configurations of language model, vision tower and TLM, whose fields transformers leaves untyped."""
-    return cast(Any, config.text_config), cast(Any, config.vision_config), cast(TlmConfig, config.tlm_config)
+    return (
+        cast(Qwen2_5_VLTextConfig | Qwen3VLTextConfig, config.text_config),
+        cast(Qwen2_5_VLVisionConfig | Qwen3VLVisionConfig, config.vision_config),
+        cast(TlmConfig, config.tlm_config),
+    )
+
+
+class _WithDeepstack(Protocol):
+    """What Qwen3-VL's vision tower returns beside the visual tokens."""
+
+    deepstack_features: list[tuple[Tensor, ...]]
+
+
+class _BackboneModel(Protocol):
+    """What the difference asks of the backbone's inner model, which follows it among the bases."""
+
+    def get_image_features(
+        self, pixel_values: Tensor, image_grid_thw: Tensor, **kwargs: object
+    ) -> BaseModelOutputWithPooling: ...
+
+    def forward(self, **kwargs: object) -> BaseModelOutputWithPast: ...
+
+
+class _BackboneForConditionalGeneration(Protocol):
+    """The same of the backbone with its language head."""
+
+    def forward(self, **kwargs: object) -> CausalLMOutputWithPast: ...
+
+    def prepare_inputs_for_generation(self, **kwargs: object) -> dict[str, Any]: ...
 
 
 def by_the_names_of(backbone: type, ours: Callable[..., Any]) -> Callable[..., Any]:
@@ -108,12 +137,12 @@ class ModulatedModel(LoadsArtefacts):
     @can_return_tuple
     def get_image_features(
         self,
-        pixel_values: torch.FloatTensor,
-        image_grid_thw: torch.LongTensor,
+        pixel_values: Tensor,
+        image_grid_thw: Tensor,
         prior_embeddings: Tensor | None = None,
         prior_positions: Tensor | None = None,
         prior_mask: Tensor | None = None,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> BaseModelOutputWithPooling:
         """Visual tokens of every image, modulated by its prior.
 
@@ -133,7 +162,7 @@ class ModulatedModel(LoadsArtefacts):
         Raises:
             ValueError: If a prior field is missing, does not fit the images, or holds NaN or positions off the image.
         """
-        parent: Any = super()
+        parent = cast(_BackboneModel, super())
         outputs = parent.get_image_features(pixel_values, image_grid_thw, return_dict=True, **kwargs)
         return self.modulate(outputs, image_grid_thw, prior_embeddings, prior_positions, prior_mask)
 
@@ -165,7 +194,7 @@ class ModulatedModel(LoadsArtefacts):
         # One [h w, C] for each image, whatever the parent's annotation says.
         levels = [cast(tuple[Tensor, ...], outputs.pooler_output)]
         if tlm_config.deepstack == "modulated":
-            levels += cast(Any, outputs).deepstack_features
+            levels += cast(_WithDeepstack, outputs).deepstack_features
         patch_grids = [(height, width) for _, height, width in image_grid_thw.tolist()]
         expected = [height * width // vision_config.spatial_merge_size**2 for height, width in patch_grids]
         found = [len(image_tokens) for image_tokens in levels[0]]
@@ -182,8 +211,8 @@ class ModulatedModel(LoadsArtefacts):
         prior_embeddings: Tensor | None = None,
         prior_positions: Tensor | None = None,
         prior_mask: Tensor | None = None,
-        **kwargs: Any,
-    ) -> tuple | BaseModelOutputWithPast:
+        **kwargs: object,
+    ) -> tuple[object, ...] | BaseModelOutputWithPast:
         """As the parent's, with the prior that `get_image_features` describes.
 
         The visual tokens of `mm_encoder_outputs["image"]`, computed before, stand in for `pixel_values`: they are
@@ -201,7 +230,9 @@ class ModulatedModel(LoadsArtefacts):
         if grids is None or (pixel_values is None and encoded is None):
             check_no_priors(priors)
         elif encoder_outputs is None and videos is None:
-            features = self.get_image_features(cast(Any, pixel_values), grids, **priors, **kwargs, return_dict=True)
+            features = self.get_image_features(
+                cast(Tensor, pixel_values), grids, *priors.values(), **kwargs, return_dict=True
+            )
             arguments = {**arguments, "pixel_values": None, "mm_encoder_outputs": {"image": features}}
         elif any(value is not None for value in priors.values()):
             if encoded is None or pixel_values is not None or videos is not None:
@@ -210,8 +241,8 @@ class ModulatedModel(LoadsArtefacts):
                     "expected pixel_values or mm_encoder_outputs of images alone."
                 )
             modulated = self.modulate(encoded, grids, **priors)
-            arguments = {**arguments, "mm_encoder_outputs": {**cast(dict, encoder_outputs), "image": modulated}}
-        parent: Any = super()
+            arguments = {**arguments, "mm_encoder_outputs": {**(encoder_outputs or {}), "image": modulated}}
+        parent = cast(_BackboneModel, super())
         return parent.forward(**arguments, **kwargs)
 
 
@@ -235,8 +266,8 @@ class ModulatedForConditionalGeneration(LoadsArtefacts, GenerationMixin):
         prior_embeddings: Tensor | None = None,
         prior_positions: Tensor | None = None,
         prior_mask: Tensor | None = None,
-        **kwargs: Any,
-    ) -> tuple | CausalLMOutputWithPast:
+        **kwargs: object,
+    ) -> tuple[object, ...] | CausalLMOutputWithPast:
         """As the parent's, with the prior that `ModulatedModel.get_image_features` describes.
 
         Raises:
@@ -245,10 +276,13 @@ class ModulatedForConditionalGeneration(LoadsArtefacts, GenerationMixin):
         priors: dict[str, Tensor | None] = dict(
             zip(PRIOR_FIELDS, (prior_embeddings, prior_positions, prior_mask), strict=True)
         )
-        parent: Any = super()
+        parent = cast(_BackboneForConditionalGeneration, super())
         return parent.forward(**arguments, **priors, **kwargs)
 
-    def _prepare_multimodal_encoder_kwargs_for_generation(self, model_kwargs: dict[str, Any]) -> dict[str, Any]:
+    # The parent is annotated to return a tensor, and returns this.
+    def _prepare_multimodal_encoder_kwargs_for_generation(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, model_kwargs: dict[str, Any]
+    ) -> dict[str, Any]:
         # `generate` encodes and modulates every image here, once, before it expands beams or returned sequences, and
         # drops the encoder's arguments. It would drop a prior beside images encoded before, or without an image, just
         # as quietly.
@@ -264,9 +298,11 @@ class ModulatedForConditionalGeneration(LoadsArtefacts, GenerationMixin):
         parent: Any = super()
         return parent._prepare_multimodal_encoder_kwargs_for_generation(model_kwargs)
 
-    def prepare_inputs_for_generation(self, arguments: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+    def prepare_inputs_for_generation(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, arguments: dict[str, Any], **kwargs: Any
+    ) -> dict[str, Any]:
         """As the parent's; the prior, like `pixel_values`, is passed on in the first step only."""
-        parent: Any = super()
+        parent = cast(_BackboneForConditionalGeneration, super())
         inputs = parent.prepare_inputs_for_generation(**arguments, **kwargs)
         if not arguments.get("is_first_iteration") and kwargs.get("use_cache", True):
             for name in PRIOR_FIELDS:
@@ -284,17 +320,21 @@ def check_no_priors(priors: dict[str, Tensor | None]) -> None:
             )
 
 
-class FusarGptModel(ModulatedModel, Qwen2_5_VLModel):
+# The arguments of `forward` and `get_image_features` are passed by keyword: their order is not the parent's. As
+# transformers' own classes do, each narrows the type of its `config`, from which transformers takes `config_class`.
+class FusarGptModel(ModulatedModel, Qwen2_5_VLModel):  # pyright: ignore[reportIncompatibleMethodOverride]
     """Qwen2.5-VL without its language head, with a TLM behind the vision tower."""
 
-    config: FusarGptConfig
+    config: FusarGptConfig  # pyright: ignore[reportIncompatibleVariableOverride]
     forward = by_the_names_of(Qwen2_5_VLModel, ModulatedModel.forward)
 
 
-class FusarGptForConditionalGeneration(ModulatedForConditionalGeneration, Qwen2_5_VLForConditionalGeneration):
+class FusarGptForConditionalGeneration(  # pyright: ignore[reportIncompatibleMethodOverride]
+    ModulatedForConditionalGeneration, Qwen2_5_VLForConditionalGeneration
+):
     """FUSAR-GPT on Qwen2.5-VL: SAR images, their geospatial prior and a question in, an answer out."""
 
-    config: FusarGptConfig
+    config: FusarGptConfig  # pyright: ignore[reportIncompatibleVariableOverride]
     model: FusarGptModel
     inner_class = FusarGptModel
     forward = by_the_names_of(Qwen2_5_VLForConditionalGeneration, ModulatedForConditionalGeneration.forward)

@@ -1,6 +1,7 @@
 """FUSAR-GPT on Qwen3-VL: what differs from its backbone is what differs on Qwen2.5-VL."""
 
-from .transformers_release import MINIMUM_TRANSFORMERS  # noqa: F401  (first: it refuses an older one)
+# First: it refuses an older one.
+from .transformers_release import MINIMUM_TRANSFORMERS  # noqa: F401  # pyright: ignore[reportUnusedImport]
 
 # isort: split
 from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLForConditionalGeneration, Qwen3VLModel
@@ -14,17 +15,20 @@ from .modeling_fusargpt import (
 )
 
 
-class FusarGptQwen3Model(ModulatedModel, Qwen3VLModel):
+# As on Qwen2.5-VL: arguments are passed by keyword, and each class narrows the type of its `config`.
+class FusarGptQwen3Model(ModulatedModel, Qwen3VLModel):  # pyright: ignore[reportIncompatibleMethodOverride]
     """Qwen3-VL without its language head, with a TLM behind the vision tower."""
 
-    config: FusarGptQwen3Config
+    config: FusarGptQwen3Config  # pyright: ignore[reportIncompatibleVariableOverride]
     forward = by_the_names_of(Qwen3VLModel, ModulatedModel.forward)
 
 
-class FusarGptQwen3ForConditionalGeneration(ModulatedForConditionalGeneration, Qwen3VLForConditionalGeneration):
+class FusarGptQwen3ForConditionalGeneration(  # pyright: ignore[reportIncompatibleMethodOverride]
+    ModulatedForConditionalGeneration, Qwen3VLForConditionalGeneration
+):
     """FUSAR-GPT on Qwen3-VL: SAR images, their geospatial prior and a question in, an answer out."""
 
-    config: FusarGptQwen3Config
+    config: FusarGptQwen3Config  # pyright: ignore[reportIncompatibleVariableOverride]
     model: FusarGptQwen3Model
     inner_class = FusarGptQwen3Model
     forward = by_the_names_of(Qwen3VLForConditionalGeneration, ModulatedForConditionalGeneration.forward)

@@ -1,6 +1,7 @@
 """Processor of FUSAR-GPT: images, text and the geospatial prior of every image. There is no video."""
 
-from .transformers_release import MINIMUM_TRANSFORMERS  # noqa: F401  (first: it refuses an older one)
+# First: it refuses an older one.
+from .transformers_release import MINIMUM_TRANSFORMERS  # noqa: F401  # pyright: ignore[reportUnusedImport]
 
 # isort: split
 import base64
@@ -9,17 +10,19 @@ import os
 from collections.abc import Mapping, Sequence
 from io import BytesIO
 from textwrap import shorten
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import numpy as np
 import torch
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
-from transformers import BatchFeature
+from transformers import BatchFeature, PreTrainedTokenizerBase
+from transformers.image_processing_base import ImageProcessingMixin
 from transformers.image_transforms import to_pil_image
 from transformers.image_utils import ImageInput, make_flat_list_of_images
 from transformers.models.qwen2_5_vl.processing_qwen2_5_vl import Qwen2_5_VLProcessor
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+from transformers.processing_utils import MultiModalData
 
 PRIOR_SIZE = 64  # Width of AlphaEarth Foundations' embeddings.
 PRIOR_KEYS = ("prior_embeddings", "prior_positions")
@@ -42,24 +45,33 @@ class FusarGptProcessor(Qwen2_5_VLProcessor):
     """
 
     def __init__(
-        self, image_processor=None, tokenizer=None, chat_template=None, image_size: int | None = None, **kwargs
+        self,
+        image_processor: ImageProcessingMixin | None = None,
+        tokenizer: PreTrainedTokenizerBase | None = None,
+        chat_template: str | dict[str, str] | None = None,
+        image_size: int | None = None,
+        **kwargs: object,
     ):
         if chat_template is None and tokenizer is not None:
             chat_template = tokenizer.chat_template
         if image_processor is not None and not isinstance(image_processor, Qwen2VLImageProcessorPil):
-            image_processor = Qwen2VLImageProcessorPil.from_dict(image_processor.to_dict())
+            # It returns the unused keywords as well where it is asked to, which it is not.
+            image_processor = cast(
+                Qwen2VLImageProcessorPil, Qwen2VLImageProcessorPil.from_dict(image_processor.to_dict())
+            )
         super().__init__(image_processor, tokenizer, chat_template=chat_template, **kwargs)
         self.image_size = image_size
         if image_size is not None:
             _check_image_size(image_size, image_processor)
 
-    def __call__(
+    # Narrower than the parent's: neither videos nor audio.
+    def __call__(  # pyright: ignore[reportIncompatibleMethodOverride]
         self,
         images: ImageInput | None = None,
         text: str | list[str] | None = None,
         videos: None = None,
         audio: None = None,
-        priors: Sequence[Mapping[str, Any] | None] | None = None,
+        priors: Sequence[Mapping[str, object] | None] | None = None,
         **kwargs: Any,
     ) -> BatchFeature:
         """
@@ -103,21 +115,32 @@ class FusarGptProcessor(Qwen2_5_VLProcessor):
         features.update(BatchFeature(batch_priors(priors), tensor_type=tensor_type))
         return features
 
-    def prepare_inputs_layout(self, images: Any = None, **inputs: Any) -> Any:
+    # Both are called by keyword.
+    def prepare_inputs_layout(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, images: ImageInput | None = None, **inputs: Any
+    ) -> tuple[Any, Any, Any, Any]:
         # transformers' own reader of files clips what holds more than 8 bit.
         return super().prepare_inputs_layout(images=_opened(images), **inputs)
 
-    def validate_inputs(self, images: Any = None, **inputs: Any) -> None:
+    def validate_inputs(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, images: ImageInput | None = None, **inputs: Any
+    ) -> None:
         _check_images(images, scaled=_option(inputs, "do_rescale") is False)
         super().validate_inputs(images=images, **inputs)
 
-    def _process_images(self, images: ImageInput, **kwargs: Any) -> tuple[BatchFeature, list[str]]:
+    def _process_images(self, images: ImageInput, **kwargs: object) -> tuple[BatchFeature, list[str]]:
         if self.image_size is not None:
-            flat: Any = make_flat_list_of_images(images)
-            images = [_squeeze(image, self.image_size) for image in flat]
+            images = [
+                _squeeze(image, self.image_size) for image in cast(list[object], make_flat_list_of_images(images))
+            ]
         return super()._process_images(images, **kwargs)
 
-    def _get_num_multimodal_tokens(self, image_sizes=None, video_sizes=None, **kwargs):
+    def _get_num_multimodal_tokens(
+        self,
+        image_sizes: Sequence[Sequence[int]] | None = None,
+        video_sizes: Sequence[Sequence[int]] | None = None,
+        **kwargs: object,
+    ) -> MultiModalData:
         if self.image_size is not None and image_sizes is not None:
             image_sizes = [(self.image_size, self.image_size)] * len(image_sizes)
         return super()._get_num_multimodal_tokens(image_sizes, video_sizes, **kwargs)
@@ -128,9 +151,10 @@ class FusarGptProcessor(Qwen2_5_VLProcessor):
         return [*names, "prior_embeddings", "prior_positions", "prior_mask"]
 
 
-def _check_image_size(image_size: int, image_processor: Any) -> None:
+def _check_image_size(image_size: int, image_processor: Qwen2VLImageProcessorPil | None) -> None:
     if type(image_size) is not int or image_size < 1:
         raise ValueError(f"image_size: found {image_size!r}, expected a positive whole number of pixels or None.")
+    assert image_processor is not None, "a square needs an image processor"
     kept = image_processor.get_number_of_image_patches(image_size, image_size) * image_processor.patch_size**2
     if kept != image_size**2:
         raise ValueError(
@@ -213,17 +237,17 @@ def check_8bit(picture: Image.Image) -> None:
         )
 
 
-def _squeeze(image: Any, side: int) -> Image.Image:
+def _squeeze(image: object, side: int) -> Image.Image:
     """The image as a square of `side` pixels in RGB."""
     if not isinstance(image, Image.Image):
         array = np.asarray(image)
         if array.dtype != np.uint8:
             raise ValueError(f"images: found an array of {array.dtype}, expected uint8 or PIL images with image_size.")
-        image = to_pil_image(array, do_rescale=False)
+        return _squeeze(to_pil_image(array, do_rescale=False), side)
     return image.convert("RGB").resize((side, side), Image.Resampling.BICUBIC)
 
 
-def batch_priors(priors: Sequence[Mapping[str, Any] | None]) -> dict[str, np.ndarray]:
+def batch_priors(priors: Sequence[Mapping[str, object] | None]) -> dict[str, np.ndarray]:
     """The three prior fields of a batch from one entry an image, as `FusarGptProcessor` takes and returns them."""
     read = [_read(prior, f"priors[{index}]") for index, prior in enumerate(priors)]
     size = max(len(embeddings) for embeddings, _ in read)
@@ -239,7 +263,7 @@ def batch_priors(priors: Sequence[Mapping[str, Any] | None]) -> dict[str, np.nda
     return batch
 
 
-def _read(prior: Mapping[str, Any] | None, name: str) -> tuple[np.ndarray, np.ndarray]:
+def _read(prior: object, name: str) -> tuple[np.ndarray, np.ndarray]:
     """Embeddings float32 [S, 64] and positions float32 [S, 2] of one prior, checked."""
     if prior is None:
         return np.zeros((0, PRIOR_SIZE), np.float32), np.zeros((0, 2), np.float32)
@@ -253,7 +277,7 @@ def _read(prior: Mapping[str, Any] | None, name: str) -> tuple[np.ndarray, np.nd
     return _unit_vectors(embeddings, f"{name}['prior_embeddings']"), _inside(positions, f"{name}['prior_positions']")
 
 
-def _array(value: Any, width: int, name: str) -> np.ndarray:
+def _array(value: object, width: int, name: str) -> np.ndarray:
     if isinstance(value, torch.Tensor):
         value = value.detach().cpu()
         # numpy has no bfloat16.

@@ -1,6 +1,6 @@
 """Answers as GeoJSON (RFC 7946): what a detection boxes and a localization names, as polygons on Earth."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fusargpt.errors import naming
@@ -29,7 +29,7 @@ def feature_collection(scene: UploadedScene, answers: Sequence[GivenAnswer]) -> 
             if inside := clip_box(box, width, height):
                 properties = {"kind": "box", "label": label, "bbox_2d": box, **asked}
                 features.append(_feature(scene, inside, properties))
-    return {"type": "FeatureCollection", "features": features}
+    return {"type": "FeatureCollection", "fusargpt": {"read_as": scene.read_as}, "features": features}
 
 
 def _cell(cell: int, width: int, height: int) -> tuple[float, float, float, float]:
@@ -39,7 +39,7 @@ def _cell(cell: int, width: int, height: int) -> tuple[float, float, float, floa
 
 
 def _feature(
-    scene: UploadedScene, box: tuple[float, float, float, float], properties: dict[str, Any]
-) -> dict[str, Any]:
+    scene: UploadedScene, box: tuple[float, float, float, float], properties: Mapping[str, object]
+) -> dict[str, object]:
     with naming(scene.name):
         return {"type": "Feature", "properties": properties, "geometry": box_polygon(scene.lonlat, box)}

@@ -29,6 +29,7 @@ def report(scene: UploadedScene, model: str, answers: Sequence[GivenAnswer]) -> 
         "image": scene.name,
         "image_size": list(scene.picture.size),
         "seen_size": list(scene.seen.size),
+        "read_as": scene.read_as,
         "acquired": None if scene.acquired is None else scene.acquired.isoformat(),
         "model": model,
         "answers": [answer.as_json() for answer in answers],
@@ -67,6 +68,6 @@ def side_by_side(pictures: Sequence[Image.Image]) -> Image.Image:
     return joined
 
 
-def _write_json(path: Path, content: dict[str, Any]) -> str:
+def _write_json(path: Path, content: dict[str, object]) -> str:
     path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return str(path)

@@ -25,6 +25,7 @@ from fusargpt.alphaearth.index import INDEX_NAME
 from fusargpt.errors import InputError
 from fusargpt.files import written_whole
 from fusargpt.geo.embeddings import EMBEDDING_SIZE, NODATA, dequantize, quantize
+from fusargpt.geo.geometry import crs_name
 
 BLOCK_SIZE = 1024
 """Pixels on a side of one block of a published tile."""
@@ -105,7 +106,7 @@ def write_index(root: str | Path) -> Path:
     return index
 
 
-def _overview_block_size(codes: NDArray, block_size: int) -> int:
+def _overview_block_size(codes: np.ndarray, block_size: int) -> int:
     """By GDAL's rule a power of two from 64; not larger than the largest overview needs, since blocks are padded."""
     needed = 2 ** math.ceil(math.log2(max(codes.shape[:2])) - 1)
     return max(64, min(needed, 2 ** math.floor(math.log2(block_size))))
@@ -122,7 +123,7 @@ def _index_row(root: Path, path: Path) -> dict[str, str | int | float]:
     with rasterio.open(path) as tile:
         if tile.crs is None:
             raise InputError(f"{path}: no coordinate reference system; expected that of a UTM zone")
-        crs = tile.crs.to_string()
+        crs = crs_name(tile.crs)
         # The rows of south-up tiles begin in the south.
         west, east = sorted((tile.bounds.left, tile.bounds.right))
         south, north = sorted((tile.bounds.bottom, tile.bounds.top))
@@ -137,7 +138,7 @@ def _index_row(root: Path, path: Path) -> dict[str, str | int | float]:
     return row | dict(zip(("wgs84_west", "wgs84_south", "wgs84_east", "wgs84_north"), bounds, strict=True))
 
 
-def _check(codes: NDArray) -> None:
+def _check(codes: np.ndarray) -> None:
     if codes.dtype != np.int8 or codes.ndim != 3 or codes.shape[2] != EMBEDDING_SIZE or 0 in codes.shape:
         raise InputError(f"codes: found {codes.dtype} {list(codes.shape)}; expected int8 [rows, columns, 64]")
     empty = codes == NODATA

@@ -3,13 +3,12 @@
 import gc
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from platform import python_version
-from typing import Any
 
 import torch
 from tqdm import tqdm
@@ -145,7 +144,7 @@ class _Models:
 
 
 @contextmanager
-def _loaded() -> Iterator[_Models]:
+def _loaded() -> Generator[_Models]:
     models = _Models()
     try:
         yield models
@@ -167,7 +166,7 @@ def _check_device(device: str) -> None:
         raise InputError(f"device: found {device!r}, which torch cannot use; expected cpu, cuda or cuda:N") from error
 
 
-def _settings(options: Options, items: Sequence[KnownItem]) -> dict[str, Any]:
+def _settings(options: Options, items: Sequence[KnownItem]) -> dict[str, object]:
     return {
         "dataset": options.dataset,
         "configs": options.configs and list(options.configs),
@@ -183,7 +182,7 @@ def _settings(options: Options, items: Sequence[KnownItem]) -> dict[str, Any]:
     }
 
 
-def _claim(out: Path, settings: Mapping[str, Any]) -> None:
+def _claim(out: Path, settings: Mapping[str, object]) -> None:
     """The folder is this benchmark's: new, empty, or begun with the same settings."""
     path = out / SETTINGS
     if path.is_file():
@@ -199,7 +198,7 @@ def _claim(out: Path, settings: Mapping[str, Any]) -> None:
     write_text_whole(path, json.dumps(settings, indent=1))
 
 
-def _journal(out: Path, entry: Entry, settings: Mapping[str, Any], device: str) -> Journal:
+def _journal(out: Path, entry: Entry, settings: Mapping[str, object], device: str) -> Journal:
     conditions = {
         "model": entry.model,
         "revision": entry.revision,

@@ -61,7 +61,7 @@ def read_items(rows: Dataset, tasks: Sequence[str] | None, limit: int | None) ->
     chosen = _choose(rows, tasks, limit)
     items, failures = [], []
     for index in tqdm(chosen, desc="reading", unit="row", disable=None, leave=False):
-        row: Mapping[str, Any] = rows[index]
+        row: Mapping[str, object] = rows[index]
         try:
             items.append(_item(index, row))
         except (InputError, OSError, ValueError, Image.DecompressionBombError) as error:
@@ -120,7 +120,7 @@ def _item(index: int, row: Mapping[str, Any]) -> KnownItem:
     )
 
 
-def _content(row: Mapping[str, Any], column: str, role: str) -> str:
+def _content(row: Mapping[str, object], column: str, role: str) -> str:
     turns = row[column]
     if not isinstance(turns, list) or len(turns) != 1 or turns[0].get("role") != role:
         raise InputError(f"{column}: expected one message, of the {role}")

@@ -11,7 +11,6 @@ from typing import Protocol
 import numpy as np
 from affine import Affine
 from numpy.typing import NDArray
-from rasterio._err import CPLE_BaseError
 from rasterio.control import GroundControlPoint
 from rasterio.crs import CRS
 from rasterio.rpc import RPC
@@ -20,6 +19,7 @@ from rasterio.warp import transform as transform_coordinates
 
 from fusargpt.errors import InputError
 from fusargpt.geo.earth import Points, wrap_longitude
+from fusargpt.private_names import gdal_error
 
 WGS84 = "EPSG:4326"
 
@@ -38,25 +38,29 @@ class Mapping(Protocol):
 class AffineMapping:
     """Six numbers, which may rotate, and the CRS they lead to. Exact both ways.
 
-    `centre_longitude` is that of the image in the numbers' own terms, as 181 or 243, where the CRS is in degrees.
+    `turn` is what a full turn about the Earth adds to x, as 360 where the CRS is in degrees and 40,075,017 in Web
+    Mercator; None where x does not come back. `centre_x` is that of the image in the numbers' own terms, as 181 or 243.
     """
 
     transform: Affine
     crs: str
-    centre_longitude: float | None
+    centre_x: float
+    turn: float | None
 
     @staticmethod
     def of(transform: Affine, crs: str, width: int, height: int) -> "AffineMapping":
-        centre = _apply(transform, np.array([[width / 2, height / 2]]))
-        return AffineMapping(transform, crs, float(centre[0, 0]) if CRS.from_user_input(crs).is_geographic else None)
+        x, y = np.meshgrid(np.linspace(0, width, 5), np.linspace(0, height, 5))
+        coordinates = _apply(transform, np.stack([x.ravel(), y.ravel()], axis=1))
+        # The middle one of 5 x 5.
+        return AffineMapping(transform, crs, float(coordinates[12, 0]), _turn(crs, coordinates))
 
     def to_lonlat(self, pixels: Points) -> Points:
         return project(self.crs, WGS84, _apply(self.transform, pixels))
 
     def to_pixel(self, lonlat: Points) -> Points:
         coordinates = project(WGS84, self.crs, lonlat)
-        if self.centre_longitude is not None:
-            coordinates[:, 0] += 360 * np.round((self.centre_longitude - coordinates[:, 0]) / 360)
+        if self.turn is not None:
+            coordinates[:, 0] += self.turn * np.round((self.centre_x - coordinates[:, 0]) / self.turn)
         return _apply(~self.transform, coordinates)
 
 
@@ -116,7 +120,7 @@ class ControlPointMapping:
     def _spline(self) -> GCPTransformer:
         try:
             return GCPTransformer([GroundControlPoint(*point) for point in self.points], tps=True)
-        except CPLE_BaseError as error:
+        except gdal_error() as error:
             raise InputError(f"ground control points that no spline goes through ({error})") from error
 
 
@@ -140,7 +144,7 @@ class RationalPolynomialMapping:
     def _polynomials(self) -> RPCTransformer:
         try:
             return RPCTransformer(self.rpcs, RPC_PIXEL_ERROR_THRESHOLD=_RPC_PIXEL_ERROR, RPC_MAX_ITERATIONS=50)
-        except CPLE_BaseError as error:
+        except gdal_error() as error:
             raise InputError(f"RPCs that cannot be used ({error})") from error
 
     def _heights(self, points: Points) -> NDArray[np.float64]:
@@ -153,8 +157,8 @@ def project(source: str, target: str, points: Points) -> Points:
         return points.copy()
     try:
         x, y = transform_coordinates(source, target, *points.T)[:2]
-    # One point without an answer fails them all; rasterio lets GDAL's own error through and exports no name for it.
-    except CPLE_BaseError:
+    # One point without an answer fails them all.
+    except gdal_error():
         if len(points) == 1:
             return np.full_like(points, np.nan)
         half = len(points) // 2
@@ -162,6 +166,19 @@ def project(source: str, target: str, points: Points) -> Points:
     projected = np.stack([x, y], axis=1)
     projected[~np.isfinite(projected).all(axis=1)] = np.nan
     return projected
+
+
+def _turn(crs: str, coordinates: Points) -> float | None:
+    """What a full turn about the Earth adds to x, if coordinates [N, 2] show that it adds anything."""
+    if CRS.from_user_input(crs).is_geographic:
+        return 360.0
+    # Beyond the antimeridian some projections go on, and come back from the other side.
+    back = project(WGS84, crs, project(crs, WGS84, coordinates))
+    off = back - coordinates
+    size = np.ptp(coordinates, axis=0).max()
+    turned = (np.abs(off[:, 0]) > 2 * size) & (np.abs(off[:, 1]) <= 1e-6 * size)
+    turns = np.abs(off[turned, 0])
+    return float(np.median(turns)) if len(turns) and np.ptp(turns) <= 1e-6 * size else None
 
 
 def _apply(transform: Affine, points: Points) -> Points:

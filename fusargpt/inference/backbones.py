@@ -1,7 +1,5 @@
 """What reads a checkpoint: the classes of its `model_type`, FUSAR-GPT on Qwen2.5-VL or Qwen3-VL, and its processor."""
 
-from typing import Any, cast
-
 from transformers import PreTrainedConfig
 
 from fusargpt.errors import InputError
@@ -39,8 +37,7 @@ def read_config(name_or_path: str, revision: str = "main") -> tuple[AnyFusarGptC
     """
     described = described_by(read_chain(name_or_path, {"revision": revision}))
     name, revision = described.name, described.download["revision"]
-    fields = cast(dict[str, Any], PreTrainedConfig.get_config_dict(name, revision=revision)[0])
-    found = fields.get("model_type")
+    found = PreTrainedConfig.get_config_dict(name, revision=revision)[0].get("model_type")
     if found not in _CONFIGS:
         raise InputError(f"{name}: a model of type {found}; expected {', '.join(_CONFIGS)}")
     config_class = _CONFIGS[found]

@@ -7,7 +7,7 @@ has a journal of its own in one folder.
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -32,7 +32,7 @@ class Journal:
         InputError: a file that was written under other conditions, or one that is damaged.
     """
 
-    def __init__(self, path: Path, conditions: Mapping[str, Any], run: str) -> None:
+    def __init__(self, path: Path, conditions: Mapping[str, object], run: str) -> None:
         self._path = path
         self.answers: dict[str, Answer] = {}
         if path.is_file():
@@ -50,12 +50,12 @@ class Journal:
         self.answers |= {answer.id: answer for answer in answers}
 
 
-def new_journal(folder: Path, conditions: Mapping[str, Any], run: str) -> Journal:
+def new_journal(folder: Path, conditions: Mapping[str, object], run: str) -> Journal:
     """A journal of its own, beside those of other processes."""
     return Journal(folder / f"{uuid4().hex}.jsonl", conditions, run)
 
 
-def read_journals(folder: Path, conditions: Mapping[str, Any], run: str) -> dict[str, Answer]:
+def read_journals(folder: Path, conditions: Mapping[str, object], run: str) -> dict[str, Answer]:
     """The answers of all journals in a folder, by the ids of their items; raises InputError as `Journal`."""
     answers: dict[str, Answer] = {}
     for path in sorted(folder.glob("*.jsonl")):
@@ -63,7 +63,7 @@ def read_journals(folder: Path, conditions: Mapping[str, Any], run: str) -> dict
     return answers
 
 
-def check_same(name: str, found: Any, expected: Mapping[str, Any], run: str) -> None:
+def check_same(name: str, found: object, expected: Mapping[str, object], run: str) -> None:
     """Raises InputError that names the first setting in which an earlier run differs."""
     if not isinstance(found, dict):
         raise InputError(f"{name}: expected the settings of {run}; choose another --out")
@@ -75,7 +75,7 @@ def check_same(name: str, found: Any, expected: Mapping[str, Any], run: str) -> 
             )
 
 
-def _read(path: Path, conditions: Mapping[str, Any], run: str) -> tuple[dict[str, Answer], int]:
+def _read(path: Path, conditions: Mapping[str, object], run: str) -> tuple[dict[str, Answer], int]:
     """The answers in a file, and the length in bytes of its whole lines."""
     content = path.read_bytes()
     whole = content[: content.rfind(b"\n") + 1]
@@ -90,9 +90,11 @@ def _read(path: Path, conditions: Mapping[str, Any], run: str) -> tuple[dict[str
 
 
 def _answer(record: dict[str, Any]) -> Answer:
-    return Answer(**{**record, "size": tuple(record["size"]), "seen": tuple(record["seen"])})
+    width, height = record["size"]
+    seen_width, seen_height = record["seen"]
+    return replace(Answer(**record), size=(width, height), seen=(seen_width, seen_height))
 
 
-def _line(content: Mapping[str, Any]) -> str:
+def _line(content: Mapping[str, object]) -> str:
     # ASCII, so that no character of an answer ends a line.
     return json.dumps(content) + "\n"

@@ -1,7 +1,7 @@
-"""A scene's answers as files: GeoJSON, COCO JSON or a GeoPackage, each written whole or not at all."""
+"""A scene's answers as files: GeoJSON, a GeoPackage or JSON in pixels, each written whole or not at all."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,31 +12,33 @@ from fusargpt.errors import InputError, naming
 from fusargpt.files import written_whole
 from fusargpt.geo.geojson import box_polygon
 from fusargpt.geo.geometry import Geometry
+from fusargpt.geo.remote import shown
+from fusargpt.geo.sar_scene import SarScene
 from fusargpt.scenes.layers import Place
 
-SUFFIXES = {".geojson": "GeoJSON", ".json": "COCO", ".gpkg": "GeoPackage"}
+SUFFIXES = {".geojson": "GeoJSON", ".json": "pixels", ".gpkg": "GeoPackage"}
 
 
-def format_of(path: Path, task: str, georeferenced: bool) -> str:
-    """What a file name asks for: "GeoJSON", "COCO" or "GeoPackage".
+def format_of(path: Path, task: str, scene: SarScene) -> str:
+    """What a file name asks for: "GeoJSON", "GeoPackage", or in pixels "COCO" for boxes and "pixels" for a layer.
 
     Raises:
-        InputError: another suffix, a COCO file of another task than detect, or a map of a scene without a place.
+        InputError: another suffix, or a map of a scene without a place.
     """
     if path.suffix.lower() not in SUFFIXES:
         raise InputError(f"out: found {path.name}; expected a name that ends in {', '.join(SUFFIXES)}")
     found = SUFFIXES[path.suffix.lower()]
-    if found == "COCO" and task != "detect":
-        raise InputError(f"out: {path.name} is for COCO boxes, which only detect has; use .geojson or .gpkg for {task}")
-    if found != "COCO" and not georeferenced:
+    if found == "pixels":
+        return "COCO" if task == "detect" else found
+    if scene.geometry is None:
+        why = scene.problem or f"{shown(scene.path)}: the scene has no georeference"
         raise InputError(
-            f"out: {path.name} is a map, and the scene has no georeference; detect can write COCO boxes in pixels, "
-            "to a .json file"
+            f"out: {path.name} is a map. {why}; or write pixels, to --out {path.with_suffix('.json').name}"
         )
     return found
 
 
-def feature_collection(places: Sequence[Place], geometry: Geometry, provenance: Mapping[str, Any]) -> dict[str, Any]:
+def feature_collection(places: Sequence[Place], geometry: Geometry, provenance: Mapping[str, Any]) -> dict[str, object]:
     """GeoJSON; `provenance` stands beside the features, and what tells model and prior in each of them, too.
 
     Raises:
@@ -53,7 +55,7 @@ def feature_collection(places: Sequence[Place], geometry: Geometry, provenance: 
     return {"type": "FeatureCollection", "fusargpt": dict(provenance), "features": features}
 
 
-def coco(places: Sequence[Place], width: int, height: int, provenance: Mapping[str, Any]) -> dict[str, Any]:
+def coco(places: Sequence[Place], width: int, height: int, provenance: Mapping[str, Any]) -> dict[str, object]:
     """COCO detection JSON of one image, boxes [x, y, width, height] in its pixels."""
     labels = sorted({place.properties["label"] for place in places} | {provenance["target"]})
     annotations = []
@@ -74,7 +76,16 @@ def coco(places: Sequence[Place], width: int, height: int, provenance: Mapping[s
     }
 
 
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
+def layer_in_pixels(places: Sequence[Place], width: int, height: int, provenance: Mapping[str, Any]) -> dict[str, Any]:
+    """Tiles and cells of an image, each with its properties and `bbox` [x1, y1, x2, y2] in pixels of the image."""
+    return {
+        "fusargpt": dict(provenance),
+        "image": {"file_name": Path(provenance["scene"]).name, "width": width, "height": height},
+        "places": [{"bbox": [round(edge, 2) for edge in place.box], **place.properties} for place in places],
+    }
+
+
+def write_json(path: Path, content: Mapping[str, object]) -> None:
     """Raises InputError where the file cannot be written."""
     with output_file(path) as partial, partial.open("w", encoding="utf-8") as file:
         json.dump(content, file)
@@ -110,7 +121,7 @@ def write_geopackage(path: Path, collection: Mapping[str, Any], layer: str) -> N
         )
 
 
-def _column(values: Sequence[Any]) -> np.ndarray:
+def _column(values: Sequence[object]) -> np.ndarray:
     """Of one type: a GeoPackage's columns have one."""
     if values and all(isinstance(value, bool) for value in values):
         return np.array(values, bool)
@@ -124,7 +135,7 @@ def _column(values: Sequence[Any]) -> np.ndarray:
 
 
 @contextmanager
-def output_file(path: Path) -> Iterator[Path]:
+def output_file(path: Path) -> Generator[Path]:
     """As `written_whole`; raises InputError where the file cannot be written."""
     try:
         # GDAL knows the format by the suffix, too.

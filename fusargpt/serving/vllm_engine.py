@@ -1,5 +1,5 @@
 # pyright: reportMissingImports=false
-# vLLM has an environment of its own, see README.md.
+# vLLM has an environment of its own, see docs/how-to/serve.md.
 """FUSAR-GPT answering through vLLM in this process: the same questions in, the same greedy answers out."""
 
 import os
@@ -70,9 +70,9 @@ class VllmFusarGpt(FusarGpt):
         return [answer.strip() for answer in self.processor.batch_decode(tokens, skip_special_tokens=True)]
 
 
-def request(image: Image.Image, prompt: str, prior: Prior | None) -> dict[str, Any]:
+def request(image: Image.Image, prompt: str, prior: Prior | None) -> dict[str, object]:
     """One prompt for `LLM.generate`: a text with one placeholder, its image, and the prior beside it."""
-    inputs: dict[str, Any] = {"prompt": prompt, "multi_modal_data": {"image": image}}
+    inputs: dict[str, object] = {"prompt": prompt, "multi_modal_data": {"image": image}}
     if prior is not None:
         arrays = prior.columns()
         inputs["mm_processor_kwargs"] = {"priors": [arrays]}

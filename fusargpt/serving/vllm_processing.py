@@ -1,5 +1,5 @@
-# pyright: reportMissingImports=false
-# vLLM has an environment of its own, see README.md.
+# pyright: reportMissingImports=false, reportUntypedBaseClass=false, reportUntypedClassDecorator=false
+# vLLM has an environment of its own, see docs/how-to/serve.md.
 """What vLLM does with a request before a model sees it: FUSAR-GPT's own processor, and priors in the cache keys.
 
 A request carries its priors in `mm_processor_kwargs`, offline as over HTTP: `{"priors": [prior, ...]}` with one entry
@@ -79,7 +79,7 @@ class FusarGptDummyInputsBuilder(Qwen2VLDummyInputsBuilder):
     def get_dummy_text(self, mm_counts: Mapping[str, int]) -> str:
         return self.info.get_hf_processor().image_token * mm_counts.get("image", 0)
 
-    def get_dummy_mm_data(self, seq_len: int, mm_counts: Mapping[str, int], mm_options: Mapping[str, Any]) -> Any:
+    def get_dummy_mm_data(self, seq_len: int, mm_counts: Mapping[str, int], mm_options: Mapping[str, Any]) -> object:
         width, height = self.info.get_image_size_with_most_features()
         images = self._get_dummy_images(
             width=width, height=height, num_images=mm_counts.get("image", 0), overrides=mm_options.get("image")
@@ -130,7 +130,7 @@ class FusarGptMultiModalProcessor(Qwen2VLMultiModalProcessor):
         return fields | {name: MultiModalFieldConfig.batched("image") for name in PRIOR_FIELDS}
 
 
-def _checked(priors: Any, num_images: int) -> list[Mapping[str, Any] | None]:
+def _checked(priors: object, num_images: int) -> list[Mapping[str, object] | None]:
     """One entry an image. An image without a prior has None, which becomes a prior without anchors."""
     if priors is None:
         return [None] * num_images

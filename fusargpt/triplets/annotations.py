@@ -8,12 +8,12 @@ become the upright box about their corners, by the scene's true geometry; of sev
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, SupportsFloat
 from xml.etree import ElementTree
 
 import numpy as np
@@ -43,7 +43,7 @@ class SceneBoxes:
 
 
 def read_boxes(
-    source: str | Sequence[Any], scene: str, width: int, height: int, geometry: Geometry | None, names: LabelNames
+    source: str | Sequence[object], scene: str, width: int, height: int, geometry: Geometry | None, names: LabelNames
 ) -> SceneBoxes:
     """The boxes of one scene.
 
@@ -81,7 +81,7 @@ def read_boxes(
     return SceneBoxes(tuple(found), outside)
 
 
-def labels_of(source: str | Sequence[Any], scene: str, width: int, height: int, names: LabelNames) -> set[str]:
+def labels_of(source: str | Sequence[object], scene: str, width: int, height: int, names: LabelNames) -> set[str]:
     """The classes that `source` holds, wherever in it; raises InputError as `read_boxes`."""
     entries = _entries_of(source, scene, width, height)[0] if isinstance(source, str) else source
     labels = set()
@@ -94,7 +94,7 @@ def labels_of(source: str | Sequence[Any], scene: str, width: int, height: int, 
 
 
 @contextmanager
-def _named(source: str | Sequence[Any], number: int) -> Iterator[None]:
+def _named(source: str | Sequence[object], number: int) -> Generator[None]:
     """What is wrong with an object is said with its number."""
     try:
         yield
@@ -103,7 +103,7 @@ def _named(source: str | Sequence[Any], number: int) -> Iterator[None]:
         raise InputError(f"{origin}, object {number}: {error}") from error
 
 
-def _entries_of(path: str, scene: str, width: int, height: int) -> tuple[list[Any], bool]:
+def _entries_of(path: str, scene: str, width: int, height: int) -> tuple[list[object], bool]:
     """Entries as they stand inline, and whether the file may be shared by scenes."""
     suffix = Path(path).suffix.lower()
     if suffix == ".xml":
@@ -127,7 +127,7 @@ def _stamp(path: str) -> tuple[int, int]:
 
 
 @lru_cache(maxsize=2)
-def _json_file(path: str, stamp: tuple[int, int]) -> Any:
+def _json_file(path: str, stamp: tuple[int, int]) -> object:
     """One file may hold the boxes of many scenes; `stamp` tells a changed one."""
     try:
         return parse_json(Path(path).read_text(encoding="utf-8-sig"), path)
@@ -137,7 +137,7 @@ def _json_file(path: str, stamp: tuple[int, int]) -> Any:
         raise InputError(f"{path}: not UTF-8 text; save it as UTF-8") from error
 
 
-def _voc(path: str, width: int, height: int) -> list[dict[str, Any]]:
+def _voc(path: str, width: int, height: int) -> list[object]:
     try:
         root = ElementTree.parse(path).getroot()
     except OSError as error:
@@ -156,7 +156,7 @@ def _voc(path: str, width: int, height: int) -> list[dict[str, Any]]:
     ]
 
 
-def _coco(path: str, content: Mapping[str, Any], scene: str, width: int, height: int) -> list[dict[str, Any]]:
+def _coco(path: str, content: dict[str, Any], scene: str, width: int, height: int) -> list[object]:
     try:
         categories = {category["id"]: category["name"] for category in content["categories"]}
         name = PurePosixPath(scene.split("?")[0]).name
@@ -164,7 +164,7 @@ def _coco(path: str, content: Mapping[str, Any], scene: str, width: int, height:
         if len(images) != 1:
             raise InputError(f"{path}: {len(images)} images are called {name!r}; expected the scene's, once")
         _check_size(path, images[0].get("width"), images[0].get("height"), width, height)
-        entries = []
+        entries: list[object] = []
         for annotation in content["annotations"]:
             if annotation["image_id"] == images[0]["id"]:
                 x, y, box_width, box_height = (_number(value) for value in annotation["bbox"])
@@ -177,7 +177,7 @@ def _coco(path: str, content: Mapping[str, Any], scene: str, width: int, height:
         raise InputError(f"{path}: not COCO as it should be ({type(error).__name__}: {error})") from error
 
 
-def _check_size(path: str, found_width: Any, found_height: Any, width: int, height: int) -> None:
+def _check_size(path: str, found_width: object, found_height: object, width: int, height: int) -> None:
     """Annotations of another size are those of another image, or of a resized one."""
     if found_width is None or found_height is None:
         return
@@ -187,7 +187,7 @@ def _check_size(path: str, found_width: Any, found_height: Any, width: int, heig
         )
 
 
-def _features(path: str, content: Mapping[str, Any]) -> list[Any]:
+def _features(path: str, content: Mapping[str, object]) -> list[object]:
     # Written by older tools; the standard knows longitude and latitude only.
     crs = content.get("crs")
     if crs is not None and not any(f"'{name}'" in str(crs) for name in _WGS84_NAMES):
@@ -198,7 +198,7 @@ def _features(path: str, content: Mapping[str, Any]) -> list[Any]:
     return [_feature_entry(feature) for feature in features]
 
 
-def _feature_entry(feature: Any) -> Any:
+def _feature_entry(feature: object) -> object:
     """The inline form; what is wrong in it is said where its number is known."""
     if not isinstance(feature, dict):
         return feature
@@ -209,9 +209,9 @@ def _feature_entry(feature: Any) -> Any:
     return {**entry, "polygon": _corners(geometry)}
 
 
-def _corners(geometry: Mapping[str, Any]) -> Any:
+def _corners(geometry: dict[str, Any]) -> object:
     """All corners of the outer rings; None for another geometry."""
-    coordinates = geometry.get("coordinates")
+    coordinates: Any = geometry.get("coordinates")
     polygons = {"Polygon": [coordinates], "MultiPolygon": coordinates}.get(str(geometry.get("type")))
     try:
         return None if polygons is None else [position for polygon in polygons for position in polygon[0]]
@@ -219,7 +219,7 @@ def _corners(geometry: Mapping[str, Any]) -> Any:
         return None
 
 
-def _mapping(entry: Any) -> Mapping[str, Any]:
+def _mapping(entry: object) -> Mapping[str, object]:
     if not isinstance(entry, dict):
         raise InputError(f"found {entry!r}; expected an object with a label and bbox_2d or polygon")
     if unknown := set(entry) - set(_KEYS):
@@ -229,14 +229,14 @@ def _mapping(entry: Any) -> Mapping[str, Any]:
     return entry
 
 
-def _label(entry: Mapping[str, Any]) -> str:
+def _label(entry: Mapping[str, object]) -> str:
     label = entry.get("label")
     if not isinstance(label, str) or not label.strip() or not label.isprintable():
         raise InputError(f"label: found {label!r}; expected the name of a class")
     return label.strip()
 
 
-def _box(entry: Any, geometry: Geometry | None, bounds: Bounds | None) -> Box | None:
+def _box(entry: object, geometry: Geometry | None, bounds: Bounds | None) -> Box | None:
     """One entry in pixels; None for a polygon that does not touch `bounds`."""
     entry = _mapping(entry)
     label, fine_label = _label(entry), entry.get("fine_label") or ""
@@ -263,7 +263,7 @@ def _box(entry: Any, geometry: Geometry | None, bounds: Bounds | None) -> Box | 
     return Box((x1, y1, x2, y2), label, fine_label)
 
 
-def _positions(polygon: Any) -> NDArray[np.float64]:
+def _positions(polygon: object) -> NDArray[np.float64]:
     if not isinstance(polygon, list) or len(polygon) < 3:
         raise InputError("polygon: expected a Polygon, or a list of three and more [longitude, latitude]")
     if not all(isinstance(position, list) and len(position) >= 2 for position in polygon):
@@ -283,10 +283,12 @@ def _touches(lonlat: NDArray[np.float64], bounds: Bounds) -> bool:
     return not (beside or lonlat[:, 1].min() > north or lonlat[:, 1].max() < south)
 
 
-def _number(value: Any) -> float:
+def _number(value: object) -> float:
     try:
-        number = math.nan if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError, OverflowError):
+        # JSON's true is a number to Python.
+        readable = None if isinstance(value, bool) or not isinstance(value, str | SupportsFloat) else value
+        number = math.nan if readable is None else float(readable)
+    except (ValueError, OverflowError):
         number = math.nan
     if not math.isfinite(number) or abs(number) > 1e9:
         raise InputError(f"found {value!r}; expected a number of pixels or degrees")

@@ -1,5 +1,6 @@
 """An older transformers is named in one line, whichever module is entered first."""
 
+import importlib.machinery
 import importlib.util
 import sys
 from pathlib import Path

@@ -10,7 +10,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from datasets import Dataset, Image, concatenate_datasets
 from PIL import Image as Pillow
@@ -19,11 +18,13 @@ from PIL import UnidentifiedImageError
 from fusargpt.errors import InputError
 from fusargpt.geo.image import check_8bit
 from fusargpt.geo.prior import PRIOR_COLUMNS, PRIOR_EMBEDDINGS
+from fusargpt.private_names import count_image_tokens
 from fusargpt.tasks.answers import scale_boxes
 from modeling_fusargpt import FusarGptProcessor
 from modeling_fusargpt.processing_fusargpt import batch_priors
 from trl_recipes.arguments import RecipeArguments
 from trl_recipes.data.pairs import CONVERSATION
+from trl_recipes.data.rows import Message, Row
 
 RULES = 2  # part of what `datasets` knows a result by; to be raised with every change of what is unreadable
 ROLES = ("system", "user", "assistant")
@@ -114,12 +115,12 @@ def find_problems(
     return {row: problem for row, problem in enumerate(problems) if problem}
 
 
-def _check(rows: dict[str, list[Any]], reserved: list[str], rules: int) -> dict[str, list[Any]]:
+def _check(rows: dict[str, list[object]], reserved: list[str], rules: int) -> dict[str, list[object]]:
     """The first problem of each row, empty if there is none, one of its boxes, and its image's size, 0 if it has none.
 
     Boxes that cannot be read are a problem where they have to be moved alone: where the processor resizes the image.
     """
-    found: dict[str, list[Any]] = {"problem": [], "boxes": [], "height": [], "width": []}
+    found: dict[str, list[object]] = {"problem": [], "boxes": [], "height": [], "width": []}
     sizes: dict[bytes, tuple[int, int]] = {}  # rows about one image are often neighbours
     for values in zip(*rows.values(), strict=True):
         row = dict(zip(rows, values, strict=True))
@@ -140,7 +141,7 @@ def _check(rows: dict[str, list[Any]], reserved: list[str], rules: int) -> dict[
     return found
 
 
-def _read(image: dict[str, Any] | None) -> bytes:
+def _read(image: Row | None) -> bytes:
     if image is None:
         raise InputError("image: found nothing")
     if image["bytes"] is not None:
@@ -165,7 +166,7 @@ def _decode(content: bytes) -> tuple[int, int]:
         raise InputError(f"image: does not decode ({type(error).__name__}: {reason})") from error
 
 
-def _check_prior(row: dict[str, Any]) -> None:
+def _check_prior(row: Row) -> None:
     prior = {name: row[name] for name in PRIOR_COLUMNS}
     empty = [name for name, values in prior.items() if values is None]
     if len(empty) == 1:
@@ -177,7 +178,7 @@ def _check_prior(row: dict[str, Any]) -> None:
             raise InputError(str(error).replace("priors[0]", "prior")) from error
 
 
-def _unreadable_boxes(row: dict[str, Any]) -> str:
+def _unreadable_boxes(row: Row) -> str:
     """The first problem of boxes in a conversation that has none else."""
     for column in ("messages",) if "messages" in row else CONVERSATION:
         for turn in row[column]:
@@ -190,8 +191,8 @@ def _unreadable_boxes(row: dict[str, Any]) -> str:
     return ""
 
 
-def _check_conversation(row: dict[str, Any], reserved: list[str]) -> None:
-    turns: list[tuple[str, Any]] = []
+def _check_conversation(row: Row, reserved: list[str]) -> None:
+    turns: list[tuple[str, Message]] = []
     for column in ("messages",) if "messages" in row else CONVERSATION:
         if not row[column]:
             raise InputError(f"{column}: found no turns")
@@ -216,7 +217,7 @@ def _size_problem(size: tuple[int, int], processor: FusarGptProcessor) -> str:
     if size == (0, 0):  # of a row that has another problem
         return ""
     try:
-        processor._get_num_multimodal_tokens(image_sizes=[size])
+        count_image_tokens(processor, *size)
     except ValueError as error:
         return f"image: found {size[1]} x {size[0]} px, which the image processor refuses ({error})"
     return ""

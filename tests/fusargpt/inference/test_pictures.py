@@ -4,7 +4,7 @@ import struct
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -73,7 +73,7 @@ DOORS: dict[str, Callable[[FusarGpt, Path], Any]] = {
     "python": lambda model, path: model.answer(Image.open(path), "?"),
     "python, in batches": lambda model, path: model.answers([Image.open(path)], ["?"]),
     "processor": lambda model, path: model.processor(images=[Image.open(path)]),
-    "processor, by name": lambda model, path: model.processor(images=str(path)),
+    "processor, by name": lambda model, path: model.processor(images=cast(Any, str(path))),
     "chat template": lambda model, path: model.processor.apply_chat_template(
         messages(path), tokenize=True, return_dict=True
     ),

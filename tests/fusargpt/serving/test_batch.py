@@ -53,7 +53,8 @@ def batch(folder: Path, model: str, out: Path, **options: Any) -> Report:
 
 
 def settings(out: Path, model: str, **options: Any) -> BatchSettings:
-    return BatchSettings(out, model, **{"engine": "transformers", "batch_size": 2, "max_new_tokens": TOKENS, **options})
+    chosen: dict[str, Any] = {"engine": "transformers", "batch_size": 2, "max_new_tokens": TOKENS, **options}
+    return BatchSettings(out, model, **chosen)
 
 
 def rows(path: Path) -> list[dict[str, Any]]:
@@ -82,12 +83,13 @@ def test_a_dataset_is_asked_its_own_questions(model: str, tmp_path: Path) -> Non
     items = source.items()
     read = [source.read(item) for item in items]
     questions = [item.question for item in items]
-    pictures, priors = [image for image, _ in read], [prior for _, prior in read]
+    pictures, priors = [image for image, *_ in read], [prior for _, prior, _ in read]
     assert [row["answer"] for row in found] == load(model).answers(pictures, questions, priors, TOKENS)
     assert {row["task"] for row in found} == {"count", "detect"} and [row["question"] for row in found] == questions
     assert all(row["anchors"] for row in found)
 
 
+@pytest.mark.slow
 def test_two_workers_on_ray_write_the_same_file(images: Path, model: str, tmp_path: Path, ray_cluster: None) -> None:
     (images / "broken.png").write_bytes(b"no image")
     Image.new("RGB", (8000, 28)).save(images / "long.png")  # which the model refuses, its batch with it

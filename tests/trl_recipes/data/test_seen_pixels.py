@@ -36,7 +36,8 @@ def limited(pixels: int) -> FusarGptProcessor:
     processor = tiny_processor()
     settings = processor.image_processor.to_dict()
     size = {"shortest_edge": 64, "longest_edge": pixels}
-    return FusarGptProcessor(Qwen2VLImageProcessorPil.from_dict({**settings, "size": size}), processor.tokenizer)
+    smaller: Any = Qwen2VLImageProcessorPil.from_dict({**settings, "size": size})
+    return FusarGptProcessor(smaller, processor.tokenizer)
 
 
 def row(answer: str = OWN, **changes: Any) -> dict[str, Any]:
@@ -108,7 +109,7 @@ def test_scores_in_training_are_those_of_an_evaluation(processor: FusarGptProces
     item = KnownItem("a", "detect", "?", "0", WIDTH * HEIGHT, OWN, WIDTH, HEIGHT, "", "")
     given = Answer("a", "detect", "?", answer, (WIDTH, HEIGHT), seen, None, 0.0)
     expected = scores("detect", [item], {"a": given})
-    found = scoring._scores([answer])
+    found = scoring._scores([answer])  # pyright: ignore[reportPrivateUsage]
     assert found == {name: expected[name.removeprefix("detect_")].value for name in found}
     # Right where it is right in the pixels that the model sees, and nowhere else.
     if processor.image_size == 48:
