@@ -194,7 +194,7 @@ def add_a_layer_to_the_config(path: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (damage_config, "the model cannot be loaded: .*config.json"),
+        (damage_config, "config.json: cannot be read as JSON"),
         (damage_weights, "the model cannot be loaded: "),
         (remove_weights, "the model cannot be loaded: .*model.safetensors"),
         (remove_tokenizer, "the model cannot be loaded: "),
@@ -214,5 +214,5 @@ def test_a_damaged_model_gives_one_line_that_names_it(
     damage(path)
     with pytest.raises(InputError, match=message) as caught:
         load(path)
-    assert str(caught.value).startswith(f"{path}: ")
+    assert str(caught.value).startswith((f"{path}: ", f"{path}/"))
     assert "\n" not in str(caught.value)

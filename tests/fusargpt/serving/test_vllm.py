@@ -244,6 +244,7 @@ def test_lora_in_the_tower_is_refused_where_vllm_would_leave_it_out(
     tensors["base_model.model.model.visual.blocks.0.attn.qkv.lora_B.weight"] = torch.zeros(3 * size, 4)
     save_file(tensors, folder / "adapter_model.safetensors")
     (prompt,) = prompts(engine, [None])
+    # What a server does with each of --lora-modules before it takes a request.
     with pytest.raises(ValueError, match=r"found weights for visual.blocks.0.attn.qkv .* which vLLM leaves out"):
-        vllm_tokens(engine, [prompt], LoRARequest("tower", 7, str(folder)))
+        engine.model.llm_engine.add_lora(LoRARequest("tower", 7, str(folder)))
     assert vllm_tokens(engine, [prompt])[0]
