@@ -85,6 +85,7 @@ def test_every_snippet_is_python_and_belongs_to_a_test() -> None:
             ast.parse(snippet)
 
 
+@pytest.mark.slow
 def test_snippets_run(tmp_path: Path) -> None:
     snippets = [snippet for page in RUN for snippet in python_snippets(page)]
     assert len(snippets) > len(RUN)
@@ -92,6 +93,7 @@ def test_snippets_run(tmp_path: Path) -> None:
         assert bool(output.strip()) == ("print(" in snippet)
 
 
+@pytest.mark.slow
 def test_what_the_stages_leave_loads(tmp_path: Path) -> None:
     (snippet,) = python_snippets("docs/how-to/convert.md")
     write_backbone(tmp_path / "qwen")
