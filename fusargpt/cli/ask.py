@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fusargpt.checkpoints import NANO
+from fusargpt.cli.argument_types import add_reading, reading_of
 from fusargpt.cli.extras import check_constrained
 from fusargpt.errors import InputError
 from fusargpt.tasks.prompts import MAX_NEW_TOKENS, TARGETS, TASKS, prompt
@@ -45,7 +46,6 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="hold the answer to the form of --task, which is then always readable (extra: constrained)",
     )
-    parser.add_argument("--band", metavar="N", type=int, default=1, help="band of a TIFF to read (default: 1)")
     parser.add_argument(
         "--model",
         metavar="MODEL",
@@ -59,6 +59,7 @@ def _parser() -> argparse.ArgumentParser:
         default=MAX_NEW_TOKENS,
         help=f"where an answer is cut that does not end by itself (default: {MAX_NEW_TOKENS})",
     )
+    add_reading(parser)
     return parser
 
 
@@ -81,10 +82,10 @@ def _check(options: argparse.Namespace) -> None:
 
 def _answer(options: argparse.Namespace) -> None:
     # What is quick to check comes before the seconds that torch takes to import.
-    from fusargpt.geo.image import read_image
+    from fusargpt.geo.image import read_image_as
     from fusargpt.geo.prior import load_prior
 
-    image = read_image(options.image, options.band)
+    image, read_as = read_image_as(options.image, reading_of(vars(options)))
     prior = None if options.prior is None else load_prior(options.prior)
 
     from transformers import TextStreamer
@@ -99,6 +100,8 @@ def _answer(options: argparse.Namespace) -> None:
     question = options.question or prompt(options.task, options.target or "ship")
     streamer = TextStreamer(predictor.processor.tokenizer, skip_prompt=True, skip_special_tokens=True)
     form = AnswerForm(options.task) if options.constrained else None
+    if not read_as.is_picture:
+        print(f"{options.image}: {read_as}", file=sys.stderr)
     answer = predictor.answer(image, question, prior, options.max_new_tokens, streamer, form)
     if options.task == "detect":
         width, height = predictor.seen_size(image)

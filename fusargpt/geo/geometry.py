@@ -7,6 +7,7 @@ What is wrong by more than a hundredth of a pixel there and back is refused. Aff
 ground control points and RPCs to 1e-5, by their own model; how near that model comes to the ground is up to the file.
 """
 
+import re
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
@@ -123,10 +124,11 @@ class Geometry:
         """West, south, east, north of the true outline of the image or of a window of it, in degrees.
 
         West is in [-180, 180). East is larger than west, and larger than 180 where the antimeridian is crossed:
-        `fusargpt.geo.earth.wrap_longitude` brings longitudes between the two back.
+        `fusargpt.geo.earth.wrap_longitude` brings longitudes between the two back. Around a pole they are -180 and 180,
+        and the pole is the northern or southern bound.
 
         Raises:
-            InputError: a pole lies inside, or a part of the window lies nowhere on Earth.
+            InputError: a part of the window lies nowhere on Earth.
         """
         outline = self._mapping.to_lonlat(_outline(*self._rectangle(window)))
         if not np.isfinite(outline).all():
@@ -136,8 +138,8 @@ class Geometry:
         longitudes = outline[np.abs(latitudes) < 90 - 1e-9, 0]
         longitudes = np.unwrap([*longitudes, longitudes[0]], period=360)
         if abs(longitudes[-1] - longitudes[0]) > 180:
-            pole = "north" if latitudes.mean() > 0 else "south"
-            raise InputError(f"the {pole} pole is inside: no bounds in degrees hold it; use windows beside the pole")
+            north = latitudes.mean() > 0
+            return -180.0, float(latitudes.min()) if north else -90.0, 180.0, 90.0 if north else float(latitudes.max())
         west = float(wrap_longitude(longitudes.min()))
         west = -180.0 if west == 180 else west
         return west, float(latitudes.min()), west + float(np.ptp(longitudes)), float(latitudes.max())
@@ -196,15 +198,26 @@ def crs_name(crs: str | CRS) -> str:
     try:
         # GDAL would print its error, too, outside an environment.
         with rasterio.Env():
-            return CRS.from_user_input(crs).to_string()
+            found = CRS.from_user_input(crs)
+            authority = found.to_authority()
+            if authority is None:
+                return found.to_wkt()
+            name = ":".join(authority)
+            # The code of what is most alike may be of another datum on the same ellipsoid, a hundred metres off.
+            return name if _datum(found) == _datum(CRS.from_user_input(name)) else found.to_wkt()
     except CRSError as error:
         raise InputError(f"CRS {crs!r}: not known ({one_line(error)}); expected one as 'EPSG:32611'") from error
+
+
+def _datum(crs: CRS) -> list[str]:
+    """Names and shifts of the datums in its WKT."""
+    return re.findall(r'(?:DATUM\["[^"]*"|TOWGS84\[[^]]*\])', crs.to_wkt())
 
 
 def _chosen_crs(argument: str | None, found: CRS | None, of: str) -> str | CRS:
     chosen = found if argument is None else argument
     if not chosen:
-        raise InputError(f"{of} without a CRS; say which one with crs=, as in 'EPSG:32611'")
+        raise InputError(f"{of} without a CRS; say which one with crs (--crs), as in 'EPSG:32611'")
     return chosen
 
 

@@ -156,7 +156,9 @@ def out_of_memory(error: Exception) -> bool:
 def _answer(question: Question, text: str, seen: tuple[int, int], seconds: float) -> Answer:
     item, prior = question.item, question.prior
     anchors = None if prior is None else len(prior.embeddings)
-    return Answer(item.id, item.task, question.text, text, question.image.size, seen, anchors, seconds)
+    return Answer(
+        item.id, item.task, question.text, text, question.image.size, seen, anchors, seconds, read_as=question.read_as
+    )
 
 
 def _tell(line: str) -> None:

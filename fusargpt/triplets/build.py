@@ -110,13 +110,14 @@ def build(
             shards = _write_shards(out, splits, scenes, parts)
             counts = sum((Counter(part.counts) for row_parts in parts.values() for part in row_parts), Counter())
             of_splits = Counter(splits[scene.row.id] for scene in scenes)
+            read_as = {scene.row.id: parts[scene.row.number][0].read_as for scene in scenes}
             report = Report(out, shards, dict(sorted(counts.items())), dict(of_splits), tuple(failures))
             if shards:
                 shown_scenes = [(splits[scene.row.id], scene) for scene in scenes]
-                write_card(out, title, shown_scenes, report.counts, settings)
+                write_card(out, title, shown_scenes, report.counts, settings, list(read_as.values()))
             else:
                 (out / "README.md").unlink(missing_ok=True)
-            _conclude(report, fingerprint)
+            _conclude(report, fingerprint, read_as)
         return report
 
 
@@ -232,7 +233,7 @@ def _write_shards(
     return shards
 
 
-def _conclude(report: Report, fingerprint: str) -> None:
+def _conclude(report: Report, fingerprint: str, read_as: dict[str, str]) -> None:
     """Say in files what was built and what failed; keep the parts when something is still to be done."""
     out = report.folder
     if report.failures:
@@ -253,6 +254,7 @@ def _conclude(report: Report, fingerprint: str) -> None:
         "shards": report.shards,
         "counts": report.counts,
         "scenes": report.scenes,
+        "read_as": read_as,
     }
     write_text_whole(out / FINISHED, json.dumps(summary, indent=1, sort_keys=True) + "\n")
     shutil.rmtree(out / _PARTS)

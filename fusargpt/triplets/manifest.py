@@ -8,8 +8,8 @@ Columns, of which only `scene` has to be there:
 | `id` | unique name; default: the file's name without its suffix |
 | `polarization` | which one of the raster to read, or what its only band is; default: its first |
 | `band` | of the raster, from 1, where it does not say which of its bands the polarization is |
-| `stored` | what its values are, "grey", "decibels", "amplitude" or "power"; default: detected |
-| `nodata` | the value that marks pixels without data; default: what the raster says |
+| `stored` | what its values are, "grey", "decibels", "amplitude", "power" or "iq" (complex); default: detected |
+| `nodata` | the value that marks pixels without data, "none" for no value; default: what the raster says |
 | `crs` | of its transform or control points, as EPSG:32611; default: what the raster says |
 | `height_m` | of the ground above the ellipsoid, for rasters placed by RPCs; default: the middle of theirs |
 | `acquired` | ISO date; default: what the raster says |
@@ -37,7 +37,8 @@ from pathlib import Path, PurePosixPath
 from typing import SupportsFloat, cast, get_args
 
 from fusargpt.errors import InputError
-from fusargpt.geo.radiometry import Stored
+from fusargpt.geo.reading import Reading
+from fusargpt.geo.stored import Stored
 
 SPLITS = ("train", "validation", "test")
 _REQUIRED = "scene"
@@ -72,6 +73,18 @@ class SceneRow:
     boxes: str | tuple[object, ...] | None = None
     split: str | None = None
     license: str | None = None
+
+    @property
+    def reading(self) -> Reading:
+        """How the raster is to be read."""
+        return Reading(
+            stored=self.stored,
+            nodata=self.nodata,
+            crs=self.crs,
+            height_m=self.height_m,
+            band=self.band,
+            polarization=self.polarization,
+        )
 
 
 COLUMNS = tuple(field.name for field in fields(SceneRow) if field.name not in ("origin", "number"))
@@ -225,7 +238,7 @@ def _row(columns: Mapping[str, object], origin: str, number: int, folder: Path) 
         sensor=texts.get("sensor"),
         band=_band(band),
         stored=_stored(texts.get("stored")),
-        nodata=_number("nodata", nodata),
+        nodata=math.nan if str(nodata).strip().lower() == "none" and nodata is not None else _number("nodata", nodata),
         crs=texts.get("crs"),
         height_m=_number("height_m", height_m),
         year=_year(year),

@@ -91,7 +91,6 @@ def test_a_spreadsheets_mark_and_blank_rows_do_not_matter(tmp_path: Path) -> Non
         ({"scene": "a.tif", "year": True}, "year: found True"),
         ({"scene": "a.tif", "year": 2024.5}, "year: found 2024.5"),
         ({"scene": "a.tif", "band": 0}, "band: found 0"),
-        ({"scene": "a.tif", "nodata": "none"}, "nodata: found 'none'; expected a number"),
         ({"scene": "a.tif", "nodata": "nan"}, "nodata: found 'nan'; expected a number"),
         ({"scene": "a.tif", "height_m": True}, "height_m: found True; expected a number"),
         ({"scene": "a.tif", "stored": "dB"}, "stored: found 'dB'; expected one of grey, decibels"),
