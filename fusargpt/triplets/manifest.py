@@ -123,6 +123,9 @@ def _read(path: Path) -> Iterator[tuple[int, Mapping[str, object]]]:
     reader = _READERS.get(path.suffix.lower())
     if reader is None:
         raise InputError(f"{path}: a manifest is a file that ends in {', '.join(_READERS)}")
+    # A named pipe would be waited for.
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path}: {'a folder' if path.is_dir() else 'no regular file'}; expected a manifest")
     try:
         # With or without the mark that spreadsheets put first.
         text = path.read_bytes().decode("utf-8-sig")
