@@ -179,7 +179,9 @@ class _RemoteRanges:
             if attempt:
                 time.sleep(BACKOFF_SECONDS * 2 ** (attempt - 1))
             try:
-                response = self._answer({"Range": f"bytes={offset}-{offset + length - 1}", "Accept-Encoding": "identity"})
+                response = self._answer(
+                    {"Range": f"bytes={offset}-{offset + length - 1}", "Accept-Encoding": "identity"}
+                )
                 if response.status == 206:
                     return response.headers, self._content(response, length)
                 # A server that knows no ranges sends the whole file, which may be gigabytes: hang up.
@@ -230,9 +232,7 @@ class _RemoteRanges:
             missing -= len(piece)
             if time.monotonic() > until:
                 response.close()
-                raise InputError(
-                    f"{self.name}: less than {SLOWEST_BYTES_PER_SECOND} bytes a second; try again later"
-                )
+                raise InputError(f"{self.name}: less than {SLOWEST_BYTES_PER_SECOND} bytes a second; try again later")
         if not missing:
             response.close()
             raise InputError(f"{self.name}: the server sends more than the {length:,} bytes it was asked for")

@@ -198,7 +198,9 @@ def test_redirects_on_the_server_are_followed_and_counted() -> None:
     def answer(connection: socket.socket) -> None:
         asked.append(1)
         if len(asked) == 1:
-            connection.sendall(b"HTTP/1.1 302 Found\r\nLocation: /moved\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+            connection.sendall(
+                b"HTTP/1.1 302 Found\r\nLocation: /moved\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+            )
         else:
             connection.sendall(b"HTTP/1.1 206 OK\r\nContent-Range: bytes 0-3/4\r\nContent-Length: 4\r\n\r\nabcd")
 
