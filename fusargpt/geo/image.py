@@ -61,6 +61,9 @@ def _format(path: Path) -> str:
         raise InputError(f"{path}: a folder; expected a PNG, JPEG or TIFF file")
     if not path.exists():
         raise InputError(f"{path}: no such file")
+    # A named pipe would be waited for.
+    if not path.is_file():
+        raise InputError(f"{path}: no regular file; expected a PNG, JPEG or TIFF file")
     try:
         with open(path, "rb") as file:
             head = file.read(8)

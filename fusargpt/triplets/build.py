@@ -14,7 +14,7 @@ import shutil
 from collections import Counter
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from fusargpt.errors import InputError, one_line
 from fusargpt.files import write_text_whole
-from fusargpt.geo.remote import shown
+from fusargpt.geo.remote import identity, shown
 from fusargpt.tasks.prompts import TARGETS
 from fusargpt.triplets.card import write_card
 from fusargpt.triplets.features import CAPTION_FEATURES, RECORD_FEATURES
@@ -158,9 +158,10 @@ def _jobs(found: Sequence[Surveyed], settings: BuildSettings, folder: Path) -> l
     for scene in found:
         row = scene.row
         stamps = [_stamp(path) for path in (row.scene, row.boxes, row.land_cover)]
+        named = replace(row, scene=identity(row.scene), land_cover=row.land_cover and identity(row.land_cover))
         for first in range(0, scene.chips, CHIPS_PER_PART):
             part = Part(row, targets, first, min(first + CHIPS_PER_PART, scene.chips))
-            name = _digest([origin, str(row), stamps, targets, part.first, part.last])
+            name = _digest([origin, str(named), stamps, targets, part.first, part.last])
             jobs.append(Job(part, folder / f"{row.number:06d}-{first:08d}-{name}"))
     return jobs
 
