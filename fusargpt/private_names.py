@@ -43,6 +43,7 @@ CALLED: dict[str, str | None] = {
     "transformers:Trainer._save_rng_state": "self, output_dir",
     "transformers:Trainer._save_scaler": "self, output_dir",
     # Called by modeling_fusargpt.
+    "peft.tuners.lora:LoraLayer": None,
     "transformers.conversion_mapping:register_checkpoint_conversion_mapping": (
         "model_type_or_class_name, mapping, *, overwrite"
     ),
@@ -52,6 +53,9 @@ CALLED: dict[str, str | None] = {
     "transformers.utils.hub:cached_file": "path_or_repo_id, filename",
     "transformers.utils.hub:cached_files": "path_or_repo_id, filenames, *, _raise_exceptions_for_missing_entries",
     # Called by fusargpt/serving within vLLM.
+    "vllm.lora.utils:get_adapter_absolute_path": "lora_path",
+    "vllm.lora.worker_manager:WorkerLoRAManager": None,
+    "vllm.lora.worker_manager:WorkerLoRAManager._load_adapter": "self, lora_request",
     "vllm.config:VllmConfig": None,
     "vllm.model_executor.models.interfaces:SupportsMultiModal._mark_tower_model": "self, vllm_config, modalities",
     "vllm.model_executor.models.qwen2_5_vl:Qwen2_5_VLForConditionalGeneration": None,
@@ -59,8 +63,12 @@ CALLED: dict[str, str | None] = {
     "vllm.model_executor.models.qwen2_vl:Qwen2VLDummyInputsBuilder._get_dummy_images": (
         "self, *, width, height, num_images, overrides"
     ),
+    "vllm.model_executor.models.qwen2_vl:Qwen2VLMultiModalDataParser": (
+        "spatial_merge_size, *, expected_hidden_size, allow_missing_mm_embeddings"
+    ),
     "vllm.model_executor.models.qwen2_vl:Qwen2VLMultiModalProcessor": None,
     "vllm.model_executor.models.qwen2_vl:Qwen2VLProcessingInfo": None,
+    "vllm.model_executor.models.qwen2_vl:Qwen2VLProcessingInfo._get_expected_hidden_size": "self",
     "vllm.model_executor.models.qwen3_vl:Qwen3VLForConditionalGeneration": None,
     "vllm.model_executor.models.utils:WeightsMapper": "*, orig_to_new_prefix",
     "vllm.multimodal:MULTIMODAL_REGISTRY": None,
@@ -69,6 +77,7 @@ CALLED: dict[str, str | None] = {
     "vllm.multimodal.hasher:MultiModalHasher.hash_kwargs": "algorithm, *, image, prior",
     "vllm.multimodal.inputs:MultiModalFieldConfig": None,
     "vllm.multimodal.inputs:MultiModalFieldConfig.batched": "modality",
+    "vllm.multimodal.media:MediaWithBytes": None,
     "vllm.platforms:current_platform": None,
 }
 
@@ -91,6 +100,7 @@ OVERRIDDEN: dict[str, str] = {
     "transformers:Trainer._save": "self, output_dir, state_dict",
     "trl:SFTTrainer._save_checkpoint": "self, model, trial",
     "trl.trainer.sft_trainer:DataCollatorForVisionLanguageModeling.torch_call": "self, examples",
+    "vllm.model_executor.models.qwen2_vl:Qwen2VLMultiModalDataParser._parse_image_data": "self, data",
     "vllm.model_executor.models.qwen2_vl:Qwen2VLMultiModalProcessor._get_cache_missing_processor_kwargs": (
         "self, inputs, mm_is_cached"
     ),
@@ -104,12 +114,14 @@ ATTRIBUTES: tuple[str, ...] = (
     # Read or set; of the class, or of what its methods have made.
     "transformers:PreTrainedConfig._attn_implementation",
     "transformers:PreTrainedConfig._commit_hash",
+    "transformers:PreTrainedModel._hf_peft_config_loaded",
     "transformers:PreTrainedModel._keys_to_ignore_on_load_missing",
     "transformers:Trainer._globalstep_last_logged",
     "transformers:Trainer._total_loss_scalar",
     "transformers:Trainer._tr_loss",
     "trl:SFTTrainer._metrics",
     "trl:SFTTrainer._total_train_tokens",
+    "vllm.lora.worker_manager:WorkerLoRAManager._adapter_manager",
 )
 
 

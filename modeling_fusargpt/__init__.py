@@ -1,5 +1,9 @@
 """FUSAR-GPT for transformers. Importing it registers configuration, models and processor with the auto classes."""
 
+# First: it refuses an older one.
+from .transformers_release import MINIMUM_TRANSFORMERS  # noqa: F401  # pyright: ignore[reportUnusedImport]
+
+# isort: split
 from transformers import AutoConfig, AutoModel, AutoModelForImageTextToText, AutoProcessor
 
 from .configuration_fusargpt import FusarGptConfig, FusarGptQwen3Config, TlmConfig

@@ -1,9 +1,18 @@
 """FUSAR-GPT on Qwen3-VL: what differs from its backbone is what differs on Qwen2.5-VL."""
 
+# First: it refuses an older one.
+from .transformers_release import MINIMUM_TRANSFORMERS  # noqa: F401  # pyright: ignore[reportUnusedImport]
+
+# isort: split
 from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLForConditionalGeneration, Qwen3VLModel
 
 from .configuration_fusargpt import FusarGptConfig, FusarGptQwen3Config
-from .modeling_fusargpt import FusarGptForConditionalGeneration, ModulatedForConditionalGeneration, ModulatedModel
+from .modeling_fusargpt import (
+    FusarGptForConditionalGeneration,
+    ModulatedForConditionalGeneration,
+    ModulatedModel,
+    by_the_names_of,
+)
 
 
 # As on Qwen2.5-VL: arguments are passed by keyword, and each class narrows the type of its `config`.
@@ -11,6 +20,7 @@ class FusarGptQwen3Model(ModulatedModel, Qwen3VLModel):  # pyright: ignore[repor
     """Qwen3-VL without its language head, with a TLM behind the vision tower."""
 
     config: FusarGptQwen3Config  # pyright: ignore[reportIncompatibleVariableOverride]
+    forward = by_the_names_of(Qwen3VLModel, ModulatedModel.forward)
 
 
 class FusarGptQwen3ForConditionalGeneration(  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -21,6 +31,10 @@ class FusarGptQwen3ForConditionalGeneration(  # pyright: ignore[reportIncompatib
     config: FusarGptQwen3Config  # pyright: ignore[reportIncompatibleVariableOverride]
     model: FusarGptQwen3Model
     inner_class = FusarGptQwen3Model
+    forward = by_the_names_of(Qwen3VLForConditionalGeneration, ModulatedForConditionalGeneration.forward)
+    prepare_inputs_for_generation = by_the_names_of(
+        Qwen3VLForConditionalGeneration, ModulatedForConditionalGeneration.prepare_inputs_for_generation
+    )
 
 
 AnyFusarGptConfig = FusarGptConfig | FusarGptQwen3Config

@@ -1,10 +1,21 @@
 """Processor of FUSAR-GPT: images, text and the geospatial prior of every image. There is no video."""
 
+# First: it refuses an older one.
+from .transformers_release import MINIMUM_TRANSFORMERS  # noqa: F401  # pyright: ignore[reportUnusedImport]
+
+# isort: split
+import base64
+import binascii
+import os
 from collections.abc import Mapping, Sequence
+from io import BytesIO
+from textwrap import shorten
 from typing import Any, cast
 
+import httpx
 import numpy as np
-from PIL import Image
+import torch
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 from transformers import BatchFeature, PreTrainedTokenizerBase
 from transformers.image_processing_base import ImageProcessingMixin
 from transformers.image_transforms import to_pil_image
@@ -65,7 +76,10 @@ class FusarGptProcessor(Qwen2_5_VLProcessor):
     ) -> BatchFeature:
         """
         Args:
-            images: An image, a list of them, or a list of lists with those of each text.
+            images: An image, a list of them, or a list of lists with those of each text. An image is a PIL image, an
+                array or tensor `[H, W, C]` or `[C, H, W]`, or a path, an http(s) address or base64 of a file, and
+                holds 8 bit: what holds more would be clipped. With `do_rescale=False` arrays may hold floats, scaled
+                already.
             text: A text or a list of texts; every image has its `<|vision_start|><|image_pad|><|vision_end|>`.
             videos: Not supported.
             audio: Not supported.
@@ -80,8 +94,9 @@ class FusarGptProcessor(Qwen2_5_VLProcessor):
             and False to the largest S of the batch.
 
         Raises:
-            ValueError: On videos or audio, on as many priors as there are not images, and on a prior with other keys,
-                shapes or values. The message names the field, what was found and what was expected.
+            ValueError: On videos or audio, on images of more than 8 bit, on as many priors as there are not images, and
+                on a prior with other keys, shapes or values. The message names the field, what was found and what was
+                expected.
         """
         for name, value in (("videos", videos), ("audio", audio)):
             if value is not None:
@@ -99,6 +114,19 @@ class FusarGptProcessor(Qwen2_5_VLProcessor):
         tensor_type = kwargs.get("return_tensors") or kwargs.get("text_kwargs", {}).get("return_tensors")
         features.update(BatchFeature(batch_priors(priors), tensor_type=tensor_type))
         return features
+
+    # Both are called by keyword.
+    def prepare_inputs_layout(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, images: ImageInput | None = None, **inputs: Any
+    ) -> tuple[Any, Any, Any, Any]:
+        # transformers' own reader of files clips what holds more than 8 bit.
+        return super().prepare_inputs_layout(images=_opened(images), **inputs)
+
+    def validate_inputs(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, images: ImageInput | None = None, **inputs: Any
+    ) -> None:
+        _check_images(images, scaled=_option(inputs, "do_rescale") is False)
+        super().validate_inputs(images=images, **inputs)
 
     def _process_images(self, images: ImageInput, **kwargs: object) -> tuple[BatchFeature, list[str]]:
         if self.image_size is not None:
@@ -136,8 +164,81 @@ def _check_image_size(image_size: int, image_processor: Qwen2VLImageProcessorPil
         )
 
 
+def _option(inputs: Mapping[str, Any], name: str) -> Any:
+    return inputs.get(name, (inputs.get("images_kwargs") or {}).get(name))
+
+
+def _opened(images: Any) -> Any:
+    """The images with files that are named opened, in the colours in which they are stored."""
+    if isinstance(images, list | tuple):
+        return [_opened(image) for image in images]
+    if not isinstance(images, str):
+        return images
+    try:
+        if images.startswith(("http://", "https://")):
+            content = httpx.get(images, follow_redirects=True).raise_for_status().content
+        elif os.path.isfile(images):
+            with open(images, "rb") as file:
+                content = file.read()
+        else:
+            # A line break every 76 letters is usual.
+            text = images.partition(",")[2] if images.startswith("data:image/") else images
+            content = base64.b64decode("".join(text.split()), validate=True)
+        picture = Image.open(BytesIO(content))
+        check_8bit(picture)
+        return ImageOps.exif_transpose(picture)
+    except (OSError, httpx.HTTPError, binascii.Error) as error:
+        # Pillow's own message names the stream, not the file.
+        reason = "no known image format" if isinstance(error, UnidentifiedImageError) else str(error)
+        raise ValueError(
+            f"images: found {images[:80]!r}, which cannot be read ({shorten(reason, 120)}); expected the path, the "
+            "http(s) address or the base64 of an image file."
+        ) from error
+
+
+def _check_images(images: Any, scaled: bool) -> None:
+    """Raises ValueError for images that hold more than 8 bit, and for arrays that are no images."""
+    if isinstance(images, list | tuple):
+        for image in images:
+            _check_images(image, scaled)
+    elif isinstance(images, Image.Image):
+        check_8bit(images)
+    elif isinstance(images, np.ndarray | torch.Tensor):
+        shape = list(images.shape)
+        if len(shape) < 3:
+            raise ValueError(
+                f"images: found an array of shape {shape}, expected [height, width, 3]; numpy.stack([image] * 3, -1) "
+                "makes it of one channel."
+            )
+        name = str(images.dtype).removeprefix("torch.")
+        if name != "uint8" and not (scaled and "float" in name):
+            raise ValueError(
+                f"images: found an array of {name}, expected uint8, which other values would be clipped to; "
+                f"{SCALE_FIRST}."
+            )
+
+
+SCALE_FIRST = "fusargpt.geo.image.read_image scales a SAR file to 8 bit"
+
+
+def check_8bit(picture: Image.Image) -> None:
+    """Raises ValueError for a picture whose channels hold more than 8 bit, which PIL clips or cuts in other modes.
+
+    Args:
+        picture: as opened. Once it is loaded, colours of 16 bit are cut already and can no longer be told.
+    """
+    # Pillow has no mode for colours of 16 bit; the decoder to come is told of them.
+    tiles = picture.tile if isinstance(picture, ImageFile.ImageFile) else []
+    is_cut = any(";16" in str(tile[3]) for tile in tiles)
+    if picture.mode.startswith("I") or picture.mode == "F" or is_cut:
+        raise ValueError(
+            f"images: found a picture of mode {picture.mode}{' with 16 bit a channel' if is_cut else ''}, expected 8 "
+            f"bit; {SCALE_FIRST}."
+        )
+
+
 def _squeeze(image: object, side: int) -> Image.Image:
-    """The image as a square of `side` pixels in RGB; an array or a tensor must hold 8 bit."""
+    """The image as a square of `side` pixels in RGB."""
     if not isinstance(image, Image.Image):
         array = np.asarray(image)
         if array.dtype != np.uint8:
@@ -177,10 +278,18 @@ def _read(prior: object, name: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _array(value: object, width: int, name: str) -> np.ndarray:
+    if isinstance(value, torch.Tensor):
+        value = value.detach().cpu()
+        # numpy has no bfloat16.
+        value = (value.float() if value.is_floating_point() else value).numpy()
     try:
         array = np.asarray(value)
     except ValueError as error:
         raise ValueError(f"{name}: found rows of different lengths, expected shape [S, {width}].") from error
+    except (TypeError, RuntimeError) as error:
+        raise ValueError(
+            f"{name}: found no array ({shorten(str(error), 120)}), expected shape [S, {width}]."
+        ) from error
     if array.shape == (0,):
         array = array.reshape(0, width)
     if array.ndim != 2 or array.shape[1] != width:

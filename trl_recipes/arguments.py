@@ -22,22 +22,42 @@ EarlierAnswers = Literal["hidden", "visible"]
 OnFullDisk = Literal["stop", "continue"]
 Unreadable = Literal["raise", "skip"]
 
-# Fields of SFTConfig that this script or its collator decides, each with what to use instead.
-DECIDED_HERE = {
-    "max_length": "null: cutting a sequence can cut image tokens away from their pixels",
-    "remove_unused_columns": "false: the prior columns would be dropped",
-    "packing": "false: images are not packed",
-    "padding_free": "false: images are not packed",
-    "assistant_only_loss": "false: loss always falls on the answers alone",
-    "completion_only_loss": "null: loss always falls on the answers alone",
-    "pad_to_multiple_of": "null: batches are padded to their longest row",
-    "chat_template_path": "null: the processor brings its chat template",
-    "eos_token": "null: the processor brings its tokens",
-    "pad_token": "null: the processor brings its tokens",
-    "model_init_kwargs": "null: use dtype, attn_implementation and model_revision",
-    "dataset_kwargs": "null: images are prepared batch by batch",
-    "resume_from_checkpoint": "null: use resume: true",
-    "push_to_hub": "false: push output_dir when the stage is done",
+# Fields of SFTConfig that this script or its collator decides, or that nothing here reads: the values that each may
+# have, and what to use instead.
+_NOT_PACKED = "images are not packed"
+_ON_ANSWERS = "loss always falls on the answers alone"
+_PROCESSORS = "the processor brings its"
+_NOT_PUSHED = "push output_dir when the stage is done"
+DECIDED_HERE: dict[str, tuple[tuple[object, ...], str]] = {
+    "max_length": ((None,), "cutting a sequence can cut image tokens away from their pixels"),
+    "truncation_mode": (("keep_start",), "nothing is cut"),
+    "remove_unused_columns": ((False,), "the prior columns would be dropped"),
+    "packing": ((False,), _NOT_PACKED),
+    "packing_strategy": (("bfd",), _NOT_PACKED),
+    "eval_packing": ((None, False), _NOT_PACKED),
+    "padding_free": ((False,), _NOT_PACKED),
+    "assistant_only_loss": ((False,), _ON_ANSWERS),
+    "completion_only_loss": ((None,), _ON_ANSWERS),
+    "shuffle_dataset": ((False,), "rows are drawn anew in every epoch, see train_sampling_strategy and data_seed"),
+    "dataset_text_field": (("text",), "rows hold messages, or prompt and completion"),
+    "dataset_kwargs": ((None,), "images are prepared batch by batch"),
+    "pad_to_multiple_of": ((None,), "batches are padded to their longest row"),
+    "chat_template_path": ((None,), f"{_PROCESSORS} chat template"),
+    "eos_token": ((None,), f"{_PROCESSORS} tokens"),
+    "pad_token": ((None,), f"{_PROCESSORS} tokens"),
+    "model_init_kwargs": ((None,), "use dtype, attn_implementation and model_revision"),
+    "trust_remote_code": ((False,), "models are loaded by this package's own code"),
+    "router_aux_loss_coef": ((None,), "the model has no experts"),
+    "include_for_metrics": (([],), "answers are scored by eval_answers"),
+    "batch_eval_metrics": ((False,), "answers are scored by eval_answers"),
+    "do_predict": ((False,), "answer the test split with `fusargpt evaluate`"),
+    "resume_from_checkpoint": ((None,), "use resume: true"),
+    "push_to_hub": ((False,), _NOT_PUSHED),
+    "hub_model_id": ((None,), _NOT_PUSHED),
+    "hub_strategy": (("every_save",), _NOT_PUSHED),
+    "hub_private_repo": ((None,), _NOT_PUSHED),
+    "hub_always_push": ((False,), _NOT_PUSHED),
+    "hub_revision": ((None,), _NOT_PUSHED),
 }
 
 REPORTERS = ("tensorboard", "trackio")  # extras of this package; others are the Trainer's own
@@ -192,6 +212,7 @@ class RecipeArguments:
             )
         if not 0 <= self.unreadable_share <= 1:
             raise InputError(f"unreadable_share: found {self.unreadable_share}, expected a share from 0 to 1")
+        self._check_effect()
         self._check_feature_cache_and_pairs()
         self._check_quantization()
         for name, least in (("eval_answers", 0), ("eval_answer_tokens", 1)):
@@ -203,6 +224,22 @@ class RecipeArguments:
                 f"dtype: found bfloat16, expected float32 with train: {self.train}: small updates of bfloat16 weights "
                 "round away; set bf16: true to compute in bfloat16"
             )
+
+    def _check_effect(self) -> None:
+        """Raises InputError for fields that say something about what the stage does not do."""
+        for does, names, needs in (
+            (self.trains_lora, ("lora_r", "lora_alpha", "lora_dropout"), "train: lora or tlm+lora"),
+            (self.quantization != "none", ("double_quantization",), "quantization: nf4"),
+            (self.feature_cache is not None, ("feature_cache_gib",), "feature_cache"),
+            (self.pairs_per_sequence != 1, ("earlier_answers",), "pairs_per_sequence above 1"),
+            (self.unreadable == "skip", ("unreadable_share",), "unreadable: skip"),
+        ):
+            for name in names if not does else ():
+                value, default = vars(self)[name], self.__dataclass_fields__[name].default
+                if value != default:
+                    raise InputError(
+                        f"{name}: found {value!r}, which has no effect without {needs}; set that too, or leave it out"
+                    )
 
     def _check_feature_cache_and_pairs(self) -> None:
         if self.feature_cache is not None and self.train == "all":
@@ -292,8 +329,31 @@ def parse(arguments: Sequence[str] | None = None) -> tuple[RecipeArguments, SFTC
     for name in config.report_to:
         if name in REPORTERS and find_spec(name) is None:
             raise InputError(f"report_to: {name} is not installed; pip install 'fusargpt[{name}]' brings it")
-    for name, expected in DECIDED_HERE.items():
-        value = vars(config)[name]
-        if value is not None and value is not False:
-            raise InputError(f"{name}: found {value!r}, expected {expected}")
+    _check_decided(config)
+    _check_evaluation(recipe, config)
     return recipe, config
+
+
+def _check_decided(config: SFTConfig) -> None:
+    for name, (allowed, instead) in DECIDED_HERE.items():
+        value = vars(config)[name]
+        # 0 is no false here.
+        if not any(value == one and isinstance(value, bool) == isinstance(one, bool) for one in allowed):
+            raise InputError(f"{name}: found {value!r}, expected {_in_yaml(allowed[0])}: {instead}")
+
+
+def _check_evaluation(recipe: RecipeArguments, config: SFTConfig) -> None:
+    """Raises InputError for fields of evaluations in a recipe that has none."""
+    if config.eval_strategy != "no":
+        return
+    defaults = RecipeArguments.__dataclass_fields__
+    for name in ("eval_answers", "eval_answer_tokens", "dataset_test_split"):
+        if vars(recipe)[name] != defaults[name].default:
+            raise InputError(f"{name}: found {vars(recipe)[name]!r} without evaluations; set eval_strategy too")
+    for name in ("do_eval", "eval_on_start", "load_best_model_at_end"):
+        if vars(config)[name]:
+            raise InputError(f"{name}: found true without evaluations; set eval_strategy too")
+
+
+def _in_yaml(value: object) -> str:
+    return "null" if value is None else "false" if value is False else str(value)

@@ -15,6 +15,7 @@ from trl.trainer.sft_config import SFTConfig
 from fusargpt.errors import InputError, one_line
 from fusargpt.files import watching_disk
 from fusargpt.geo.prior import PRIOR_COLUMNS
+from fusargpt.inference.backbones import read_processor
 from modeling_fusargpt import AnyFusarGpt, FusarGptProcessor
 from trl_recipes.arguments import RecipeArguments, parse
 from trl_recipes.data.collator import TripletCollator
@@ -127,7 +128,7 @@ def load_processor(recipe: RecipeArguments) -> FusarGptProcessor:
 
     Raises InputError for a size that the image processor would change once more.
     """
-    found = FusarGptProcessor.from_pretrained(recipe.model_name_or_path, revision=recipe.model_revision)
+    found = read_processor(recipe.model_name_or_path, recipe.model_revision)
     if recipe.image_size is None:
         return found
     try:

@@ -22,8 +22,10 @@ from fusargpt.conversion.release_tlm import TLM_FILE, ReleaseTlm, read_tlm
 from fusargpt.conversion.write_artefacts import complete_adapter, write_tlm
 from fusargpt.errors import InputError, one_line
 from fusargpt.files import check_free, new_folder
+from fusargpt.inference.backbones import PROCESSOR_FILES
 from fusargpt.inference.faces import LoadingReport
 from fusargpt.inference.predict import check_name
+from modeling_fusargpt.artefacts import say_whether_tied, untie
 from modeling_fusargpt.configuration_fusargpt import FusarGptConfig, TlmConfig
 from modeling_fusargpt.modeling_fusargpt import FusarGptForConditionalGeneration
 from modeling_fusargpt.processing_fusargpt import PRIOR_SIZE, FusarGptProcessor
@@ -33,7 +35,6 @@ _TRAINING_STATE = {"training_args.bin", "optimizer.pt", "scheduler.pt", "scaler.
 _WEIGHT_SUFFIXES = {".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".pkl"}
 # Marks an adapter of theirs that was trained without the prior.
 _WITHOUT_PRIOR_FILE = "image_text_config.json"
-_PROCESSOR_FILES = ("processor_config.json", "preprocessor_config.json")
 _BACKBONE_TYPE = "qwen2_5_vl"
 # What transformers and safetensors raise on files that are missing, damaged or do not fit each other.
 _LOADING_ERRORS = (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError, StrictDataclassError)
@@ -85,7 +86,7 @@ def convert(source: Path, base: str, out: Path, *, merge: bool = True, dtype: to
         prior_size=PRIOR_SIZE, hidden_size=tlm.hidden_size, sigma=tlm.sigma, gaussian_grid="patch", fusion="tlm"
     )
     layers = read_adapter(source, _linear_layers(config))
-    processor_source = str(source) if any((source / name).is_file() for name in _PROCESSOR_FILES) else base
+    processor_source = str(source) if any((source / name).is_file() for name in PROCESSOR_FILES) else base
     processor = _processor(processor_source, tlm.image_size, config)
 
     # The folder first: whether it can be written is known before minutes are spent on the backbone.
@@ -150,12 +151,10 @@ def _linear_layers(config: FusarGptConfig) -> dict[str, tuple[int, int]]:
     """(out, in) of the layers that an adapter may change, without their weights."""
     with torch.device("meta"):
         model = FusarGptForConditionalGeneration(config)
-    # Merged into tied weights, an adapter of the head would change the embeddings as well.
-    left_out = ("model.tlm.", "lm_head") if config.tie_word_embeddings else ("model.tlm.",)
     return {
         name: (module.out_features, module.in_features)
         for name, module in model.named_modules()
-        if isinstance(module, nn.Linear) and not name.startswith(left_out)
+        if isinstance(module, nn.Linear) and not name.startswith("model.tlm.")
     }
 
 
@@ -196,6 +195,9 @@ def _merged_model(
     for what, names in (("lacks", missing), ("has unknown", sorted(report["unexpected_keys"]))):
         if names:
             raise InputError(f"{base}: the backbone {what} weights, {names[0]} among {len(names)}")
+    if "lm_head" in layers:
+        untie(model.get_input_embeddings(), model.lm_head)
+        say_whether_tied(model)
     for name, layer in layers.items():
         weight = cast(Tensor, model.get_submodule(name).weight)
         # Rounded once, to the type in which it is written.

@@ -12,6 +12,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_
 from fusargpt.errors import InputError, one_line
 from fusargpt.inference.predict import check_name
 from fusargpt.private_names import commit_of
+from modeling_fusargpt.artefacts import ArtefactError, described_by, read_chain
 from modeling_fusargpt.configuration_fusargpt import FusarGptConfig, FusarGptQwen3Config, TlmConfig
 
 MAJORITY = "majority"
@@ -88,7 +89,11 @@ def _title(model: str, models: Sequence[str]) -> str:
 def _identify(model: str) -> tuple[PreTrainedConfig, str]:
     check_name(model)
     try:
-        config = AutoConfig.from_pretrained(model, trust_remote_code=False)
+        # An adapter as peft writes it is described by its base.
+        described = described_by(read_chain(model))
+        config = AutoConfig.from_pretrained(described.name, trust_remote_code=False)
+    except ArtefactError as error:
+        raise InputError(str(error)) from error
     # What transformers raises on a configuration that is damaged or of a type that it does not know.
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         raise InputError(f"{model}: the model cannot be loaded: {one_line(error)}") from error

@@ -1,6 +1,5 @@
 """Scores of answers, and differences between entries over the images that both answered."""
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 
@@ -9,7 +8,16 @@ from fusargpt.inference.questions import Answer
 from fusargpt.metrics.detection import detect_tallies
 from fusargpt.metrics.scores import TALLIES
 from fusargpt.metrics.tally import Score, Tally, difference
-from fusargpt.tasks.answers import LabelledBox, Parsed, parse_boxes, parse_cells, parse_class, parse_count
+from fusargpt.tasks.answers import (
+    SCORED_DIGITS,
+    LabelledBox,
+    Parsed,
+    parse_boxes,
+    parse_cells,
+    parse_class,
+    parse_count,
+    scale_boxes,
+)
 
 Answers = Mapping[str, Answer]
 """By the id of the item."""
@@ -72,9 +80,7 @@ def parts(item: KnownItem, answer: Answer) -> dict[str, float | None]:
 
 def seen_reference(item: KnownItem, seen: tuple[int, int]) -> str:
     """The reference of a `detect` item in pixels of the image as a model sees it."""
-    if seen == (item.width, item.height):
-        return item.reference
-    return json.dumps(_boxes(scaled_boxes(parse_boxes(item.reference).value, (item.width, item.height), seen)))
+    return scale_boxes(item.reference, (item.width, item.height), seen, SCORED_DIGITS)
 
 
 def scaled_boxes(boxes: Sequence[LabelledBox], old: tuple[int, int], new: tuple[int, int]) -> list[LabelledBox]:
@@ -100,4 +106,4 @@ def parsed(item: KnownItem, answer: Answer) -> tuple[object, list[str]]:
 
 
 def _boxes(boxes: Sequence[LabelledBox]) -> list[dict[str, object]]:
-    return [{"bbox_2d": [round(value, 2) for value in box], "label": label} for box, label in boxes]
+    return [{"bbox_2d": [round(value, SCORED_DIGITS) for value in box], "label": label} for box, label in boxes]

@@ -4,7 +4,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFile
 
 from fusargpt.errors import InputError, naming
 from fusargpt.geo.radiometry import to_8bit
@@ -87,6 +87,8 @@ def _read_picture(path: Path, file_format: str, reading: Reading) -> tuple[Image
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(path, formats=[file_format]) as picture:
                 _check_size(*picture.size)
+                if not _is_deep(picture):
+                    check_8bit(picture)
                 picture.load()
                 return _to_rgb(picture, reading)
     except Image.DecompressionBombError as error:
@@ -98,17 +100,49 @@ def _read_picture(path: Path, file_format: str, reading: Reading) -> tuple[Image
         raise InputError(f"a damaged {file_format} file ({error})") from error
 
 
+def check_8bit(picture: Image.Image) -> None:
+    """Refuse a picture whose channels hold more than 8 bit, which PIL clips or cuts when it is shown in other colours.
+
+    The rule for whatever is a picture already: rows of datasets, in training as in evaluation and batches, and what
+    Python code hands to a model. (Files are scaled, by `read_image`.) The processor in `modeling_fusargpt`, which
+    cannot import it, has its own copy.
+
+    Args:
+        picture: as opened. Once it is loaded, colours of 16 bit are cut already and can no longer be told.
+
+    Raises:
+        InputError: modes I;16, I and F, and colours of 16 bit.
+    """
+    # Pillow has no mode for colours of 16 bit; the decoder to come is told of them.
+    tiles = picture.tile if isinstance(picture, ImageFile.ImageFile) else []
+    is_cut = any(";16" in str(tile[3]) for tile in tiles)
+    if _is_deep(picture) or is_cut:
+        raise InputError(
+            f"image: found a picture of mode {picture.mode}{' with 16 bit a channel' if is_cut else ''}, expected 8 "
+            "bit; fusargpt.geo.image.read_image scales a SAR file to 8 bit"
+        )
+
+
+def to_rgb(picture: Image.Image) -> Image.Image:
+    """A picture of 8 bit in RGB, transparent pixels black. InputError as `check_8bit`."""
+    check_8bit(picture)
+    if picture.has_transparency_data:
+        picture = picture.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", picture.size, "black"), picture).convert("RGB")
+    return picture.convert("RGB")
+
+
+def _is_deep(picture: Image.Image) -> bool:
+    return picture.mode.startswith("I") or picture.mode == "F"
+
+
 def _to_rgb(picture: Image.Image, reading: Reading) -> tuple[Image.Image, ReadAs]:
-    if picture.mode.startswith("I") or picture.mode == "F":
+    if _is_deep(picture):
         return _scaled(np.asarray(picture), reading)
     for name, value in (("stored", reading.stored), ("nodata", reading.nodata)):
         if value not in (None, "grey"):
             raise InputError(f"{name}: found {value!r} for a picture of 8-bit grey levels; leave it out")
-    read_as = ReadAs.of_picture("grey", "8-bit values", None, reading, ())
-    if picture.has_transparency_data:
-        picture = picture.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", picture.size, "black"), picture).convert("RGB"), read_as
-    return picture.convert("RGB"), read_as
+    return to_rgb(picture), ReadAs.of_picture("grey", "8-bit values", None, reading, ())
 
 
 def _scaled(values: np.ndarray, reading: Reading) -> tuple[Image.Image, ReadAs]:

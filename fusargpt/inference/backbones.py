@@ -1,4 +1,4 @@
-"""Which classes read a checkpoint, by the `model_type` of its config.json: FUSAR-GPT on Qwen2.5-VL or on Qwen3-VL."""
+"""What reads a checkpoint: the classes of its `model_type`, FUSAR-GPT on Qwen2.5-VL or Qwen3-VL, and its processor."""
 
 from transformers import PreTrainedConfig
 
@@ -8,9 +8,13 @@ from modeling_fusargpt import (
     AnyFusarGptConfig,
     FusarGptConfig,
     FusarGptForConditionalGeneration,
+    FusarGptProcessor,
     FusarGptQwen3Config,
     FusarGptQwen3ForConditionalGeneration,
 )
+from modeling_fusargpt.artefacts import described_by, read_chain
+
+PROCESSOR_FILES = ("processor_config.json", "preprocessor_config.json")
 
 _MODELS: dict[type[AnyFusarGptConfig], type[AnyFusarGpt]] = {
     FusarGptConfig: FusarGptForConditionalGeneration,
@@ -23,16 +27,32 @@ _CONFIGS = {name: config for config in _MODELS for name in (config.model_type, c
 def read_config(name_or_path: str, revision: str = "main") -> tuple[AnyFusarGptConfig, bool]:
     """The configuration of a model folder or Hub model, and whether it is a backbone's, whose weights lack the TLM.
 
+    An adapter as peft writes it, without a config.json, is described by its base.
+
     Raises:
         InputError: for a model of another type.
-        OSError: for a name without a config.json that can be read.
+        ArtefactError: for a name with neither config.json nor adapter_config.json, or a base that cannot be read.
+        OSError: for files that cannot be read.
         ValueError: for a configuration that is not valid, a `StrictDataclassError` among them.
     """
-    found = PreTrainedConfig.get_config_dict(name_or_path, revision=revision)[0].get("model_type")
+    described = described_by(read_chain(name_or_path, {"revision": revision}))
+    name, revision = described.name, described.download["revision"]
+    found = PreTrainedConfig.get_config_dict(name, revision=revision)[0].get("model_type")
     if found not in _CONFIGS:
-        raise InputError(f"{name_or_path}: a model of type {found}; expected {', '.join(_CONFIGS)}")
+        raise InputError(f"{name}: a model of type {found}; expected {', '.join(_CONFIGS)}")
     config_class = _CONFIGS[found]
-    return config_class.from_pretrained(name_or_path, revision=revision), found == config_class.backbone_type
+    return config_class.from_pretrained(name, revision=revision), found == config_class.backbone_type
+
+
+def read_processor(name_or_path: str, revision: str = "main") -> FusarGptProcessor:
+    """The processor of a model folder or Hub model; of an adapter that peft has saved without one, that of its base.
+
+    Raises:
+        ArtefactError, OSError, ValueError: as `read_config`.
+    """
+    chain = read_chain(name_or_path, {"revision": revision})
+    found = next((one for one in chain if any(one.find(name) for name in PROCESSOR_FILES)), chain[0])
+    return FusarGptProcessor.from_pretrained(found.name, revision=found.download["revision"])
 
 
 def model_class(config: AnyFusarGptConfig) -> type[AnyFusarGpt]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, cast
 import numpy as np
 import torch
 from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
-from huggingface_hub.errors import HfHubHTTPError, StrictDataclassError
+from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, StrictDataclassError
 from PIL import Image
 from safetensors import SafetensorError
 from torch import Tensor
@@ -17,14 +17,15 @@ from transformers import BatchFeature
 from transformers.generation.streamers import BaseStreamer
 
 from fusargpt.errors import InputError, one_line
+from fusargpt.geo.image import check_8bit
 from fusargpt.geo.prior import Prior
-from fusargpt.inference.backbones import model_class, read_config
+from fusargpt.inference.backbones import model_class, read_config, read_processor
 from fusargpt.inference.decoding import NO_TOKEN, decode
 from fusargpt.inference.faces import Generates, LoadingReport, Processes
 from fusargpt.tasks.grammar import AnswerForm
 from fusargpt.tasks.prompts import MAX_NEW_TOKENS
 from modeling_fusargpt import AnyFusarGpt
-from modeling_fusargpt.artefacts import HUB_ID, ArtefactError
+from modeling_fusargpt.artefacts import ADAPTER_CONFIG_FILE, HUB_ID, ArtefactError
 from modeling_fusargpt.processing_fusargpt import FusarGptProcessor
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
 # The image processor of Qwen2-VL takes no longer strips.
 _MAX_ASPECT_RATIO = 200
+# One of them says what a model is; an adapter as peft writes it has the second alone.
+_DESCRIPTIONS = ("config.json", ADAPTER_CONFIG_FILE)
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,8 +67,8 @@ class FusarGpt:
             The answer's text. Boxes in it are pixels of the image as the model sees it, see `seen_size`.
 
         Raises:
-            InputError: an empty question, an image that is more than 200 times as long as wide, or `max_new_tokens`
-                that may not suffice for a form.
+            InputError: an empty question, an image that is not of 8 bit or more than 200 times as long as wide, or
+                `max_new_tokens` that may not suffice for a form.
             ModuleNotFoundError: a form without llguidance, which the extra `constrained` brings.
         """
         return self._text(self._generate([image], [question], [prior], [form], max_new_tokens, streamer))[0]
@@ -246,7 +249,8 @@ def load(model: str | Path, device: str | None = None) -> FusarGpt:
 
     Args:
         model: a folder with model and processor, or the Hub's `owner/name`. What a stage has left with `save: trained`,
-            a TLM or an adapter that names its base, is loaded as one model.
+            a TLM or an adapter that names its base, is loaded as one model, and so is an adapter as peft or TRL's
+            trainer writes it.
         device: as torch names it; None takes a GPU where there is one. Weights are float32 on the CPU, else bfloat16.
 
     Raises:
@@ -266,7 +270,7 @@ def load_parts(name: str, dtype: torch.dtype | Literal["auto"]) -> tuple[AnyFusa
     check_name(name)
     try:
         config, is_backbone = read_config(name)
-        processor = FusarGptProcessor.from_pretrained(name)
+        processor = read_processor(name)
         loaded, report = cast(
             tuple[AnyFusarGpt, LoadingReport],
             model_class(config).from_pretrained(name, dtype=dtype, merge_adapter=True, output_loading_info=True),
@@ -288,28 +292,33 @@ def check_name(name: str) -> None:
         raise InputError("model: found an empty name; expected a model folder or the Hub's owner/name")
     folder = Path(name)
     if folder.is_dir():
-        if not (folder / "config.json").is_file():
+        if not any((folder / file).is_file() for file in _DESCRIPTIONS):
             found = ", ".join(sorted(path.name for path in folder.iterdir())[:8]) or "nothing"
-            raise InputError(f"{name}: found {found}; expected a model folder with config.json")
+            raise InputError(f"{name}: found {found}; expected a model folder with {' or '.join(_DESCRIPTIONS)}")
     elif folder.exists():
         raise InputError(f"{name}: a file; expected a model folder or the Hub's owner/name")
     elif folder.parts[0] in (".", "..", "~") or Path(folder.parts[0]).is_dir() or not HUB_ID.fullmatch(name):
         raise InputError(f"{name}: no such model folder; expected one, or the Hub's owner/name")
-    elif not isinstance(try_to_load_from_cache(name, "config.json"), str):
+    elif not any(isinstance(try_to_load_from_cache(name, file), str) for file in _DESCRIPTIONS):
         _check_on_hub(name)
 
 
 def _check_on_hub(name: str) -> None:
     """Ask once; `from_pretrained` would retry for half a minute without a network."""
-    try:
-        get_hf_file_metadata(hf_hub_url(name, "config.json"))
-    except HfHubHTTPError as error:
-        raise InputError(
-            f"{name}: neither a folder nor a model on the Hub that you can read: {one_line(error)}"
-        ) from error
-    # The HTTP client's errors, whose classes differ between releases of huggingface_hub.
-    except Exception as error:
-        raise InputError(f"{name}: not a folder, and the Hub cannot be reached: {one_line(error)}") from error
+    for file in _DESCRIPTIONS:
+        try:
+            get_hf_file_metadata(hf_hub_url(name, file))
+            return
+        except EntryNotFoundError:
+            continue
+        except HfHubHTTPError as error:
+            raise InputError(
+                f"{name}: neither a folder nor a model on the Hub that you can read: {one_line(error)}"
+            ) from error
+        # The HTTP client's errors, whose classes differ between releases of huggingface_hub.
+        except Exception as error:
+            raise InputError(f"{name}: not a folder, and the Hub cannot be reached: {one_line(error)}") from error
+    raise InputError(f"{name}: a repository on the Hub without {' or '.join(_DESCRIPTIONS)}; expected a model's")
 
 
 def _check_report(name: str, is_backbone: bool, report: LoadingReport) -> None:
@@ -320,6 +329,7 @@ def _check_report(name: str, is_backbone: bool, report: LoadingReport) -> None:
 
 
 def _check_image(image: Image.Image) -> None:
+    check_8bit(image)
     if max(image.size) > _MAX_ASPECT_RATIO * min(image.size):
         raise InputError(
             f"image: {image.width} x {image.height} pixels; one side may be at most {_MAX_ASPECT_RATIO} times the other"

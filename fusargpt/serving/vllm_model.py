@@ -4,17 +4,21 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import wraps
 from typing import Any, cast
 
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from vllm.config import VllmConfig
+from vllm.lora.utils import get_adapter_absolute_path
+from vllm.lora.worker_manager import WorkerLoRAManager
 from vllm.model_executor.models.qwen2_5_vl import Qwen2_5_VLForConditionalGeneration
 from vllm.model_executor.models.qwen3_vl import Qwen3VLForConditionalGeneration
 from vllm.model_executor.models.utils import WeightsMapper
 from vllm.multimodal import MULTIMODAL_REGISTRY
 
+from fusargpt.serving.served_adapter import check_served_adapter
 from fusargpt.serving.vllm_processing import (
     PRIOR_FIELDS,
     FusarGptDummyInputsBuilder,
@@ -93,3 +97,17 @@ class FusarGptQwen3ForConditionalGeneration(ModulatedByPrior, Qwen3VLForConditio
     """FUSAR-GPT on Qwen3-VL."""
 
     hf_to_vllm_mapper = _with_tlm(Qwen3VLForConditionalGeneration.hf_to_vllm_mapper)
+
+
+_load_adapter = WorkerLoRAManager._load_adapter
+
+
+@wraps(_load_adapter)
+def _load_checked_adapter(manager: WorkerLoRAManager, lora_request: Any) -> Any:
+    """As vLLM's, which leaves LoRA on tower and merger out without a word and has no place of its own to object."""
+    if isinstance(manager._adapter_manager.model, ModulatedByPrior):
+        check_served_adapter(get_adapter_absolute_path(lora_request.lora_path))
+    return _load_adapter(manager, lora_request)
+
+
+WorkerLoRAManager._load_adapter = _load_checked_adapter

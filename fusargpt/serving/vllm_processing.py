@@ -8,16 +8,21 @@ an image, as `FusarGptProcessor` takes them. vLLM's processor of Qwen2-VL does t
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from io import BytesIO
 from typing import Any
 
+from PIL import Image
 from vllm.model_executor.models.qwen2_vl import (
     Qwen2VLDummyInputsBuilder,
+    Qwen2VLMultiModalDataParser,
     Qwen2VLMultiModalProcessor,
     Qwen2VLProcessingInfo,
 )
 from vllm.multimodal.hasher import MultiModalHasher
 from vllm.multimodal.inputs import MultiModalFieldConfig
+from vllm.multimodal.media import MediaWithBytes
 
+from fusargpt.geo.image import check_8bit
 from fusargpt.geo.prior import PRIOR_FIELDS
 from modeling_fusargpt import AnyFusarGptConfig, FusarGptConfig, FusarGptProcessor, FusarGptQwen3Config
 from modeling_fusargpt.processing_fusargpt import batch_priors
@@ -25,6 +30,21 @@ from modeling_fusargpt.processing_fusargpt import batch_priors
 PRIORS = "priors"
 MAX_ANCHORS = 4096
 """Of one image; a grid of 64 x 64. What a request may ask of the server's memory grows with them."""
+
+
+class PicturesOf8Bit(Qwen2VLMultiModalDataParser):
+    """Looks at pictures before vLLM makes RGB of them, which clips those that hold more than 8 bit."""
+
+    def _parse_image_data(self, data: Any) -> Any:
+        """As the parent's. ValueError for a picture of more than 8 bit, which vLLM's server answers with status 400."""
+        for item in data if isinstance(data, list | tuple) else [data]:
+            if isinstance(item, MediaWithBytes):
+                # Its picture is converted already.
+                with Image.open(BytesIO(item.original_bytes)) as stored:
+                    check_8bit(stored)
+            elif isinstance(item, Image.Image):
+                check_8bit(item)
+        return super()._parse_image_data(data)
 
 
 class FusarGptProcessingInfo(Qwen2VLProcessingInfo):
@@ -37,6 +57,14 @@ class FusarGptProcessingInfo(Qwen2VLProcessingInfo):
         # vLLM hands the arguments of a call to the constructor as well.
         kwargs.pop(PRIORS, None)
         return self.ctx.get_hf_processor(FusarGptProcessor, **kwargs)
+
+    def get_data_parser(self) -> PicturesOf8Bit:
+        vision_config: Any = self.get_hf_config().vision_config
+        return PicturesOf8Bit(
+            vision_config.spatial_merge_size,
+            expected_hidden_size=self._get_expected_hidden_size(),
+            allow_missing_mm_embeddings=self.allow_missing_mm_embeddings,
+        )
 
     def get_supported_mm_limits(self) -> Mapping[str, int | None]:
         return {"image": None}

@@ -41,6 +41,9 @@ class LabelledBox(NamedTuple):
     label: str
 
 
+SCORED_DIGITS = 2
+"""Behind the point, of the corners of true boxes in pixels of an image as a model sees it."""
+
 _DECORATION = whitespace + "\"'`*"
 _FENCE = re.compile(r"```(?:\w+(?=\s*\n))?")
 _NOUNS = "|".join(sorted({*TARGETS, *PLURALS.values()}))
@@ -52,6 +55,7 @@ _EMPTY_LIST = re.compile(r"\[\s*\]")
 _DOUBLE_QUOTED = r'"(?:[^"\\]|\\.){0,400}+"'
 _SINGLE_QUOTED = r"'(?:[^'\\]|\\.){0,400}+'"
 _OBJECT = re.compile(rf"\{{(?:[^{{}}\"']|{_DOUBLE_QUOTED}|{_SINGLE_QUOTED}){{0,500}}+\}}", re.DOTALL)
+_CORNERS = re.compile(r"""(["']bbox_2d["']\s*:\s*)\[([^\[\]{}]*)\]""")
 _MENDED = re.compile(rf"{_DOUBLE_QUOTED}|{_SINGLE_QUOTED}|,(?=\s*[\]}}])", re.DOTALL)
 
 
@@ -128,6 +132,54 @@ def parse_boxes(answer: str) -> Parsed[list[LabelledBox]]:
     elif around.count("[") > around.count("]"):
         problems.append("the answer breaks off inside a list")
     return Parsed(boxes, tuple(problems))
+
+
+def scale_boxes(
+    text: str, old: tuple[int, int], new: tuple[int, int], digits: int | None = None, *, strict: bool = True
+) -> str:
+    """A text whose boxes are in pixels of an image, with them in pixels of the same image resized; all else stays.
+
+    Args:
+        text: an answer, or anything else that holds boxes as answers do, `"bbox_2d": [x1, y1, x2, y2]`.
+        old: width and height of the image.
+        new: those to which it is resized.
+        digits: behind the point; None for whole numbers, between which a box keeps a pixel at least.
+        strict: False leaves a `bbox_2d` without numbers as it is: a question may speak of the form alone.
+
+    Raises:
+        ValueError: a `bbox_2d` without four finite numbers.
+    """
+    if old == new:
+        return text
+    if strict and len(_CORNERS.findall(text)) < text.count("bbox_2d"):
+        raise ValueError(f'found a bbox_2d that is no list, expected "bbox_2d": [x1, y1, x2, y2]: {_excerpt(text)}')
+    factors = [after / before for after, before in zip(new, old, strict=True)] * 2
+
+    def scaled(match: re.Match[str]) -> str:
+        try:
+            corners = [float(value) for value in match[2].split(",") if value.strip()]
+        except ValueError:
+            corners = []
+        if len(corners) != 4 or not all(map(math.isfinite, corners)):
+            if not strict:
+                return match[0]
+            raise ValueError(f"found {_excerpt(match[0])}, expected four numbers")
+        values = [value * factor for value, factor in zip(corners, factors, strict=True)]
+        if digits is None:
+            return f"{match[1]}{_whole(values)}"
+        return f"{match[1]}{[round(value, digits) for value in values]}"
+
+    return _CORNERS.sub(scaled, text)
+
+
+def _whole(corners: Sequence[float]) -> list[int]:
+    """The nearest whole numbers; outwards along an axis where they would be one."""
+    whole = [round(value) for value in corners]
+    for low, high in ((0, 2), (1, 3)):
+        if whole[low] == whole[high] and corners[low] != corners[high]:
+            low, high = (low, high) if corners[low] < corners[high] else (high, low)
+            whole[low], whole[high] = math.floor(corners[low]), math.ceil(corners[high])
+    return whole
 
 
 def _read_box(text: str) -> LabelledBox:

@@ -1,5 +1,6 @@
 """The processor: priors batched beside the images, published integers read, mistakes named."""
 
+import base64
 import json
 from pathlib import Path
 from typing import Any, cast
@@ -170,6 +171,11 @@ def change(**fields: Any):
 
 NAN = np.full((3, 64), np.nan, np.float32)
 BAD = {
+    "rows of tensors": (
+        [{"prior_embeddings": [torch.zeros(64).bfloat16()], "prior_positions": [[0.5, 0.5]]}],
+        1,
+        r"priors\[0\]\['prior_embeddings'\]: found no array .*, expected shape \[S, 64\]",
+    ),
     "too few": ([], 1, "priors: found 0 entries, expected one for each of the 1 images"),
     "too many": ([None, None, None], 2, "priors: found 3 entries, expected one for each of the 2 images"),
     "width": (
@@ -278,3 +284,59 @@ def test_an_image_size_that_would_not_last_is_refused(image_size: bool | float |
 def test_image_size_refuses_arrays_of_unknown_range():
     with pytest.raises(ValueError, match="images: found an array of float32, expected uint8"):
         pixels(squeezing(24), [np.zeros((16, 16, 3), np.float32)])
+
+
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        (np.zeros((32, 48), np.uint8), r"found an array of shape \[32, 48\], expected \[height, width, 3\]"),
+        (np.zeros((32, 48), np.float32), r"found an array of shape \[32, 48\]"),
+        (np.zeros((32, 48, 3), np.uint16), "found an array of uint16, expected uint8"),
+        (np.zeros((3, 32, 48), np.float32), "found an array of float32, expected uint8"),
+        (torch.zeros(3, 32, 48), "found an array of float32, expected uint8"),
+        (torch.zeros(3, 32, 48, dtype=torch.bfloat16), "found an array of bfloat16, expected uint8"),
+    ],
+    ids=lambda value: "" if isinstance(value, str) else f"{value.dtype} {tuple(value.shape)}",
+)
+@pytest.mark.parametrize("nested", [False, True])
+def test_arrays_that_are_no_pictures_of_8_bit_are_one_line(
+    processor: FusarGptProcessor, array: Any, message: str, nested: bool
+):
+    with pytest.raises(ValueError, match=message) as error:
+        processor(images=cast(Any, [[array]] if nested else [array]))
+    assert "\n" not in str(error.value) and len(str(error.value)) < 200
+
+
+def test_floats_that_are_scaled_already_are_taken(processor: FusarGptProcessor):
+    image = random_image(32, 48)
+    expected = processor(images=[image], return_tensors="pt")["pixel_values"]
+    scaled = np.asarray(image, np.float32) / 255
+    given: list[dict[str, Any]] = [{"do_rescale": False}, {"images_kwargs": {"do_rescale": False}}]
+    for options in given:
+        found = processor(images=[scaled], return_tensors="pt", **options)["pixel_values"]
+        torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)
+
+
+def test_a_file_that_is_named_is_read_as_its_picture(processor: FusarGptProcessor, tmp_path: Path):
+    image = random_image(32, 48)
+    image.save(tmp_path / "image.png")
+    expected = processor(images=[image], return_tensors="pt")["pixel_values"]
+    encoded = base64.encodebytes((tmp_path / "image.png").read_bytes()).decode()
+    for named in (str(tmp_path / "image.png"), encoded, f"data:image/png;base64,{encoded}"):
+        assert torch.equal(processor(images=cast(Any, [named]), return_tensors="pt")["pixel_values"], expected)
+    for named in (str(tmp_path / "absent.png"), __file__):
+        with pytest.raises(ValueError, match=r"images: found '/.*', which cannot be read .*; expected the path"):
+            processor(images=cast(Any, [named]))
+
+
+@pytest.mark.parametrize("change", [torch.Tensor.bfloat16, torch.Tensor.half, torch.Tensor.requires_grad_])
+def test_priors_of_any_kind_of_tensor_are_taken(processor: FusarGptProcessor, change: Any):
+    prior = random_prior(3)
+    tensors = {name: change(torch.from_numpy(values.copy())) for name, values in prior.items()}
+    found = processor(images=[random_image(16, 16)], priors=[tensors], return_tensors="pt")
+    torch.testing.assert_close(
+        found["prior_embeddings"][0], torch.from_numpy(prior["prior_embeddings"]), atol=4e-3, rtol=0
+    )
+    torch.testing.assert_close(
+        found["prior_positions"][0], torch.from_numpy(prior["prior_positions"]), atol=4e-3, rtol=0
+    )

@@ -1,5 +1,6 @@
 """Recipes are read strictly: every YAML of the project parses, and what no field knows fails."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -7,10 +8,11 @@ import pytest
 import yaml
 from accelerate.commands.config.config_args import load_config_from_file
 from accelerate.commands.launch import launch_command_parser
+from trl.trainer.sft_config import SFTConfig
 
 from fusargpt.errors import InputError
 from tests.paths import RECIPES
-from trl_recipes.arguments import parse
+from trl_recipes.arguments import DECIDED_HERE, parse
 
 FILES = sorted([*RECIPES.glob("*.yaml"), *RECIPES.glob("nano/*.yaml")])
 # Kind and processes of each config.
@@ -152,6 +154,38 @@ def test_yaml_true_and_a_single_dataset_are_read_as_meant(tmp_path: Path):
         ({"quantization": "nf4", "train": "language", "prior": "none"}, "stays as it is; set train: lora"),
         ({"quantization": "nf4", "train": "lora", "save": "full"}, "expected save: trained"),
         ({"max_length": 1024}, "max_length: found 1024, expected null"),
+        ({"max_length": False}, "max_length: found False, expected null"),
+        ({"truncation_mode": "keep_end"}, "truncation_mode: found 'keep_end', expected keep_start: nothing is cut"),
+        (
+            {"completion_only_loss": False},
+            "completion_only_loss: found False, expected null: loss always falls on the a",
+        ),
+        ({"completion_only_loss": True}, "completion_only_loss: found True, expected null"),
+        ({"assistant_only_loss": True}, "assistant_only_loss: found True, expected false"),
+        ({"shuffle_dataset": True}, "shuffle_dataset: found True, expected false: rows are drawn anew in every epoch"),
+        ({"eval_packing": True}, "eval_packing: found True, expected null: images are not packed"),
+        ({"packing_strategy": "wrapped"}, "packing_strategy: found 'wrapped', expected bfd: images are not packed"),
+        ({"dataset_text_field": "answer"}, "dataset_text_field: found 'answer', expected text"),
+        ({"dataset_kwargs": False}, "dataset_kwargs: found False, expected null"),
+        ({"trust_remote_code": True}, "trust_remote_code: found True, expected false"),
+        ({"router_aux_loss_coef": 0.1}, "router_aux_loss_coef: found 0.1, expected null: the model has no experts"),
+        ({"do_predict": True}, "do_predict: found True, expected false: .*`fusargpt evaluate`"),
+        ({"hub_model_id": "me/model"}, "hub_model_id: found 'me/model', expected null: push output_dir when"),
+        ({"do_eval": True}, "do_eval: found true without evaluations; set eval_strategy too"),
+        ({"eval_answers": 8}, "eval_answers: found 8 without evaluations; set eval_strategy too"),
+        ({"dataset_test_split": "test"}, "dataset_test_split: found 'test' without evaluations"),
+        (
+            {"lora_r": 16},
+            "lora_r: found 16, which has no effect without train: lora or tlm\\+lora; set that too, or le",
+        ),
+        ({"lora_dropout": 0.1}, "lora_dropout: found 0.1, which has no effect"),
+        (
+            {"double_quantization": False},
+            "double_quantization: found False, which has no effect without quantization: n",
+        ),
+        ({"feature_cache_gib": 1}, "feature_cache_gib: found 1, which has no effect without feature_cache"),
+        ({"earlier_answers": "visible"}, "earlier_answers: found 'visible', which has no effect without pairs_per_seq"),
+        ({"unreadable_share": 0.5}, "unreadable_share: found 0.5, which has no effect without unreadable: skip"),
         ({"remove_unused_columns": True}, "the prior columns would be dropped"),
         ({"resume_from_checkpoint": "out"}, "use resume: true"),
         ({"packing": True, "max_length": 512}, "max_length: found 512"),
@@ -161,6 +195,21 @@ def test_yaml_true_and_a_single_dataset_are_read_as_meant(tmp_path: Path):
 def test_a_value_that_a_field_does_not_allow_fails(tmp_path: Path, fields: dict[str, Any], message: str):
     with pytest.raises(ValueError, match=message):
         parse([recipe(tmp_path, **fields)])
+
+
+def test_every_field_that_is_decided_here_is_one_of_trl_and_has_its_default_among_the_values():
+    defaults = {field.name: field for field in dataclasses.fields(SFTConfig)}
+    for name, (allowed, instead) in DECIDED_HERE.items():
+        assert name in defaults and instead
+        # Those whose default is another one have to be written down in every recipe.
+        if name not in ("max_length", "remove_unused_columns", "pad_to_multiple_of", "include_for_metrics"):
+            assert defaults[name].default in allowed, name
+
+
+def test_evaluations_take_the_fields_of_evaluations(tmp_path: Path):
+    fields = {"eval_strategy": "steps", "do_eval": True, "eval_answers": 8, "dataset_test_split": "test"}
+    stage, config = parse([recipe(tmp_path, **fields)])
+    assert (stage.eval_answers, config.do_eval) == (8, True)
 
 
 def test_a_required_field_that_is_missing_fails(tmp_path: Path):

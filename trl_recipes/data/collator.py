@@ -8,11 +8,13 @@ from torch.nn.utils.rnn import pad_sequence
 from trl.data_utils import prepare_multimodal_messages
 from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
 
+from fusargpt.geo.image import to_rgb
 from fusargpt.geo.prior import PRIOR_COLUMNS
+from fusargpt.tasks.answers import scale_boxes
 from modeling_fusargpt import FusarGptProcessor
 from modeling_fusargpt.processing_fusargpt import batch_priors
 from trl_recipes.data.feature_cache import FeatureCache
-from trl_recipes.data.pairs import PADDING, join_pairs, one_conversation, pair_positions
+from trl_recipes.data.pairs import CONVERSATION, PADDING, join_pairs, one_conversation, pair_positions
 from trl_recipes.data.row_tasks import NO_TASK, TASK_COLUMN, answer_tasks
 from trl_recipes.data.rows import Batch, Message, Row
 
@@ -23,10 +25,14 @@ IGNORED_LABEL = -100
 class TripletCollator(DataCollatorForVisionLanguageModeling):
     """TRL's vision collator, extended with the spatiotemporal prior and with loss on answers alone.
 
-    A row holds ``image`` (one PIL image; with ``features``, ``image_key`` in its place), the two prior columns, and
-    either ``prompt`` and ``completion``, ``messages`` (several user and assistant turns about the image), each a
-    conversational list of ``{"role": str, "content": str}``, or ``pairs`` (several of ``prompt`` and ``completion``, as
-    ``pair_rows`` makes them). The image is placed before the text of the first user turn.
+    A row holds ``image`` (one PIL image of 8 bit; with ``features``, ``image_key``, ``image_height`` and
+    ``image_width`` in its place), the two prior columns, and either ``prompt`` and ``completion``, ``messages``
+    (several user and assistant turns about it), each a conversational list of ``{"role": str, "content": str}``, or
+    ``pairs`` (several of ``prompt`` and ``completion``, as ``pair_rows`` makes them). The image is placed before the
+    text of the first user turn.
+
+    Boxes (``"bbox_2d": [x1, y1, x2, y2]``, in any turn) are in pixels of the row's image, and are brought to the size
+    to which the processor resizes it: the model answers in pixels that it sees.
 
     Loss falls on the tokens of the assistant turns and on the ``<|im_end|>`` that closes each of them: on every
     assistant turn of ``messages``, on the turns of ``completion`` only otherwise. All other labels are -100.
@@ -48,7 +54,8 @@ class TripletCollator(DataCollatorForVisionLanguageModeling):
 
     Raises:
         KeyError: when a row lacks the image, a prior column or the conversation, or its image is not in ``features``.
-        ValueError: when a prior is malformed, or the rendered conversation does not show its assistant turns or image.
+        ValueError: when a prior is malformed, an image holds more than 8 bit, a box that has to be moved cannot be
+            read, or the rendered conversation does not show its assistant turns or image.
     """
 
     processor: FusarGptProcessor  # pyright: ignore[reportIncompatibleVariableOverride]  # the one it is for
@@ -82,7 +89,7 @@ class TripletCollator(DataCollatorForVisionLanguageModeling):
     def torch_call(self, examples: list[Row]) -> Batch:
         images = self._images(examples)
         grids = self._token_grids(images)
-        sequences = self._sequences(examples, grids)
+        sequences = self._sequences(self._in_seen_pixels(examples, images), grids)
         # The tokens come first: what comes first tells the trainer the size of the batch.
         output = self._padded(sequences) | images
         if self.hide_earlier_answers:
@@ -98,7 +105,7 @@ class TripletCollator(DataCollatorForVisionLanguageModeling):
         Returns ``input_ids``, ``attention_mask``, ``mm_token_type_ids`` [batch, tokens], images and priors.
         """
         images = self._images(examples)
-        prompts = [list(example["prompt"]) for example in examples]
+        prompts = [list(example["prompt"]) for example in self._in_seen_pixels(examples, images)]
         texts = self._rendered(prompts, self._token_grids(images), ask=True)
         # Answers are decoded from the right end, so that padding must be on the left.
         encoded = self.processor.tokenizer(texts, padding=True, padding_side="left", return_tensors="pt")
@@ -109,6 +116,24 @@ class TripletCollator(DataCollatorForVisionLanguageModeling):
             "mm_token_type_ids": (input_ids == self.processor.image_token_id).long(),
         }
         return tokens | images | self._priors(examples)
+
+    def seen_sizes(self, examples: list[Row]) -> list[tuple[int, int]]:
+        """(width, height) to which the processor resizes the image of every row."""
+        return self._seen_sizes(self._images(examples))
+
+    def own_size(self, example: Row) -> tuple[int, int]:
+        """(width, height) of the image of a row."""
+        if self.features is None:
+            return example["image"].size
+        return example["image_width"], example["image_height"]
+
+    def _seen_sizes(self, images: Batch) -> list[tuple[int, int]]:
+        patch_size = self.processor.image_processor.patch_size
+        return [(columns * patch_size, rows * patch_size) for _, rows, columns in images["image_grid_thw"].tolist()]
+
+    def _in_seen_pixels(self, examples: list[Row], images: Batch) -> list[Row]:
+        sizes = zip(map(self.own_size, examples), self._seen_sizes(images), strict=True)
+        return [in_seen_pixels(example, *size) for example, size in zip(examples, sizes, strict=True)]
 
     def _priors(self, examples: list[Row]) -> dict[str, Tensor]:
         if not self.prior:
@@ -123,7 +148,7 @@ class TripletCollator(DataCollatorForVisionLanguageModeling):
             if column not in example:
                 raise KeyError(f"the row has no column '{column}'; its columns are {sorted(example)}")
         if self.features is None:
-            return dict(self.processor(images=[example["image"] for example in examples], return_tensors="pt"))
+            return dict(self.processor(images=[to_rgb(example["image"]) for example in examples], return_tensors="pt"))
         encoded, grids = self.features.batch(example["image_key"] for example in examples)
         return {"mm_encoder_outputs": {"image": encoded}, "image_grid_thw": grids}
 
@@ -246,6 +271,24 @@ class TripletCollator(DataCollatorForVisionLanguageModeling):
             "pair_ids": _pad([pairs for _, _, pairs in sequences], PADDING),
             "position_ids": pad_sequence(positions, batch_first=True).permute(2, 0, 1).contiguous(),
         }
+
+
+def in_seen_pixels(example: Row, own: tuple[int, int], seen: tuple[int, int]) -> Row:
+    """A row with the boxes of its turns brought from its image's size to the one that the model sees."""
+    if own == seen:
+        return example
+    moved = {
+        name: [
+            # A question may speak of the form of boxes alone.
+            {**turn, "content": scale_boxes(turn["content"], own, seen, strict=turn["role"] == "assistant")}
+            for turn in example[name]
+        ]
+        for name in ("messages", *CONVERSATION)
+        if name in example
+    }
+    if "pairs" in example:
+        moved["pairs"] = [in_seen_pixels(pair, own, seen) for pair in example["pairs"]]
+    return {**example, **moved}
 
 
 def _pad(rows: list[list[int]], value: int) -> Tensor:

@@ -16,14 +16,17 @@ from PIL import Image as Pillow
 from PIL import UnidentifiedImageError
 
 from fusargpt.errors import InputError
+from fusargpt.geo.image import check_8bit
 from fusargpt.geo.prior import PRIOR_COLUMNS, PRIOR_EMBEDDINGS
 from fusargpt.private_names import count_image_tokens
+from fusargpt.tasks.answers import scale_boxes
 from modeling_fusargpt import FusarGptProcessor
 from modeling_fusargpt.processing_fusargpt import batch_priors
 from trl_recipes.arguments import RecipeArguments
+from trl_recipes.data.pairs import CONVERSATION
 from trl_recipes.data.rows import Message, Row
 
-RULES = 1  # part of what `datasets` knows a result by; to be raised with every change of what is unreadable
+RULES = 2  # part of what `datasets` knows a result by; to be raised with every change of what is unreadable
 ROLES = ("system", "user", "assistant")
 SHOWN = 10
 ROWS_AT_ONCE = 64
@@ -105,17 +108,23 @@ def find_problems(
     )
     sizes = list(zip(found["height"], found["width"], strict=True))
     refused = {size: _size_problem(size, processor) for size in set(sizes)}
-    problems = [problem or refused[size] for problem, size in zip(found["problem"], sizes, strict=True)]
+    problems = [
+        problem or refused[size] or (_box_problem(boxes, size, processor) if boxes else "")
+        for problem, boxes, size in zip(found["problem"], found["boxes"], sizes, strict=True)
+    ]
     return {row: problem for row, problem in enumerate(problems) if problem}
 
 
 def _check(rows: dict[str, list[object]], reserved: list[str], rules: int) -> dict[str, list[object]]:
-    """The first problem of each row, empty if there is none, and its image's size, 0 if it has none."""
-    found: dict[str, list[object]] = {"problem": [], "height": [], "width": []}
+    """The first problem of each row, empty if there is none, one of its boxes, and its image's size, 0 if it has none.
+
+    Boxes that cannot be read are a problem where they have to be moved alone: where the processor resizes the image.
+    """
+    found: dict[str, list[object]] = {"problem": [], "boxes": [], "height": [], "width": []}
     sizes: dict[bytes, tuple[int, int]] = {}  # rows about one image are often neighbours
     for values in zip(*rows.values(), strict=True):
         row = dict(zip(rows, values, strict=True))
-        problem, size = "", (0, 0)
+        problem, boxes, size = "", "", (0, 0)
         try:
             content = _read(row["image"])
             if content not in sizes:
@@ -123,10 +132,11 @@ def _check(rows: dict[str, list[object]], reserved: list[str], rules: int) -> di
             if PRIOR_EMBEDDINGS in row:
                 _check_prior(row)
             _check_conversation(row, reserved)
+            boxes = _unreadable_boxes(row)
             size = sizes[content]
         except InputError as error:
             problem = " ".join(str(error).split())
-        for name, value in zip(found, (problem, *size), strict=True):
+        for name, value in zip(found, (problem, boxes, *size), strict=True):
             found[name].append(value)
     return found
 
@@ -145,8 +155,11 @@ def _read(image: Row | None) -> bytes:
 def _decode(content: bytes) -> tuple[int, int]:
     try:
         with Pillow.open(io.BytesIO(content)) as opened:
+            check_8bit(opened)
             opened.load()
             return opened.height, opened.width
+    except InputError:
+        raise
     except Exception as error:  # decoders of broken files raise whatever they stumble over
         # Pillow names the stream, at an address that is another one in every run.
         reason = "no known image format" if isinstance(error, UnidentifiedImageError) else str(error)[:200]
@@ -165,9 +178,22 @@ def _check_prior(row: Row) -> None:
             raise InputError(str(error).replace("priors[0]", "prior")) from error
 
 
+def _unreadable_boxes(row: Row) -> str:
+    """The first problem of boxes in a conversation that has none else."""
+    for column in ("messages",) if "messages" in row else CONVERSATION:
+        for turn in row[column]:
+            if turn["role"] != "assistant":
+                continue
+            try:
+                scale_boxes(turn["content"], (1, 1), (2, 2))
+            except ValueError as error:
+                return f"{column}: {error}"
+    return ""
+
+
 def _check_conversation(row: Row, reserved: list[str]) -> None:
     turns: list[tuple[str, Message]] = []
-    for column in ("messages",) if "messages" in row else ("prompt", "completion"):
+    for column in ("messages",) if "messages" in row else CONVERSATION:
         if not row[column]:
             raise InputError(f"{column}: found no turns")
         turns += [(column, turn) for turn in row[column]]
@@ -195,3 +221,13 @@ def _size_problem(size: tuple[int, int], processor: FusarGptProcessor) -> str:
     except ValueError as error:
         return f"image: found {size[1]} x {size[0]} px, which the image processor refuses ({error})"
     return ""
+
+
+def _box_problem(boxes: str, size: tuple[int, int], processor: FusarGptProcessor) -> str:
+    """Says that an image's boxes cannot be read, if they have to be brought to another size."""
+    height, width = size
+    grid = processor(images=[Pillow.new("L", (width, height))], return_tensors="np")["image_grid_thw"][0]
+    rows, columns = (int(count) * processor.image_processor.patch_size for count in grid[1:])
+    if (rows, columns) == size:
+        return ""
+    return f"{boxes}; the processor resizes the image from {width} x {height} to {columns} x {rows} px, and its boxes"

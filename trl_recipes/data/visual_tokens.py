@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 import torch
 from accelerate import PartialState
-from datasets import Dataset, Image
+from datasets import Dataset, Image, concatenate_datasets
 from PIL import Image as Pillow
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -18,6 +18,7 @@ from tqdm import tqdm
 from trl.trainer.sft_config import SFTConfig
 
 from fusargpt.errors import InputError
+from fusargpt.geo.image import to_rgb
 from fusargpt.private_names import attention_of, count_image_tokens
 from modeling_fusargpt import AnyFusarGpt, FusarGptProcessor, FusarGptQwen3ForConditionalGeneration
 from trl_recipes.data.feature_cache import SHARD_BYTES, FeatureCache
@@ -109,7 +110,7 @@ class _Images(torch.utils.data.Dataset[tuple[Tensor, Tensor]]):
             image = self.images[dataset][row]["image"]
         except OSError as error:
             raise _unreadable(row, error) from error
-        patches = self.processor(images=[image], return_tensors="pt")
+        patches = self.processor(images=[to_rgb(image)], return_tensors="pt")
         return patches["pixel_values"], patches["image_grid_thw"]
 
 
@@ -127,7 +128,7 @@ def cache_visual_tokens(
     the others. An interrupted build goes on where it stopped.
 
     Returns:
-        The cache, and `datasets` without their column `image` but with `image_key`.
+        The cache, and `datasets` without their column `image` but with `image_key` and the size of the image.
 
     Raises:
         InputError: when the tokens do not fit, an image cannot be read, or the tower's weights are not at hand.
@@ -176,7 +177,7 @@ def cache_visual_tokens(
             "that every node sees"
         )
     keyed = [
-        dataset.remove_columns("image").add_column("image_key", list(rows["image_key"]))
+        concatenate_datasets([dataset.remove_columns("image"), rows], axis=1)
         for dataset, rows in zip(datasets, described, strict=True)
     ]
     return cache, keyed

@@ -12,7 +12,7 @@ from fusargpt.errors import InputError
 from fusargpt.inference.backbones import model_class, read_config
 from fusargpt.inference.faces import LoadingReport
 from modeling_fusargpt import AnyFusarGpt, AnyFusarGptConfig, FusarGptProcessor
-from modeling_fusargpt.artefacts import ADAPTER_CONFIG_FILE, HUB_ID, ArtefactError, read_chain
+from modeling_fusargpt.artefacts import ADAPTER_CONFIG_FILE, HUB_ID, ArtefactError
 from trl_recipes.arguments import RecipeArguments
 
 TLM_PREFIX = "model.tlm."
@@ -51,9 +51,7 @@ def load_model(
             f"{ADAPTER_CONFIG_FILE} (an adapter). Has its stage run to the end?"
         )
     try:
-        chain = read_chain(name_or_path, {"revision": revision})
-        described = next(artefact for artefact in chain if artefact.config_file is not None)
-        config, _ = read_config(described.name, described.download["revision"])
+        config, _ = read_config(name_or_path, revision)
         model, report = cast(
             tuple[AnyFusarGpt, LoadingReport],
             model_class(config).from_pretrained(

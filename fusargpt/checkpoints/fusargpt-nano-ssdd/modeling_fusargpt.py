@@ -5,8 +5,15 @@ difference is written once, in `ModulatedModel` and `ModulatedForConditionalGene
 that name it. Those of Qwen2.5-VL stand here, those of Qwen3-VL in `modeling_fusargpt_qwen3`.
 """
 
+# First: it refuses an older one.
+from .transformers_release import MINIMUM_TRANSFORMERS  # noqa: F401  # pyright: ignore[reportUnusedImport]
+
+# isort: split
+import inspect
 import math
+from collections.abc import Callable
 from dataclasses import replace
+from functools import wraps
 from typing import Any, ClassVar, Protocol, cast
 
 import torch
@@ -69,9 +76,32 @@ class _BackboneForConditionalGeneration(Protocol):
 
     def forward(self, **kwargs: object) -> CausalLMOutputWithPast: ...
 
-    def prepare_inputs_for_generation(
-        self, input_ids: Tensor, *, is_first_iteration: bool | None, **kwargs: object
-    ) -> dict[str, Any]: ...
+    def prepare_inputs_for_generation(self, **kwargs: object) -> dict[str, Any]: ...
+
+
+def by_the_names_of(backbone: type, ours: Callable[..., Any]) -> Callable[..., Any]:
+    """The method `ours`, called as that of `backbone` is, with the prior beside.
+
+    `generate` and the trainer look up by name what a method takes, and releases of transformers rename it (the cache
+    is `past_key_values` up to 5.23). So the names, and their order, are those of the backbone that is installed.
+
+    Args:
+        backbone: Has a method of the same name.
+        ours: Takes all that the backbone's names as one dictionary, then the prior's fields and what has no name.
+    """
+    signature = inspect.signature(getattr(backbone, ours.__name__))
+    *named, further = signature.parameters.values()
+    priors = [value for name, value in inspect.signature(ours).parameters.items() if name in PRIOR_FIELDS]
+    names = [parameter.name for parameter in named[1:]]
+
+    @wraps(ours)
+    def method(self: Any, *values: Any, **keywords: Any) -> Any:
+        arguments = dict(zip(names, values, strict=False))
+        arguments |= {name: keywords.pop(name) for name in names if name in keywords}
+        return ours(self, arguments, **keywords)
+
+    vars(method)["__signature__"] = signature.replace(parameters=[*named, *priors, further])
+    return method
 
 
 class ModulatedModel(LoadsArtefacts):
@@ -177,18 +207,7 @@ class ModulatedModel(LoadsArtefacts):
     @can_return_tuple
     def forward(
         self,
-        input_ids: torch.LongTensor | None = None,
-        attention_mask: Tensor | None = None,
-        position_ids: torch.LongTensor | None = None,
-        inputs_embeds: torch.FloatTensor | None = None,
-        use_cache: bool | None = None,
-        pixel_values: torch.FloatTensor | None = None,
-        pixel_values_videos: torch.FloatTensor | None = None,
-        image_grid_thw: torch.LongTensor | None = None,
-        video_grid_thw: torch.LongTensor | None = None,
-        mm_token_type_ids: torch.IntTensor | None = None,
-        second_per_grid_ts: Tensor | None = None,
-        mm_encoder_outputs: dict[str, BaseModelOutputWithPooling] | None = None,
+        arguments: dict[str, Any],
         prior_embeddings: Tensor | None = None,
         prior_positions: Tensor | None = None,
         prior_mask: Tensor | None = None,
@@ -202,43 +221,29 @@ class ModulatedModel(LoadsArtefacts):
         Raises:
             ValueError: If a prior is given without images, or is not a usable one.
         """
-        priors = {
-            "prior_embeddings": prior_embeddings,
-            "prior_positions": prior_positions,
-            "prior_mask": prior_mask,
-        }
-        encoded = None if mm_encoder_outputs is None else mm_encoder_outputs.get("image")
-        if image_grid_thw is None or (pixel_values is None and encoded is None):
+        priors: dict[str, Tensor | None] = dict(
+            zip(PRIOR_FIELDS, (prior_embeddings, prior_positions, prior_mask), strict=True)
+        )
+        pixel_values, videos = arguments.get("pixel_values"), arguments.get("pixel_values_videos")
+        grids, encoder_outputs = arguments.get("image_grid_thw"), arguments.get("mm_encoder_outputs")
+        encoded = None if encoder_outputs is None else encoder_outputs.get("image")
+        if grids is None or (pixel_values is None and encoded is None):
             check_no_priors(priors)
-        elif mm_encoder_outputs is None and pixel_values_videos is None:
+        elif encoder_outputs is None and videos is None:
             features = self.get_image_features(
-                cast(Tensor, pixel_values), image_grid_thw, *priors.values(), **kwargs, return_dict=True
+                cast(Tensor, pixel_values), grids, *priors.values(), **kwargs, return_dict=True
             )
-            pixel_values, mm_encoder_outputs = None, {"image": features}
+            arguments = {**arguments, "pixel_values": None, "mm_encoder_outputs": {"image": features}}
         elif any(value is not None for value in priors.values()):
-            if encoded is None or pixel_values is not None or pixel_values_videos is not None:
+            if encoded is None or pixel_values is not None or videos is not None:
                 raise ValueError(
                     "prior_embeddings: found beside pixel_values_videos, or both pixel_values and mm_encoder_outputs; "
                     "expected pixel_values or mm_encoder_outputs of images alone."
                 )
-            modulated = self.modulate(encoded, image_grid_thw, **priors)
-            mm_encoder_outputs = {**(mm_encoder_outputs or {}), "image": modulated}
+            modulated = self.modulate(encoded, grids, **priors)
+            arguments = {**arguments, "mm_encoder_outputs": {**(encoder_outputs or {}), "image": modulated}}
         parent = cast(_BackboneModel, super())
-        return parent.forward(
-            input_ids=input_ids,
-            attention_mask=attention_mask,
-            position_ids=position_ids,
-            inputs_embeds=inputs_embeds,
-            use_cache=use_cache,
-            pixel_values=pixel_values,
-            pixel_values_videos=pixel_values_videos,
-            image_grid_thw=image_grid_thw,
-            video_grid_thw=video_grid_thw,
-            mm_token_type_ids=mm_token_type_ids,
-            second_per_grid_ts=second_per_grid_ts,
-            mm_encoder_outputs=mm_encoder_outputs,
-            **kwargs,
-        )
+        return parent.forward(**arguments, **kwargs)
 
 
 class ModulatedForConditionalGeneration(LoadsArtefacts, GenerationMixin):
@@ -255,23 +260,9 @@ class ModulatedForConditionalGeneration(LoadsArtefacts, GenerationMixin):
         self.lm_head = nn.Linear(text_config.hidden_size, text_config.vocab_size, bias=False)
         self.post_init()
 
-    @can_return_tuple
     def forward(
         self,
-        input_ids: torch.LongTensor | None = None,
-        attention_mask: Tensor | None = None,
-        position_ids: torch.LongTensor | None = None,
-        inputs_embeds: torch.FloatTensor | None = None,
-        labels: torch.LongTensor | None = None,
-        use_cache: bool | None = None,
-        pixel_values: torch.FloatTensor | None = None,
-        pixel_values_videos: torch.FloatTensor | None = None,
-        image_grid_thw: torch.LongTensor | None = None,
-        video_grid_thw: torch.LongTensor | None = None,
-        mm_token_type_ids: torch.IntTensor | None = None,
-        second_per_grid_ts: Tensor | None = None,
-        logits_to_keep: int | Tensor = 0,
-        mm_encoder_outputs: dict[str, BaseModelOutputWithPooling] | None = None,
+        arguments: dict[str, Any],
         prior_embeddings: Tensor | None = None,
         prior_positions: Tensor | None = None,
         prior_mask: Tensor | None = None,
@@ -282,27 +273,11 @@ class ModulatedForConditionalGeneration(LoadsArtefacts, GenerationMixin):
         Raises:
             ValueError: If a prior is given without images, or is not a usable one.
         """
-        parent = cast(_BackboneForConditionalGeneration, super())
-        return parent.forward(
-            input_ids=input_ids,
-            attention_mask=attention_mask,
-            position_ids=position_ids,
-            inputs_embeds=inputs_embeds,
-            labels=labels,
-            use_cache=use_cache,
-            pixel_values=pixel_values,
-            pixel_values_videos=pixel_values_videos,
-            image_grid_thw=image_grid_thw,
-            video_grid_thw=video_grid_thw,
-            mm_token_type_ids=mm_token_type_ids,
-            second_per_grid_ts=second_per_grid_ts,
-            logits_to_keep=logits_to_keep,
-            mm_encoder_outputs=mm_encoder_outputs,
-            prior_embeddings=prior_embeddings,
-            prior_positions=prior_positions,
-            prior_mask=prior_mask,
-            **kwargs,
+        priors: dict[str, Tensor | None] = dict(
+            zip(PRIOR_FIELDS, (prior_embeddings, prior_positions, prior_mask), strict=True)
         )
+        parent = cast(_BackboneForConditionalGeneration, super())
+        return parent.forward(**arguments, **priors, **kwargs)
 
     # The parent is annotated to return a tensor, and returns this.
     def _prepare_multimodal_encoder_kwargs_for_generation(  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -323,14 +298,13 @@ class ModulatedForConditionalGeneration(LoadsArtefacts, GenerationMixin):
         parent: Any = super()
         return parent._prepare_multimodal_encoder_kwargs_for_generation(model_kwargs)
 
-    # `generate` passes all but the tokens by keyword.
     def prepare_inputs_for_generation(  # pyright: ignore[reportIncompatibleMethodOverride]
-        self, input_ids: Tensor, is_first_iteration: bool | None = False, **kwargs: object
+        self, arguments: dict[str, Any], **kwargs: Any
     ) -> dict[str, Any]:
         """As the parent's; the prior, like `pixel_values`, is passed on in the first step only."""
         parent = cast(_BackboneForConditionalGeneration, super())
-        inputs = parent.prepare_inputs_for_generation(input_ids, is_first_iteration=is_first_iteration, **kwargs)
-        if not is_first_iteration and kwargs.get("use_cache", True):
+        inputs = parent.prepare_inputs_for_generation(**arguments, **kwargs)
+        if not arguments.get("is_first_iteration") and kwargs.get("use_cache", True):
             for name in PRIOR_FIELDS:
                 inputs.pop(name, None)
         return inputs
@@ -352,6 +326,7 @@ class FusarGptModel(ModulatedModel, Qwen2_5_VLModel):  # pyright: ignore[reportI
     """Qwen2.5-VL without its language head, with a TLM behind the vision tower."""
 
     config: FusarGptConfig  # pyright: ignore[reportIncompatibleVariableOverride]
+    forward = by_the_names_of(Qwen2_5_VLModel, ModulatedModel.forward)
 
 
 class FusarGptForConditionalGeneration(  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -362,6 +337,10 @@ class FusarGptForConditionalGeneration(  # pyright: ignore[reportIncompatibleMet
     config: FusarGptConfig  # pyright: ignore[reportIncompatibleVariableOverride]
     model: FusarGptModel
     inner_class = FusarGptModel
+    forward = by_the_names_of(Qwen2_5_VLForConditionalGeneration, ModulatedForConditionalGeneration.forward)
+    prepare_inputs_for_generation = by_the_names_of(
+        Qwen2_5_VLForConditionalGeneration, ModulatedForConditionalGeneration.prepare_inputs_for_generation
+    )
 
 
 __all__ = [
@@ -369,4 +348,5 @@ __all__ = [
     "FusarGptModel",
     "ModulatedForConditionalGeneration",
     "ModulatedModel",
+    "by_the_names_of",
 ]

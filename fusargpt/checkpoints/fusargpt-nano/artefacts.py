@@ -9,14 +9,15 @@ import copy
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast, get_args
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file
-from torch import nn
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
+from transformers.dynamic_module_utils import custom_object_save
 from transformers.utils.hub import cached_file
 from transformers.utils.import_utils import is_peft_available
 
@@ -54,9 +55,13 @@ class Artefact:
     base: str | None = None
     base_revision: str | None = None
 
+    def find(self, name: str) -> str | None:
+        """Local path of one of its files; None when it has none of that name."""
+        return _find(self.name, name, self.download)
+
     def file(self, name: str) -> str:
         """Local path of one of its files. ArtefactError when it has none of that name."""
-        path = _find(self.name, name, self.download)
+        path = self.find(name)
         if path is None:
             raise ArtefactError(f"{self.name}: found no {name}, expected one beside {_config_name(self.weights)}")
         return path
@@ -119,6 +124,11 @@ def read_chain(name: str, download: Mapping[str, Any] | None = None) -> list[Art
     return chain
 
 
+def described_by(chain: Sequence[Artefact]) -> Artefact:
+    """The first of a chain with a `config.json`, which describes the model: adapters as peft writes them have none."""
+    return next(artefact for artefact in chain if artefact.config_file is not None)
+
+
 class LoadsArtefacts(PreTrainedModel):
     """`from_pretrained` of models that also load a TLM alone, or an adapter, with the base that it names."""
 
@@ -169,7 +179,7 @@ class LoadsArtefacts(PreTrainedModel):
             config = None  # the base's, which the auto class has read
         if config is None:
             # A path, so that transformers reads it with the keywords that change it.
-            config = next(artefact.config_file for artefact in chain if artefact.config_file is not None)
+            config = described_by(chain).config_file
         # A published backbone has no TLM: the artefacts bring it, or it is new and changes nothing.
         weights = "whole" if base.model_type == config_class.model_type else "tlm"
         if isinstance(config, PreTrainedConfig):
@@ -195,11 +205,18 @@ class LoadsArtefacts(PreTrainedModel):
         model.name_or_path = model.config.name_or_path = top
         return (model, report) if with_report else model
 
-    def save_pretrained(self, *arguments: Any, **kwargs: Any) -> None:
-        """As transformers': a whole model, or the adapter alone where one was loaded and not merged."""
+    def save_pretrained(self, save_directory: str | os.PathLike[str], *arguments: Any, **kwargs: Any) -> None:
+        """As transformers': a whole model, or the adapter alone, naming its base, where one was loaded and not merged.
+
+        Raises:
+            ArtefactError: An adapter that is to be pushed at once, or several at a time.
+        """
+        if self._hf_peft_config_loaded:
+            _save_adapter(self, os.fspath(save_directory), **kwargs)
+            return
         self.config.weights = "whole"
         self.config.base_model_name_or_path = self.config.base_model_revision = None
-        super().save_pretrained(*arguments, **kwargs)
+        super().save_pretrained(save_directory, *arguments, **kwargs)
 
 
 def load_tlm(tlm: nn.Module, path: str | os.PathLike[str]) -> None:
@@ -226,25 +243,98 @@ def _load_adapter(model: PreTrainedModel, artefact: Artefact, adapter_name: str)
     _check_peft(artefact)
     artefact.file(ADAPTER_FILE)
     found = model.load_adapter(artefact.name, adapter_name=adapter_name, adapter_kwargs=dict(artefact.download))
+    for part in ("lora_magnitude_vector", "trainable_tokens"):
+        if any(part in name for name in found.missing_keys):
+            raise ArtefactError(
+                f"{artefact.name}: the adapter holds {part}, which transformers does not load into an adapter that "
+                "stays apart; load it with merge_adapter=True, or onto its base by peft.PeftModel"
+            )
     _check_adapter(model, artefact, set(found.missing_keys), set(found.unexpected_keys))
+    # As it is found from here, wherever the model is saved.
+    config = cast(Any, model.peft_config[adapter_name])
+    config.base_model_name_or_path, config.revision = artefact.base, artefact.base_revision
+
+
+def _save_adapter(
+    model: Any,
+    folder: str,
+    is_main_process: bool = True,
+    state_dict: dict[str, Tensor] | None = None,
+    push_to_hub: bool = False,
+    **_: Any,  # about files larger than an adapter
+) -> None:
+    """What a stage with `save: trained` leaves of an adapter. transformers 5.24 asks for a peft that is not out."""
+    from peft import get_peft_model_state_dict
+
+    if push_to_hub:
+        raise ArtefactError(
+            f"{folder}: push_to_hub: found True, expected False; save the adapter, then push the folder"
+        )
+    if len(model.peft_config) != 1:
+        found = ", ".join(model.peft_config)
+        raise ArtefactError(f"{folder}: found the adapters {found}, expected one; delete the others from the model")
+    if not is_main_process:
+        return
+    ((name, settings),) = model.peft_config.items()
+    tensors = get_peft_model_state_dict(model, state_dict, name, save_embedding_layers=False)
+    # Names in the file begin at the model with its head.
+    prefix = "base_model.model." if model.base_model is not model else "base_model.model.model."
+    os.makedirs(folder, exist_ok=True)
+    custom_object_save(model, folder)
+    save_file(
+        {f"{prefix}{key}": tensor.detach().cpu().contiguous() for key, tensor in tensors.items()},
+        os.path.join(folder, ADAPTER_FILE),
+        metadata={"format": "pt"},
+    )
+    settings.save_pretrained(folder)
+    config = copy.deepcopy(model.config)
+    config.weights = "adapter"
+    config.save_pretrained(folder)
 
 
 def _merged(model: PreTrainedModel, artefact: Artefact) -> PreTrainedModel:
     _check_peft(artefact)
     try:
-        from peft import LoraModel, PeftConfig, PeftModel, get_peft_model_state_dict
+        from peft import LoraModel, PeftConfig, PeftModel, PeftType, get_peft_model_state_dict
+        from peft.tuners.lora import LoraLayer
     except ImportError as error:
         raise ArtefactError(f"{artefact.name}: the adapter needs peft: {error}") from error
     config = PeftConfig.from_pretrained(artefact.name, **artefact.download)
+    if config.peft_type != PeftType.LORA:
+        raise ArtefactError(f"{artefact.name}: peft_type: found {config.peft_type}, expected LORA, which can be merged")
     config.task_type = None  # or peft would ask for a model that generates, also where AutoModel loads one without head
     # Names in the file begin at the model with its head.
     names = {} if model.base_model is not model else {"key_mapping": {r"^model\.": ""}}
+    embeddings, head = model.get_input_embeddings(), model.get_output_embeddings()  # before LoRA wraps them
     adapted = PeftModel.from_pretrained(model, artefact.name, config=config, **names, **artefact.download)
     expected = {_plain(name) for name in get_peft_model_state_dict(adapted, save_embedding_layers=False)}
+    # Where LoRA is on embeddings or head, peft saves the weights below it too, unless told not to.
+    allowed = {_plain(name) for name in get_peft_model_state_dict(adapted, save_embedding_layers=True)}
     with safe_open(artefact.file(ADAPTER_FILE), framework="pt") as file:
         found = {_plain(name) for name in file.keys()}  # noqa: SIM118  (it has no iterator)
-    _check_adapter(model, artefact, expected - found, found - expected)
-    return cast(PreTrainedModel, cast(LoraModel, adapted.base_model).merge_and_unload())
+    _check_adapter(model, artefact, expected - found, found - expected - allowed)
+    if any(isinstance(part, LoraLayer) for part in (model.get_input_embeddings(), model.get_output_embeddings())):
+        untie(embeddings, head)
+    try:
+        merged = cast(PreTrainedModel, cast(LoraModel, adapted.base_model).merge_and_unload())
+    except RuntimeError as error:
+        raise ArtefactError(f"{artefact.name}: the adapter cannot be merged: {' '.join(str(error).split())}") from error
+    say_whether_tied(merged)
+    return merged
+
+
+def untie(embeddings: Any, head: Any) -> None:
+    """Give the head weights of its own, where it shares those of the embeddings: what changes one would change both."""
+    if head is not None and head.weight is embeddings.weight:
+        head.weight = nn.Parameter(head.weight.detach().clone(), requires_grad=head.weight.requires_grad)
+
+
+def say_whether_tied(model: Any) -> None:
+    """Correct a configuration that promises one tensor for embeddings and head where there are two by now."""
+    embeddings, head = model.get_input_embeddings(), model.get_output_embeddings()
+    if head is not None and head.weight is not embeddings.weight:
+        for config in (model.config, model.config.get_text_config()):
+            config.tie_word_embeddings = False
 
 
 def _check_peft(artefact: Artefact) -> None:
@@ -330,7 +420,10 @@ __all__ = [
     "Artefact",
     "ArtefactError",
     "LoadsArtefacts",
+    "described_by",
     "load_tlm",
     "read_artefact",
     "read_chain",
+    "say_whether_tied",
+    "untie",
 ]

@@ -1,5 +1,9 @@
 """Configurations of FUSAR-GPT: those of Qwen2.5-VL and Qwen3-VL, with a typed sub-configuration for the TLM."""
 
+# First: it refuses an older one.
+from .transformers_release import MINIMUM_TRANSFORMERS  # noqa: F401  # pyright: ignore[reportUnusedImport]
+
+# isort: split
 from typing import Any, ClassVar, Literal, Self, cast
 
 from huggingface_hub.dataclasses import strict

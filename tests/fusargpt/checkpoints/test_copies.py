@@ -14,7 +14,14 @@ from fusargpt.tasks.prompts import prompt
 from trl_recipes.model.checkpoint import load_model
 
 CODE = Path(modeling_fusargpt.__file__).parent
-MODULES = ["artefacts.py", "configuration_fusargpt.py", "modeling_fusargpt.py", "processing_fusargpt.py", "tlm.py"]
+MODULES = [
+    "artefacts.py",
+    "configuration_fusargpt.py",
+    "modeling_fusargpt.py",
+    "processing_fusargpt.py",
+    "tlm.py",
+    "transformers_release.py",
+]
 
 
 @pytest.mark.parametrize("folder", [NANO, NANO_SSDD], ids=lambda folder: folder.name)

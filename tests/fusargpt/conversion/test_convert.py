@@ -466,14 +466,22 @@ def test_a_backbone_that_does_not_fit_is_refused(
     check_refused(tmp_path, tmp_path / "backbone", message)
 
 
-def test_an_adapter_of_tied_embeddings_is_refused(backbone: Any, tmp_path: Path):
+@pytest.mark.parametrize("merge", [True, False])
+def test_an_adapter_of_the_head_leaves_the_embeddings_that_it_shared(backbone: Any, tmp_path: Path, merge: bool):
     write_backbone(tmp_path / "backbone", tie_word_embeddings=True)
     release = Release(backbone)
     release.adapter_config["target_modules"].append("lm_head")
-    release.tensors["base_model.model.lm_head.lora_A.weight"] = torch.zeros(4, 32)
-    release.tensors["base_model.model.lm_head.lora_B.weight"] = torch.zeros(263, 4)
+    down, up = torch.randn(4, 32), torch.randn(263, 4)
+    release.tensors["base_model.model.lm_head.lora_A.weight"] = down
+    release.tensors["base_model.model.lm_head.lora_B.weight"] = up
     release.write(tmp_path / "release")
-    check_refused(tmp_path, tmp_path / "backbone", "found weights for lm_head .* is no linear layer")
+    convert(tmp_path / "release", str(tmp_path / "backbone"), tmp_path / "ours", merge=merge)
+    model: Any = load(tmp_path / "ours", device="cpu").model
+    plain: Any = load(tmp_path / "backbone", device="cpu").model
+    embeddings = plain.get_input_embeddings().weight
+    assert torch.equal(model.get_input_embeddings().weight, embeddings)
+    scale = release.adapter_config["lora_alpha"] / release.adapter_config["r"]
+    torch.testing.assert_close(model.lm_head.weight, embeddings + scale * up @ down)
 
 
 def test_an_output_in_the_way_is_left_alone(

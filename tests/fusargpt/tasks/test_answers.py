@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from fusargpt.tasks.answers import LabelledBox, parse_boxes, parse_cells, parse_class, parse_count
+from fusargpt.tasks.answers import LabelledBox, parse_boxes, parse_cells, parse_class, parse_count, scale_boxes
 from fusargpt.tasks.prompts import format_boxes, format_cells
 
 SHIP = LabelledBox([1.0, 2.0, 30.0, 40.0], "ship")
@@ -237,3 +237,48 @@ def test_class_names_are_compared_without_case_and_decoration() -> None:
     assert parse_class(" Cargo\n ship ").value == "cargo ship"
     assert parse_class("a ship").value == "a ship"
     assert parse_class(" .").value is None
+
+
+def test_boxes_are_scaled_and_all_else_stays() -> None:
+    text = (
+        "Two ships: [{'bbox_2d': [9, 12.0, 48, 36], 'label': \"a [1, 2] ship\"}, {\"bbox_2d\":[0,0,96,72]}] in 96 x 72."
+    )
+    scaled = (
+        "Two ships: [{'bbox_2d': [4, 8, 24, 24], 'label': \"a [1, 2] ship\"}, {\"bbox_2d\":[0, 0, 48, 48]}] in 96 x 72."
+    )
+    assert scale_boxes(text, (96, 72), (48, 48)) == scaled
+    assert scale_boxes(text, (96, 72), (96, 72)) == text
+    assert scale_boxes("None", (96, 72), (48, 48)) == "None"
+    assert scale_boxes('{"bbox_2d": [1, 2, 3, 4]}', (96, 72), (48, 48), 2) == '{"bbox_2d": [0.5, 1.33, 1.5, 2.67]}'
+
+
+@given(
+    st.lists(st.integers(0, 500), min_size=4, max_size=4).filter(lambda box: box[0] < box[2] and box[1] < box[3]),
+    st.tuples(st.integers(1, 1000), st.integers(1, 1000)),
+)
+def test_a_box_keeps_its_place_and_a_pixel_at_least(box: list[int], new: tuple[int, int]) -> None:
+    (found, _), *_ = parse_boxes(scale_boxes(format_boxes([box], ["ship"]), (500, 500), new)).value
+    exact = [value * side / 500 for value, side in zip(box, new * 2, strict=True)]
+    assert all(abs(one - other) < 1 for one, other in zip(found, exact, strict=True))
+    assert found[0] < found[2] and found[1] < found[3]
+    assert all(0 <= value <= side for value, side in zip(found, new * 2, strict=True))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"bbox_2d": [1, 2, 3]}',
+        '{"bbox_2d": [1, 2, 3, "four"]}',
+        '{"bbox_2d": [1, 2, 3, NaN]}',
+        '{"bbox_2d": [[1, 2], [3, 4]]}',
+    ],
+)
+def test_boxes_that_cannot_be_scaled_are_named(text: str) -> None:
+    with pytest.raises(ValueError, match=r"found .*, expected"):
+        scale_boxes(text, (96, 72), (48, 48))
+
+
+def test_a_question_may_speak_of_the_form_alone() -> None:
+    asked = 'Where is [{"bbox_2d": [9, 12, 48, 36]}]? Answer with "bbox_2d", as [{"bbox_2d": [x1, y1, x2, y2]}].'
+    moved = asked.replace("[9, 12, 48, 36]", "[4, 8, 24, 24]")
+    assert scale_boxes(asked, (96, 72), (48, 48), strict=False) == moved

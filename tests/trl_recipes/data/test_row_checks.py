@@ -32,11 +32,30 @@ def cut(values: list[list[int]]) -> list[list[int]]:
     return [row[:-1] for row in values]
 
 
+def stored(array: np.ndarray, kind: str) -> bytes:
+    file = io.BytesIO()
+    Pillow.fromarray(array).save(file, format=kind)
+    return file.getvalue()
+
+
+FEATURES = Features({"image": Image(), **PRIOR_FEATURES, "prompt": List(TURN), "completion": List(TURN)})
+DEEP = np.full((56, 56), 5000)
+
 UNREADABLE: list[tuple[dict[str, Any], str]] = [
     ({"image": None}, r"image: found nothing"),
     ({"image": {"bytes": png()[:900], "path": None}}, r"image: does not decode \(OSError: .*truncated"),
     ({"image": {"bytes": b"not an image", "path": None}}, r"image: does not decode \(UnidentifiedImageError"),
     ({"image": {"bytes": png(4, 1000), "path": None}}, r"image: found 1000 x 4 px, which the image processor refuses"),
+    ({"image": {"bytes": stored(DEEP.astype(np.uint16), "PNG"), "path": None}}, r"image: found a picture of mode I;16"),
+    (
+        {"image": {"bytes": stored(DEEP.astype(np.uint16), "TIFF"), "path": None}},
+        r"image: found a picture of mode I;16",
+    ),
+    (
+        {"image": {"bytes": stored(DEEP.astype(np.int32), "TIFF"), "path": None}},
+        r"image: found a picture of mode I, exp",
+    ),
+    ({"image": {"bytes": stored(DEEP.astype(np.float32), "TIFF"), "path": None}}, r"mode F, expected 8 bit; fusargpt"),
     ({"prior_embeddings": None}, r"prior_embeddings: found nothing beside the other"),
     ({"prior_embeddings": cut(triplet(0)["prior_embeddings"])}, r"found shape \[4, 63\], expected \[S, 64\]"),
     ({"prior_positions": [[float("nan"), 0.5]] * 4}, r"prior_positions.*"),
@@ -57,10 +76,9 @@ def write(folder: Path, changes: list[dict[str, Any]]) -> Path:
     for seed in range(len(changes) + 4):
         change = changes[seed] if seed < len(changes) else {}
         rows.append(triplet(seed, anchors=4) | {"image": {"bytes": png(), "path": None}} | change)
-    features = Features({"image": Image(), **PRIOR_FEATURES, "prompt": List(TURN), "completion": List(TURN)})
     folder.mkdir(parents=True)
-    stored = Features({**features, "image": {"bytes": Value("binary"), "path": Value("string")}})
-    Dataset.from_list(rows, features=stored).cast(features).to_parquet(folder / "train.parquet")
+    as_files = Features({**FEATURES, "image": {"bytes": Value("binary"), "path": Value("string")}})
+    Dataset.from_list(rows, features=as_files).cast(FEATURES).to_parquet(folder / "train.parquet")
     return folder
 
 
@@ -124,3 +142,32 @@ def test_rows_are_looked_at_once(folder: Path, tmp_path: Path):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(row_checks.Pillow, "open", None)
         assert find_problems(rows, tiny_processor(), "one") == first
+
+
+BOXES = '[{"bbox_2d": [10, 20, 30, 40], "label": "ship"}]'
+
+
+@pytest.mark.parametrize(
+    ("answer", "problem"),
+    [
+        (BOXES, ""),
+        ("None", ""),
+        (f"Here: {BOXES}", ""),
+        ('[{"bbox_2d": "10, 20, 30, 40", "label": "ship"}]', "found a bbox_2d that is no list"),
+        ('[{"bbox_2d": [10, 20, 30], "label": "ship"}]', "found .*10, 20, 30.*, expected four numbers"),
+        ('[{"bbox_2d": [[10, 20], [30, 40]], "label": "ship"}]', "found a bbox_2d that is no list"),
+    ],
+)
+def test_boxes_that_would_have_to_be_moved_and_cannot_be_read_are_found(answer: str, problem: str) -> None:
+    row = {**triplet(0), "completion": [assistant(answer)]}
+    as_seen, smaller = tiny_processor(), tiny_processor()
+    smaller.image_size = 48
+    rows = Dataset.from_list([row], features=FEATURES)
+    assert find_problems(rows, as_seen, "data") == {}
+    found = find_problems(rows, smaller, "data")
+    if problem:
+        assert re.search(
+            f"completion: {problem}.*; the processor resizes the image from 56 x 56 to 48 x 48 px, and its", found[0]
+        )
+    else:
+        assert found == {}
