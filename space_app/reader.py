@@ -112,7 +112,11 @@ class Reader:
     def _apart(self, path: str, reading: Reading | None) -> ReadFile:
         command = [sys.executable, "-P", "-c", _START, str(Path(__file__).with_name("__init__.py"))]
         # One thread: each has memory of its own, and the limit is for all.
-        alone = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        alone = {
+            "OMP_NUM_THREADS": "1",
+            "OPENBLAS_NUM_THREADS": "1",
+            "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+        }
         process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
@@ -122,7 +126,9 @@ class Reader:
         )
         with process:
             try:
-                out, _ = process.communicate(pickle.dumps((path, reading, self._seconds)), self._seconds + _START_SECONDS)
+                out, _ = process.communicate(
+                    pickle.dumps((path, reading, self._seconds)), self._seconds + _START_SECONDS
+                )
             except subprocess.TimeoutExpired:
                 process.kill()
                 out = b""

@@ -118,4 +118,3 @@ def typed_geometry(place: str, width: int, height: int) -> Geometry:
         return Geometry.from_affine(transform, WGS84, width, height)
     except InputError as error:
         raise InputError(f"Place: {error}") from None
-

@@ -41,7 +41,9 @@ def test_a_file_that_keeps_a_decoder_busy_is_left_and_costs_nobody_else(
     monkeypatch.setattr(reader, "_START_SECONDS", 10.0)
     path = slow_jpeg(tmp_path / "slow.jpg")
     start = time.monotonic()
-    with pytest.raises(InputError, match=r"slow.jpg: takes more than 1 seconds or 2 GB to read; save it again as a plain"):
+    with pytest.raises(
+        InputError, match=r"slow.jpg: takes more than 1 seconds or 2 GB to read; save it again as a plain"
+    ):
         Reader(seconds=1).read(path)
     assert time.monotonic() - start < 15
 
