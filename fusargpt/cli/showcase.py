@@ -14,6 +14,7 @@ from torch import Tensor
 from fusargpt.files import written_whole
 from fusargpt.geo.embeddings import dequantize
 from fusargpt.geo.prior import PRIOR_EMBEDDINGS, PRIOR_FIELDS, PRIOR_LONLAT, PRIOR_POSITIONS, Prior
+from fusargpt.geo.prior_colours import false_colours
 from fusargpt.inference.predict import FusarGpt
 from fusargpt.simulator.records import SPLIT_SEEDS, answer, scene_fields
 from fusargpt.simulator.simulated_scene import Scene, simulate_scene
@@ -22,6 +23,8 @@ from fusargpt.tasks.prompts import TASKS, prompt
 
 PANEL = 336  # pixels: twice the image
 MARGIN = 28
+SCALE = (176, 22)
+"""Pixels of the colour bar with its numbers, above its column."""
 MAX_NEW_TOKENS = 160  # twice what six boxes take
 CAPTIONS = ("SAR image", "AlphaEarth prior, false colour", "where the prior acts", "boxes: predicted and true")
 PREDICTED, TRUE = (255, 96, 64), (64, 220, 120)
@@ -84,12 +87,11 @@ def format_table(showcases: Sequence[Showcase]) -> str:
     return "\n".join(lines)
 
 
-def false_colour(prior: Prior, basis: np.ndarray) -> Image.Image:
-    """The prior as RGB: projections on `basis` [64, 3], scaled to [0, 255], anchors as squares of a regular grid."""
+def false_colour(prior: Prior) -> Image.Image:
+    """The prior in the colours of `fusargpt.geo.prior_colours`, anchors as squares of a regular grid."""
     side = round(len(prior.embeddings) ** 0.5)
-    values = (prior.embeddings @ basis).reshape(side, side, 3)
-    grey = np.clip((values + 0.6) / 1.2 * 255, 0, 255).astype(np.uint8)
-    return Image.fromarray(grey).resize((PANEL, PANEL), Image.Resampling.NEAREST)
+    colours = false_colours(prior.embeddings).reshape(side, side, 3)
+    return Image.fromarray(colours).resize((PANEL, PANEL), Image.Resampling.NEAREST)
 
 
 def modulation_strength(predictor: FusarGpt, showcase: Showcase) -> np.ndarray:
@@ -112,10 +114,21 @@ def modulation_strength(predictor: FusarGpt, showcase: Showcase) -> np.ndarray:
     return strength.reshape(height // merge, width // merge).numpy()
 
 
-def _heat(strength: np.ndarray, highest: float) -> Image.Image:
-    share = np.clip(strength / highest, 0, 1)
-    colour = np.stack([share * 255, share**2 * 210, 70 * (1 - share)], -1).astype(np.uint8)
-    return Image.fromarray(colour).resize((PANEL, PANEL), Image.Resampling.BILINEAR)
+def _heat(share: np.ndarray) -> np.ndarray:
+    """Colours uint8 [rows, columns, 3] of shares [rows, columns] of the strongest effect."""
+    return np.stack([share * 255, share**2 * 210, 70 * (1 - share)], -1).astype(np.uint8)
+
+
+def _scale(highest: float) -> Image.Image:
+    """The colour bar of where the prior acts, from 0 to `highest` (how far it moves a token, of the token's length)."""
+    text = f"{highest:.0%} of a token" if highest >= 0.1 else f"{highest:.2g} of a token"
+    picture = Image.new("RGB", SCALE, "white")
+    pen = ImageDraw.Draw(picture)
+    font = ImageFont.load_default(13)
+    pen.text((0, 3), "0", fill="black", font=font)
+    picture.paste(Image.fromarray(_heat(np.linspace(0, 1, 64)[None].repeat(14, 0))), (12, 5))
+    pen.text((82, 3), text, fill="black", font=font)
+    return picture
 
 
 def _boxes(showcase: Showcase) -> Image.Image:
@@ -133,9 +146,6 @@ def _boxes(showcase: Showcase) -> Image.Image:
 
 def draw(predictor: FusarGpt, showcases: Sequence[Showcase], path: Path) -> None:
     """Write one row a scene: SAR, prior, modulation, boxes."""
-    every = np.concatenate([showcase.prior.embeddings for showcase in showcases])
-    # The three directions in which the priors of these scenes differ most.
-    _, _, directions = np.linalg.svd(every - every.mean(0), full_matrices=False)
     strengths = [modulation_strength(predictor, showcase) for showcase in showcases]
     highest = max(float(strength.max()) for strength in strengths) or 1.0
     step = PANEL + 8
@@ -144,9 +154,11 @@ def draw(predictor: FusarGpt, showcases: Sequence[Showcase], path: Path) -> None
     font = ImageFont.load_default(15)
     for column, caption in enumerate(CAPTIONS):
         pen.text((column * step + 4, 5), caption, fill="black", font=font)
+    picture.paste(_scale(highest), (2 * step + PANEL - SCALE[0], 3))
     for row, (showcase, strength) in enumerate(zip(showcases, strengths, strict=True)):
         sar = showcase.image.resize((PANEL, PANEL), Image.Resampling.NEAREST)
-        panels = (sar, false_colour(showcase.prior, directions[:3].T), _heat(strength, highest), _boxes(showcase))
+        acts = Image.fromarray(_heat(strength / highest)).resize((PANEL, PANEL), Image.Resampling.BILINEAR)
+        panels = (sar, false_colour(showcase.prior), acts, _boxes(showcase))
         for column, panel in enumerate(panels):
             picture.paste(panel, (column * step, MARGIN + row * step))
     pen.text((3 * step + 190, 5), "predicted", fill=PREDICTED, font=font)
