@@ -1,4 +1,4 @@
-"""Uploads are read in a process of their own: what a file makes a decoder do ends with it, at a limit of time and memory.
+"""Uploads are read in a process of their own: what a file makes a decoder do ends with it, within limits.
 
 A small file can keep a decoder busy for minutes, or make it ask for gigabytes, inside calls that nothing else can end.
 """
@@ -134,8 +134,8 @@ class Reader:
                 out = b""
         if process.returncode or not out:
             raise InputError(
-                f"{Path(path).name}: takes more than {self._seconds:g} seconds or {READING_BYTES / 2**30:g} GB to read; "
-                "save it again as a plain GeoTIFF, PNG or JPEG, without metadata"
+                f"{Path(path).name}: takes more than {self._seconds:g} seconds or {READING_BYTES / 2**30:g} GB to "
+                "read; save it again as a plain GeoTIFF, PNG or JPEG, without metadata"
             )
         # Written by our own code, which was told to read pixels and nothing else.
         found = cast("ReadFile | InputError", pickle.loads(out))

@@ -41,9 +41,7 @@ def test_a_file_that_keeps_a_decoder_busy_is_left_and_costs_nobody_else(
     monkeypatch.setattr(reader, "_START_SECONDS", 10.0)
     path = slow_jpeg(tmp_path / "slow.jpg")
     start = time.monotonic()
-    with pytest.raises(
-        InputError, match=r"slow.jpg: takes more than 1 seconds or 2 GB to read; save it again as a plain"
-    ):
+    with pytest.raises(InputError, match=r"slow.jpg: takes more than 1 seconds or 2 GB to read; save it again"):
         Reader(seconds=1).read(path)
     assert time.monotonic() - start < 15
 
@@ -62,15 +60,20 @@ def test_what_is_read_is_remembered_until_it_changes(tmp_path: Path, monkeypatch
 
 def test_errors_are_those_of_the_file(tmp_path: Path) -> None:
     (tmp_path / "picture.gif").write_bytes(b"GIF89a")
-    with pytest.raises(InputError, match="picture.gif: not a PNG, JPEG or TIFF image"):
+    with pytest.raises(InputError, match=r"picture\.gif: not a PNG, JPEG or TIFF image"):
         Reader().read(str(tmp_path / "picture.gif"))
 
 
 def test_a_visitor_has_so_many_requests_and_others_have_theirs() -> None:
     visitors = Visitors(most=1)
-    with visitors.at_work("a"), visitors.at_work("b"), visitors.at_work(None):
-        with pytest.raises(InputError, match="1 of your requests are under way; wait for one"), visitors.at_work("a"):
-            pass
+    with (
+        visitors.at_work("a"),
+        visitors.at_work("b"),
+        visitors.at_work(None),
+        pytest.raises(InputError, match="1 of your requests are under way; wait for one"),
+        visitors.at_work("a"),
+    ):
+        pass
     with visitors.at_work("a"):
         pass
 
