@@ -26,7 +26,6 @@ from fusargpt.errors import InputError
 from fusargpt.files import written_whole
 from fusargpt.geo.embeddings import EMBEDDING_SIZE, NODATA, dequantize, quantize
 from fusargpt.geo.geometry import crs_name
-from fusargpt.geo.geometry import crs_name
 
 BLOCK_SIZE = 1024
 """Pixels on a side of one block of a published tile."""

@@ -132,8 +132,8 @@ class AlphaEarthTile:
                 return
             if length > largest:
                 raise InputError(
-                    f"{self._ranges.name}: block {(row, column)} of {length:,} bytes; expected at most {largest:,}. Fetch "
-                    "the file again"
+                    f"{self._ranges.name}: block {(row, column)} of {length:,} bytes; expected at most {largest:,}. "
+                    "Fetch the file again"
                 )
             values = self._decode(page, segment, self._read(offset, length), (row, column))
             if in_planes:

@@ -17,7 +17,7 @@ PACKAGES: dict[str, set[str]] = {
     "demo": {"gradio"} | _ALPHAEARTH,
     "metrics": _METRICS,
     "ray": _RAY,
-    "scenes": {"pyogrio", "scipy", "shapely", "supervision", "tqdm"} | _ALPHAEARTH,
+    "scenes": {"pyogrio", "scipy", "shapely", "tqdm"} | _ALPHAEARTH,
     "serving": _METRICS | _RAY,
     "train": {"accelerate", "filelock", "matplotlib", "peft", "trl", "yaml"} | _METRICS,
 }

@@ -11,7 +11,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from fusargpt.errors import InputError, one_line
-from fusargpt.geo.image import check_8bit
+from fusargpt.geo.image import PICTURE_FORMATS, check_8bit
 from fusargpt.geo.prior import PRIOR_EMBEDDINGS
 from fusargpt.inference.questions import Failure, Item
 from fusargpt.inference.rows import image_bytes, read_prior
@@ -102,7 +102,7 @@ def _item(index: int, row: Mapping[str, Any]) -> KnownItem:
         raise InputError("prompt: found an empty text; expected a question")
     TALLIES[task]([""], [reference])  # raises for a reference that is not in the task's form
     image = image_bytes(row)
-    with Image.open(io.BytesIO(image)) as opened:
+    with Image.open(io.BytesIO(image), formats=PICTURE_FORMATS) as opened:
         check_8bit(opened)
         width, height = opened.size
     prior = read_prior(row) if PRIOR_EMBEDDINGS in row else None

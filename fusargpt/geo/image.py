@@ -18,6 +18,9 @@ MIN_SIDE = 28
 MAX_SIDE = 8192
 """Pixels; the model sees the image whole and scales it down to far less, so that nothing would be left of a ship."""
 
+PICTURE_FORMATS = ("PNG", "JPEG", "TIFF")
+"""Those that Pillow may open, of files and of rows of datasets; its other decoders are reached by nobody."""
+
 _SIGNATURES = {
     b"\x89PNG\r\n\x1a\n": "PNG",
     b"\xff\xd8\xff": "JPEG",

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 _MAX_ASPECT_RATIO = 200
 # One of them says what a model is; an adapter as peft writes it has the second alone.
 _DESCRIPTIONS = ("config.json", ADAPTER_CONFIG_FILE)
+_PICKLES = ("pytorch_model*.bin", "adapter_model*.bin", "model*.bin")
 
 
 @dataclass(frozen=True, eq=False)
@@ -273,7 +274,9 @@ def load_parts(name: str, dtype: torch.dtype | Literal["auto"]) -> tuple[AnyFusa
         processor = read_processor(name)
         loaded, report = cast(
             tuple[AnyFusarGpt, LoadingReport],
-            model_class(config).from_pretrained(name, dtype=dtype, merge_adapter=True, output_loading_info=True),
+            model_class(config).from_pretrained(
+                name, dtype=dtype, merge_adapter=True, use_safetensors=True, output_loading_info=True
+            ),
         )
     except InputError:
         raise
@@ -295,6 +298,12 @@ def check_name(name: str) -> None:
         if not any((folder / file).is_file() for file in _DESCRIPTIONS):
             found = ", ".join(sorted(path.name for path in folder.iterdir())[:8]) or "nothing"
             raise InputError(f"{name}: found {found}; expected a model folder with {' or '.join(_DESCRIPTIONS)}")
+        # Which of the two a library reads is its own choice, and a pickle can run code.
+        if pickles := sorted(path.name for pattern in _PICKLES for path in folder.glob(pattern)):
+            raise InputError(
+                f"{name}: found {pickles[0]}, weights in a pickle; expected safetensors alone. Remove the file where "
+                "safetensors lie beside it, or write them by save_pretrained"
+            )
     elif folder.exists():
         raise InputError(f"{name}: a file; expected a model folder or the Hub's owner/name")
     elif folder.parts[0] in (".", "..", "~") or Path(folder.parts[0]).is_dir() or not HUB_ID.fullmatch(name):

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from fusargpt.errors import InputError, one_line
 from fusargpt.geo.embeddings import EMBEDDING_SIZE, dequantize
-from fusargpt.geo.image import to_rgb
+from fusargpt.geo.image import PICTURE_FORMATS, to_rgb
 from fusargpt.geo.prior import PRIOR_COLUMNS, PRIOR_EMBEDDINGS, PRIOR_POSITIONS, Prior
 from fusargpt.simulator.records import SPLIT_SEEDS, records
 from fusargpt.simulator.simulated_scene import simulate_scene
@@ -98,7 +98,7 @@ def _undecoded(rows: Dataset) -> Dataset:
 
 def read_picture(row: Mapping[str, object]) -> PIL.Image.Image:
     """The image of a row in RGB; raises InputError for one that is not 8 bit, OSError for one that is damaged."""
-    with PIL.Image.open(io.BytesIO(image_bytes(row))) as image:
+    with PIL.Image.open(io.BytesIO(image_bytes(row)), formats=PICTURE_FORMATS) as image:
         return to_rgb(image)
 
 

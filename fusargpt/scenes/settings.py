@@ -173,7 +173,7 @@ class SceneSettings:
 
 
 def stamp(name: str) -> str:
-    """A file, the weights of a folder, or a name on a server, without its secrets: with sizes and times of change where it is local."""
+    """A file, weights of a folder, or a name on a server (no secrets), with sizes and times of local changes."""
     path = Path(name)
     files = [path] if path.is_file() else sorted(path.glob("*.safetensors")) if path.is_dir() else []
     return " ".join([identity(name), *(f"{file.stat().st_size}@{file.stat().st_mtime_ns}" for file in files)])

@@ -10,7 +10,7 @@ from datasets import Dataset
 from PIL import Image
 
 from fusargpt.errors import InputError
-from fusargpt.geo.image import read_image_as
+from fusargpt.geo.image import PICTURE_FORMATS, read_image_as
 from fusargpt.geo.prior import PRIOR_COLUMNS, Prior, load_prior
 from fusargpt.geo.reading import Reading
 from fusargpt.inference.questions import Item
@@ -111,7 +111,7 @@ class TripletDataset:
 def _pixels(path: Path) -> int:
     """Of an image, from its header; 0 for one that cannot be read, which is told when it is asked about."""
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=PICTURE_FORMATS) as image:
             return image.width * image.height
     except (OSError, ValueError, Image.DecompressionBombError):
         return 0

@@ -24,6 +24,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from fusargpt.errors import InputError
+from fusargpt.geo.image import PICTURE_FORMATS
 from fusargpt.tasks.prompts import TARGETS
 from fusargpt.tasks.stable_random import whole_number
 from fusargpt.triplets.annotations import read_boxes
@@ -92,7 +93,7 @@ def _copies(
     row: SceneRow, columns: dict[str, object], out: Path, copies: int, smallest: float, seed: int
 ) -> list[dict[str, Any]]:
     try:
-        with Image.open(row.scene) as image:
+        with Image.open(row.scene, formats=PICTURE_FORMATS) as image:
             if image.mode not in _MODES:
                 raise InputError(
                     f"{row.scene}: pixels of kind {image.mode}; expected 8-bit pictures, {', '.join(_MODES)}"

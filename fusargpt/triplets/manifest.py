@@ -38,8 +38,8 @@ from typing import SupportsFloat, cast, get_args
 
 from fusargpt.errors import InputError, naming
 from fusargpt.geo.geometry import check_crs_text
-from fusargpt.geo.remote import shown
 from fusargpt.geo.reading import Reading
+from fusargpt.geo.remote import shown
 from fusargpt.geo.stored import Stored
 
 SPLITS = ("train", "validation", "test")

@@ -150,6 +150,16 @@ def test_a_name_that_is_no_model_is_refused(tmp_path: Path):
             load(name)
 
 
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "pytorch_model-00001-of-00002.bin", "adapter_model.bin"])
+def test_pickled_weights_are_refused_beside_safetensors_too(folder: Path, tmp_path: Path, name: str):
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "training_args.bin").touch()  # no weights, and read by nothing
+    load(tmp_path, device="cpu")
+    torch.save({}, tmp_path / name)
+    with pytest.raises(InputError, match=f"found {name}, weights in a pickle; expected safetensors alone"):
+        load(tmp_path, device="cpu")
+
+
 def test_a_repository_that_cannot_be_reached_is_named_at_once(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(InputError, match="owner/name: not a folder, and the Hub cannot be reached"):
