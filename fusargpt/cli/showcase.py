@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
-from fusargpt.files import written_whole
+from fusargpt.files import output_file
 from fusargpt.geo.embeddings import dequantize
 from fusargpt.geo.prior import PRIOR_EMBEDDINGS, PRIOR_FIELDS, PRIOR_LONLAT, PRIOR_POSITIONS, Prior
 from fusargpt.inference.predict import FusarGpt
@@ -150,5 +150,5 @@ def draw(predictor: FusarGpt, showcases: Sequence[Showcase], path: Path) -> None
             picture.paste(panel, (column * step, MARGIN + row * step))
     pen.text((3 * step + 190, 5), "predicted", fill=PREDICTED, font=font)
     pen.text((3 * step + 270, 5), "true", fill=(0, 150, 60), font=font)
-    with written_whole(path, keep_suffix=True) as partial:
+    with output_file(path, "choose another --out", keep_suffix=True) as partial:
         picture.save(partial)

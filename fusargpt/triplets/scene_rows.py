@@ -44,7 +44,7 @@ from fusargpt.triplets.manifest import SceneRow
 from fusargpt.triplets.scene_files import Picture, chosen_band, open_scene
 from fusargpt.triplets.settings import BuildSettings
 
-BUILDER_VERSION = 1
+BUILDER_VERSION = 2
 """Raised by every change of what a scene yields, so that parts of an earlier release are not mixed in."""
 CHIPS_PER_PART = 256
 """What one worker does at a time of a large scene."""
@@ -165,7 +165,8 @@ class _Cutter:
             name += f"/x{window.col_off}y{window.row_off}"
         left, top = window.col_off, window.row_off
         edges = (left, top, left + window.width, top + window.height)
-        boxes, cut = assign(self.boxes.boxes if self.boxes else (), edges, self.settings.min_visible)
+        found = self.boxes or SceneBoxes(())
+        boxes, cut = assign(found.boxes, edges, self.settings.min_visible, found.crowds)
         factors = width / window.width, height / window.height
         objects = [
             {"bbox_2d": list(scale(box, *factors, width, height)), "label": box.label, "fine_label": box.fine_label}
