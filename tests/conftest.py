@@ -1,4 +1,7 @@
+import subprocess
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 from typing import get_args
 
 import pytest
@@ -25,6 +28,27 @@ def ray_cluster():
         pytest.skip(f"ray does not start on this machine: {error}")
     yield
     ray.shutdown()
+
+
+def _mounted(folder: Path, options: str) -> Iterator[Path]:
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("mounting a disk takes the rights of root")
+    yield folder
+    subprocess.run(["umount", "--lazy", folder], check=True)  # torch may still have its file open
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 256 KiB."""
+    yield from _mounted(tmp_path / "disk", "size=256k")
+
+
+@pytest.fixture
+def closed_folder(tmp_path: Path) -> Iterator[Path]:
+    """A folder in which root cannot write either."""
+    yield from _mounted(tmp_path / "closed", "ro")
 
 
 @pytest.fixture(scope="module", params=get_args(Backbone))

@@ -76,7 +76,8 @@ def read_boxes(
             that are not finite, polygons for a scene without georeference, unknown labels, an image that the file does
             not know, or a file of which no object was read though it holds some.
     """
-    entries, shared = list(source), False
+    entries: list[Any] = list(source)
+    shared = False
     if isinstance(source, str):
         entries, shared = _entries_of(source, scene, width, height)
     bounds = geometry.bounds() if shared and geometry is not None else None
