@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import rasterio
@@ -91,7 +92,7 @@ def report(server: RangeServer, tile: FullSizeTile, folder: Path) -> bool:
     priors: list[Prior] = []
     fields = [opened(server), opened(server, cache)]
 
-    def anchors(field: AlphaEarth, **arguments) -> Callable[[], None]:
+    def anchors(field: AlphaEarth, **arguments: Any) -> Callable[[], None]:
         return lambda: priors.append(spatiotemporal_anchors(SCENE, 2024, source=field, **arguments))
 
     print(f"a scene of 2 km, {side} x {side} anchors; the block beneath it has {block:.1f} MB compressed\n")

@@ -18,6 +18,7 @@ import threading
 import time
 from collections import Counter
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ def ask(client: httpx.Client, server: str, name: str, task: str, target: str) ->
     (path,) = client.post(f"{server}/upload", files={"files": (f"{name}.tif", content)}).raise_for_status().json()
     image = {"path": path, "meta": {"_type": "gradio.FileData"}}
     call = client.post(f"{server}/call/ask", json={"data": [image, None, task, target, "", False, 1, ""]})
-    if call.status_code == httpx.codes.SERVICE_UNAVAILABLE:
+    if call.status_code == HTTPStatus.SERVICE_UNAVAILABLE:
         return None
     event = call.raise_for_status().json()["event_id"]
     stream = client.get(f"{server}/call/ask/{event}").raise_for_status().text

@@ -15,6 +15,7 @@ import json
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -122,11 +123,8 @@ def measure(predictor: FusarGpt, tasks: tuple[str, ...], options: argparse.Names
         questions = scenes(turn * options.images, options.images, tasks)
         images, texts, priors = (list(column) for column in zip(*questions, strict=True))
 
-        def ours(images=images, texts=texts, priors=priors) -> list[list[int]]:
-            return predictor.answer_tokens(images, texts, priors, options.max_new_tokens, options.batch_size)
-
-        def theirs(questions=questions) -> list[list[int]]:
-            return release_loop(predictor, questions, options.max_new_tokens)
+        ours = partial(predictor.answer_tokens, images, texts, priors, options.max_new_tokens, options.batch_size)
+        theirs = partial(release_loop, predictor, questions, options.max_new_tokens)
 
         # Who is first changes, so that a load that grows or falls favours neither.
         if turn % 2:

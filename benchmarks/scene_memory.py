@@ -41,8 +41,15 @@ def write_simulated_scene(path: Path, side: int) -> None:
     # One patch of speckle turned and shifted for each block: drawing 400 million values would take longer than the run.
     speckle = rng.gamma(_LOOKS, 1 / _LOOKS, (1024, 1024)).astype(np.float32)
     ships = rng.integers(_LAND_PIXELS, side - 64, (_SHIPS, 2))
-    profile = {"driver": "GTiff", "dtype": "uint16", "count": 1, "width": side, "height": side, "nodata": 0}
-    tiling = {"tiled": True, "blockxsize": _BLOCK, "blockysize": _BLOCK, "bigtiff": "if_safer"}
+    profile: dict[str, Any] = {
+        "driver": "GTiff",
+        "dtype": "uint16",
+        "count": 1,
+        "width": side,
+        "height": side,
+        "nodata": 0,
+    }
+    tiling: dict[str, Any] = {"tiled": True, "blockxsize": _BLOCK, "blockysize": _BLOCK, "bigtiff": "if_safer"}
     transform = Affine(_RESOLUTION_M, 0, _WEST, 0, -_RESOLUTION_M, _NORTH)
     with rasterio.open(path, "w", **profile, **tiling, crs=f"EPSG:{_EPSG}", transform=transform) as dataset:
         dataset.update_tags(ACQUISITION_DATETIME=f"{_YEAR}-06-01T05:40:12Z", SENSOR="simulated SAR")

@@ -1,7 +1,7 @@
 """The one error for what a user hands in, and other libraries' errors in one line."""
 
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 
@@ -25,7 +25,7 @@ class NoPriorError(InputError):
 
 
 @contextmanager
-def naming(name: str) -> Iterator[None]:
+def naming(name: str) -> Generator[None]:
     """Errors of the block begin with `name`: a file, or a file and a part of it."""
     try:
         yield

@@ -9,7 +9,7 @@ import os
 import re
 import shutil
 import socket
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
@@ -34,7 +34,7 @@ def partial_of(path: Path) -> Path:
 
 
 @contextmanager
-def written_whole(path: Path, *, keep_suffix: bool = False) -> Iterator[Path]:
+def written_whole(path: Path, *, keep_suffix: bool = False) -> Generator[Path]:
     """The file to write in, which becomes `path` at the end of the block, in place of what was there.
 
     A block that fails leaves nothing of it, and what was there as it was.
@@ -56,7 +56,7 @@ def written_whole(path: Path, *, keep_suffix: bool = False) -> Iterator[Path]:
 
 
 @contextmanager
-def output_file(path: Path, remedy: str, *, keep_suffix: bool = False) -> Iterator[Path]:
+def output_file(path: Path, remedy: str, *, keep_suffix: bool = False) -> Generator[Path]:
     """As `written_whole`, for what a user asked for; `remedy` is how the line about what went wrong ends.
 
     Raises:
@@ -97,7 +97,7 @@ def write_text_whole(path: Path, text: str, errors: str = "strict") -> None:
 
 
 @contextmanager
-def held(lock: Path, output: object, seconds: float = 0.0) -> Iterator[None]:
+def held(lock: Path, output: object, seconds: float = 0.0) -> Generator[None]:
     """Keep other runs off `output` by the file `lock`, which is there while the block runs.
 
     Args:
@@ -140,7 +140,7 @@ def _holder(lock: Path) -> str:
 
 
 @contextmanager
-def new_folder(out: Path) -> Iterator[Path]:
+def new_folder(out: Path) -> Generator[Path]:
     """The folder to write in, which becomes `out` at the end of the block; it is removed when the block fails.
 
     Raises:
@@ -184,7 +184,7 @@ def check_room(folder: Path, what: str, needed: int, remedy: str) -> None:
 
 
 @contextmanager
-def watching_disk(folder: Path, what: str, needed: int | None, remedy: str) -> Iterator[None]:
+def watching_disk(folder: Path, what: str, needed: int | None, remedy: str) -> Generator[None]:
     """Turn what the block raises because the disk of `folder` is full into one line.
 
     Args:

@@ -52,7 +52,7 @@ class TlmConfig(PreTrainedConfig):
     fusion: Literal["tlm", "sum", "concat", "none"] = "tlm"
     deepstack: Literal["untouched", "modulated"] = "untouched"
 
-    def __post_init__(self, **kwargs):
+    def __post_init__(self, **kwargs: object) -> None:
         # The parent turns every further key into an attribute, which would let a misspelt option pass unnoticed.
         known_to_parent = {"model_type", "torch_dtype", "attn_implementation", "experts_implementation"}
         known_to_parent |= {"name_or_path", "_name_or_path", "output_attentions", "num_labels"}
@@ -81,7 +81,7 @@ class _OnBackbone(PreTrainedConfig):
     base_model_revision: str | None = None
 
     @classmethod
-    def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Self:
+    def from_dict(cls, config_dict: dict[str, object], **kwargs: object) -> Self:
         """As the parent's. ValueError for a `model_type` that these classes would read as a model of random weights."""
         found = config_dict.get("model_type", cls.model_type)
         if found not in (cls.model_type, cls.backbone_type):
@@ -119,9 +119,9 @@ class FusarGptConfig(_OnBackbone, Qwen2_5_VLConfig):
     backbone_type: ClassVar[str] = "qwen2_5_vl"
     sub_configs_defaults: ClassVar[dict[str, Any]] = {**Qwen2_5_VLConfig.sub_configs_defaults, "tlm_config": TlmConfig}
 
-    tlm_config: dict | PreTrainedConfig | None = None
+    tlm_config: dict[str, Any] | PreTrainedConfig | None = None
 
-    def __post_init__(self, **kwargs):
+    def __post_init__(self, **kwargs: object) -> None:
         kwargs.setdefault("auto_map", _auto_map("modeling_fusargpt", "FusarGpt"))
         super().__post_init__(**kwargs)
 
@@ -146,9 +146,9 @@ class FusarGptQwen3Config(_OnBackbone, Qwen3VLConfig):
     backbone_type: ClassVar[str] = "qwen3_vl"
     sub_configs_defaults: ClassVar[dict[str, Any]] = {**Qwen3VLConfig.sub_configs_defaults, "tlm_config": TlmConfig}
 
-    tlm_config: dict | PreTrainedConfig | None = None
+    tlm_config: dict[str, Any] | PreTrainedConfig | None = None
 
-    def __post_init__(self, **kwargs):
+    def __post_init__(self, **kwargs: object) -> None:
         kwargs.setdefault("auto_map", _auto_map("modeling_fusargpt_qwen3", "FusarGptQwen3"))
         super().__post_init__(**kwargs)
 

@@ -6,7 +6,6 @@ dw_label (0..8).
 
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -47,8 +46,7 @@ def main(paths: list[str]) -> None:
     if not paths:
         sys.exit(f"no input: {__doc__}")
     points = pd.concat([pd.read_csv(path) for path in paths])
-    arrays: dict[str, Any] = derive(points)
-    np.savez_compressed(Path(__file__).with_name("landcover_statistics.npz"), **arrays)
+    np.savez_compressed(Path(__file__).with_name("landcover_statistics.npz"), allow_pickle=False, **derive(points))
 
 
 if __name__ == "__main__":

@@ -81,7 +81,6 @@ def _write_scene(folder: Path, example: Example, scene: Scene, transform: Affine
     # Grey levels, which are taken as they are: what the model is trained on is stretched between fixed limits.
     image = render_sar(scene)
     image.save(folder / f"{example.name}.png", optimize=True)
-    profile = {"driver": "GTiff", "dtype": "uint8", "count": 1, "compress": "deflate", "predictor": 2}
     with rasterio.open(
         folder / f"{example.name}.tif",
         "w",
@@ -89,7 +88,11 @@ def _write_scene(folder: Path, example: Example, scene: Scene, transform: Affine
         height=image.height,
         crs=example.crs,
         transform=transform,
-        **profile,
+        driver="GTiff",
+        dtype="uint8",
+        count=1,
+        compress="deflate",
+        predictor=2,
     ) as dataset:
         dataset.update_tags(ACQUISITION_DATETIME=f"{YEAR}-06-15T05:40:12Z", SENSOR="simulated")
         dataset.write(np.asarray(image), 1)

@@ -8,6 +8,7 @@ Outlines are simplified to a tenth of a degree, which a map of a few hundred pix
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +36,7 @@ def make_outlines(countries: Path, cities: Path, out: Path) -> None:
     out.write_text(f'{{"land":[\n{_lines(land)}\n],"cities":[\n{_lines(named)}\n]}}\n', encoding="utf-8")
 
 
-def _lines(rows: list[list]) -> str:
+def _lines(rows: Sequence[Sequence[object]]) -> str:
     return ",\n".join(json.dumps(row, ensure_ascii=False, separators=(",", ":")) for row in rows)
 
 

@@ -5,7 +5,7 @@ The package `spaces` is installed on those Spaces alone and changes torch, so it
 """
 
 from collections.abc import Callable, Generator
-from typing import Any, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 
 try:
     import spaces  # pyright: ignore[reportMissingImports]
@@ -23,5 +23,5 @@ def on_gpu(function: Callable[Parameters, Generator[Item, None, None]]) -> Calla
     """Marks a generator that needs the GPU; elsewhere it stays as it is."""
     if spaces is None:
         return function
-    marked: Any = spaces.GPU(duration=GPU_SECONDS)(function)
+    marked: Callable[Parameters, Generator[Item]] = spaces.GPU(duration=GPU_SECONDS)(function)
     return marked

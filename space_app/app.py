@@ -18,7 +18,7 @@ if not __package__:
     spec.loader.exec_module(package)
 
 # Imports `spaces` where there is one, which has to come before torch.
-import space_app.accelerator  # noqa: F401
+import space_app.accelerator  # noqa: F401  # pyright: ignore[reportUnusedImport]
 from fusargpt.errors import InputError
 from space_app.launch import chosen_model, serve
 

@@ -1,6 +1,6 @@
 """Answers as GeoJSON (RFC 7946): what a detection boxes and a localization names, as polygons on Earth."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fusargpt.errors import naming
@@ -39,7 +39,7 @@ def _cell(cell: int, width: int, height: int) -> tuple[float, float, float, floa
 
 
 def _feature(
-    scene: UploadedScene, box: tuple[float, float, float, float], properties: dict[str, Any]
-) -> dict[str, Any]:
+    scene: UploadedScene, box: tuple[float, float, float, float], properties: Mapping[str, object]
+) -> dict[str, object]:
     with naming(scene.name):
         return {"type": "Feature", "properties": properties, "geometry": box_polygon(scene.lonlat, box)}

@@ -3,7 +3,6 @@
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from fusargpt.alphaearth.field import AlphaEarth
 from fusargpt.errors import InputError
@@ -118,6 +117,6 @@ class Demo:
 
     def message(self, error: InputError, *paths: str | None) -> str:
         """An error as a visitor may read it: files by their names, fields by theirs, and no markup."""
-        shown: dict[str, Any] = {str(path): Path(path).name for path in paths if path}
+        shown: dict[str, str] = {str(path): Path(path).name for path in paths if path}
         shown |= {str(source.root): name for name, source in self.fields.items()}
         return public_message(error, shown)

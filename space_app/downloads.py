@@ -67,6 +67,6 @@ def side_by_side(pictures: Sequence[Image.Image]) -> Image.Image:
     return joined
 
 
-def _write_json(path: Path, content: dict[str, Any]) -> str:
+def _write_json(path: Path, content: dict[str, object]) -> str:
     path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return str(path)

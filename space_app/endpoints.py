@@ -5,7 +5,6 @@ offered, and return JSON and files.
 """
 
 from collections.abc import Callable, Generator
-from typing import Any
 
 import gradio as gr
 
@@ -13,11 +12,12 @@ from fusargpt.errors import InputError
 from space_app.boxes_geojson import feature_collection
 from space_app.demo import Demo, Question
 from space_app.downloads import report, write_downloads
+from space_app.limits import Concurrency
 from space_app.stage import draw
 from space_app.widgets import Widgets
 
 
-def add_endpoints(demo: Demo, widgets: Widgets, limits: dict[str, dict[str, Any]]) -> None:
+def add_endpoints(demo: Demo, widgets: Widgets, limits: dict[str, Concurrency]) -> None:
     """Add `look`, `anchors` and `ask` to the page that is being built.
 
     Args:
@@ -42,8 +42,8 @@ def add_endpoints(demo: Demo, widgets: Widgets, limits: dict[str, dict[str, Any]
     triggers["ask"].click(_ask(demo), widgets.asked, [found, pictures], api_name="ask", **limits["model"])
 
 
-def _look(demo: Demo) -> Callable[..., dict[str, Any]]:
-    def look(image: str | None, band: float | None, place: str) -> dict[str, Any]:
+def _look(demo: Demo) -> Callable[..., dict[str, object]]:
+    def look(image: str | None, band: float | None, place: str) -> dict[str, object]:
         """What is known of an image: sizes, bands, sensor, day, place."""
         try:
             scene = demo.look(image, band, place)
@@ -64,10 +64,10 @@ def _look(demo: Demo) -> Callable[..., dict[str, Any]]:
     return look
 
 
-def _anchors(demo: Demo) -> Callable[..., tuple[str, dict[str, Any]]]:
+def _anchors(demo: Demo) -> Callable[..., tuple[str, dict[str, object]]]:
     def anchors(
         image: str | None, year: float | None, field: str | None, per_side: float, band: float | None, place: str
-    ) -> tuple[str, dict[str, Any]]:
+    ) -> tuple[str, dict[str, object]]:
         """The anchors of an image from one of the offered AlphaEarth fields, as the .npz file of a prior."""
         try:
             path = demo.anchors(demo.look(image, band, place), year, field, per_side)
@@ -80,7 +80,7 @@ def _anchors(demo: Demo) -> Callable[..., tuple[str, dict[str, Any]]]:
     return anchors
 
 
-def _ask(demo: Demo) -> Callable[..., Generator[tuple[dict[str, Any], list[str] | None]]]:
+def _ask(demo: Demo) -> Callable[..., Generator[tuple[dict[str, object], list[str] | None]]]:
     def ask(
         image: str | None,
         prior: str | None,
@@ -90,15 +90,20 @@ def _ask(demo: Demo) -> Callable[..., Generator[tuple[dict[str, Any], list[str] 
         compare: bool,
         band: float | None,
         place: str,
-    ) -> Generator[tuple[dict[str, Any], list[str] | None]]:
+    ) -> Generator[tuple[dict[str, object], list[str] | None]]:
         """Answers to one question about one image, growing; the last item has boxes, cells, counts and pictures."""
         asked = Question(image, prior, task, target, question, compare, band, place)
         growing = demo.answers(asked)
         try:
-            for scene, _, answers in growing:
+            seen = None
+            for seen in growing:
+                scene, _, answers = seen
                 latest = report(scene, demo.name, answers)
                 if answers[-1].state == "writing" or len(answers) < 1 + compare:
                     yield latest, None
+            assert seen is not None, "an answer has a first piece"
+            scene, _, answers = seen
+            latest = report(scene, demo.name, answers)
             if scene.geometry is not None:
                 latest["geojson"] = feature_collection(scene, answers)
             drawn = [draw(scene, answer)[0] for answer in answers]

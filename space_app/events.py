@@ -1,7 +1,7 @@
 """What happens on the page when a visitor does something. Handlers return what they change, by component."""
 
 from collections.abc import Generator
-from typing import Any
+from typing import Literal, TypedDict
 
 import gradio as gr
 
@@ -10,6 +10,7 @@ from space_app.demo import Demo, Question
 from space_app.downloads import side_by_side, write_downloads
 from space_app.fields import EXAMPLES
 from space_app.inputs import FREE, TASKS_WITH_TARGET
+from space_app.limits import Concurrency
 from space_app.one_question import GivenAnswer
 from space_app.place_map import place_map
 from space_app.scenes import UploadedScene
@@ -18,7 +19,7 @@ from space_app.stopping import Stops
 from space_app.widgets import AnswerView, Widgets
 from space_app.wording import STOPPED, STOPPING, WELCOME, earlier, hint, note_of, problem, waiting
 
-Changes = dict[Any, Any]
+Changes = dict[object, object]
 
 REMEMBERED = 20
 """Questions about one image that are kept."""
@@ -26,6 +27,26 @@ _SHOW_ANSWER = """() => {
     if (window.innerWidth < 800) document.querySelector("#fg-answer").scrollIntoView({block: "start"});
     return [];
 }"""
+
+
+class _Private(TypedDict):
+    """Of an event of the page that is no endpoint."""
+
+    api_visibility: Literal["private"]
+
+
+class _Quick(_Private):
+    """Of one that waits for nothing."""
+
+    queue: bool
+    show_progress: Literal["hidden"]
+
+
+class _Reading(_Private, Concurrency):
+    """Of one that reads an image."""
+
+    show_progress: Literal["minimal"]
+    show_progress_on: gr.HTML
 
 
 class Events:
@@ -39,7 +60,7 @@ class Events:
     """
 
     def __init__(
-        self, demo: Demo, widgets: Widgets, examples: list[dict[str, str]], limits: dict[str, dict[str, Any]]
+        self, demo: Demo, widgets: Widgets, examples: list[dict[str, str]], limits: dict[str, Concurrency]
     ) -> None:
         self.demo = demo
         self.on = widgets
@@ -50,11 +71,16 @@ class Events:
     def connect(self) -> None:
         """Attach every handler; inside the page that is being built."""
         on = self.on
-        private: dict[str, Any] = {"api_visibility": "private"}
-        quick = {**private, "queue": False, "show_progress": "hidden"}
+        private: _Private = {"api_visibility": "private"}
+        quick: _Quick = {**private, "queue": False, "show_progress": "hidden"}
         seen = [on.image, on.prior, on.band, on.place, on.year]
         shown = [*_parts(on.first), *_parts(on.second), on.beside, on.map, *self._files, on.earlier, on.history]
-        reading = {**private, **self.limits["reading"], "show_progress": "minimal", "show_progress_on": on.first.note}
+        reading: _Reading = {
+            **private,
+            **self.limits["reading"],
+            "show_progress": "minimal",
+            "show_progress_on": on.first.note,
+        }
         on.examples.select(self.choose, None, [on.image, on.prior, on.task, on.target, on.fetched], **private)
         on.image.change(self.look, seen, [*shown, on.band, on.place, on.year], **reading)
         # A prior belongs to one image; the last one's would be of another place.
@@ -205,8 +231,9 @@ class Events:
         views = [self.on.first, self.on.second]
         growing = self.demo.answers(asked)
         try:
-            drawn = 0
-            for scene, given, answers in growing:
+            drawn, seen = 0, None
+            for seen in growing:
+                scene, given, answers = seen
                 if self.stops.is_stopped(_visitor(request)):
                     yield {self.on.first.note: STOPPED}
                     return
@@ -226,7 +253,8 @@ class Events:
                     shown_prior = given if number == 0 else None
                     changes |= {view.note: note_of(answer, note), view.stage: stage(scene, shown_prior, answer)}
                 yield changes
-            yield self._finished(scene, answers, history)
+            assert seen is not None, "an answer has a first piece"
+            yield self._finished(seen[0], seen[2], history)
         except InputError as error:
             yield {
                 self.on.first.note: problem(self.demo.message(error, image, prior)),
@@ -297,5 +325,5 @@ def _visitor(request: gr.Request) -> str:
     return request.session_hash or ""
 
 
-def _parts(view: AnswerView) -> list[Any]:
+def _parts(view: AnswerView) -> list[gr.HTML | gr.Textbox]:
     return [view.stage, view.text, view.note]

@@ -13,7 +13,7 @@ from space_app.endpoints import add_endpoints
 from space_app.events import Events
 from space_app.fields import EXAMPLES
 from space_app.inputs import FREE
-from space_app.limits import KEEP_SECONDS, MAX_ANCHORS_PER_SIDE, MAX_UPLOAD_BYTES, QUEUE_LENGTH
+from space_app.limits import KEEP_SECONDS, MAX_ANCHORS_PER_SIDE, MAX_UPLOAD_BYTES, QUEUE_LENGTH, Concurrency
 from space_app.place_map import place_map
 from space_app.stage import empty_stage
 from space_app.widgets import AnswerView, Widgets
@@ -29,7 +29,7 @@ TASK_CHOICES = [
 ]
 IMAGE_TYPES = [".tif", ".tiff", ".png", ".jpg", ".jpeg"]
 # How many of each kind of work run at the same time. An answer takes all the cores there are.
-LIMITS: dict[str, dict[str, Any]] = {
+LIMITS: dict[str, Concurrency] = {
     "model": {"concurrency_id": "model", "concurrency_limit": 1},
     "reading": {"concurrency_id": "reading", "concurrency_limit": 2},
     "fetching": {"concurrency_id": "fetching", "concurrency_limit": 2},

@@ -9,7 +9,7 @@ import uuid
 import warnings
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import rasterio
@@ -116,6 +116,13 @@ def check_prior_size(path: str | Path) -> None:
         return
     if size > MAX_PRIOR_BYTES:
         raise InputError(f"{Path(path).name}: {size:,} bytes of arrays; this page takes {MAX_PRIOR_BYTES:,}")
+
+
+class Concurrency(TypedDict):
+    """How many of one kind of work run at the same time, as gradio's events take it."""
+
+    concurrency_id: str
+    concurrency_limit: int
 
 
 class Scratch:

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Generator
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 from fusargpt.errors import InputError
 from fusargpt.geo.prior import Prior
@@ -44,7 +44,7 @@ class GivenAnswer:
     boxes: tuple[LabelledBox, ...] | None = None
     problems: tuple[str, ...] = ()
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, object]:
         boxes = None
         if self.boxes is not None:
             boxes = [{"bbox_2d": box, "label": label} for box, label in self.boxes]

@@ -8,7 +8,7 @@ import html
 import json
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -161,7 +161,7 @@ def _near(longitude: float, latitude: float) -> str:
 @cache
 def _outlines() -> tuple[list[np.ndarray], tuple[list[str], np.ndarray]]:
     """Rings of land in degrees, float64 [N, 2] each; names and places [C, 2] of cities."""
-    content: dict[str, Any] = json.loads(_OUTLINES.read_text(encoding="utf-8"))
+    content = json.loads(_OUTLINES.read_text(encoding="utf-8"))
     rings = [np.array(ring, np.float64).reshape(-1, 2) / 10 for ring in content["land"]]
     names = [name for name, *_ in content["cities"]]
     return rings, (names, np.array([place for _, *place in content["cities"]], np.float64))

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from threading import Event
 
 from PIL import Image
-from transformers import TextIteratorStreamer
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase, TextIteratorStreamer
 
 from fusargpt.geo.prior import Prior
 from fusargpt.inference.predict import FusarGpt
@@ -33,13 +34,13 @@ class _Stopped(Exception):
 
 
 class _Streamer(TextIteratorStreamer):
-    def __init__(self, tokenizer, seconds: float):
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, seconds: float):
         super().__init__(tokenizer, skip_prompt=True, skip_special_tokens=True)
         self.reader_left = Event()
         self.deadline = time.monotonic() + seconds
         self.out_of_time = False
 
-    def put(self, value) -> None:
+    def put(self, value: Tensor) -> None:
         self.out_of_time = time.monotonic() > self.deadline
         if self.out_of_time or self.reader_left.is_set():
             raise _Stopped

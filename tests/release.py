@@ -84,7 +84,7 @@ def write_backbone(folder: Path, **changes: Any) -> Qwen2_5_VLForConditionalGene
     tiny = tiny_config()
     text: Any = tiny.text_config
     token = tiny_tokenizer().convert_tokens_to_ids
-    config = {
+    config: dict[str, Any] = {
         "architectures": ["Qwen2_5_VLForConditionalGeneration"],
         "model_type": "qwen2_5_vl",
         "hidden_act": "silu",
@@ -210,7 +210,9 @@ class Release:
             vectors, positions = (torch.from_numpy(prior[f"prior_{key}"]) for key in ("embeddings", "positions"))
             encode = model.model.get_image_features
 
-            def encode_and_modulate(pixel_values, image_grid_thw, **kwargs) -> BaseModelOutputWithPooling:
+            def encode_and_modulate(
+                pixel_values: Any, image_grid_thw: Any, **kwargs: Any
+            ) -> BaseModelOutputWithPooling:
                 outputs = encode(pixel_values, image_grid_thw, **kwargs)
                 (tokens,), (grid,) = outputs.pooler_output, image_grid_thw.tolist()
                 outputs.pooler_output = (self.modulate(tokens, grid[1:], vectors, positions, settings["sigma"]),)

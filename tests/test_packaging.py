@@ -20,7 +20,7 @@ DATA_SUFFIXES = {".yaml", ".parquet", ".safetensors", ".npz", ".json", ".jinja",
 
 
 @pytest.fixture(scope="module")
-def site_packages(tmp_path_factory) -> Path:
+def site_packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel, built as pip builds it and unpacked as pip unpacks it."""
     folder = tmp_path_factory.mktemp("wheel")
     subprocess.run([sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", folder], cwd=ROOT, check=True)
@@ -39,7 +39,8 @@ def files(root: Path) -> set[str]:
     }
 
 
-def test_code_recipes_data_and_checkpoint_travel_with_the_wheel(site_packages):
+@pytest.mark.slow
+def test_code_recipes_data_and_checkpoint_travel_with_the_wheel(site_packages: Path):
     assert files(site_packages) == files(ROOT)
     assert "trl_recipes/stage1.yaml" in files(site_packages)
 
@@ -48,7 +49,8 @@ def test_the_clone_finds_its_own_checkpoint():
     assert NANO.parent == ROOT / "fusargpt" / "checkpoints"
 
 
-def test_the_wheel_finds_the_checkpoint_and_the_command_in_itself(site_packages):
+@pytest.mark.slow
+def test_the_wheel_finds_the_checkpoint_and_the_command_in_itself(site_packages: Path):
     program = "from fusargpt import checkpoints; from fusargpt.cli import main; print(checkpoints.NANO, main.__file__)"
     result = subprocess.run(
         [sys.executable, "-c", program],
@@ -72,13 +74,13 @@ def test_inference_needs_neither_training_nor_demo_nor_torchvision():
     assert "torchvision" not in str(extras)
 
 
-@pytest.mark.parametrize("module", ["fusargpt.inference.predict", "fusargpt.cli.ask", "fusargpt.cli.showcase"])
-def test_inference_imports_no_extra(module):
-    program = f"""
+@pytest.mark.slow
+def test_inference_imports_no_extra():
+    program = """
 import sys
 for name in ("accelerate", "datasets", "evaluate", "gradio", "matplotlib", "pandas", "peft", "torchvision", "trl"):
     sys.modules[name] = None  # as if it were not installed
-import {module}
+import fusargpt.inference.predict, fusargpt.cli.ask, fusargpt.cli.showcase
 """
     subprocess.run([sys.executable, "-c", program], check=True)
 
@@ -100,6 +102,7 @@ print(codes, plugin.load().__module__)
 """
 
 
+@pytest.mark.slow
 def test_files_of_everyday_names_in_the_working_directory_break_nothing(tmp_path: Path) -> None:
     for name in EVERYDAY_NAMES:
         (tmp_path / f"{name}.py").write_text("raise RuntimeError('a file of the working directory was imported')\n")
@@ -115,6 +118,7 @@ def test_files_of_everyday_names_in_the_working_directory_break_nothing(tmp_path
     assert result.stdout.splitlines()[-1] == "[2, 2, 2, 2] fusargpt.serving.vllm_plugin"
 
 
+@pytest.mark.slow
 def test_the_training_script_runs_beside_files_of_everyday_names(tmp_path: Path) -> None:
     for name in EVERYDAY_NAMES:
         (tmp_path / f"{name}.py").write_text("raise RuntimeError('a file of the working directory was imported')\n")
@@ -123,6 +127,7 @@ def test_the_training_script_runs_beside_files_of_everyday_names(tmp_path: Path)
     assert result.stderr.splitlines()[-1].startswith("trl_recipes.sft: error: ") and "absent.yaml" in result.stderr
 
 
+@pytest.mark.slow
 def test_the_wheel_installs_four_names(site_packages: Path) -> None:
     names = {path.name for path in site_packages.iterdir() if not path.name.endswith(".dist-info")}
     assert names == {"fusargpt", "modeling_fusargpt", "trl_recipes", "space_app"}

@@ -78,6 +78,7 @@ print(type(model).__module__, type(inner).__module__, type(processor).__module__
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["beside the weights", "in a folder of their own"])
 @torch.no_grad()
 def test_the_model_folder_is_remote_code_wherever_it_lies(where: str, tmp_path: Path) -> None:
@@ -123,6 +124,7 @@ print(json.dumps(counts))
 """
 
 
+@pytest.mark.slow
 def test_the_dataset_folder_loads_from_wherever_it_lies(tmp_path: Path) -> None:
     shutil.copytree(DATASET, tmp_path / "sample")
     counts = json.loads(run_elsewhere(DATA, tmp_path, str(tmp_path / "sample")).splitlines()[-1])

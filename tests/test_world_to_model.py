@@ -6,6 +6,7 @@ What is checked against the world is read from its files with rasterio, or comes
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,18 +22,19 @@ from tests.fusargpt.simulator.worlds import World, make_world, sample
 from tests.tiny import stir_tlm, tiny_model, tiny_processor
 from trl_recipes.data.collator import TripletCollator
 
+pytestmark = pytest.mark.slow
 CHIP = 112  # leaves images as they are both for the tiny model's processor and for Qwen's
 YEARS = (2023, 2024)
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory) -> World:
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     """Five places: every georeference, stored value and kind of annotation."""
     return make_world(tmp_path_factory.mktemp("world"), places=5, years=YEARS, seed=1, sides=(112, 140))
 
 
 @pytest.fixture(scope="module")
-def folder(world, tmp_path_factory) -> Path:
+def folder(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("triplets") / "dataset"
     # All of it is for training, so that one split holds every place.
     settings = BuildSettings(aef=str(world.folder / "aef"), chip_size=CHIP, anchors=6, shares=(1.0, 0.0, 0.0))
@@ -42,7 +44,7 @@ def folder(world, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def rows(folder, tmp_path_factory) -> dict[str, Dataset]:
+def rows(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Dataset]:
     cache = str(tmp_path_factory.mktemp("cache"))
     loaded = {}
     for config in ("captions", "instructions"):
@@ -52,7 +54,7 @@ def rows(folder, tmp_path_factory) -> dict[str, Dataset]:
     return loaded
 
 
-def place_and_corner(world: World, row: dict) -> tuple[Place, np.ndarray]:
+def place_and_corner(world: World, row: dict[str, Any]) -> tuple[Place, np.ndarray]:
     """The place of a record, and the first pixel (x, y) of its chip in the place's scene."""
     name, *rest = row["id"].split("/")
     (place,) = (place for place in world.places if place.name == name)
@@ -71,13 +73,13 @@ def chips(world: World, rows: dict[str, Dataset]):
             yield row, *place_and_corner(world, row)
 
 
-def test_every_place_is_in_both_configs(world, rows):
+def test_every_place_is_in_both_configs(world: World, rows: dict[str, Dataset]):
     for dataset in rows.values():
         assert {identifier.split("/")[0] for identifier in dataset["id"]} == {place.name for place in world.places}
         assert all(image.size == (CHIP, CHIP) for image in dataset["image"])
 
 
-def test_an_anchor_lies_where_its_position_says(world, rows):
+def test_an_anchor_lies_where_its_position_says(world: World, rows: dict[str, Dataset]):
     for row, place, corner in chips(world, rows):
         lonlat, positions = np.array(row["prior_lonlat"]), np.array(row["prior_positions"])
         pixels = corner + positions[:, ::-1] * (CHIP - 1) + 0.5
@@ -86,7 +88,9 @@ def test_an_anchor_lies_where_its_position_says(world, rows):
         assert len(positions) >= 20, "most of the 36 nodes lie in the chip, however it is turned"
 
 
-def test_an_anchor_has_the_vector_that_its_year_has_at_its_longitude_and_latitude(world, rows):
+def test_an_anchor_has_the_vector_that_its_year_has_at_its_longitude_and_latitude(
+    world: World, rows: dict[str, Dataset]
+):
     for row, place, _ in chips(world, rows):
         vectors = dequantize(np.array(row["prior_embeddings"], np.int8))
         lonlat = np.array(row["prior_lonlat"])
@@ -101,7 +105,7 @@ def test_an_anchor_has_the_vector_that_its_year_has_at_its_longitude_and_latitud
             assert (likeness > 0.99999).all() == (year == row["year"]) and (likeness > 0.99).all()
 
 
-def test_an_anchor_has_the_vector_of_the_land_cover_beneath_it(world, rows):
+def test_an_anchor_has_the_vector_of_the_land_cover_beneath_it(world: World, rows: dict[str, Dataset]):
     """The region whose vector is nearest is of the class that the land cover has there, and the image, too."""
     right_on_the_map, right_in_the_image = [], []
     for row, place, corner in chips(world, rows):
@@ -119,7 +123,7 @@ def test_an_anchor_has_the_vector_of_the_land_cover_beneath_it(world, rows):
     assert np.mean(right_on_the_map) > 0.95 and np.mean(right_in_the_image) > 0.95
 
 
-def test_answers_agree_with_the_targets_of_the_ground(world, rows):
+def test_answers_agree_with_the_targets_of_the_ground(world: World, rows: dict[str, Dataset]):
     asked = 0
     for row in rows["instructions"]:
         assert isinstance(row, dict)
@@ -143,7 +147,7 @@ def test_answers_agree_with_the_targets_of_the_ground(world, rows):
     assert asked > 4
 
 
-def test_captions_are_written_in_eight_dimensions(rows):
+def test_captions_are_written_in_eight_dimensions(rows: dict[str, Dataset]):
     for row in rows["captions"]:
         assert isinstance(row, dict)
         description, text = row["description"], row["completion"][0]["content"]
@@ -153,7 +157,7 @@ def test_captions_are_written_in_eight_dimensions(rows):
 
 
 @pytest.mark.parametrize("config", ["captions", "instructions"])
-def test_the_model_learns_from_the_triplets(rows, config):
+def test_the_model_learns_from_the_triplets(rows: dict[str, Dataset], config: str):
     processor, model = tiny_processor(), tiny_model()
     stir_tlm(model, scale=0.2)
     batch = TripletCollator(processor)([rows[config][index] for index in (0, -1)])

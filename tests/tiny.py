@@ -68,14 +68,14 @@ def tiny_processor() -> FusarGptProcessor:
     return FusarGptProcessor(image_processor=image_processor, tokenizer=tiny_tokenizer())
 
 
-def tiny_config(**overrides) -> FusarGptConfig:
+def tiny_config(**overrides: Any) -> FusarGptConfig:
     """A configuration of fewer than 100,000 parameters; `overrides` are arguments of `FusarGptConfig`."""
     vision_config = {"window_size": 4 * PATCH_SIZE * MERGE_SIZE, "fullatt_block_indexes": [1]}
     rope = {"mrope_section": [1, 1, 2]}
     return FusarGptConfig(**{**_arguments({}, rope, vision_config), **overrides})
 
 
-def tiny_qwen3_config(**overrides) -> FusarGptQwen3Config:
+def tiny_qwen3_config(**overrides: Any) -> FusarGptQwen3Config:
     """As `tiny_config`, with two levels of deep-stack features, which the prior modulates as well."""
     vision_config = {"depth": 3, "num_position_embeddings": 36, "deepstack_visual_indexes": [0, 1]}
     rope = {"mrope_section": [2, 1, 1], "mrope_interleaved": True}
@@ -118,7 +118,7 @@ def _arguments(text: dict[str, Any], rope: dict[str, Any], vision: dict[str, Any
     }
 
 
-def tiny_model(seed: int = 0, backbone: Backbone = "qwen2_5", **overrides) -> AnyFusarGpt:
+def tiny_model(seed: int = 0, backbone: Backbone = "qwen2_5", **overrides: Any) -> AnyFusarGpt:
     """A model with random weights, in evaluation mode; its TLM is the identity, as a new one always is."""
     config = tiny_config(**overrides) if backbone == "qwen2_5" else tiny_qwen3_config(**overrides)
     torch.manual_seed(seed)

@@ -4,13 +4,14 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
-from typing import Any, Literal, NoReturn, get_args, get_type_hints
+from typing import Literal, NoReturn, cast, get_args, get_type_hints
 
 from trl.scripts.utils import TrlParser
 from trl.trainer.sft_config import SFTConfig
 from yaml import YAMLError
 
 from fusargpt.errors import InputError, one_line
+from fusargpt.private_names import parsed_types
 from trl_recipes.recipe_file import check_recipe
 
 Train = Literal["tlm", "tlm+lora", "lora", "all", "language"]
@@ -157,7 +158,7 @@ class RecipeArguments:
 
     def __post_init__(self) -> None:
         # YAML reads an unquoted true as a boolean, and one dataset as a string.
-        if self.prior is True:
+        if cast(object, self.prior) is True:
             self.prior = "true"
         if isinstance(self.dataset_name, str):
             self.dataset_name = [self.dataset_name]
@@ -259,9 +260,11 @@ def parse(arguments: Sequence[str] | None = None) -> tuple[RecipeArguments, SFTC
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     # Without allow_abbrev=False, argparse takes `--train_` or `--learning` for the first field that starts so.
-    dataclasses: list[Any] = [RecipeArguments, SFTConfig]
     parser = _RecipeParser(
-        dataclasses, prog="trl_recipes.sft", usage="%(prog)s RECIPE.yaml [--key value ...]", allow_abbrev=False
+        parsed_types(RecipeArguments, SFTConfig),
+        prog="trl_recipes.sft",
+        usage="%(prog)s RECIPE.yaml [--key value ...]",
+        allow_abbrev=False,
     )
     if given[:1] not in (["--help"], ["-h"]):
         if not given or given[0].startswith("-"):

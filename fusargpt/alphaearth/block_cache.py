@@ -13,7 +13,6 @@ import uuid
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fusargpt.errors import InputError
 
@@ -50,7 +49,7 @@ class BlockCache:
                 f"{self.folder}: cannot be made ({error.strerror}); choose another cache folder"
             ) from error
 
-    def get(self, key: str) -> NDArray | None:
+    def get(self, key: str) -> np.ndarray | None:
         """The array that was put under `key`; None where there is none or where its file is damaged."""
         path = self._path(key)
         try:
@@ -66,7 +65,7 @@ class BlockCache:
             _touch(path)
         return array
 
-    def put(self, key: str, array: NDArray) -> None:
+    def put(self, key: str, array: np.ndarray) -> None:
         """Keep `array`; the arrays used least recently make room for it. One larger than the limit is not kept.
 
         Raises:
@@ -121,13 +120,13 @@ class BlockCache:
                 _remove(partial)
 
 
-def _header(key: str, array: NDArray, content: bytes) -> bytes:
+def _header(key: str, array: np.ndarray, content: bytes) -> bytes:
     """One line: which array of which key follows, and the checksum of its bytes."""
     fields = {"key": key, "dtype": array.dtype.str, "shape": array.shape, "checksum": _checksum(content)}
     return json.dumps(fields).encode() + b"\n"
 
 
-def _decode(key: str, header: bytes, content: bytes) -> NDArray | None:
+def _decode(key: str, header: bytes, content: bytes) -> np.ndarray | None:
     try:
         fields = json.loads(header)
         if fields["key"] != key or fields["checksum"] != _checksum(content):

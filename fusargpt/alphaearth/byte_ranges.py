@@ -8,7 +8,7 @@ import io
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -130,7 +130,7 @@ class _LocalRanges:
 
 
 @contextmanager
-def _local_errors(path: Path) -> Iterator[None]:
+def _local_errors(path: Path) -> Generator[None]:
     try:
         yield
     except FileNotFoundError as error:
@@ -225,7 +225,8 @@ def _refusal(status: int) -> str:
             return f"no such file on the server, or not a public one (status {status})"
         case 416:
             return "the file on the server is empty"
-    return f"the server refuses to send the file (status {status})"
+        case _:
+            return f"the server refuses to send the file (status {status})"
 
 
 def https_address(url: str) -> str:
@@ -246,7 +247,8 @@ def https_address(url: str) -> str:
         case "s3":
             endpoint = os.environ.get("AWS_ENDPOINT_URL") or f"https://s3.{_region(bucket)}.amazonaws.com"
             return f"{endpoint.rstrip('/')}/{bucket}/{quote(key)}"
-    raise InputError(f"{shown(url)}: expected a local file or an http, https, s3 or gs URL")
+        case _:
+            raise InputError(f"{shown(url)}: expected a local file or an http, https, s3 or gs URL")
 
 
 @cache

@@ -154,6 +154,6 @@ def _schema() -> pa.Schema:
     return pa.schema([(column, types[column]) for column in _COLUMNS])
 
 
-def _numpy(column: pa.ChunkedArray) -> NDArray:
+def _numpy(column: pa.ChunkedArray) -> np.ndarray:
     # pyarrow's own to_numpy imports pandas, which takes seconds.
     return np.from_dlpack(column.combine_chunks())

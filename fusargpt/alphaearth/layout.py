@@ -105,7 +105,7 @@ def write_index(root: str | Path) -> Path:
     return index
 
 
-def _overview_block_size(codes: NDArray, block_size: int) -> int:
+def _overview_block_size(codes: np.ndarray, block_size: int) -> int:
     """By GDAL's rule a power of two from 64; not larger than the largest overview needs, since blocks are padded."""
     needed = 2 ** math.ceil(math.log2(max(codes.shape[:2])) - 1)
     return max(64, min(needed, 2 ** math.floor(math.log2(block_size))))
@@ -137,7 +137,7 @@ def _index_row(root: Path, path: Path) -> dict[str, str | int | float]:
     return row | dict(zip(("wgs84_west", "wgs84_south", "wgs84_east", "wgs84_north"), bounds, strict=True))
 
 
-def _check(codes: NDArray) -> None:
+def _check(codes: np.ndarray) -> None:
     if codes.dtype != np.int8 or codes.ndim != 3 or codes.shape[2] != EMBEDDING_SIZE or 0 in codes.shape:
         raise InputError(f"codes: found {codes.dtype} {list(codes.shape)}; expected int8 [rows, columns, 64]")
     empty = codes == NODATA

@@ -35,10 +35,10 @@ def main(arguments: Sequence[str]) -> None:
         raise InputError(f"--port: found {options.port}; expected 1 to 65535")
 
     with needs("the demo needs", "demo"):
-        import gradio  # noqa: F401  (only asked whether it is there)
+        import gradio  # noqa: F401  # pyright: ignore[reportUnusedImport]  (only asked whether it is there)
 
     # Imports `spaces` where there is one, which has to come before torch.
-    import space_app.accelerator  # noqa: F401
+    import space_app.accelerator  # noqa: F401  # pyright: ignore[reportUnusedImport]
     from space_app.launch import chosen_model, serve
 
     serve(chosen_model() if options.model is None else options.model, options.host, options.port)

@@ -1,6 +1,6 @@
 """Packages that only some verbs need, and the extras of this distribution that bring them."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from importlib.util import find_spec
 
@@ -25,7 +25,7 @@ PACKAGES: dict[str, set[str]] = {
 
 
 @contextmanager
-def needs(need: str, *extras: str) -> Iterator[None]:
+def needs(need: str, *extras: str) -> Generator[None]:
     """Say which extra brings a package that the block cannot import.
 
     Args:

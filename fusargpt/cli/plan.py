@@ -4,7 +4,7 @@ import argparse
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fusargpt.cli.extras import needs
 from fusargpt.errors import InputError, naming
@@ -128,7 +128,7 @@ def _bytes(count: int | None) -> str:
     return f"{value:.3g} {_UNITS[unit]}"
 
 
-def _table(rows: Sequence[Sequence[Any]]) -> list[str]:
+def _table(rows: Sequence[Sequence[str]]) -> list[str]:
     """The first column to the left, the others to the right, each as wide as it needs."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return [

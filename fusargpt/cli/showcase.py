@@ -4,11 +4,12 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
 
 from fusargpt.files import output_file
 from fusargpt.geo.embeddings import dequantize
@@ -101,10 +102,10 @@ def modulation_strength(predictor: FusarGpt, showcase: Showcase) -> np.ndarray:
     )
     pixels, grid = features["pixel_values"], features["image_grid_thw"]
     priors = {name: features[name] for name in PRIOR_FIELDS}
-    inner: Any = predictor.model.model
+    inner = predictor.model.model
     with torch.inference_mode():
-        (plain,) = inner.get_image_features(pixels, grid).pooler_output
-        (modulated,) = inner.get_image_features(pixels, grid, **priors).pooler_output
+        (plain,) = cast(Sequence[Tensor], inner.get_image_features(pixels, grid).pooler_output)
+        (modulated,) = cast(Sequence[Tensor], inner.get_image_features(pixels, grid, **priors).pooler_output)
     strength = (modulated - plain).norm(dim=-1) / plain.norm(dim=-1)
     merge = predictor.processor.image_processor.merge_size
     _, height, width = grid[0].tolist()

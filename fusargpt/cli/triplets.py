@@ -93,7 +93,7 @@ def _parser() -> argparse.ArgumentParser:
             argument_default=argparse.SUPPRESS,
             help="cut scenes into chips with anchors, questions and descriptions",
             description="Build the dataset of a manifest: CSV, JSONL or GeoJSON with one row a scene; its columns are "
-            "described in dataset_card/README.md. A run that was interrupted is continued by the same command.",
+            "described in docs/how-to/triplets.md. A run that was interrupted is continued by the same command.",
             epilog="example: fusargpt triplets build scenes.csv --aef s3://us-west-2.opendata.source.coop/tge-labs/aef/"
             "v1/annual --out harbours",
         )

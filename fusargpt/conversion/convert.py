@@ -8,7 +8,7 @@ anything else is refused by name.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
@@ -22,6 +22,7 @@ from fusargpt.conversion.release_tlm import TLM_FILE, ReleaseTlm, read_tlm
 from fusargpt.conversion.write_artefacts import complete_adapter, write_tlm
 from fusargpt.errors import InputError, one_line
 from fusargpt.files import check_free, new_folder
+from fusargpt.inference.faces import LoadingReport
 from fusargpt.inference.predict import check_name
 from modeling_fusargpt.configuration_fusargpt import FusarGptConfig, TlmConfig
 from modeling_fusargpt.modeling_fusargpt import FusarGptForConditionalGeneration
@@ -43,7 +44,8 @@ class Conversion:
     """What `convert` has read and written.
 
     Args:
-        language_layers, vision_layers: linear layers that the adapter changes.
+        language_layers: linear layers of the language model that the adapter changes.
+        vision_layers: those of the vision tower.
         sigma: of the Gaussian alignment, in patches.
         hidden_size: of the TLM.
         image_size: side in pixels of the square that images are squeezed to.
@@ -183,7 +185,7 @@ def _merged_model(
 ) -> FusarGptForConditionalGeneration:
     try:
         model, report = cast(
-            tuple[FusarGptForConditionalGeneration, dict[str, Any]],
+            tuple[FusarGptForConditionalGeneration, LoadingReport],
             FusarGptForConditionalGeneration.from_pretrained(
                 base, config=config, dtype=dtype or "auto", output_loading_info=True
             ),

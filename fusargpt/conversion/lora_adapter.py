@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import NotRequired, TypedDict, TypeGuard, cast
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -37,8 +37,9 @@ _WITHOUT_EFFECT = {
     "runtime_config",
     "task_type",
 }
-# The values with which a layer still computes W x + scale B A x, on the backbone's own W.
-_PLAIN: dict[str, tuple[Any, ...]] = {
+# The values with which a layer still computes W x + scale B A x, on the backbone's own W. What a newer peft adds does
+# so at its default.
+_PLAIN: dict[str, tuple[object, ...]] = {
     "alora_invocation_tokens": (None,),
     "arrow_config": (None,),
     "bias": ("none",),
@@ -67,6 +68,18 @@ _PLAIN: dict[str, tuple[Any, ...]] = {
 _TENSOR_NAME = re.compile(r"base_model\.model\.(?P<layer>.+)\.lora_(?P<half>[AB])\.weight")
 # Layers of the backbone, and what Qwen2.5-VL called them before its parts moved into `model`.
 _OLD_NAMES = (("model.visual.", "visual."), ("model.language_model.", "model."))
+
+
+class _Config(TypedDict):
+    """What is read of an adapter's configuration, once checked."""
+
+    r: int
+    lora_alpha: float
+    target_modules: object
+    exclude_modules: NotRequired[object]
+    rank_pattern: NotRequired[object]
+    alpha_pattern: NotRequired[object]
+    use_rslora: NotRequired[bool]
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,9 +121,10 @@ def read_adapter(folder: Path, linear_layers: Mapping[str, tuple[int, int]]) -> 
     halves = _read_halves(path)
     names = _naming(path, set(halves), linear_layers)
     _check_targets(path, config, set(halves), names)
-    ranks = _by_layer(folder / CONFIG_FILE, config, "rank_pattern", config["r"], halves)
-    alphas = _by_layer(folder / CONFIG_FILE, config, "alpha_pattern", config["lora_alpha"], halves)
-    layers = {}
+    config_path = folder / CONFIG_FILE
+    ranks = _by_layer(config_path, "rank_pattern", config.get("rank_pattern"), config["r"], halves)
+    alphas = _by_layer(config_path, "alpha_pattern", config.get("alpha_pattern"), config["lora_alpha"], halves)
+    layers: dict[str, LoraLayer] = {}
     for saved_name, pair in halves.items():
         name, rank = names[saved_name], ranks[saved_name]
         out_features, in_features = linear_layers[name]
@@ -162,7 +176,7 @@ def write_adapter(folder: Path, layers: Mapping[str, LoraLayer], base: str) -> N
     save_file(tensors, folder / WEIGHTS_FILE, metadata={"format": "pt"})
 
 
-def read_json_object(path: Path) -> dict[str, Any]:
+def read_json_object(path: Path) -> dict[str, object]:
     """The object that a JSON file holds. InputError when it cannot be read or is no object."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
@@ -175,25 +189,37 @@ def read_json_object(path: Path) -> dict[str, Any]:
     return value
 
 
-def _read_config(path: Path) -> dict[str, Any]:
+def _read_config(path: Path) -> _Config:
     config = read_json_object(path)
     if missing := sorted(_REQUIRED - config.keys()):
         raise InputError(f"{path}: {missing[0]} is missing; expected the configuration of a LoRA adapter")
     if config["peft_type"] != "LORA":
         raise InputError(f"{path}: peft_type: found {config['peft_type']!r}, expected 'LORA'")
-    for key, value in config.items():
-        if key in _PLAIN and value not in _PLAIN[key]:
-            expected = " or ".join(json.dumps(plain) for plain in _PLAIN[key])
-            raise InputError(f"{path}: {key}: found {json.dumps(value)}, expected {expected}; only plain LoRA is read")
-        if key not in _PLAIN and key not in _READ and key not in _WITHOUT_EFFECT:
+    settings = config.keys() - _READ - _WITHOUT_EFFECT
+    plain = _PLAIN if settings <= _PLAIN.keys() else {**_plain_in_peft(), **_PLAIN}
+    for key in sorted(settings):
+        if key not in plain:
             raise InputError(f"{path}: {key}: an unknown setting, which may change the model; remove it if it does not")
-    if type(config["r"]) is not int or config["r"] < 1:
-        raise InputError(f"{path}: r: found {config['r']!r}, expected a positive whole number")
+        if config[key] not in plain[key]:
+            found, expected = json.dumps(config[key]), " or ".join(json.dumps(value) for value in plain[key])
+            raise InputError(f"{path}: {key}: found {found}, expected {expected}; only plain LoRA is read")
+    rank = config["r"]
+    if type(rank) is not int or rank < 1:
+        raise InputError(f"{path}: r: found {rank!r}, expected a positive whole number")
     if not _is_number(config["lora_alpha"]):
         raise InputError(f"{path}: lora_alpha: found {config['lora_alpha']!r}, expected a number")
     if type(config.get("use_rslora", False)) is not bool:
         raise InputError(f"{path}: use_rslora: found {config['use_rslora']!r}, expected true or false")
-    return config
+    return cast(_Config, config)
+
+
+def _plain_in_peft() -> dict[str, tuple[object, ...]]:
+    """Every setting that the installed peft knows, with its default; none where there is no peft."""
+    try:
+        from peft import LoraConfig
+    except ImportError:
+        return {}
+    return {key: (default,) for key, default in LoraConfig().to_dict().items()}
 
 
 def _read_halves(path: Path) -> dict[str, dict[str, Tensor]]:
@@ -244,7 +270,7 @@ def _old_name(name: str) -> str:
     return name
 
 
-def _check_targets(path: Path, config: Mapping[str, Any], found: set[str], names: Mapping[str, str]) -> None:
+def _check_targets(path: Path, config: _Config, found: set[str], names: Mapping[str, str]) -> None:
     """The file must hold exactly the layers that its configuration selects among those of the backbone."""
     config_path = path.with_name(CONFIG_FILE)
     selected = {
@@ -265,7 +291,7 @@ def _check_targets(path: Path, config: Mapping[str, Any], found: set[str], names
         )
 
 
-def _selects(path: Path, key: str, patterns: Any, name: str) -> bool:
+def _selects(path: Path, key: str, patterns: object, name: str) -> bool:
     """As peft does: a text is a regular expression of whole names, a list holds names or their ends."""
     if isinstance(patterns, str):
         try:
@@ -277,11 +303,9 @@ def _selects(path: Path, key: str, patterns: Any, name: str) -> bool:
     return any(name == pattern or name.endswith(f".{pattern}") for pattern in patterns)
 
 
-def _by_layer(
-    path: Path, config: Mapping[str, Any], key: str, default: float, halves: Mapping[str, Any]
-) -> dict[str, Any]:
+def _by_layer(path: Path, key: str, patterns: object, default: float, halves: Mapping[str, object]) -> dict[str, float]:
     """Rank or alpha of every layer. As in peft, the first pattern that a layer's name ends in decides."""
-    patterns = config.get(key) or {}
+    patterns = patterns or {}
     if not isinstance(patterns, dict):
         raise InputError(f"{path}: {key}: found {type(patterns).__name__}, expected an object")
     values = dict.fromkeys(halves, default)
@@ -301,7 +325,7 @@ def _by_layer(
     return values
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 

@@ -5,7 +5,7 @@ import textwrap
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -19,9 +19,16 @@ TLM_CONFIG_FILE = "tlm_config.json"
 # Gaussian weights on the patch grid, normalised twice, then resized to the token grid: `gaussian_grid: patch` here.
 TLM_FORMAT = "tlm_original_train_patch_resize_v1"
 
-_SETTINGS = ("format", "sigma", "hidden_mult", "image_size", "vec_dim")
-# With which runs were trained that did not yet write their settings down.
-_SETTINGS_BEFORE = {"sigma": 2.0, "hidden_mult": 4, "image_size": 504}
+
+class _Settings(NamedTuple):
+    """The settings of a run; the defaults are those of runs that did not yet write theirs down."""
+
+    sigma: float = 2.0
+    hidden_mult: int = 4
+    image_size: int = 504
+
+
+_WRITTEN = ("format", "vec_dim", *_Settings._fields)
 _SMALLEST_HIDDEN_SIZE = 128
 
 _ENTRY = "film_mlp"
@@ -66,7 +73,7 @@ def read_tlm(folder: Path, channels: int) -> ReleaseTlm:
             backbone.
     """
     settings = _read_settings(folder / TLM_CONFIG_FILE)
-    hidden_size = max(_SMALLEST_HIDDEN_SIZE, settings["hidden_mult"] * channels)
+    hidden_size = max(_SMALLEST_HIDDEN_SIZE, settings.hidden_mult * channels)
     path = folder / TLM_FILE
     state = _read_state(path)
     expected = {
@@ -77,39 +84,45 @@ def read_tlm(folder: Path, channels: int) -> ReleaseTlm:
     }
     if set(state) != set(expected):
         raise InputError(f"{path}: {_ENTRY}: found the keys {sorted(map(str, state))}, expected {sorted(expected)}")
-    for name, value in state.items():
+    weights: dict[str, Tensor] = {}
+    for name, shape in expected.items():
+        value = state[name]
         if not isinstance(value, Tensor) or not value.is_floating_point():
             raise InputError(f"{path}: {_ENTRY}: {name}: found {_kind(value)}, expected a tensor of floating point")
-        if tuple(value.shape) != expected[name]:
+        if tuple(value.shape) != shape:
             raise InputError(
-                f"{path}: {_ENTRY}: {name}: found shape {list(value.shape)}, expected {list(expected[name])} for "
-                f"visual tokens of width {channels} and hidden_mult {settings['hidden_mult']}"
+                f"{path}: {_ENTRY}: {name}: found shape {list(value.shape)}, expected {list(shape)} for "
+                f"visual tokens of width {channels} and hidden_mult {settings.hidden_mult}"
             )
         if not value.isfinite().all():
             raise InputError(f"{path}: {_ENTRY}: {name}: found NaN or infinity, expected finite numbers")
-    weights = {_PARAMETERS[name]: value for name, value in state.items()}
-    return ReleaseTlm(weights, float(settings["sigma"]), hidden_size, settings["image_size"])
+        weights[_PARAMETERS[name]] = value
+    return ReleaseTlm(weights, settings.sigma, hidden_size, settings.image_size)
 
 
-def _read_settings(path: Path) -> dict[str, Any]:
+def _read_settings(path: Path) -> _Settings:
     if not path.is_file():
-        return _SETTINGS_BEFORE
+        return _Settings()
     settings = read_json_object(path)
-    if set(settings) != set(_SETTINGS):
-        raise InputError(f"{path}: found the keys {sorted(settings)}, expected {sorted(_SETTINGS)}")
+    if set(settings) != set(_WRITTEN):
+        raise InputError(f"{path}: found the keys {sorted(settings)}, expected {sorted(_WRITTEN)}")
     for name, expected in (("format", TLM_FORMAT), ("vec_dim", PRIOR_SIZE)):
         if settings[name] != expected:
             raise InputError(f"{path}: {name}: found {settings[name]!r}, expected {expected!r}")
-    for name in ("hidden_mult", "image_size"):
-        if type(settings[name]) is not int or settings[name] < 1:
-            raise InputError(f"{path}: {name}: found {settings[name]!r}, expected a positive whole number")
     sigma = settings["sigma"]
-    if type(sigma) not in (int, float) or not 0 < sigma < math.inf:
+    if isinstance(sigma, bool) or not isinstance(sigma, int | float) or not 0 < sigma < math.inf:
         raise InputError(f"{path}: sigma: found {sigma!r}, expected a positive number")
-    return settings
+    hidden_mult, image_size = (_count(path, name, settings[name]) for name in ("hidden_mult", "image_size"))
+    return _Settings(float(sigma), hidden_mult, image_size)
 
 
-def _read_state(path: Path) -> dict[Any, Any]:
+def _count(path: Path, name: str, value: object) -> int:
+    if type(value) is not int or value < 1:
+        raise InputError(f"{path}: {name}: found {value!r}, expected a positive whole number")
+    return value
+
+
+def _read_state(path: Path) -> dict[object, object]:
     if not path.is_file():
         raise InputError(f"{path}: no such file; expected the TLM of the release beside its adapter")
     try:
@@ -129,7 +142,7 @@ def _read_state(path: Path) -> dict[Any, Any]:
     return entries[_ENTRY]
 
 
-def _kind(value: Any) -> str:
+def _kind(value: object) -> str:
     if isinstance(value, Tensor):
         return f"a tensor of {value.dtype}"
     return f"a dict of {sorted(map(str, value))}" if isinstance(value, dict) else type(value).__name__

@@ -9,9 +9,9 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
-from transformers.dynamic_module_utils import custom_object_save
 
 from fusargpt.inference.backbones import model_class
+from fusargpt.private_names import save_code
 from modeling_fusargpt import AnyFusarGptConfig
 from modeling_fusargpt.artefacts import ADAPTER_CONFIG_FILE, TLM_FILE
 from modeling_fusargpt.configuration_fusargpt import Weights
@@ -78,7 +78,7 @@ def _write_config(
     config.weights, config.base_model_name_or_path, config.base_model_revision = weights, base, revision
     config.architectures = [model_class(config).__name__]
     # The model's code first: what reads config.json then finds all of it.
-    custom_object_save(model_class(config), folder)
+    save_code(model_class(config), folder)
     config.save_pretrained(folder)
 
 

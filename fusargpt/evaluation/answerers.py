@@ -3,16 +3,18 @@
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
+from typing import cast
 
 import torch
 from datasets import Dataset
 from PIL import Image
 from safetensors import SafetensorError
+from torch import nn
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from fusargpt.errors import InputError, one_line
 from fusargpt.evaluation.entries import MAJORITY, OWN_TYPES, Entry
+from fusargpt.inference.faces import Generates, LoadingReport, Processes
 from fusargpt.inference.predict import load
 from fusargpt.inference.questions import Answerer, FusarGptAnswerer, Question
 from fusargpt.inference.rows import only_message
@@ -30,7 +32,7 @@ _OURS = (*OWN_TYPES, FusarGptConfig.backbone_type, FusarGptQwen3Config.backbone_
 class AnyModelAnswerer:
     """Any other model of `AutoModelForImageTextToText`, asked through its own chat template."""
 
-    def __init__(self, model: Any, processor: Any, unit: tuple[int, int] | None) -> None:
+    def __init__(self, model: Generates, processor: Processes, unit: tuple[int, int] | None) -> None:
         self._model, self._processor, self._unit = model, processor, unit
         # Answers are decoded from the right end.
         processor.tokenizer.padding_side = "left"
@@ -103,16 +105,18 @@ def load_answerer(entry: Entry, device: str) -> Answerer:
     if entry.model_type in _OURS:
         return FusarGptAnswerer(load(entry.model, device), unit)
     try:
-        processor: Any = AutoProcessor.from_pretrained(entry.model, trust_remote_code=False)
-        # Typed as a model alone, also where the report on its weights comes with it.
-        loaded: Any = AutoModelForImageTextToText.from_pretrained(
-            entry.model, dtype=number_type(device), output_loading_info=True, trust_remote_code=False
+        processor = cast(Processes, AutoProcessor.from_pretrained(entry.model, trust_remote_code=False))
+        model, report = cast(
+            # Typed as a model alone, also where the report on its weights comes with it.
+            tuple[nn.Module, LoadingReport],
+            AutoModelForImageTextToText.from_pretrained(
+                entry.model, dtype=number_type(device), output_loading_info=True, trust_remote_code=False
+            ),
         )
-        model, report = loaded
     # What transformers and safetensors raise on files that are missing, damaged or do not fit, and on absent packages.
     except (OSError, ValueError, RuntimeError, KeyError, ImportError, SafetensorError) as error:
         raise InputError(f"{entry.model}: the model cannot be loaded: {one_line(error)}") from error
     if report["missing_keys"]:
         missing = sorted(report["missing_keys"])
         raise InputError(f"{entry.model}: {len(missing)} weights are missing, {missing[0]} among them")
-    return AnyModelAnswerer(model.to(device).eval(), processor, unit)
+    return AnyModelAnswerer(cast(Generates, model.to(device).eval()), processor, unit)

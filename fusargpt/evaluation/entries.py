@@ -9,9 +9,9 @@ from typing import cast
 from transformers import AutoConfig, PreTrainedConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
 
-import modeling_fusargpt  # noqa: F401  registers its classes with AutoConfig
 from fusargpt.errors import InputError, one_line
 from fusargpt.inference.predict import check_name
+from fusargpt.private_names import commit_of
 from modeling_fusargpt.configuration_fusargpt import FusarGptConfig, FusarGptQwen3Config, TlmConfig
 
 MAJORITY = "majority"
@@ -98,7 +98,7 @@ def _identify(model: str) -> tuple[PreTrainedConfig, str]:
             "AutoModelForImageTextToText knows"
         )
     folder = Path(model)
-    return config, _hash(folder) if folder.is_dir() else str(config._commit_hash)
+    return config, _hash(folder) if folder.is_dir() else str(commit_of(config))
 
 
 def _hash(folder: Path) -> str:

@@ -3,13 +3,12 @@
 import gc
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from platform import python_version
-from typing import Any
 
 import torch
 from tqdm import tqdm
@@ -111,7 +110,7 @@ def _ask(
     reading: Reading,
     items: Sequence[KnownItem],
     given: Mapping[str, dict[str, int | None]],
-    settings: Mapping[str, Any],
+    settings: Mapping[str, object],
 ) -> tuple[dict[str, Answers], list[Failure]]:
     """The answers of each entry to all items, asked or asked before, and the questions that failed."""
     failures: list[Failure] = []
@@ -163,7 +162,7 @@ class _Models:
 
 
 @contextmanager
-def _loaded() -> Iterator[_Models]:
+def _loaded() -> Generator[_Models]:
     models = _Models()
     try:
         yield models
@@ -185,7 +184,7 @@ def _check_device(device: str) -> None:
         raise InputError(f"device: found {device!r}, which torch cannot use; expected cpu, cuda or cuda:N") from error
 
 
-def _settings(options: Options, items: Sequence[KnownItem]) -> dict[str, Any]:
+def _settings(options: Options, items: Sequence[KnownItem]) -> dict[str, object]:
     return {
         "dataset": options.dataset,
         "configs": options.configs and list(options.configs),
@@ -202,7 +201,7 @@ def _settings(options: Options, items: Sequence[KnownItem]) -> dict[str, Any]:
 
 
 @contextmanager
-def _claimed(out: Path, settings: Mapping[str, Any]) -> Iterator[None]:
+def _claimed(out: Path, settings: Mapping[str, object]) -> Generator[None]:
     """The folder is this benchmark's, for this run alone: new, empty, or begun with the same settings."""
     if out.exists() and not out.is_dir():
         raise InputError(f"{out}: a file; choose another --out")
@@ -215,7 +214,7 @@ def _claimed(out: Path, settings: Mapping[str, Any]) -> Iterator[None]:
         yield
 
 
-def _claim(out: Path, settings: Mapping[str, Any]) -> None:
+def _claim(out: Path, settings: Mapping[str, object]) -> None:
     path = out / SETTINGS
     if path.is_file():
         try:
@@ -230,7 +229,7 @@ def _claim(out: Path, settings: Mapping[str, Any]) -> None:
         partial.write_text(json.dumps(settings, indent=1), encoding="utf-8")
 
 
-def _journal(out: Path, entry: Entry, settings: Mapping[str, Any], device: str) -> Journal:
+def _journal(out: Path, entry: Entry, settings: Mapping[str, object], device: str) -> Journal:
     conditions = {
         "model": entry.model,
         "revision": entry.revision,

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 from datasets import Dataset
 
@@ -33,7 +32,7 @@ class Evaluation:
         failures: what could not be asked or answered.
     """
 
-    settings: Mapping[str, Any]
+    settings: Mapping[str, object]
     versions: Mapping[str, str]
     device: str
     entries: Sequence[Entry]

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -61,7 +60,7 @@ def write_report(evaluation: Evaluation, folder: Path) -> Path:
     return path
 
 
-def contents(evaluation: Evaluation) -> dict[str, Any]:
+def contents(evaluation: Evaluation) -> dict[str, object]:
     """What the template shows."""
     first = evaluation.entries[0].label
     colours = {entry.label: index % _COLOURS for index, entry in enumerate(evaluation.entries)}
@@ -94,7 +93,7 @@ def title(metric: str) -> str:
     return f"{TITLES[stem.removeprefix('clipped_')]}@{threshold}{clipped} {label}".strip()
 
 
-def _card(evaluation: Evaluation, task: str, colours: Mapping[str, int]) -> dict[str, Any]:
+def _card(evaluation: Evaluation, task: str, colours: Mapping[str, int]) -> dict[str, object]:
     scores = evaluation.scores[task][HEADLINES[task]]
     differences = evaluation.differences[task].get(HEADLINES[task], {})
     lines = []
@@ -114,14 +113,16 @@ def _card(evaluation: Evaluation, task: str, colours: Mapping[str, int]) -> dict
     return {"task": task, "metric": title(HEADLINES[task]), "lines": lines}
 
 
-def _groups(found: Scores, colours: Mapping[str, int], cell: Callable[[Score, float], dict[str, Any]]) -> list[Any]:
+def _groups(
+    found: Scores, colours: Mapping[str, int], cell: Callable[[Score, float], dict[str, object]]
+) -> list[object]:
     """The tables of the tasks: rows of metrics, and beside them minor ones, of single classes and the like."""
     groups = []
     for task, metrics in found.items():
         shown = [score for of_entry in metrics.values() for score in of_entry.values() if score.percent]
         bounds = [abs(bound) for score in shown for bound in (score.low, score.high) if not math.isnan(bound)]
         reach = max(bounds, default=1.0) or 1.0
-        rows: dict[bool, list[dict[str, Any]]] = {True: [], False: []}
+        rows: dict[bool, list[dict[str, object]]] = {True: [], False: []}
         for name, of_entry in metrics.items():
             cells = [
                 {"label": label, "colour": colours[label], "n": score.n, **cell(score, reach)}
@@ -134,12 +135,12 @@ def _groups(found: Scores, colours: Mapping[str, int], cell: Callable[[Score, fl
     return groups
 
 
-def _score_cell(score: Score, _reach: float) -> dict[str, Any]:
+def _score_cell(score: Score, _reach: float) -> dict[str, object]:
     bar = _bar(score, lambda value: 100 * value) if score.percent else None
     return {"value": _number(score.value, score.percent), "interval": _interval(score), "bar": bar, "sure": False}
 
 
-def _difference_cell(score: Score, reach: float) -> dict[str, Any]:
+def _difference_cell(score: Score, reach: float) -> dict[str, object]:
     bar = _bar(score, lambda value: 50 + 50 * value / reach) if score.percent else None
     value, _, interval = signed(score).removesuffix(" *").partition(" ")
     return {"value": value, "interval": interval, "bar": bar, "sure": clear(score)}
@@ -153,9 +154,9 @@ def _bar(score: Score, place: Callable[[float], float]) -> dict[str, str] | None
     return {"left": f"{low:.2f}", "width": f"{high - low:.2f}", "at": f"{value:.2f}"}
 
 
-def _tables(evaluation: Evaluation) -> dict[str, Any]:
+def _tables(evaluation: Evaluation) -> dict[str, list[object]]:
     """Confusions, errors and cells of every entry that answered; empty for tasks that are not asked."""
-    tables: dict[str, Any] = {"counts": [], "classes": [], "errors": [], "cells": []}
+    tables: dict[str, list[object]] = {"counts": [], "classes": [], "errors": [], "cells": []}
     for entry in evaluation.entries:
         answers = evaluation.answers[entry.label]
         for task, name, table in (

@@ -5,7 +5,6 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from fusargpt.evaluation.evaluated import Evaluation
 from fusargpt.evaluation.scoring import parsed, parts
@@ -79,7 +78,7 @@ def write_results(evaluation: Evaluation, folder: Path) -> Path:
     return path
 
 
-def as_json(evaluation: Evaluation) -> dict[str, Any]:
+def as_json(evaluation: Evaluation) -> dict[str, object]:
     """All of the evaluation but images, as plain JSON; what is not defined is null."""
     return {
         "settings": {**evaluation.settings, "device": evaluation.device},
@@ -92,7 +91,7 @@ def as_json(evaluation: Evaluation) -> dict[str, Any]:
     }
 
 
-def _predictions(evaluation: Evaluation, label: str) -> list[dict[str, Any]]:
+def _predictions(evaluation: Evaluation, label: str) -> list[dict[str, object]]:
     records = []
     for item in evaluation.items:
         answer = evaluation.answers[label].get(item.id)
@@ -115,12 +114,13 @@ def _predictions(evaluation: Evaluation, label: str) -> list[dict[str, Any]]:
     return records
 
 
-def _plain(scores: Any) -> Any:
+def _plain(scores: object) -> object:
     if isinstance(scores, Score):
         values = asdict(scores)
         return {
             name: None if isinstance(value, float) and math.isnan(value) else value for name, value in values.items()
         }
+    assert isinstance(scores, Mapping)
     return {key: _plain(value) for key, value in scores.items()}
 
 

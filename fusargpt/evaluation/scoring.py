@@ -3,7 +3,6 @@
 import json
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from fusargpt.evaluation.items import KnownItem
 from fusargpt.inference.questions import Answer
@@ -86,7 +85,7 @@ def scaled_boxes(boxes: Sequence[LabelledBox], old: tuple[int, int], new: tuple[
     ]
 
 
-def parsed(item: KnownItem, answer: Answer) -> tuple[Any, list[str]]:
+def parsed(item: KnownItem, answer: Answer) -> tuple[object, list[str]]:
     """What was read of an answer, as plain JSON, and what could not be. Boxes are in pixels of the item's image."""
     if item.task == "detect":
         found = parse_boxes(answer.answer)
@@ -100,5 +99,5 @@ def parsed(item: KnownItem, answer: Answer) -> tuple[Any, list[str]]:
     return read.value, list(read.problems)
 
 
-def _boxes(boxes: Sequence[LabelledBox]) -> list[dict[str, Any]]:
+def _boxes(boxes: Sequence[LabelledBox]) -> list[dict[str, object]]:
     return [{"bbox_2d": [round(value, 2) for value in box], "label": label} for box, label in boxes]

@@ -17,7 +17,7 @@ def check_band(dataset: rasterio.DatasetReader, band: int) -> None:
 
 def read_band(
     dataset: rasterio.DatasetReader, band: int, window: Window | None = None, nodata: float | None = None
-) -> tuple[NDArray, NDArray[np.bool_]]:
+) -> tuple[np.ndarray, NDArray[np.bool_]]:
     """Stored values, and where they hold data.
 
     Scale and offset of the band are applied, except to 8-bit values. Not valid are: the nodata value, what a mask or an

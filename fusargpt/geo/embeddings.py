@@ -67,6 +67,6 @@ def dequantize(codes: NDArray[np.int8]) -> NDArray[np.float32]:
     return (vectors / lengths).astype(np.float32)
 
 
-def _check_width(embeddings: NDArray) -> None:
+def _check_width(embeddings: np.ndarray) -> None:
     if embeddings.ndim == 0 or embeddings.shape[-1] != EMBEDDING_SIZE:
         raise ValueError(f"embeddings have shape {embeddings.shape}; the last dimension should be {EMBEDDING_SIZE}")

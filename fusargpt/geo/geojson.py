@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 
@@ -15,7 +14,7 @@ _DECIMALS = 7
 
 def box_polygon(
     to_lonlat: Callable[[Points], Points], box: Sequence[float], points_per_edge: int = 8
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """A box of an image as a polygon on Earth, counter-clockwise; two of them where the antimeridian is crossed.
 
     Args:

@@ -114,7 +114,7 @@ def _read_tiff(path: Path, band: int) -> Image.Image:
         return _grey(values, valid)
 
 
-def _grey(values: NDArray, valid: NDArray[np.bool_] | None = None) -> Image.Image:
+def _grey(values: np.ndarray, valid: NDArray[np.bool_] | None = None) -> Image.Image:
     grey, _ = to_8bit(values, valid)
     return Image.fromarray(grey).convert("RGB")
 

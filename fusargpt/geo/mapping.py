@@ -11,7 +11,6 @@ from typing import Protocol
 import numpy as np
 from affine import Affine
 from numpy.typing import NDArray
-from rasterio._err import CPLE_BaseError
 from rasterio.control import GroundControlPoint
 from rasterio.crs import CRS
 from rasterio.rpc import RPC
@@ -20,6 +19,7 @@ from rasterio.warp import transform as transform_coordinates
 
 from fusargpt.errors import InputError
 from fusargpt.geo.earth import Points, wrap_longitude
+from fusargpt.private_names import gdal_error
 
 WGS84 = "EPSG:4326"
 
@@ -116,7 +116,7 @@ class ControlPointMapping:
     def _spline(self) -> GCPTransformer:
         try:
             return GCPTransformer([GroundControlPoint(*point) for point in self.points], tps=True)
-        except CPLE_BaseError as error:
+        except gdal_error() as error:
             raise InputError(f"ground control points that no spline goes through ({error})") from error
 
 
@@ -140,7 +140,7 @@ class RationalPolynomialMapping:
     def _polynomials(self) -> RPCTransformer:
         try:
             return RPCTransformer(self.rpcs, RPC_PIXEL_ERROR_THRESHOLD=_RPC_PIXEL_ERROR, RPC_MAX_ITERATIONS=50)
-        except CPLE_BaseError as error:
+        except gdal_error() as error:
             raise InputError(f"RPCs that cannot be used ({error})") from error
 
     def _heights(self, points: Points) -> NDArray[np.float64]:
@@ -153,8 +153,8 @@ def project(source: str, target: str, points: Points) -> Points:
         return points.copy()
     try:
         x, y = transform_coordinates(source, target, *points.T)[:2]
-    # One point without an answer fails them all; rasterio lets GDAL's own error through and exports no name for it.
-    except CPLE_BaseError:
+    # One point without an answer fails them all.
+    except gdal_error():
         if len(points) == 1:
             return np.full_like(points, np.nan)
         half = len(points) // 2

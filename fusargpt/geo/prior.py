@@ -62,7 +62,7 @@ class Prior:
             if (np.abs(self.lonlat) > (180, 90)).any():
                 raise InputError("prior_lonlat: a coordinate that is not on Earth; expected (longitude, latitude)")
 
-    def columns(self) -> dict[str, NDArray]:
+    def columns(self) -> dict[str, np.ndarray]:
         """Embeddings and positions by `PRIOR_COLUMNS`: what the model's processor takes."""
         return {PRIOR_EMBEDDINGS: self.embeddings, PRIOR_POSITIONS: self.positions}
 
@@ -89,7 +89,7 @@ def load_prior(path: str | Path) -> Prior:
 
 def save_prior(path: str | Path, prior: Prior) -> None:
     """Write `prior` to an .npz file for `load_prior`, embeddings as int8. The same prior gives the same bytes."""
-    arrays: dict[str, NDArray] = {
+    arrays: dict[str, np.ndarray] = {
         PRIOR_EMBEDDINGS: quantize(prior.embeddings),
         PRIOR_POSITIONS: prior.positions,
     }
@@ -100,7 +100,7 @@ def save_prior(path: str | Path, prior: Prior) -> None:
         np.savez(file, allow_pickle=False, **arrays)
 
 
-def _read_arrays(path: Path) -> dict[str, NDArray]:
+def _read_arrays(path: Path) -> dict[str, np.ndarray]:
     if not path.is_file():
         raise InputError(f"{path}: no such file; expected the .npz file of a prior")
     if not zipfile.is_zipfile(path):
@@ -136,7 +136,8 @@ def _dequantize(codes: NDArray[np.int8]) -> NDArray[np.float32]:
         raise InputError(f"prior_embeddings: {error}") from None
 
 
-def _check_array(name: str, array: NDArray, dtype: type[np.floating], width: int) -> None:
+def _check_array(name: str, array: object, dtype: type[np.floating], width: int) -> None:
+    # Whoever makes a Prior need not check types.
     if not isinstance(array, np.ndarray) or array.dtype != dtype:
         found = array.dtype if isinstance(array, np.ndarray) else type(array).__name__
         raise InputError(f"{name}: found {found}; expected {np.dtype(dtype)}")
@@ -146,6 +147,6 @@ def _check_array(name: str, array: NDArray, dtype: type[np.floating], width: int
         raise InputError(f"{name}: found NaN or infinite values; leave out anchors without data")
 
 
-def _check_count(name: str, array: NDArray, embeddings: NDArray) -> None:
+def _check_count(name: str, array: np.ndarray, embeddings: np.ndarray) -> None:
     if len(array) != len(embeddings):
         raise InputError(f"{name}: found {len(array)} rows; expected one for each of {len(embeddings)} embeddings")

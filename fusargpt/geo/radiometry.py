@@ -66,7 +66,7 @@ def check_stored(stored: str) -> None:
 
 
 def to_8bit(
-    values: NDArray,
+    values: np.ndarray,
     valid: NDArray[np.bool_] | None = None,
     stretch: Stretch | None = None,
     stored: Stored | None = None,
@@ -103,7 +103,7 @@ def to_8bit(
 
 
 def choose_stretch(
-    values: NDArray, valid: NDArray[np.bool_] | None = None, stored: Stored | None = None
+    values: np.ndarray, valid: NDArray[np.bool_] | None = None, stored: Stored | None = None
 ) -> Stretch | None:
     """The stretch that the rule above takes for an image, or for a sample of one; None for grey levels.
 
@@ -128,7 +128,7 @@ def choose_stretch(
     return Stretch(float(low), float(high), stored)
 
 
-def _grey_or_not(values: NDArray, stored: Stored | None) -> Stored | None:
+def _grey_or_not(values: np.ndarray, stored: Stored | None) -> Stored | None:
     if stored is None:
         return "grey" if values.dtype == np.uint8 else None
     check_stored(stored)
@@ -139,7 +139,7 @@ def _grey_or_not(values: NDArray, stored: Stored | None) -> Stored | None:
     return stored
 
 
-def _usable_values(values: NDArray, valid: NDArray[np.bool_] | None) -> NDArray[np.float32]:
+def _usable_values(values: np.ndarray, valid: NDArray[np.bool_] | None) -> NDArray[np.float32]:
     """A float32 copy of real values or amplitudes with NaN where there is no data."""
     if values.dtype.kind not in "uifc" or values.dtype == np.int8:
         raise InputError(

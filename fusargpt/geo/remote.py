@@ -16,7 +16,7 @@ _DRIVER = "GTiff"
 _SCHEMES = {"http": "/vsicurl/http://", "https": "/vsicurl/https://", "s3": "/vsis3/", "gs": "/vsigs/"}
 
 # Each can be overridden by an environment variable of the same name.
-_OPTIONS = {
+GDAL_OPTIONS = {
     # No listing of the folder and no search for files beside the image: a request saved for each guess.
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
     # A first read that takes in the whole header of most files.
@@ -48,7 +48,7 @@ def environment(**options: str) -> rasterio.Env:
 
     Used as a context manager. Settings of the process environment win over these, and `options` win over both.
     """
-    settings = dict(_OPTIONS)
+    settings = dict(GDAL_OPTIONS)
     for unsigned, credentials in _UNSIGNED.items():
         if not any(name in os.environ for name in credentials):
             settings[unsigned] = "YES"

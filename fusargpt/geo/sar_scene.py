@@ -136,7 +136,7 @@ class SarScene:
             raise InputError(f"{shown(self.path)}: no band is {polarization!r}; found {found}")
         return self.polarizations.index(polarization) + 1
 
-    def read(self, window: Window | None = None, band: int = 1) -> tuple[NDArray, NDArray[np.bool_]]:
+    def read(self, window: Window | None = None, band: int = 1) -> tuple[np.ndarray, NDArray[np.bool_]]:
         """Stored values of a window, and where they hold data.
 
         Args:
@@ -205,7 +205,7 @@ class SarScene:
                 raise NoDataError("no pixel holds data: all are NaN or nodata")
             return to_8bit(values, valid, stretch, self._told if stretch is None else stretch.stored)[0]
 
-    def _sample(self, band: int) -> NDArray:
+    def _sample(self, band: int) -> np.ndarray:
         """Values that hold data, [N]; amplitudes of complex ones."""
         block_height, block_width = self._dataset.block_shapes[band - 1]
         sample = np.empty(0)

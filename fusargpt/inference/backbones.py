@@ -1,7 +1,5 @@
 """Which classes read a checkpoint, by the `model_type` of its config.json: FUSAR-GPT on Qwen2.5-VL or on Qwen3-VL."""
 
-from typing import Any, cast
-
 from transformers import PreTrainedConfig
 
 from fusargpt.errors import InputError
@@ -30,8 +28,7 @@ def read_config(name_or_path: str, revision: str = "main") -> tuple[AnyFusarGptC
         OSError: for a name without a config.json that can be read.
         ValueError: for a configuration that is not valid, a `StrictDataclassError` among them.
     """
-    fields = cast(dict[str, Any], PreTrainedConfig.get_config_dict(name_or_path, revision=revision)[0])
-    found = fields.get("model_type")
+    found = PreTrainedConfig.get_config_dict(name_or_path, revision=revision)[0].get("model_type")
     if found not in _CONFIGS:
         raise InputError(f"{name_or_path}: a model of type {found}; expected {', '.join(_CONFIGS)}")
     config_class = _CONFIGS[found]

@@ -3,12 +3,13 @@
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
+from typing import cast
 
 from fusargpt.errors import InputError, one_line
+from fusargpt.inference.faces import Processes
 from modeling_fusargpt.processing_fusargpt import FusarGptProcessor
 
 _SECONDS = 5.0
@@ -22,14 +23,14 @@ def render(processor: FusarGptProcessor, question: str) -> str:
     Raises:
         InputError: the template fails, or does not show one image.
     """
-    message: dict[str, Any] = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": question}]}
+    message: dict[str, object] = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": question}]}
     try:
-        text = processor.apply_chat_template([message], add_generation_prompt=True)
+        text = cast(Processes, processor).apply_chat_template([message], add_generation_prompt=True)
     # A template is a program, and may raise anything.
     except Exception as error:
         raise InputError(f"chat template: fails with {type(error).__name__}: {one_line(error)}") from error
-    if not isinstance(text, str) or text.count(processor.image_token) != 1:
-        shown = text.count(processor.image_token) if isinstance(text, str) else 0
+    shown = text.count(processor.image_token)
+    if shown != 1:
         raise InputError(f"chat template: shows {shown} images; expected one, as {processor.image_token}")
     return text
 
@@ -43,7 +44,7 @@ def check_template(processor: FusarGptProcessor) -> None:
 
 
 @contextmanager
-def _time_limit(seconds: float) -> Iterator[None]:
+def _time_limit(seconds: float) -> Generator[None]:
     """Raises TimeoutError in the block; only the first thread has a timer, and not on Windows."""
     if sys.platform == "win32" or threading.current_thread() is not threading.main_thread():
         yield

@@ -13,7 +13,9 @@ from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList
 from transformers.cache_utils import Cache, DynamicLayer
 from transformers.generation.streamers import BaseStreamer
+from transformers.modeling_outputs import CausalLMOutputWithPast
 
+from fusargpt.private_names import after_step
 from modeling_fusargpt import AnyFusarGpt
 
 NO_TOKEN = -1
@@ -37,7 +39,7 @@ def decode(
     shared: int,
     streamer: BaseStreamer | None = None,
     restriction: Restriction | None = None,
-    **model_kwargs: Any,
+    **model_kwargs: object,
 ) -> Tensor:
     """Called by `generate`.
 
@@ -68,7 +70,7 @@ def decode(
     # Positions are known, and images are in the cache.
     model_kwargs = {name: value for name, value in model_kwargs.items() if name not in _OF_THE_FIRST_STEP}
     while True:
-        model_kwargs = parent._update_model_kwargs_for_generation(outputs, model_kwargs)
+        model_kwargs = after_step(model, outputs, model_kwargs)
         scores = logits_processor(input_ids, outputs.logits[:, -1].float())
         if restriction is not None:
             scores = restriction.restrict(scores)
@@ -107,7 +109,9 @@ class GrowingLayer(DynamicLayer):
         self.keys, self.values = keys, values
         self._room: tuple[Tensor, Tensor] = keys, values
 
-    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+    def update(
+        self, key_states: Tensor, value_states: Tensor, *args: object, **kwargs: object
+    ) -> tuple[Tensor, Tensor]:
         """Keys and values [rows, heads, tokens, width] with the new ones behind them."""
         past = self.get_seq_length()
         length = past + key_states.shape[2]
@@ -141,7 +145,7 @@ def _close_ranks(stays: Tensor) -> Tensor:
 
 def _read_questions(
     model: AnyFusarGpt, input_ids: Tensor, image_of_row: Tensor, shared: int, model_kwargs: dict[str, Any]
-) -> Any:
+) -> CausalLMOutputWithPast:
     """The first step's outputs, with its cache: each image is read once, then what is asked about it."""
     prepare: Any = model.prepare_inputs_for_generation
     images = int(image_of_row.max()) + 1
@@ -157,7 +161,7 @@ def _read_questions(
     return model(**prepare(input_ids, is_first_iteration=True, **model_kwargs), return_dict=True)
 
 
-def _columns(value: Any, count: int) -> Any:
+def _columns(value: object, count: int) -> object:
     """The first of a tensor that has as many columns as there are tokens."""
     return value[..., :count] if isinstance(value, Tensor) else value
 
@@ -172,9 +176,7 @@ def _select(model_kwargs: dict[str, Any], rows: Tensor) -> dict[str, Any]:
     for name, value in model_kwargs.items():
         if isinstance(value, Cache):
             value.batch_select_indices(rows)
-        elif name == "position_ids":
-            # [axes, rows, L]
-            selected[name] = value[:, rows]
         elif isinstance(value, Tensor):
-            selected[name] = value[rows]
+            # Positions are [axes, rows, L].
+            selected[name] = value[:, rows] if name == "position_ids" else value[rows]
     return selected

@@ -6,9 +6,9 @@ has a journal of its own in one folder.
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -35,7 +35,7 @@ class Journal:
         InputError: a file that was written under other conditions, one that is damaged, or one that cannot be written.
     """
 
-    def __init__(self, path: Path, conditions: Mapping[str, Any], run: str) -> None:
+    def __init__(self, path: Path, conditions: Mapping[str, object], run: str) -> None:
         self._path = path
         self.answers: dict[str, Answer] = {}
         if path.is_file():
@@ -56,12 +56,12 @@ class Journal:
         self.answers |= {answer.id: answer for answer in answers}
 
 
-def new_journal(folder: Path, conditions: Mapping[str, Any], run: str) -> Journal:
+def new_journal(folder: Path, conditions: Mapping[str, object], run: str) -> Journal:
     """A journal of its own, beside those of other processes."""
     return Journal(folder / f"{uuid4().hex}.jsonl", conditions, run)
 
 
-def read_journals(folder: Path, conditions: Mapping[str, Any], run: str) -> dict[str, Answer]:
+def read_journals(folder: Path, conditions: Mapping[str, object], run: str) -> dict[str, Answer]:
     """The answers of all journals in a folder, by the ids of their items; raises InputError as `Journal`."""
     answers: dict[str, Answer] = {}
     for path in sorted(folder.glob("*.jsonl")):
@@ -69,7 +69,7 @@ def read_journals(folder: Path, conditions: Mapping[str, Any], run: str) -> dict
     return answers
 
 
-def check_same(name: str, found: Any, expected: Mapping[str, Any], run: str) -> None:
+def check_same(name: str, found: object, expected: Mapping[str, object], run: str) -> None:
     """Raises InputError that names the first setting in which an earlier run differs."""
     if not isinstance(found, dict):
         raise InputError(f"{name}: expected the settings of {run}; choose another --out")
@@ -82,7 +82,7 @@ def check_same(name: str, found: Any, expected: Mapping[str, Any], run: str) -> 
 
 
 @contextmanager
-def _writing(path: Path) -> Iterator[None]:
+def _writing(path: Path) -> Generator[None]:
     """Raises InputError where the block cannot write `path`."""
     try:
         with watching_disk(path.parent, str(path), None, _REMEDY):
@@ -91,7 +91,7 @@ def _writing(path: Path) -> Iterator[None]:
         raise InputError(f"{path}: cannot be written ({reason(error)}); {_REMEDY}") from error
 
 
-def _read(path: Path, conditions: Mapping[str, Any], run: str) -> tuple[dict[str, Answer], int]:
+def _read(path: Path, conditions: Mapping[str, object], run: str) -> tuple[dict[str, Answer], int]:
     """The answers in a file, and the length in bytes of its whole lines."""
     content = path.read_bytes()
     whole = content[: content.rfind(b"\n") + 1]
@@ -106,9 +106,11 @@ def _read(path: Path, conditions: Mapping[str, Any], run: str) -> tuple[dict[str
 
 
 def _answer(record: dict[str, Any]) -> Answer:
-    return Answer(**{**record, "size": tuple(record["size"]), "seen": tuple(record["seen"])})
+    width, height = record["size"]
+    seen_width, seen_height = record["seen"]
+    return replace(Answer(**record), size=(width, height), seen=(seen_width, seen_height))
 
 
-def _line(content: Mapping[str, Any]) -> str:
+def _line(content: Mapping[str, object]) -> str:
     # ASCII, so that no character of an answer ends a line.
     return json.dumps(content) + "\n"

@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Literal, cast
 
+import numpy as np
 import torch
 from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
 from huggingface_hub.errors import HfHubHTTPError, StrictDataclassError
@@ -21,6 +22,7 @@ from fusargpt.geo.prior import Prior
 from fusargpt.inference.backbones import model_class, read_config
 from fusargpt.inference.chat_template import check_template, render
 from fusargpt.inference.decoding import NO_TOKEN, decode
+from fusargpt.inference.faces import Generates, LoadingReport
 from fusargpt.inference.user_texts import UserTexts
 from fusargpt.tasks.grammar import AnswerForm
 from fusargpt.tasks.prompts import MAX_NEW_TOKENS, check_question
@@ -138,8 +140,9 @@ class FusarGpt:
     def _grammars(self) -> "Grammars":
         from fusargpt.inference.constrained import Grammars
 
-        ends = cast(Any, self.model).generation_config.eos_token_id
-        vocabulary = cast(Any, self.model).config.get_text_config().vocab_size
+        model = cast(Generates, self.model)
+        ends = model.generation_config.eos_token_id
+        vocabulary = model.config.get_text_config().vocab_size
         return Grammars(self.processor.tokenizer, vocabulary, ends if isinstance(ends, list) else [ends])
 
     def _generate(
@@ -170,11 +173,9 @@ class FusarGpt:
         text = {name: torch.cat([before[name][image_of_row], after[name]], dim=1) for name in before}
         text["mm_token_type_ids"] = (text["input_ids"] == self.processor.image_token_id).int()
         sizes = [(int(width) * self._patch, int(height) * self._patch) for _, height, width in grids[image_of_row]]
-        # transformers types `generate` by a protocol that its own models do not meet.
-        generate: Any = self.model.generate  # pyright: ignore[reportAttributeAccessIssue]
         with torch.inference_mode():
             encoded = self.model.model.get_image_features(**self._to_device(features), return_dict=True)
-            tokens = generate(
+            tokens = cast(Generates, self.model).generate(
                 **self._to_device(text),
                 image_grid_thw=grids[image_of_row].to(self.model.device),
                 mm_encoder_outputs={"image": encoded},
@@ -217,7 +218,7 @@ class FusarGpt:
     def _text(self, tokens: Sequence[list[int]]) -> list[str]:
         return [answer.strip() for answer in self.processor.batch_decode(tokens, skip_special_tokens=True)]
 
-    def _to_device(self, features: Mapping[str, Any]) -> dict[str, Any]:
+    def _to_device(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return dict(BatchFeature(dict(features)).to(self.model.device, self.model.dtype))
 
     def _restriction(
@@ -275,7 +276,7 @@ def load_parts(name: str, dtype: torch.dtype | Literal["auto"]) -> tuple[AnyFusa
         with naming(name):
             check_template(processor)
         loaded, report = cast(
-            tuple[AnyFusarGpt, dict[str, Any]],
+            tuple[AnyFusarGpt, LoadingReport],
             model_class(config).from_pretrained(name, dtype=dtype, merge_adapter=True, output_loading_info=True),
         )
     except InputError:
@@ -319,7 +320,7 @@ def _check_on_hub(name: str) -> None:
         raise InputError(f"{name}: not a folder, and the Hub cannot be reached: {one_line(error)}") from error
 
 
-def _check_report(name: str, is_backbone: bool, report: Mapping[str, Any]) -> None:
+def _check_report(name: str, is_backbone: bool, report: LoadingReport) -> None:
     """Weights that the files lack would be random; only a backbone's TLM may be missing."""
     missing = [key for key in report["missing_keys"] if not (is_backbone and ".tlm." in key)]
     if missing:
@@ -333,7 +334,7 @@ def _check_image(image: Image.Image) -> None:
         )
 
 
-def _prior_mappings(priors: Sequence[Prior | None]) -> list[dict[str, Any] | None] | None:
+def _prior_mappings(priors: Sequence[Prior | None]) -> list[dict[str, np.ndarray] | None] | None:
     """The processor's form; None when there is no prior at all, so that the model gets none."""
     if all(prior is None for prior in priors):
         return None

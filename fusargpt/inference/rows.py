@@ -4,7 +4,7 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import PIL.Image
@@ -101,7 +101,7 @@ def load_rows(name: str, configs: Sequence[str] | None, split: str, columns: Seq
         else:
             chosen = configs or get_dataset_config_names(name)
             parts = {f"{name}, config {config}": load_dataset(name, config, split=split) for config in chosen}
-        return _joined({title: cast(Dataset, part) for title, part in parts.items()}, columns)
+        return _joined(parts, columns)
     except InputError:
         raise
     # What datasets, pyarrow and the Hub's client raise on names and files that are not what they should be.
@@ -119,7 +119,7 @@ def simulated_rows(split: str, tasks: Sequence[str], scenes: int) -> Dataset:
         raise InputError(f"split: found {split!r}; the simulator has {', '.join(SPLIT_SEEDS)}")
     first = SPLIT_SEEDS[split]
     seeds = tqdm(range(first, first + scenes), desc="simulating", unit="scene", disable=None, leave=False)
-    rows: list[dict[str, Any]] = [row for seed in seeds for row in records(simulate_scene(seed), tasks)]
+    rows: list[dict[str, object]] = [row for seed in seeds for row in records(simulate_scene(seed), tasks)]
     return _undecoded(Dataset.from_list(rows, features=RECORD_FEATURES))
 
 
@@ -152,7 +152,7 @@ def _undecoded(rows: Dataset) -> Dataset:
     return rows.cast_column("image", Image(decode=False)) if "image" in rows.column_names else rows
 
 
-def read_picture(row: Mapping[str, Any]) -> PIL.Image.Image:
+def read_picture(row: Mapping[str, object]) -> PIL.Image.Image:
     """The image of a row in RGB; raises InputError for one that is not 8 bit, OSError for one that is damaged."""
     with PIL.Image.open(io.BytesIO(image_bytes(row))) as image:
         if image.mode not in _MODES:
@@ -160,7 +160,7 @@ def read_picture(row: Mapping[str, Any]) -> PIL.Image.Image:
         return image.convert("RGB")
 
 
-def read_prior(row: Mapping[str, Any]) -> Prior | None:
+def read_prior(row: Mapping[str, object]) -> Prior | None:
     """The prior of a row; None for one without anchors. Raises InputError or ValueError for a wrong one."""
     embeddings = np.asarray(row[PRIOR_EMBEDDINGS])
     if embeddings.size == 0:

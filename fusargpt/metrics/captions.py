@@ -1,4 +1,4 @@
-"""Descriptions: corpus BLEU-4, ROUGE-L, CIDEr-D and exact match; definitions in README.md beside this file."""
+"""Descriptions: corpus BLEU-4, ROUGE-L, CIDEr-D and exact match; definitions in metrics/README.md."""
 
 from collections.abc import Sequence
 

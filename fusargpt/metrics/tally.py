@@ -69,9 +69,9 @@ class Tally:
 
         The same seed and n draw the same images. Draws in which the statistic is not defined are left out.
         """
-        return _interval(self._values(seed), self)
+        return _interval(self.values(seed), self)
 
-    def _values(self, seed: int) -> np.ndarray:
+    def values(self, seed: int) -> np.ndarray:
         """The statistic over all images, then over each draw: [1 + draws]."""
         n = len(self.rows)
         if n * BOOTSTRAP_DRAWS <= _KEPT_DRAWS:
@@ -90,7 +90,7 @@ def difference(first: Tally, second: Tally, seed: int = 0) -> Score:
     """
     if first.rows.shape != second.rows.shape or first.statistic is not second.statistic:
         raise ValueError(f"tallies of one metric over the same images; found {first.rows.shape}, {second.rows.shape}")
-    return _interval(first._values(seed) - second._values(seed), first)
+    return _interval(first.values(seed) - second.values(seed), first)
 
 
 def results(tallies: Mapping[str, Tally]) -> dict[str, float]:
@@ -114,7 +114,8 @@ def pairs(answers: Sequence[str], references: Sequence[str]) -> list[tuple[str, 
         )
     if not len(answers):
         raise InputError("no images to score; check the task and the split")
-    for name, texts in (("answers", answers), ("references", references)):
+    checked: list[tuple[str, Sequence[object]]] = [("answers", answers), ("references", references)]
+    for name, texts in checked:
         for index, text in enumerate(texts):
             if not isinstance(text, str):
                 raise InputError(f"{name}[{index}]: found {text!r}; expected a text")

@@ -6,7 +6,6 @@ start beside current versions of what they depend on.
 
 import re
 from pathlib import Path
-from typing import Any
 
 import evaluate
 import gradio as gr
@@ -25,7 +24,7 @@ def build(script: Path, examples: list[list[str]]) -> gr.Interface:
     """
     metric = evaluate.load(str(script))
 
-    def score(rows: list[list[str]]) -> list[list[Any]]:
+    def score(rows: list[list[str]]) -> list[list[object]]:
         filled = [row for row in rows if any(row)]
         if not filled:
             raise gr.Error("The table is empty: fill in an answer and its reference.", print_exception=False)
@@ -50,7 +49,7 @@ def build(script: Path, examples: list[list[str]]) -> gr.Interface:
     )
 
 
-def table(found: dict[str, float]) -> list[list[Any]]:
+def table(found: dict[str, float]) -> list[list[object]]:
     """One row [metric, value, low, high, n] for each metric of the flat form of `fusargpt.metrics.tally.results`."""
     names = [name.removesuffix("_n") for name in found if name.endswith("_n")]
     return [[name, *(found[name + part] for part in ("", "_low", "_high", "_n"))] for name in names]

@@ -2,9 +2,9 @@
 
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -63,7 +63,7 @@ class SceneResult:
     provenance: dict[str, Any]
     files: tuple[Path, ...] = ()
 
-    def feature_collection(self) -> dict[str, Any]:
+    def feature_collection(self) -> dict[str, object]:
         """GeoJSON.
 
         Raises:
@@ -73,7 +73,7 @@ class SceneResult:
             raise InputError(f"{self.provenance['scene']}: no georeference, and so no map")
         return writing.feature_collection(self.places, self.geometry, self.provenance)
 
-    def coco(self) -> dict[str, Any]:
+    def coco(self) -> dict[str, object]:
         """COCO detection JSON of one image; of a detection alone."""
         return writing.coco(self.places, self.width, self.height, self.provenance)
 
@@ -146,7 +146,7 @@ def ask_scene(
                 files.append(Path(quicklook_path))
             if not failures:
                 _forget(out)
-    return SceneResult(**{**vars(result), "files": tuple(files)})
+    return replace(result, files=tuple(files))
 
 
 def _tile_and_overlap(scene: SarScene, settings: SceneSettings, predictor: FusarGpt) -> tuple[int, int]:
@@ -171,8 +171,8 @@ def _layer(settings: SceneSettings, tiles: list[Tile], answers: dict[str, Answer
     return layers.grid(settings.task, settings.target, tiles, answers, scene.width, scene.height)
 
 
-def _provenance(scene: SarScene, settings: SceneSettings, band: int, year: int | None) -> dict[str, Any]:
-    prior: dict[str, Any] = {"prior": "none"}
+def _provenance(scene: SarScene, settings: SceneSettings, band: int, year: int | None) -> dict[str, object]:
+    prior: dict[str, object] = {"prior": "none"}
     if settings.aef is not None:
         prior = {"prior": f"AlphaEarth {year}", "prior_root": shown(settings.aef), "attribution": ATTRIBUTION}
     return {
@@ -218,7 +218,7 @@ def _write(result: SceneResult, out: Path, form: str) -> Path:
 
 
 @contextmanager
-def _held(out: Path | None) -> Iterator[None]:
+def _held(out: Path | None) -> Generator[None]:
     """Of this run alone, where anything is written."""
     if out is None:
         yield
@@ -250,7 +250,7 @@ def _journal_path(out: Path) -> Path:
 
 
 @contextmanager
-def _journal(out: Path | None, conditions: dict[str, Any]) -> Iterator[Journal]:
+def _journal(out: Path | None, conditions: dict[str, object]) -> Generator[Journal]:
     if out is not None:
         yield Journal(_journal_path(out), conditions, "a run")
         return

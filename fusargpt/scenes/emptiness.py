@@ -3,7 +3,8 @@
 Most of a scene at sea is water. A ship, or an aircraft, is there only where a few pixels are far brighter than the
 rest, so a tile counts as empty when its brightest 3 x 3 pixels, averaged in power against speckle, lie less than
 `contrast_db` above the median of its pixels, averaged alike. A coast, a harbour or rough sea with crests stands out and
-is asked about; calm sea, and smooth land, are not. Targets fainter than that are lost: the README says how many.
+is asked about; calm sea, and smooth land, are not. Targets fainter than that are lost: docs/how-to/scenes.md says how
+many.
 
 8-bit scenes were scaled for display by an unknown rule, in which decibels cannot be told, so there the rule is not
 applied.
@@ -18,7 +19,7 @@ from fusargpt.geo.radiometry import Stored
 _WINDOW = 3  # pixels
 
 
-def nothing_stands_out(values: NDArray, valid: NDArray[np.bool_], stored: Stored, contrast_db: float) -> bool:
+def nothing_stands_out(values: np.ndarray, valid: NDArray[np.bool_], stored: Stored, contrast_db: float) -> bool:
     """Whether a tile can be left out by the rule above.
 
     Args:
@@ -42,7 +43,7 @@ def nothing_stands_out(values: NDArray, valid: NDArray[np.bool_], stored: Stored
     return bool(smooth.max() < np.median(smooth) * 10 ** (contrast_db / 10))
 
 
-def _power(values: NDArray, stored: Stored) -> NDArray[np.float32]:
+def _power(values: np.ndarray, stored: Stored) -> NDArray[np.float32]:
     """Linear power, float32; 0 or NaN where there is no signal."""
     real = (np.abs(values) if values.dtype.kind == "c" else values).astype(np.float32)
     if stored == "decibels":

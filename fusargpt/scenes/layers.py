@@ -17,7 +17,7 @@ class Place:
 
     Attributes:
         box: [x1, y1, x2, y2] in continuous pixels of the scene.
-        properties: plain values, see the README.
+        properties: plain values, see docs/how-to/scenes.md.
     """
 
     box: tuple[float, float, float, float]
@@ -76,7 +76,7 @@ def grid(
     return Layer(places, problems)
 
 
-def _read(task: str, answer: Answer) -> tuple[dict[str, Any], list[int], tuple[str, ...]]:
+def _read(task: str, answer: Answer) -> tuple[dict[str, object], list[int], tuple[str, ...]]:
     """Properties, cells and what could not be read."""
     empty = bool(answer.skipped)
     if task == "count":
@@ -100,7 +100,7 @@ def _cell(tile: Tile, cell: int, width: int, height: int) -> tuple[float, float,
     return (x1, y1, x2, y2) if x1 < x2 and y1 < y2 else None
 
 
-def _of_tile(tile: Tile, answer: Answer) -> dict[str, Any]:
+def _of_tile(tile: Tile, answer: Answer) -> dict[str, object]:
     return {"tile": tile.id, "anchors": answer.anchors, "skipped": answer.skipped}
 
 

@@ -2,7 +2,7 @@
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from fusargpt.checkpoints import NANO
 from fusargpt.errors import InputError
@@ -131,7 +131,7 @@ class SceneSettings:
         """The question that each tile is asked."""
         return prompt(self.task, self.target) if self.question is None else self.question
 
-    def conditions(self, scene: str, tile: int, overlap: int) -> dict[str, Any]:
+    def conditions(self, scene: str, tile: int, overlap: int) -> dict[str, object]:
         """What the answers of a run depend on, as plain JSON; a run that was cut goes on only under the same."""
         chosen = asdict(self) | {"tile": tile, "overlap": overlap, "question": self.prompt}
         chosen["decibels"] = None if self.decibels is None else list(self.decibels)

@@ -37,7 +37,7 @@ def format_of(path: Path, task: str, georeferenced: bool) -> str:
     return found
 
 
-def feature_collection(places: Sequence[Place], geometry: Geometry, provenance: Mapping[str, Any]) -> dict[str, Any]:
+def feature_collection(places: Sequence[Place], geometry: Geometry, provenance: Mapping[str, Any]) -> dict[str, object]:
     """GeoJSON; `provenance` stands beside the features, and what tells model and prior in each of them, too.
 
     Raises:
@@ -54,7 +54,7 @@ def feature_collection(places: Sequence[Place], geometry: Geometry, provenance: 
     return {"type": "FeatureCollection", "fusargpt": dict(provenance), "features": features}
 
 
-def coco(places: Sequence[Place], width: int, height: int, provenance: Mapping[str, Any]) -> dict[str, Any]:
+def coco(places: Sequence[Place], width: int, height: int, provenance: Mapping[str, Any]) -> dict[str, object]:
     """COCO detection JSON of one image, boxes [x, y, width, height] in its pixels."""
     labels = sorted({place.properties["label"] for place in places} | {provenance["target"]})
     annotations = []
@@ -75,7 +75,7 @@ def coco(places: Sequence[Place], width: int, height: int, provenance: Mapping[s
     }
 
 
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
+def write_json(path: Path, content: Mapping[str, object]) -> None:
     """Raises InputError where the file cannot be written."""
     with output_file(path, REMEDY) as partial, partial.open("w", encoding="utf-8") as file:
         json.dump(content, file)
@@ -117,7 +117,7 @@ def write_geopackage(path: Path, collection: Mapping[str, Any], layer: str) -> N
         raise InputError(f"{path}: cannot be written ({one_line(error)}); {REMEDY}") from error
 
 
-def _column(values: Sequence[Any]) -> np.ndarray:
+def _column(values: Sequence[object]) -> np.ndarray:
     """Of one type: a GeoPackage's columns have one."""
     if values and all(isinstance(value, bool) for value in values):
         return np.array(values, bool)

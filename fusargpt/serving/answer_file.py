@@ -3,7 +3,6 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -33,7 +32,7 @@ def write_answers(path: Path, answers: Sequence[Answer]) -> None:
             pq.write_table(pa.Table.from_pylist(rows), partial)
 
 
-def _row(answer: Answer) -> dict[str, Any]:
+def _row(answer: Answer) -> dict[str, object]:
     (width, height), (seen_width, seen_height) = answer.size, answer.seen
     return {
         "id": answer.id,

@@ -105,7 +105,7 @@ def _run(work: Work, items: Sequence[Item], workers: int, advance: Callable[[int
     return Worker(work, advance).ask(items)
 
 
-def _conditions(source: Any, settings: BatchSettings, engine: str) -> dict[str, Any]:
+def _conditions(source: Any, settings: BatchSettings, engine: str) -> dict[str, object]:
     """What the answers depend on, as plain JSON."""
     chosen = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(source).items()}
     chosen = {name: list(value) if isinstance(value, tuple) else value for name, value in chosen.items()}

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from datasets import Dataset
 from PIL import Image
@@ -113,7 +113,7 @@ class TripletDataset:
         return _some(self.name, items, failures)
 
     def read(self, item: Item) -> tuple[Image.Image, Prior | None]:
-        row: Mapping[str, Any] = _rows(self)[int(item.place)]
+        row: Mapping[str, object] = _rows(self)[int(item.place)]
         return read_picture(row), read_prior(row) if self.with_prior else None
 
 

@@ -13,7 +13,9 @@ def choose_engine(name: str) -> str:
     """ "transformers" or "vllm"; "auto" takes vLLM where it is installed. InputError for one that is not."""
     is_there = importlib.util.find_spec("vllm") is not None
     if name == "vllm" and not is_there:
-        raise InputError("--engine: found 'vllm', which is not installed; serving/README.md says how, or transformers")
+        raise InputError(
+            "--engine: found 'vllm', which is not installed; docs/how-to/serve.md says how, or take transformers"
+        )
     return name if name != "auto" else "vllm" if is_there else "transformers"
 
 

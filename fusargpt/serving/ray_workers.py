@@ -7,7 +7,6 @@ the Hub. Needs the extra `fusargpt[serving]`.
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, fields
 from math import ceil
-from typing import Any
 
 import numpy as np
 import ray
@@ -24,7 +23,7 @@ class Actor:
     def __init__(self, work: Work) -> None:
         self._worker = Worker(work)
 
-    def __call__(self, rows: dict[str, np.ndarray]) -> dict[str, Any]:
+    def __call__(self, rows: dict[str, np.ndarray]) -> dict[str, object]:
         columns = zip(*(rows[field.name].tolist() for field in fields(Item)), strict=True)
         items = [Item(*values) for values in columns]
         reasons = {failure.id: failure.reason for failure in self._worker.ask(items)}

@@ -1,5 +1,5 @@
 # pyright: reportMissingImports=false
-# vLLM has an environment of its own, see README.md.
+# vLLM has an environment of its own, see docs/how-to/serve.md.
 """FUSAR-GPT answering through vLLM in this process: the same questions in, the same greedy answers out."""
 
 import os

@@ -1,5 +1,5 @@
-# pyright: reportMissingImports=false
-# vLLM has an environment of its own, see README.md.
+# pyright: reportMissingImports=false, reportUntypedBaseClass=false, reportUntypedClassDecorator=false
+# vLLM has an environment of its own, see docs/how-to/serve.md.
 """FUSAR-GPT in vLLM as a difference to vLLM's own Qwen2.5-VL and Qwen3-VL: the TLM modulates what the tower returns."""
 
 from collections.abc import Sequence

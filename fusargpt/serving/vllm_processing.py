@@ -1,5 +1,5 @@
-# pyright: reportMissingImports=false
-# vLLM has an environment of its own, see README.md.
+# pyright: reportMissingImports=false, reportUntypedBaseClass=false, reportUntypedClassDecorator=false
+# vLLM has an environment of its own, see docs/how-to/serve.md.
 """What vLLM does with a request before a model sees it: FUSAR-GPT's own processor, and priors in the cache keys.
 
 A request carries its priors in `mm_processor_kwargs`, offline as over HTTP: `{"priors": [prior, ...]}` with one entry

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from fusargpt.inference.asking import Asking
 from fusargpt.inference.journal import new_journal
@@ -33,7 +32,7 @@ class Work:
     model: str
     source: Source
     journals: Path
-    conditions: dict[str, Any]
+    conditions: dict[str, object]
     batch_size: int
     max_new_tokens: int
 

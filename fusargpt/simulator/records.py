@@ -14,6 +14,9 @@ from fusargpt.tasks.answers import LabelledBox
 from fusargpt.tasks.prompts import PROMPTS, TARGETS, prompt
 from fusargpt.tasks.questions import conversation, true_answer
 
+Record = dict[str, Any]
+"""A row of a dataset by its columns, as `datasets` takes it."""
+
 # Every seed is a place of its own, so splits by seed are splits by place.
 SPLIT_SEEDS = {"train": 0, "validation": 10_000_000, "test": 20_000_000}
 OTHER_TARGET_SHARE = 0.2  # of the questions about targets: the class asked for is not the one that could be here
@@ -27,7 +30,7 @@ LAYOUTS = {
 }
 
 
-def scene_fields(scene: Scene, rendering: str = "sar", per_side: int = 8) -> dict[str, Any]:
+def scene_fields(scene: Scene, rendering: str = "sar", per_side: int = 8) -> Record:
     """The columns that all questions about one image share.
 
     `rendering` is "sar" or "optical"; raises ValueError for anything else.
@@ -91,14 +94,14 @@ def question_answer(scene: Scene, task: str) -> tuple[str, str]:
     return prompt(task, target, int(rng.integers(0, 12))), answer(scene, task, target)
 
 
-def records(scene: Scene, tasks: Iterable[str], rendering: str = "sar", per_side: int = 8) -> list[dict[str, Any]]:
+def records(scene: Scene, tasks: Iterable[str], rendering: str = "sar", per_side: int = 8) -> list[Record]:
     """One question of each task about one scene: rows of `captions` (of "describe") or `instructions` (of the rest)."""
     fields = scene_fields(scene, rendering, per_side)
     asked = [(task, *question_answer(scene, task)) for task in tasks]
     return [{**fields, "id": f"{fields['id']}-{task}", **conversation(task, *asking)} for task, *asking in asked]
 
 
-def rows(seed: int, layout: str, rendering: str, per_side: int = 8) -> list[dict[str, Any]]:
+def rows(seed: int, layout: str, rendering: str, per_side: int = 8) -> list[Record]:
     """The rows of one seed in a layout of `LAYOUTS`; raises ValueError for another one."""
     if layout not in LAYOUTS:
         raise ValueError(f"layout: found {layout!r}, expected one of {', '.join(LAYOUTS)}")

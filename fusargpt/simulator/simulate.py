@@ -9,7 +9,6 @@ shard that is already there is kept, so an interrupted run goes on where it stop
 import argparse
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from datasets import Dataset
@@ -17,14 +16,14 @@ from pyarrow import parquet
 from tqdm import tqdm
 
 from fusargpt.files import written_whole
-from fusargpt.simulator.records import LAYOUTS, SPLIT_SEEDS, rows
+from fusargpt.simulator.records import LAYOUTS, SPLIT_SEEDS, Record, rows
 from fusargpt.triplets.features import RECORD_FEATURES
 
 SHARD_SCENES = 2000
 ROW_GROUP_ROWS = 500
 
 
-def _rows_of(job: tuple[int, str, str, int]) -> list[dict[str, Any]]:
+def _rows_of(job: tuple[int, str, str, int]) -> list[Record]:
     return rows(*job)
 
 

@@ -19,7 +19,6 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from affine import Affine
 from tqdm import tqdm
@@ -136,9 +135,9 @@ def _write_tiles(root: Path, place: Place, field: VectorField, year: int) -> Non
             write_tile(folder / f"{place.name}-{number}.tiff", codes, crs=crs, transform=transform)
 
 
-def _row(out: Path, place: Place, scene: Scene) -> dict[str, Any]:
+def _row(out: Path, place: Place, scene: Scene) -> dict[str, object]:
     """The place's row of the manifest; also writes its VOC file. What the raster's tags say is left out of most."""
-    row: dict[str, Any] = {"scene": f"scenes/{place.name}.tif", "land_cover": f"land_cover/{place.name}.tif"}
+    row: dict[str, object] = {"scene": f"scenes/{place.name}.tif", "land_cover": f"land_cover/{place.name}.tif"}
     if place.seed % 2:
         row |= {"id": place.name, "acquired": place.acquired, "sensor": SENSOR, "year": int(place.acquired[:4])}
     if len(polarizations(place)) > 1:
@@ -159,7 +158,7 @@ def _row(out: Path, place: Place, scene: Scene) -> dict[str, Any]:
     return {**row, "license": _LICENSE}
 
 
-def _write_json(path: Path, content: dict[str, Any]) -> None:
+def _write_json(path: Path, content: dict[str, object]) -> None:
     path.write_text(json.dumps(content) + "\n", encoding="utf-8")
 
 

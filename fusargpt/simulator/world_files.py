@@ -93,7 +93,14 @@ def write_land_cover(path: Path, place: Place, ground: Scene) -> None:
     cover = np.full(height * width, COVER_NODATA, np.uint8)
     x, y = found[inside].astype(np.int64).T
     cover[inside] = ground.landcover[ground.region[y, x]]
-    profile = {**_TILED, "width": width, "height": height, "count": 1, "dtype": "uint8", "nodata": COVER_NODATA}
+    profile: dict[str, Any] = {
+        **_TILED,
+        "width": width,
+        "height": height,
+        "count": 1,
+        "dtype": "uint8",
+        "nodata": COVER_NODATA,
+    }
     with rasterio.open(path, "w", **profile, crs=crs, transform=transform) as dataset:
         dataset.write(cover.reshape(height, width), 1)
 
@@ -117,7 +124,7 @@ def polygon(target: Target, geometry: Geometry) -> list[list[float]]:
     return geometry.to_lonlat(corners).tolist()
 
 
-def inline_boxes(scene: Scene, geometry: Geometry | None) -> list[dict[str, Any]]:
+def inline_boxes(scene: Scene, geometry: Geometry | None) -> list[dict[str, object]]:
     """Boxes as a JSONL manifest holds them: in pixels, or with a `geometry` as polygons."""
     return [
         {
@@ -129,7 +136,7 @@ def inline_boxes(scene: Scene, geometry: Geometry | None) -> list[dict[str, Any]
     ]
 
 
-def features(scene: Scene, geometry: Geometry) -> list[dict[str, Any]]:
+def features(scene: Scene, geometry: Geometry) -> list[dict[str, object]]:
     """The boxes as GeoJSON features."""
     return [
         {
@@ -158,7 +165,7 @@ def write_voc(path: Path, file_name: str, scene: Scene) -> None:
     path.write_bytes(ElementTree.tostring(root) + b"\n")
 
 
-def coco(images: Sequence[tuple[str, Scene]]) -> dict[str, Any]:
+def coco(images: Sequence[tuple[str, Scene]]) -> dict[str, object]:
     """One COCO file of several scenes, by file name."""
     labels = ("ship", "aircraft")
     annotations = [

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from string import whitespace
 from textwrap import shorten
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from fusargpt.tasks.prompts import GRID_SIDE, NONE_ANSWER, PLURALS, TARGETS
 
@@ -134,7 +134,7 @@ def _read_box(text: str) -> LabelledBox:
     """Raises ValueError with the reason when the object `text` is not a box."""
     try:
         # Every number becomes a float: whole numbers may have more digits than a float has range.
-        item: dict[str, Any] = json.loads(_MENDED.sub(_mend, text), strict=False, parse_int=float)
+        item: dict[str, object] = json.loads(_MENDED.sub(_mend, text), strict=False, parse_int=float)
     except (ValueError, RecursionError):
         raise ValueError("no JSON") from None
     corners, label = item.get("bbox_2d"), item.get("label")

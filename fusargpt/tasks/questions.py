@@ -6,7 +6,6 @@ same questions wherever and whenever it is built.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from fusargpt.tasks.answers import LabelledBox
 from fusargpt.tasks.prompts import NONE_ANSWER, TASKS, cell_of, format_boxes, format_cells, prompt
@@ -33,7 +32,7 @@ def turn(role: str, content: str) -> dict[str, str]:
     return {"role": role, "content": content}
 
 
-def conversation(task: str, question: str, answer: str) -> dict[str, Any]:
+def conversation(task: str, question: str, answer: str) -> dict[str, object]:
     """The columns of a record that hold its question and its answer, as TRL reads them."""
     return {"task": task, "prompt": [turn("user", question)], "completion": [turn("assistant", answer)]}
 

@@ -1,14 +1,14 @@
 """What the readers of annotation files share: numbers, sizes, and errors that name an object by its number."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 from fusargpt.errors import InputError
 
 
 @contextmanager
-def naming_object(origin: str, number: int) -> Iterator[None]:
+def naming_object(origin: str, number: int) -> Generator[None]:
     """What is wrong with an object is said with its number."""
     try:
         yield

@@ -56,7 +56,7 @@ class SceneBoxes:
 
 
 def read_boxes(
-    source: str | Sequence[Any], scene: str, width: int, height: int, geometry: Geometry | None, names: LabelNames
+    source: str | Sequence[object], scene: str, width: int, height: int, geometry: Geometry | None, names: LabelNames
 ) -> SceneBoxes:
     """The boxes of one scene.
 
@@ -99,7 +99,7 @@ def read_boxes(
     return SceneBoxes(tuple(found[False]), tuple(found[True]), inside, outside)
 
 
-def labels_of(source: str | Sequence[Any], scene: str, width: int, height: int, names: LabelNames) -> set[str]:
+def labels_of(source: str | Sequence[object], scene: str, width: int, height: int, names: LabelNames) -> set[str]:
     """The classes that `source` holds, wherever in it; raises InputError as `read_boxes`."""
     entries = _entries_of(source, scene, width, height)[0] if isinstance(source, str) else source
     labels = set()
@@ -135,7 +135,7 @@ def _stamp(path: str) -> tuple[int, int]:
 
 
 @lru_cache(maxsize=2)
-def _json_file(path: str, stamp: tuple[int, int]) -> Any:
+def _json_file(path: str, stamp: tuple[int, int]) -> object:
     """One file may hold the boxes of many scenes; `stamp` tells a changed one."""
     try:
         return parse_json(Path(path).read_text(encoding="utf-8-sig"), path)
@@ -177,9 +177,9 @@ def _feature_entry(feature: Any) -> Any:
     return {**entry, "polygon": _corners(geometry)}
 
 
-def _corners(geometry: Mapping[str, Any]) -> Any:
+def _corners(geometry: dict[str, Any]) -> object:
     """All corners of the outer rings; None for another geometry."""
-    coordinates = geometry.get("coordinates")
+    coordinates: Any = geometry.get("coordinates")
     polygons = {"Polygon": [coordinates], "MultiPolygon": coordinates}.get(str(geometry.get("type")))
     try:
         return None if polygons is None else [position for polygon in polygons for position in polygon[0]]
@@ -187,7 +187,7 @@ def _corners(geometry: Mapping[str, Any]) -> Any:
         return None
 
 
-def _mapping(entry: Any) -> Mapping[str, Any]:
+def _mapping(entry: object) -> Mapping[str, object]:
     if not isinstance(entry, dict):
         raise InputError(f"found {entry!r}; expected an object with a label and bbox_2d or polygon")
     if unknown := set(entry) - set(_KEYS):
@@ -199,14 +199,14 @@ def _mapping(entry: Any) -> Mapping[str, Any]:
     return entry
 
 
-def _label(entry: Mapping[str, Any]) -> str:
+def _label(entry: Mapping[str, object]) -> str:
     label = entry.get("label")
     if not isinstance(label, str) or not label.strip() or not label.isprintable():
         raise InputError(f"label: found {label!r}; expected the name of a class")
     return label.strip()
 
 
-def _box(entry: Any, geometry: Geometry | None, bounds: Bounds | None) -> Box | None:
+def _box(entry: object, geometry: Geometry | None, bounds: Bounds | None) -> Box | None:
     """One entry in pixels; None for a polygon that does not touch `bounds`."""
     entry = _mapping(entry)
     label, fine_label = _label(entry), entry.get("fine_label") or ""
@@ -233,7 +233,7 @@ def _box(entry: Any, geometry: Geometry | None, bounds: Bounds | None) -> Box | 
     return Box((x1, y1, x2, y2), label, fine_label)
 
 
-def _positions(polygon: Any) -> NDArray[np.float64]:
+def _positions(polygon: object) -> NDArray[np.float64]:
     if not isinstance(polygon, list) or len(polygon) < 3:
         raise InputError("polygon: expected a Polygon, or a list of three and more [longitude, latitude]")
     if not all(isinstance(position, list) and len(position) >= 2 for position in polygon):

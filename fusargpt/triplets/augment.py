@@ -101,7 +101,7 @@ def _check(row: SceneRow) -> None:
 
 
 def _copies(
-    row: SceneRow, columns: dict[str, Any], out: Path, copies: int, smallest: float, seed: int
+    row: SceneRow, columns: dict[str, object], out: Path, copies: int, smallest: float, seed: int
 ) -> list[dict[str, Any]]:
     try:
         with Image.open(row.scene) as image:

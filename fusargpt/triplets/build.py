@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -120,7 +120,7 @@ def build(
 
 
 @contextmanager
-def _writing(out: Path) -> Iterator[None]:
+def _writing(out: Path) -> Generator[None]:
     """A folder that cannot be written to, or a full disk, is said in one line; what is finished stays."""
     try:
         yield
@@ -129,7 +129,7 @@ def _writing(out: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _claimed(out: Path) -> Iterator[None]:
+def _claimed(out: Path) -> Generator[None]:
     """The folder, made where it is missing, for this run alone."""
     parts = out / _PARTS
     with _writing(out):

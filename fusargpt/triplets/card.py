@@ -5,7 +5,6 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pyarrow.parquet as pq
 import yaml
@@ -134,7 +133,7 @@ def _small(picture: Image.Image, boxes: Sequence[Sequence[int]]) -> Image.Image:
 
 def _front_matter(
     title: str, content: dict[str, dict[str, Content]], scenes: Sequence[tuple[str, Surveyed]]
-) -> dict[str, Any]:
+) -> dict[str, object]:
     rows = sum(split.tasks.total() for config in content.values() for split in config.values())
     named = sorted({scene.row.license.lower() for _, scene in scenes if scene.row.license})
     known = bool(named) and all(name in _HUB_LICENCES for name in named)

@@ -63,7 +63,7 @@ class LandCover:
             cover[inside] = values[rows[inside] - top, columns[inside] - left]
         return cover
 
-    def _pixels(self, geometry: Geometry, window: Window, shape: tuple[int, int]) -> tuple[NDArray, NDArray]:
+    def _pixels(self, geometry: Geometry, window: Window, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
         """Columns and rows of the land cover, int [rows, columns], beneath the pixel centres of the result."""
         steps = np.linspace(0, 1, _NODES)
         x, y = np.meshgrid(window.col_off + steps * window.width, window.row_off + steps * window.height)

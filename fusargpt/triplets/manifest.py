@@ -34,7 +34,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from datetime import date
 from pathlib import Path, PurePosixPath
-from typing import Any, cast, get_args
+from typing import SupportsFloat, cast, get_args
 
 from fusargpt.errors import InputError
 from fusargpt.geo.radiometry import Stored
@@ -69,7 +69,7 @@ class SceneRow:
     year: int | None = None
     caption: str | None = None
     land_cover: str | None = None
-    boxes: str | tuple[Any, ...] | None = None
+    boxes: str | tuple[object, ...] | None = None
     split: str | None = None
     license: str | None = None
 
@@ -106,7 +106,7 @@ def read_manifest(path: str | Path) -> list[SceneRow]:
     return found
 
 
-def _read(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
+def _read(path: Path) -> Iterator[tuple[int, Mapping[str, object]]]:
     reader = _READERS.get(path.suffix.lower())
     if reader is None:
         raise InputError(f"{path}: a manifest is a file that ends in {', '.join(_READERS)}")
@@ -120,7 +120,7 @@ def _read(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
     return reader(path, text)
 
 
-def _read_csv(path: Path, text: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
+def _read_csv(path: Path, text: str) -> Iterator[tuple[int, Mapping[str, object]]]:
     # Strict: a quote that is never closed would otherwise swallow the rows after it.
     lines = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
@@ -141,7 +141,7 @@ def _read_csv(path: Path, text: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
         raise InputError(f"{path}, line {lines.line_num}: not CSV ({error})") from error
 
 
-def _read_jsonl(path: Path, text: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
+def _read_jsonl(path: Path, text: str) -> Iterator[tuple[int, Mapping[str, object]]]:
     # Not splitlines, which would also split at separators that JSON allows in strings.
     for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
@@ -152,7 +152,7 @@ def _read_jsonl(path: Path, text: str) -> Iterator[tuple[int, Mapping[str, Any]]
             yield number, columns
 
 
-def _read_geojson(path: Path, text: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
+def _read_geojson(path: Path, text: str) -> Iterator[tuple[int, Mapping[str, object]]]:
     collection = parse_json(text, str(path))
     features = collection.get("features") if isinstance(collection, dict) else None
     if not isinstance(features, list):
@@ -168,7 +168,7 @@ def _read_geojson(path: Path, text: str) -> Iterator[tuple[int, Mapping[str, Any
 _READERS = {".csv": _read_csv, ".jsonl": _read_jsonl, ".geojson": _read_geojson, ".json": _read_geojson}
 
 
-def parse_json(text: str, origin: str) -> Any:
+def parse_json(text: str, origin: str) -> object:
     """Standard JSON.
 
     Raises:
@@ -184,7 +184,7 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is no number in JSON")
 
 
-def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _unique_keys(pairs: list[tuple[str, object]]) -> dict[str, object]:
     found = dict(pairs)
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]
@@ -200,7 +200,7 @@ def _check_columns(found: set[str], origin: str) -> None:
         raise InputError(f"{origin}: no column {_REQUIRED!r}; it names the SAR raster")
 
 
-def _row(columns: Mapping[str, Any], origin: str, number: int, folder: Path) -> SceneRow:
+def _row(columns: Mapping[str, object], origin: str, number: int, folder: Path) -> SceneRow:
     given = dict(columns)
     boxes = given.pop("boxes", None)
     year, band = given.pop("year", None), given.pop("band", None)
@@ -237,7 +237,7 @@ def _row(columns: Mapping[str, Any], origin: str, number: int, folder: Path) -> 
     )
 
 
-def _text(name: str, value: Any) -> str | None:
+def _text(name: str, value: object) -> str | None:
     if value is None:
         return None
     if not isinstance(value, str):
@@ -267,21 +267,21 @@ def _date(text: str | None) -> date | None:
     return found
 
 
-def _year(value: Any) -> int | None:
+def _year(value: object) -> int | None:
     year = _whole_number(value)
     if year is not None and not _in_range(year):
         raise InputError(f"year: found {value!r}; expected a year as 2024")
     return year
 
 
-def _band(value: Any) -> int | None:
+def _band(value: object) -> int | None:
     band = _whole_number(value)
     if band == 0:
         raise InputError(f"band: found {value!r}; expected the number of a band, from 1")
     return band
 
 
-def _whole_number(value: Any) -> int | None:
+def _whole_number(value: object) -> int | None:
     """None for an empty cell, 0 for what is no number of one to four digits."""
     text = str(value).strip()
     if value is None or not text:
@@ -290,13 +290,15 @@ def _whole_number(value: Any) -> int | None:
     return int(text) if isinstance(value, int | str) and re.fullmatch("[0-9]{1,4}", text) else 0
 
 
-def _number(name: str, value: Any) -> float | None:
+def _number(name: str, value: object) -> float | None:
     """None for an empty cell."""
     if value is None or not str(value).strip():
         return None
     try:
-        number = math.nan if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError, OverflowError):
+        # JSON's true is a number to Python.
+        readable = None if isinstance(value, bool) or not isinstance(value, str | SupportsFloat) else value
+        number = math.nan if readable is None else float(readable)
+    except (ValueError, OverflowError):
         number = math.nan
     if not math.isfinite(number):
         raise InputError(f"{name}: found {value!r}; expected a number")
@@ -313,7 +315,7 @@ def _in_range(year: int) -> bool:
     return _FIRST_YEAR <= year <= _LAST_YEAR
 
 
-def _boxes(value: Any, folder: Path) -> str | tuple[Any, ...] | None:
+def _boxes(value: object, folder: Path) -> str | tuple[object, ...] | None:
     if isinstance(value, list):
         return tuple(value)
     if value is not None and not isinstance(value, str):

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,8 +72,8 @@ class Part:
 class Chip:
     """The rows of one chip, for each config, and what was counted on the way."""
 
-    captions: list[dict[str, Any]] = field(default_factory=list)
-    instructions: list[dict[str, Any]] = field(default_factory=list)
+    captions: list[dict[str, object]] = field(default_factory=list)
+    instructions: list[dict[str, object]] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
 
 
@@ -93,6 +93,14 @@ def chips_of(part: Part, settings: BuildSettings) -> Iterator[Chip]:
             yield cutter.chip(number)
 
 
+class _Object(TypedDict):
+    """An object in the picture of a chip, in pixels of it."""
+
+    bbox_2d: list[int]
+    label: str
+    fine_label: str
+
+
 @dataclass(frozen=True)
 class _Image:
     """One chip as the model sees it: its name, window of the scene, picture and objects."""
@@ -100,7 +108,7 @@ class _Image:
     name: str
     window: Window
     picture: Image.Image
-    objects: list[dict[str, Any]]
+    objects: list[_Object]
     cut: tuple[str, ...]
 
     @property
@@ -168,7 +176,7 @@ class _Cutter:
         found = self.boxes or SceneBoxes(())
         boxes, cut = assign(found.boxes, edges, self.settings.min_visible, found.crowds)
         factors = width / window.width, height / window.height
-        objects = [
+        objects: list[_Object] = [
             {"bbox_2d": list(scale(box, *factors, width, height)), "label": box.label, "fine_label": box.fine_label}
             for box in boxes
         ]
@@ -245,7 +253,7 @@ class _Cutter:
             chip.instructions.append({"id": f"{image.name}/{key}", **fields, **columns})
 
 
-def _share_without_data(values: NDArray, valid: NDArray[np.bool_], stretch: Stretch | None) -> float:
+def _share_without_data(values: np.ndarray, valid: NDArray[np.bool_], stretch: Stretch | None) -> float:
     """Share of a chip's pixels that show nothing: nodata; zeros, where values are linear; all of one value."""
     if stretch is not None and stretch.stored != "decibels":
         # What fills the margins of many products that name no nodata value.

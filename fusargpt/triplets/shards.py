@@ -8,7 +8,6 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -56,7 +55,7 @@ class PartWriter:
         self._paths = {config: stem.with_suffix(f".{config}.parquet") for config in schemas}
         self._files = {config: _GroupedFile(partial_of(self._paths[config]), schemas[config]) for config in schemas}
 
-    def add(self, config: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    def add(self, config: str, rows: Sequence[Mapping[str, object]]) -> None:
         """Append rows as `fusargpt.triplets.scene_rows` makes them."""
         if rows:
             self._files[config].add(pa.Table.from_pylist(list(rows), schema=self._files[config].schema))

@@ -89,7 +89,7 @@ def _decoded(content: bytes) -> str:
 
 def _tag(element: Element) -> str:
     """The name of an element as it is compared: without its namespace."""
-    return element.tag.rpartition("}")[2].lower() if isinstance(element.tag, str) else ""
+    return element.tag.rpartition("}")[2].lower()
 
 
 def _children(element: Element, tag: str) -> list[Element]:

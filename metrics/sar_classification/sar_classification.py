@@ -1,7 +1,6 @@
 """Classification of targets in SAR images, as an `evaluate` metric, by `fusargpt.metrics.classification`."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import datasets
 import evaluate
@@ -42,7 +41,8 @@ class SarClassification(evaluate.Metric):
             features=datasets.Features({"predictions": text, "references": text}),
         )
 
-    def _compute(
+    # `evaluate` calls it with the features and further arguments by keyword.
+    def _compute(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, predictions: list[str], references: list[str], hierarchy: Mapping[str, str] | None = None
-    ) -> dict[str, Any]:
+    ) -> dict[str, float]:
         return tally.results(classification.classify_tallies(predictions, references, hierarchy))

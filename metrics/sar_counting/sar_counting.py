@@ -1,7 +1,5 @@
 """Counting in SAR images, as an `evaluate` metric; the formulas are in `fusargpt.metrics.counting`."""
 
-from typing import Any
-
 import datasets
 import evaluate
 
@@ -37,5 +35,8 @@ class SarCounting(evaluate.Metric):
             features=[datasets.Features({"predictions": form, "references": form}) for form in forms],
         )
 
-    def _compute(self, predictions: list[str] | list[int], references: list[str] | list[int]) -> dict[str, Any]:
+    # `evaluate` calls it with the features and further arguments by keyword.
+    def _compute(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, predictions: list[str] | list[int], references: list[str] | list[int]
+    ) -> dict[str, float]:
         return tally.results(counting.count_tallies([str(value) for value in predictions], list(map(str, references))))

@@ -1,7 +1,6 @@
 """Detection in SAR images, as an `evaluate` metric; the formulas are in `fusargpt.metrics.detection`."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import datasets
 import evaluate
@@ -45,7 +44,8 @@ class SarDetection(evaluate.Metric):
             features=datasets.Features({"predictions": text, "references": text}),
         )
 
-    def _compute(
+    # `evaluate` calls it with the features and further arguments by keyword.
+    def _compute(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, predictions: list[str], references: list[str], sizes: Sequence[tuple[float, float]] | None = None
-    ) -> dict[str, Any]:
+    ) -> dict[str, float]:
         return tally.results(detection.detect_tallies(predictions, references, sizes))

@@ -1,7 +1,5 @@
 """Localization on a 3x3 grid in SAR images, as an `evaluate` metric, by `fusargpt.metrics.localization`."""
 
-from typing import Any
-
 import datasets
 import evaluate
 
@@ -42,5 +40,8 @@ class SarLocalization(evaluate.Metric):
             features=datasets.Features({"predictions": text, "references": text}),
         )
 
-    def _compute(self, predictions: list[str], references: list[str]) -> dict[str, Any]:
+    # `evaluate` calls it with the features and further arguments by keyword.
+    def _compute(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, predictions: list[str], references: list[str]
+    ) -> dict[str, float]:
         return tally.results(localization.localize_tallies(predictions, references))

@@ -59,7 +59,7 @@ def test_recipes_differ_in_nothing_but_what_is_compared():
 
 
 @pytest.mark.parametrize("cell", [Cell("concat", 1, fusion="concat"), Cell("sigma-4", 0, sigma=4.0)])
-def test_a_cell_starts_as_the_backbone_with_a_fusion_of_its_own(cell, tmp_path):
+def test_a_cell_starts_as_the_backbone_with_a_fusion_of_its_own(cell: Cell, tmp_path: Path):
     backbone = load_model(str(NANO_BACKBONE))
     start = FusarGptForConditionalGeneration.from_pretrained(run.make_initial(cell, NANO_BACKBONE, tmp_path / "start"))
     assert (start.model.tlm.config.fusion, start.model.tlm.config.sigma) == (cell.fusion, cell.sigma)
@@ -67,7 +67,7 @@ def test_a_cell_starts_as_the_backbone_with_a_fusion_of_its_own(cell, tmp_path):
     assert all((value == weights[name]).all() for name, value in start.state_dict().items() if ".tlm." not in name)
 
 
-def test_a_report_pools_seeds_and_compares_over_those_that_are_shared(tmp_path):
+def test_a_report_pools_seeds_and_compares_over_those_that_are_shared(tmp_path: Path):
     for name, right in {"tlm-0": 4, "tlm-1": 2, "none-0": 0}.items():
         write_result(tmp_path, CELLS[name], right)
     text = report(tmp_path)
@@ -82,7 +82,7 @@ def test_a_report_pools_seeds_and_compares_over_those_that_are_shared(tmp_path):
     assert (tmp_path / "scores.png").stat().st_size > 0
 
 
-def test_results_about_other_numbers_of_scenes_do_not_mix(tmp_path):
+def test_results_about_other_numbers_of_scenes_do_not_mix(tmp_path: Path):
     cell = CELLS["tlm-0"]
     write_result(tmp_path, cell, 4)
     run.run_cell(cell, NANO_BACKBONE, tmp_path / "build", tmp_path, scenes=4)  # is there, and so nothing is done
@@ -110,7 +110,9 @@ class Oracle:
         return [f"{question} {np.asarray(image).mean():.4f} {0 if prior is None else prior.embeddings.sum():.4f}"]
 
 
-def test_a_question_that_fails_costs_no_other_and_the_same_command_goes_on(tmp_path, monkeypatch):
+def test_a_question_that_fails_costs_no_other_and_the_same_command_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     oracle = Oracle()
     monkeypatch.setattr(run, "load", lambda model: oracle)
     cell = CELLS["tlm-0"]

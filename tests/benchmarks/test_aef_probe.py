@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -86,7 +87,7 @@ def test_the_probe_keeps_the_points_of_a_scene_together_and_finds_what_is_there(
 ) -> None:
     seen = []
 
-    def watched(features, labels, train, test):
+    def watched(features: Any, labels: Any, train: Any, test: Any):
         assert not set(train // 4) & set(test // 4) and len(train) + len(test) == len(labels)
         seen.append(tuple(sorted(test)))
         return linear_probe(features, labels, train, test)
@@ -113,9 +114,9 @@ def test_modulated_tokens_of_nano_hold_their_own_vector() -> None:
 
 
 def test_the_command_writes_what_it_prints(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def features(model, processor, points, side, rendering, seed=0):
+    def features(model: Any, processor: Any, points: Any, side: int, rendering: str, seed: int = 0):
         return {"none": points.backscatter, "true": points.embedding, "shuffled": points.backscatter}
 
     monkeypatch.setattr(aef_probe, "probe_features", features)

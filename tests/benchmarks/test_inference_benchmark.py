@@ -1,5 +1,7 @@
 """What the benchmark of inference calls the release's computation is the authors'."""
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -11,7 +13,7 @@ from tests.modeling_fusargpt.test_tlm import CASES, GOLDEN
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_the_fields_on_the_patch_grid_are_the_authors(case):
+def test_the_fields_on_the_patch_grid_are_the_authors(case: Any):
     golden = {key.split(".")[1]: value for key, value in GOLDEN.items() if key.startswith(f"{case}.")}
     tlm = TokenwiseLinearModulation(TlmConfig(sigma=golden["sigma"].item()), golden["tokens"].shape[1], 2)
     names = ("input_projection.weight", "input_projection.bias", "output_projection.weight", "output_bias")

@@ -36,7 +36,7 @@ FIELDS = {"train": "tlm", "save": "trained", "max_steps": 4, "save_strategy": "s
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def folder(tmp_path_factory: pytest.TempPathFactory):
     folder = tmp_path_factory.mktemp("full disk")
     write_base(folder)
     write_triplets(folder / "data")
@@ -45,7 +45,7 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture
-def second_save_fails(monkeypatch):
+def second_save_fails(monkeypatch: pytest.MonkeyPatch):
     """A disk that is full while the optimizer of checkpoint-2 is written."""
     save, calls = torch.save, []
 
@@ -62,7 +62,9 @@ def trained(output_dir: Path) -> bytes:
     return (output_dir / "tlm.safetensors").read_bytes()
 
 
-def test_stop_leaves_the_checkpoint_before_and_the_same_command_goes_on(folder, tmp_path, second_save_fails):
+def test_stop_leaves_the_checkpoint_before_and_the_same_command_goes_on(
+    folder: Path, tmp_path: Path, second_save_fails: None
+):
     command = arguments(folder, tmp_path / "out", **FIELDS)
     with pytest.raises(FullDiskError) as caught:
         main(command)
@@ -75,14 +77,16 @@ def test_stop_leaves_the_checkpoint_before_and_the_same_command_goes_on(folder, 
     assert trained(tmp_path / "out") == trained(folder / "whole")
 
 
-def test_continue_trains_on_without_a_checkpoint(folder, tmp_path, second_save_fails, capsys):
+def test_continue_trains_on_without_a_checkpoint(
+    folder: Path, tmp_path: Path, second_save_fails: None, capsys: pytest.CaptureFixture[str]
+):
     main(arguments(folder, tmp_path / "out", **FIELDS, on_full_disk="continue"))
     assert [path.name for path in checkpoints(tmp_path / "out")] == ["checkpoint-1", "checkpoint-3", "checkpoint-4"]
     assert "checkpoint-1, which is whole; on_full_disk: continue, going on without it" in capsys.readouterr().out
     assert trained(tmp_path / "out") == trained(folder / "whole")
 
 
-def test_what_cannot_fit_is_known_before_it_is_written(tmp_path, monkeypatch):
+def test_what_cannot_fit_is_known_before_it_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(files.shutil, "disk_usage", lambda _: usage._replace(free=1000))
     check_room(tmp_path, "it", 1000, "free some")
@@ -91,7 +95,7 @@ def test_what_cannot_fit_is_known_before_it_is_written(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("write", ["torch", "safetensors", "python"])
-def test_a_full_disk_is_known_whatever_was_writing(small_disk, write):
+def test_a_full_disk_is_known_whatever_was_writing(small_disk: Path, write: str):
     tensor = torch.zeros(2**20)
     expected = pytest.raises(FullDiskError, match=rf"^it: no room left in {small_disk} .* bytes free now\); free some$")
     with expected, watching_disk(small_disk / "not made yet", "it", None, "free some"):
@@ -103,13 +107,13 @@ def test_a_full_disk_is_known_whatever_was_writing(small_disk, write):
             (small_disk / "file").write_bytes(tensor.numpy().tobytes())
 
 
-def test_other_errors_pass_as_they_are(tmp_path):
+def test_other_errors_pass_as_they_are(tmp_path: Path):
     for error in (RuntimeError("shapes differ"), PermissionError(errno.EACCES, "Permission denied")):
         with pytest.raises(type(error)), watching_disk(tmp_path, "it", None, "free some"):
             raise error
 
 
-def test_a_feature_cache_keeps_what_it_has_when_the_disk_is_full(small_disk):
+def test_a_feature_cache_keeps_what_it_has_when_the_disk_is_full(small_disk: Path):
     cache = FeatureCache(small_disk, "tower", 10**9)
     grid = torch.tensor([1, 2, 2])
     cache.add({"first": (torch.zeros(4, 4), grid)})
@@ -122,7 +126,7 @@ def test_a_feature_cache_keeps_what_it_has_when_the_disk_is_full(small_disk):
     assert "first" in cache and "third" in cache
 
 
-def test_a_file_appears_when_it_is_whole(tmp_path):
+def test_a_file_appears_when_it_is_whole(tmp_path: Path):
     path = tmp_path / "answers.jsonl"
     path.write_text("old")
     (tmp_path / "answers.jsonl.partial").write_text("half, of a run that was killed")
@@ -134,7 +138,7 @@ def test_a_file_appears_when_it_is_whole(tmp_path):
 
 
 @pytest.mark.parametrize("written", [True, False])
-def test_what_fails_leaves_the_old_file_and_nothing_else(tmp_path, written):
+def test_what_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path, written: bool):
     path = tmp_path / "answers.jsonl"
     path.write_text("old")
     with pytest.raises(KeyboardInterrupt), written_whole(path) as partial:
@@ -144,7 +148,7 @@ def test_what_fails_leaves_the_old_file_and_nothing_else(tmp_path, written):
     assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
 
 
-def test_a_writer_that_goes_by_the_suffix_finds_it(tmp_path):
+def test_a_writer_that_goes_by_the_suffix_finds_it(tmp_path: Path):
     with written_whole(tmp_path / "map.png", keep_suffix=True) as partial:
         Image.new("L", (2, 2)).save(partial)
     with Image.open(tmp_path / "map.png") as picture:
@@ -152,7 +156,7 @@ def test_a_writer_that_goes_by_the_suffix_finds_it(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["map.png"]
 
 
-def test_a_text_is_written_in_utf_8_and_what_cannot_be_is_replaced_by_choice(tmp_path):
+def test_a_text_is_written_in_utf_8_and_what_cannot_be_is_replaced_by_choice(tmp_path: Path):
     path = tmp_path / "report.html"
     write_text_whole(path, "Längswelle")
     assert path.read_bytes() == "Längswelle".encode()
@@ -163,7 +167,7 @@ def test_a_text_is_written_in_utf_8_and_what_cannot_be_is_replaced_by_choice(tmp
     assert path.read_bytes() == b"?"
 
 
-def test_a_folder_that_cannot_be_made_is_named(tmp_path):
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path):
     (tmp_path / "file").touch()
     with pytest.raises(OSError), written_whole(tmp_path / "file" / "answers.jsonl") as partial:
         partial.write_text("new")
@@ -172,7 +176,7 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path):
         pass
 
 
-def test_runs_keep_apart_and_say_who_is_there(tmp_path):
+def test_runs_keep_apart_and_say_who_is_there(tmp_path: Path):
     lock = tmp_path / ".out.lock"
     refused = pytest.raises(InputError, match=rf"^out\.jsonl: another run is at work on it \(process {os.getpid()} on ")
     with held(lock, "out.jsonl"):
@@ -186,7 +190,7 @@ def test_runs_keep_apart_and_say_who_is_there(tmp_path):
         pass
 
 
-def test_the_lock_of_a_killed_run_is_free(tmp_path):
+def test_the_lock_of_a_killed_run_is_free(tmp_path: Path):
     lock = tmp_path / ".out.lock"
     code = f"""
 from pathlib import Path
@@ -206,7 +210,7 @@ with held(Path({str(lock)!r}), "out"):
         pass
 
 
-def test_a_closed_folder_is_named(closed_folder):
+def test_a_closed_folder_is_named(closed_folder: Path):
     path = closed_folder / "answers.jsonl"
     line = rf"{path}: cannot be written \(Read-only file system\); choose another place"
     with pytest.raises(InputError, match=line):
@@ -219,7 +223,7 @@ def test_a_closed_folder_is_named(closed_folder):
         check_writable(closed_folder, "choose another place")
 
 
-def test_a_full_disk_is_named_and_nothing_is_left(small_disk):
+def test_a_full_disk_is_named_and_nothing_is_left(small_disk: Path):
     path = small_disk / "answers.jsonl"
     path.write_text("old")
     full = pytest.raises(FullDiskError, match=rf"^{path}: no room left in {small_disk} \(.* free now\); make room$")

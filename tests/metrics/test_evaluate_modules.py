@@ -60,7 +60,7 @@ print(json.dumps(found))
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory) -> dict[str, Any]:
+def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("spaces")
     for name in NAMES:
         shutil.copytree(ROOT / "metrics" / name, folder / name)
@@ -72,12 +72,14 @@ def found(tmp_path_factory) -> dict[str, Any]:
     return json.loads(result.stdout.splitlines()[-1])
 
 
-def test_the_examples_of_docstrings_and_cards_say_what_comes_out(found) -> None:
+@pytest.mark.slow
+def test_the_examples_of_docstrings_and_cards_say_what_comes_out(found: dict[str, Any]) -> None:
     assert found["examples"] == {name: [0, 3 if name == "sar_detection" else 2] for name in NAMES}  # failed, run
     assert all(found["output"][name] for name in NAMES)
 
 
-def test_results_are_flat_with_interval_and_n(found) -> None:
+@pytest.mark.slow
+def test_results_are_flat_with_interval_and_n(found: dict[str, Any]) -> None:
     assert found["whole_numbers"]["accuracy"] == 0.5
     assert found["whole_numbers"]["mae"] == 0.5
     for name in ("accuracy", "mae", "readable"):
@@ -85,15 +87,18 @@ def test_results_are_flat_with_interval_and_n(found) -> None:
         assert found["whole_numbers"][f"{name}_low"] <= found["whole_numbers"][f"{name}_high"]
 
 
-def test_a_bad_reference_is_said_to_be_one(found) -> None:
+@pytest.mark.slow
+def test_a_bad_reference_is_said_to_be_one(found: dict[str, Any]) -> None:
     assert found["error"] == "references[0]: found 'three'; expected a whole number"
 
 
-def test_without_the_package_the_user_learns_what_to_install(found) -> None:
+@pytest.mark.slow
+def test_without_the_package_the_user_learns_what_to_install(found: dict[str, Any]) -> None:
     assert "pip install fusargpt[metrics]" in found["missing"]
 
 
-def test_the_page_of_a_space_scores_its_examples(found) -> None:
+@pytest.mark.slow
+def test_the_page_of_a_space_scores_its_examples(found: dict[str, Any]) -> None:
     assert found["title"] in NAMES
     assert [row[0] for row in found["page"]["sar_counting"]] == ["accuracy", "mae", "readable"]
     assert found["page"]["sar_counting"][0][1] == pytest.approx(1 / 3)
@@ -118,7 +123,7 @@ def test_a_folder_is_a_space(name: str) -> None:
     assert "fusargpt[metrics]" in (folder / "requirements.txt").read_text()
 
 
-def test_the_overview_shows_what_its_snippet_prints(capsys) -> None:
+def test_the_overview_shows_what_its_snippet_prints(capsys: pytest.CaptureFixture[str]) -> None:
     text = (ROOT / "metrics" / "README.md").read_text()
     (snippet,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     exec(snippet, {})

@@ -1,13 +1,15 @@
 """LoRA by peft, with and without the TLM among the modules that train in full."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file
+from transformers import BatchFeature
 
-from tests.tiny import tiny_inputs, tiny_model, tiny_processor
+from tests.tiny import Backbone, tiny_inputs, tiny_model, tiny_processor
 
 LANGUAGE_MODEL_LINEAR = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
 ADAPTED_LAYERS = 2 * 7
@@ -18,7 +20,7 @@ def inputs():
     return tiny_inputs(tiny_processor())
 
 
-def trained_adapter(backbone, inputs, **options) -> Any:
+def trained_adapter(backbone: Backbone, inputs: BatchFeature, **options: Any) -> Any:
     config = LoraConfig(r=4, lora_alpha=8, target_modules=LANGUAGE_MODEL_LINEAR, task_type="CAUSAL_LM", **options)
     model = get_peft_model(tiny_model(backbone=backbone), config)
     optimizer = torch.optim.SGD([value for value in model.parameters() if value.requires_grad], lr=1.0)
@@ -30,7 +32,9 @@ def trained_adapter(backbone, inputs, **options) -> Any:
 
 
 @torch.no_grad()
-def test_lora_with_the_tlm_saves_reloads_and_merges_without_a_lost_key(backbone, inputs, tmp_path):
+def test_lora_with_the_tlm_saves_reloads_and_merges_without_a_lost_key(
+    backbone: Backbone, inputs: BatchFeature, tmp_path: Path
+):
     with torch.enable_grad():
         trained = trained_adapter(backbone, inputs, modules_to_save=["tlm"])
     expected = trained(**inputs).logits
@@ -59,7 +63,7 @@ def test_lora_with_the_tlm_saves_reloads_and_merges_without_a_lost_key(backbone,
 
 
 @torch.no_grad()
-def test_lora_alone_leaves_the_tlm_as_it_was(backbone, inputs):
+def test_lora_alone_leaves_the_tlm_as_it_was(backbone: Backbone, inputs: BatchFeature):
     with torch.enable_grad():
         trained = trained_adapter(backbone, inputs)
     tlm = trained.base_model.model.model.tlm
@@ -68,7 +72,7 @@ def test_lora_alone_leaves_the_tlm_as_it_was(backbone, inputs):
 
 
 @torch.no_grad()
-def test_lora_inside_the_tlm_takes_part(backbone, inputs):
+def test_lora_inside_the_tlm_takes_part(backbone: Backbone, inputs: BatchFeature):
     """The TLM must call its layers, not read their weights, or an adapter on them would be silent."""
     model = get_peft_model(
         tiny_model(backbone=backbone), LoraConfig(r=2, target_modules=r".*tlm\.(input|output)_projection")
@@ -81,7 +85,7 @@ def test_lora_inside_the_tlm_takes_part(backbone, inputs):
 
 
 @torch.no_grad()
-def test_generation_with_an_adapter_takes_the_prior(backbone, inputs):
+def test_generation_with_an_adapter_takes_the_prior(backbone: Backbone, inputs: BatchFeature):
     with torch.enable_grad():
         trained = trained_adapter(backbone, inputs, modules_to_save=["tlm"])
     tokens_seen = []

@@ -37,7 +37,7 @@ def hidden(model: Any) -> torch.Tensor:
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory) -> Path:
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """backbone/, stage1/ (a TLM), stage2/ (LoRA on it), both/ (TLM and LoRA on the backbone), third/ (LoRA on that)."""
     place = tmp_path_factory.mktemp("chain")
     write_backbone(place / "backbone")
@@ -52,7 +52,7 @@ def place(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def expected(place) -> dict[str, torch.Tensor]:
+def expected(place: Path) -> dict[str, torch.Tensor]:
     return load_file(place / "expected.safetensors")
 
 
@@ -60,13 +60,13 @@ def check_equal(found: torch.Tensor, expected: torch.Tensor, within: float = 0.0
     torch.testing.assert_close(found, expected, atol=within, rtol=0)
 
 
-def test_every_artefact_computes_something_else(expected):
+def test_every_artefact_computes_something_else(expected: dict[str, torch.Tensor]):
     values = list(expected.values())
     assert all((one - other).abs().max() > 1e-2 for one in values for other in values if one is not other)
 
 
 @pytest.mark.parametrize("name", ["stage1", "stage2", "both"])
-def test_auto_classes_load_the_model_that_was_in_memory(place, expected, name):
+def test_auto_classes_load_the_model_that_was_in_memory(place: Path, expected: dict[str, torch.Tensor], name: str):
     model = AutoModelForImageTextToText.from_pretrained(place / name)
     assert isinstance(model, FusarGptForConditionalGeneration) and not model.training
     check_equal(logits(model), expected[name])
@@ -77,7 +77,7 @@ def test_auto_classes_load_the_model_that_was_in_memory(place, expected, name):
 
 
 @pytest.mark.parametrize("name", ["stage2", "both", "third"])
-def test_adapters_are_merged_on_request(place, expected, name):
+def test_adapters_are_merged_on_request(place: Path, expected: dict[str, torch.Tensor], name: str):
     model = AutoModelForImageTextToText.from_pretrained(place / name, merge_adapter=True)
     check_equal(logits(model), expected[name], 1e-5)
     assert not [key for key in model.state_dict() if "lora" in key]
@@ -85,52 +85,52 @@ def test_adapters_are_merged_on_request(place, expected, name):
     check_equal(model.lm_head(hidden(inner)), expected[name], 1e-5)
 
 
-def test_an_adapter_on_an_adapter_loads(place, expected):
+def test_an_adapter_on_an_adapter_loads(place: Path, expected: dict[str, torch.Tensor]):
     check_equal(logits(AutoModelForImageTextToText.from_pretrained(place / "third")), expected["third"], 1e-5)
 
 
 @pytest.mark.parametrize(("name", "base"), [("stage2", "stage1"), ("both", "backbone")])
-def test_peft_puts_the_adapter_on_its_base(place, expected, name, base):
+def test_peft_puts_the_adapter_on_its_base(place: Path, expected: dict[str, torch.Tensor], name: str, base: str):
     model = FusarGptForConditionalGeneration.from_pretrained(place / base)
     check_equal(logits(PeftModel.from_pretrained(model, place / name)), expected[name])
 
 
-def test_loading_reports_nothing_missing(place, caplog):
+def test_loading_reports_nothing_missing(place: Path, caplog: pytest.LogCaptureFixture):
     for name in ("stage1", "stage2", "both"):
         loaded: Any = FusarGptForConditionalGeneration.from_pretrained(place / name, output_loading_info=True)
         assert not any(loaded[1].values())
     assert "MISSING" not in caplog.text and "newly initialized" not in caplog.text
 
 
-def test_dtype_and_config_of_the_caller_are_taken(place):
+def test_dtype_and_config_of_the_caller_are_taken(place: Path):
     model = AutoModelForImageTextToText.from_pretrained(place / "stage2", dtype="bfloat16", attn_implementation="eager")
     # peft trains LoRA in float32, and the file holds it so.
     assert {tensor.dtype for key, tensor in model.state_dict().items() if "lora" not in key} == {torch.bfloat16}
-    assert model.config._attn_implementation == "eager"
+    assert model.config._attn_implementation == "eager"  # pyright: ignore[reportPrivateUsage]  # no getter
     config = model.config
     config.tlm_config.sigma = 7.0
     assert AutoModel.from_pretrained(place / "stage1", config=config).tlm.config.sigma == 7.0
 
 
-def test_what_was_loaded_is_saved_whole(place, expected, tmp_path):
+def test_what_was_loaded_is_saved_whole(place: Path, expected: dict[str, torch.Tensor], tmp_path: Path):
     FusarGptForConditionalGeneration.from_pretrained(place / "stage1").save_pretrained(tmp_path)
     shutil.copytree(place / "stage2", tmp_path / "unrelated")
     assert len(read_chain(str(tmp_path))) == 1
     check_equal(logits(AutoModelForImageTextToText.from_pretrained(tmp_path)), expected["stage1"])
 
 
-def test_an_adapter_trained_elsewhere_names_the_artefact_it_was_trained_on(place):
+def test_an_adapter_trained_elsewhere_names_the_artefact_it_was_trained_on(place: Path):
     model = AutoModelForImageTextToText.from_pretrained(place / "stage1")
     adapted = get_peft_model(model, LoraConfig(target_modules=["q_proj"]))
     assert adapted.peft_config["default"].base_model_name_or_path == str(place / "stage1")
 
 
 @pytest.mark.parametrize("name", ["stage1", "stage2", "third"])
-def test_prediction_takes_them(place, name, expected):
+def test_prediction_takes_them(place: Path, name: str, expected: dict[str, torch.Tensor]):
     check_equal(logits(load(place / name, device="cpu").model), expected[name], 1e-5)
 
 
-def test_the_same_on_qwen3(tmp_path):
+def test_the_same_on_qwen3(tmp_path: Path):
     write_backbone(tmp_path / "backbone", "qwen3")
     first = write_stage1(tmp_path / "stage1", tmp_path / "backbone")
     second = write_stage2(tmp_path / "stage2", tmp_path / "stage1")
@@ -140,7 +140,7 @@ def test_the_same_on_qwen3(tmp_path):
     check_equal(logits(AutoModelForImageTextToText.from_pretrained(tmp_path / "whole")), logits(second), 1e-5)
 
 
-def test_a_tlm_of_another_backbone_is_refused(place, tmp_path):
+def test_a_tlm_of_another_backbone_is_refused(place: Path, tmp_path: Path):
     write_backbone(tmp_path / "backbone", "qwen3")
     shutil.copytree(place / "stage1", tmp_path / "stage1")
     with pytest.raises(ArtefactError, match=r"stage1: its base .*backbone is of type qwen3_vl, expected qwen2_5_vl or"):
@@ -150,7 +150,9 @@ def test_a_tlm_of_another_backbone_is_refused(place, tmp_path):
 # Where the folders are
 
 
-def test_folders_move_together_and_are_found_from_any_folder(place, expected, tmp_path, monkeypatch):
+def test_folders_move_together_and_are_found_from_any_folder(
+    place: Path, expected: dict[str, torch.Tensor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     for name in ("backbone", "stage1", "stage2"):
         shutil.copytree(place / name, tmp_path / "moved" / name)
     monkeypatch.chdir(tmp_path / "moved")
@@ -161,7 +163,7 @@ def test_folders_move_together_and_are_found_from_any_folder(place, expected, tm
     check_equal(logits(AutoModelForImageTextToText.from_pretrained("moved", subfolder="stage1")), expected["stage1"])
 
 
-def test_a_base_is_named_so_that_it_is_found_again(tmp_path, monkeypatch):
+def test_a_base_is_named_so_that_it_is_found_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     for name in ("runs/stage1", "models/qwen", "runs/stage2/tlm"):
         (tmp_path / name).mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
@@ -194,7 +196,9 @@ def stage1(folder: Path, place: Path, base: str) -> Path:
         ("someone/absent", "one: its base cannot be read: someone/absent: found neither config.json"),
     ],
 )
-def test_a_base_that_cannot_be_found_is_one_clear_line(place, tmp_path, base, message, monkeypatch):
+def test_a_base_that_cannot_be_found_is_one_clear_line(
+    place: Path, tmp_path: Path, base: str, message: str, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     folder = stage1(tmp_path / "one", place, base)
     with pytest.raises(ArtefactError, match=message) as error:
@@ -204,18 +208,18 @@ def test_a_base_that_cannot_be_found_is_one_clear_line(place, tmp_path, base, me
         load(folder)
 
 
-def test_a_longer_cycle_is_named(place, tmp_path):
+def test_a_longer_cycle_is_named(place: Path, tmp_path: Path):
     stage1(tmp_path / "one", place, "../two")
     stage1(tmp_path / "two", place, "../one")
     with pytest.raises(ArtefactError, match=r"one -> .*two -> .*one"):
         read_chain(str(tmp_path / "one"))
 
 
-def test_a_whole_model_ends_the_chain_whatever_lies_beside_it(place):
+def test_a_whole_model_ends_the_chain_whatever_lies_beside_it(place: Path):
     assert [Path(artefact.name).name for artefact in read_chain(str(place / "third"))] == ["third", "both", "backbone"]
 
 
-def test_files_that_are_missing_or_do_not_fit_are_named(place, tmp_path):
+def test_files_that_are_missing_or_do_not_fit_are_named(place: Path, tmp_path: Path):
     folder = stage1(tmp_path / "one", place, str(place / "backbone"))
     weights = load_file(folder / "tlm.safetensors")
     save_file(weights | {"tlm.output_bias": weights["tlm.output_bias"][:-1].clone()}, folder / "tlm.safetensors")
@@ -230,7 +234,7 @@ def test_files_that_are_missing_or_do_not_fit_are_named(place, tmp_path):
 
 
 @pytest.mark.parametrize("merged", [False, True])
-def test_an_adapter_that_does_not_fit_is_refused(place, tmp_path, merged):
+def test_an_adapter_that_does_not_fit_is_refused(place: Path, tmp_path: Path, merged: bool):
     shutil.copytree(place / "both", tmp_path / "both")
     shutil.copytree(place / "backbone", tmp_path / "backbone")
     path = tmp_path / "both" / "adapter_model.safetensors"
@@ -244,13 +248,13 @@ def test_an_adapter_that_does_not_fit_is_refused(place, tmp_path, merged):
         FusarGptForConditionalGeneration.from_pretrained(tmp_path / "both", merge_adapter=merged)
 
 
-def test_without_peft_an_adapter_is_not_silently_left_out(place, monkeypatch):
+def test_without_peft_an_adapter_is_not_silently_left_out(place: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("modeling_fusargpt.artefacts.is_peft_available", lambda: False)
     with pytest.raises(InputError, match="stage2: a LoRA adapter, which takes peft to load"):
         load(place / "stage2")
 
 
-def test_unknown_weights_are_refused(place, tmp_path):
+def test_unknown_weights_are_refused(place: Path, tmp_path: Path):
     folder = stage1(tmp_path / "one", place, str(place / "backbone"))
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"weights": "half"}))
@@ -276,7 +280,7 @@ def download(cache: Path, name: str, folder: Path, commit: str, *references: str
 
 
 @pytest.fixture
-def hub(place, tmp_path, monkeypatch) -> Path:
+def hub(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A cache with someone/backbone, someone/stage1 (two commits) and someone/stage2, which names v1 of the latter."""
     cache = tmp_path / "cache"
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(cache))
@@ -292,7 +296,7 @@ def hub(place, tmp_path, monkeypatch) -> Path:
 
 
 @pytest.mark.parametrize("name", ["stage1", "stage2"])
-def test_what_was_pushed_loads_by_its_name(hub, expected, name):
+def test_what_was_pushed_loads_by_its_name(hub: Path, expected: dict[str, torch.Tensor], name: str):
     revision = "v1" if name == "stage1" else "main"
     for loader in (AutoModelForImageTextToText, FusarGptForConditionalGeneration):
         model = loader.from_pretrained(f"someone/{name}", revision=revision)
@@ -300,12 +304,12 @@ def test_what_was_pushed_loads_by_its_name(hub, expected, name):
     check_equal(logits(load("someone/stage2", device="cpu").model), expected["stage2"], 1e-5)
 
 
-def test_a_revision_is_of_the_artefact(hub, expected):
+def test_a_revision_is_of_the_artefact(hub: Path, expected: dict[str, torch.Tensor]):
     newest = logits(AutoModelForImageTextToText.from_pretrained("someone/stage1"))
     assert (newest - expected["stage1"]).abs().max() > 1e-2
 
 
-def test_a_repository_that_names_a_folder_is_refused(hub, place):
+def test_a_repository_that_names_a_folder_is_refused(hub: Path, place: Path):
     download(hub, "someone/pushed", place / "stage1", "e" * 40, "main")
     with pytest.raises(ArtefactError, match=r"found \.\./backbone on the Hub, expected owner/name; push the base"):
         AutoModelForImageTextToText.from_pretrained("someone/pushed")
@@ -332,7 +336,8 @@ save_file(found, results)
 """
 
 
-def test_code_comes_with_the_folder(place, expected, tmp_path):
+@pytest.mark.slow
+def test_code_comes_with_the_folder(place: Path, expected: dict[str, torch.Tensor], tmp_path: Path):
     save_file(dict(INPUTS), tmp_path / "inputs.safetensors")
     environment = {"HF_HOME": str(tmp_path / "hf_home"), "HF_HUB_OFFLINE": "1", "PATH": os.environ["PATH"]}
     command = [sys.executable, "-I", "-c", READ, str(tmp_path / "results"), str(tmp_path / "inputs.safetensors")]
@@ -354,7 +359,7 @@ def test_code_comes_with_the_folder(place, expected, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["stage1", "stage2", "third", "backbone"])
-def test_merging_leaves_one_plain_checkpoint(place, expected, tmp_path, name):
+def test_merging_leaves_one_plain_checkpoint(place: Path, expected: dict[str, torch.Tensor], tmp_path: Path, name: str):
     merge(place / name, tmp_path / "whole")
     shutil.copytree(tmp_path / "whole", tmp_path / "elsewhere" / "model")
     model = AutoModelForImageTextToText.from_pretrained(tmp_path / "elsewhere" / "model")
@@ -368,7 +373,7 @@ def test_merging_leaves_one_plain_checkpoint(place, expected, tmp_path, name):
     assert [path.name for path in tmp_path.iterdir() if "partial" in path.name] == []
 
 
-def test_merging_keeps_the_dtype_unless_told_otherwise(place, tmp_path):
+def test_merging_keeps_the_dtype_unless_told_otherwise(place: Path, tmp_path: Path):
     merge(place / "stage2", tmp_path / "kept")
     merge(place / "stage2", tmp_path / "half", torch.bfloat16)
     types = [
@@ -382,7 +387,7 @@ def test_merging_keeps_the_dtype_unless_told_otherwise(place, tmp_path):
     assert (half.q_proj.weight - weight).abs().max() <= weight.abs().max() * 2**-8
 
 
-def test_merging_leaves_what_is_there(place, tmp_path):
+def test_merging_leaves_what_is_there(place: Path, tmp_path: Path):
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(InputError, match="found a file or a folder with files, expected a new or an empty folder"):
         merge(place / "stage1", tmp_path)
@@ -391,7 +396,7 @@ def test_merging_leaves_what_is_there(place, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["notes.txt"]
 
 
-def test_the_tlm_is_written_in_the_dtype_asked_for(place, tmp_path):
+def test_the_tlm_is_written_in_the_dtype_asked_for(place: Path, tmp_path: Path):
     model = FusarGptForConditionalGeneration.from_pretrained(place / "stage1")
     state = model.model.tlm.state_dict()
     write_tlm(tmp_path, model.config, state, str(place / "backbone"), dtype=torch.bfloat16)

@@ -1,3 +1,6 @@
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
 from huggingface_hub.errors import StrictDataclassClassValidationError, StrictDataclassFieldValidationError
@@ -13,7 +16,7 @@ def test_the_tlm_follows_the_paper_by_default():
 
 
 @pytest.mark.parametrize(("channels", "width"), [(16, 128), (32, 128), (100, 400)])
-def test_the_hidden_width_follows_the_tokens_unless_given(channels, width):
+def test_the_hidden_width_follows_the_tokens_unless_given(channels: int, width: int):
     assert TokenwiseLinearModulation(TlmConfig(), channels, 2).input_projection.out_features == width
     assert TokenwiseLinearModulation(TlmConfig(hidden_size=24), channels, 2).input_projection.out_features == 24
 
@@ -24,19 +27,19 @@ def test_a_misspelt_key_is_named():
 
 
 @pytest.mark.parametrize("wrong", [{"sigma": 0.0}, {"sigma": -1}, {"hidden_size": 0}, {"prior_size": -64}])
-def test_values_out_of_range_are_named(wrong):
+def test_values_out_of_range_are_named(wrong: dict[str, Any]):
     ((name, value),) = wrong.items()
     with pytest.raises(StrictDataclassClassValidationError, match=rf"tlm_config.{name}: found {value}"):
         TlmConfig(**wrong)
 
 
 @pytest.mark.parametrize("wrong", [{"fusion": "film"}, {"gaussian_grid": "pixel"}, {"sigma": "wide"}])
-def test_unknown_choices_are_rejected(wrong):
+def test_unknown_choices_are_rejected(wrong: dict[str, Any]):
     with pytest.raises(StrictDataclassFieldValidationError, match=next(iter(wrong))):
         TlmConfig(**wrong)
 
 
-def test_round_trip_through_a_file(tmp_path):
+def test_round_trip_through_a_file(tmp_path: Path):
     config = tiny_config(tlm_config={"sigma": 3.5, "gaussian_grid": "token", "fusion": "concat", "hidden_size": 24})
     config.save_pretrained(tmp_path)
     loaded = FusarGptConfig.from_pretrained(tmp_path)

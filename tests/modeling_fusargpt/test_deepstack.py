@@ -1,10 +1,12 @@
 """Qwen3-VL's deep-stack features: left as they are, or modulated as the visual tokens are."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from huggingface_hub.errors import StrictDataclassClassValidationError
+from transformers import BatchFeature
 
 from fusargpt.inference.backbones import model_class, read_config
 from modeling_fusargpt import FusarGptConfig, FusarGptQwen3Config
@@ -40,7 +42,7 @@ def features(model: Any, inputs: Any) -> Any:
 
 @torch.no_grad()
 @pytest.mark.parametrize("fusion", ["tlm", "sum", "concat"])
-def test_each_level_is_fused_as_if_it_were_the_visual_tokens(inputs, fusion):
+def test_each_level_is_fused_as_if_it_were_the_visual_tokens(inputs: BatchFeature, fusion: str):
     model = stirred(deepstack="modulated", fusion=fusion)
     plain, priors = features(model, inputs), {name: inputs[name] for name in PRIOR_FIELDS}
     modulated = model.model.modulate(plain, inputs["image_grid_thw"], **priors)
@@ -57,7 +59,7 @@ def test_each_level_is_fused_as_if_it_were_the_visual_tokens(inputs, fusion):
 
 
 @torch.no_grad()
-def test_untouched_features_are_the_backbones_bit_for_bit(inputs):
+def test_untouched_features_are_the_backbones_bit_for_bit(inputs: BatchFeature):
     model = stirred(deepstack="untouched")
     expected = features(plain_backbone(model), inputs)
     priors = {name: inputs[name] for name in PRIOR_FIELDS}
@@ -72,7 +74,7 @@ def test_untouched_features_are_the_backbones_bit_for_bit(inputs):
 
 @torch.no_grad()
 @pytest.mark.parametrize("deepstack", ["untouched", "modulated"])
-def test_features_computed_before_give_the_same_answer(inputs, deepstack):
+def test_features_computed_before_give_the_same_answer(inputs: BatchFeature, deepstack: str):
     model = stirred(deepstack=deepstack)
     given = {name: value for name, value in inputs.items() if name != "pixel_values"}
     given["mm_encoder_outputs"] = {"image": features(model, inputs)}
@@ -83,7 +85,7 @@ def as_dict(config: FusarGptQwen3Config) -> dict[str, Any]:
     return config.to_dict()["tlm_config"]
 
 
-def test_untouched_is_the_default_and_the_choice_is_saved(tmp_path):
+def test_untouched_is_the_default_and_the_choice_is_saved(tmp_path: Path):
     assert as_dict(FusarGptQwen3Config())["deepstack"] == "untouched"
     tiny_qwen3_config().save_pretrained(tmp_path)
     config, is_backbone = read_config(str(tmp_path))
@@ -96,7 +98,7 @@ def test_a_backbone_without_such_features_refuses_them():
 
 
 @pytest.mark.parametrize(("config", "other"), [(tiny_config, tiny_qwen3_config), (tiny_qwen3_config, tiny_config)])
-def test_the_classes_of_one_backbone_refuse_a_checkpoint_of_the_other(tmp_path, config, other):
+def test_the_classes_of_one_backbone_refuse_a_checkpoint_of_the_other(tmp_path: Path, config: Any, other: Any):
     """They would read it as a model of random weights."""
     config().save_pretrained(tmp_path)
     with pytest.raises(ValueError, match=f"model_type: found '{config().model_type}', expected '{other().model_type}'"):

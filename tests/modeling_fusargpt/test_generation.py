@@ -1,10 +1,14 @@
 """`generate` in its usual modes: the prior acts once, on every image, and on all sequences alike."""
 
+from typing import Any
+
 import pytest
 import torch
 
+from modeling_fusargpt import FusarGptProcessor
 from tests.tiny import (
     PRIOR_FIELDS,
+    Backbone,
     question,
     random_image,
     random_prior,
@@ -31,7 +35,7 @@ def processor():
 
 
 @pytest.fixture(scope="module")
-def model(backbone):
+def model(backbone: Backbone):
     model = tiny_model(backbone=backbone)
     stir_tlm(model)
     # Steep heads, so that rounding between batches does not decide between two near equals.
@@ -40,13 +44,13 @@ def model(backbone):
     return model
 
 
-def answers(model, inputs, **mode):
+def answers(model: Any, inputs: Any, **mode: Any):
     tokens = model.generate(**inputs, max_new_tokens=6, **mode)
     return tokens[:, inputs["input_ids"].shape[1] :]
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_a_left_padded_batch_answers_as_one_by_one(model, processor, mode):
+def test_a_left_padded_batch_answers_as_one_by_one(model: Any, processor: FusarGptProcessor, mode: str):
     sizes, anchors = ((32, 48), (64, 24), (16, 16)), (6, 3, 0)
     texts = [question("Count."), question("Where are the ships in this image?"), question("Describe.")]
     together = answers(model, tiny_inputs(processor, sizes, anchors, texts), **MODES[mode])
@@ -64,7 +68,7 @@ def test_a_left_padded_batch_answers_as_one_by_one(model, processor, mode):
         assert (in_batch[:, alone.shape[1] :] == processor.tokenizer.pad_token_id).all()
 
 
-def test_greedy_decoding_follows_the_forward_pass(model, processor):
+def test_greedy_decoding_follows_the_forward_pass(model: Any, processor: FusarGptProcessor):
     inputs = tiny_inputs(processor)
     sequence = dict(inputs)
     expected = []
@@ -78,12 +82,12 @@ def test_greedy_decoding_follows_the_forward_pass(model, processor):
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_the_prior_changes_the_answer(model, processor, mode):
+def test_the_prior_changes_the_answer(model: Any, processor: FusarGptProcessor, mode: str):
     inputs = tiny_inputs(processor, sizes=((32, 48), (64, 24)), anchors=(6, 3))
     assert not torch.equal(answers(model, inputs, **MODES[mode]), answers(model, without_prior(inputs), **MODES[mode]))
 
 
-def test_sampled_sequences_follow_the_seed_and_differ(backbone, processor):
+def test_sampled_sequences_follow_the_seed_and_differ(backbone: Backbone, processor: FusarGptProcessor):
     model = tiny_model(backbone=backbone)
     stir_tlm(model)
     inputs = tiny_inputs(processor, sizes=((32, 48), (64, 24)), anchors=(6, 3))
@@ -97,7 +101,7 @@ def test_sampled_sequences_follow_the_seed_and_differ(backbone, processor):
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_every_image_is_modulated_once(model, processor, mode):
+def test_every_image_is_modulated_once(model: Any, processor: FusarGptProcessor, mode: str):
     inputs = tiny_inputs(processor, sizes=((32, 48), (64, 24)), anchors=(6, 3))
     tokens_seen = []
     hook = model.model.tlm.register_forward_hook(lambda module, arguments, output: tokens_seen.append(output.shape[-2]))
@@ -108,7 +112,7 @@ def test_every_image_is_modulated_once(model, processor, mode):
     assert tokens_seen == [24 + 24]
 
 
-def test_the_prior_is_passed_on_in_the_first_step_only(model, processor):
+def test_the_prior_is_passed_on_in_the_first_step_only(model: Any, processor: FusarGptProcessor):
     inputs = dict(tiny_inputs(processor))
     input_ids = inputs.pop("input_ids")
     first = model.prepare_inputs_for_generation(input_ids, is_first_iteration=True, use_cache=True, **inputs)

@@ -1,13 +1,16 @@
 """The model beside its backbone: the same without a prior, changed by one, and strict about bad ones."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from modeling_fusargpt import FusarGptProcessor
 from modeling_fusargpt.modeling_fusargpt import ModulatedModel
 from tests.tiny import (
     PRIOR_FIELDS,
+    Backbone,
     plain_backbone,
     question,
     random_image,
@@ -28,14 +31,14 @@ def processor():
 
 
 @pytest.fixture
-def model(backbone):
+def model(backbone: Backbone):
     model = tiny_model(backbone=backbone)
     stir_tlm(model)
     return model
 
 
 @torch.no_grad()
-def test_no_prior_is_the_backbone_bit_for_bit(model, processor):
+def test_no_prior_is_the_backbone_bit_for_bit(model: Any, processor: FusarGptProcessor):
     inputs = tiny_inputs(processor, sizes=((32, 48), (64, 24)), anchors=(6, 3))
     expected = plain_backbone(model)(**without_prior(inputs)).logits
     assert torch.equal(model(**without_prior(inputs)).logits, expected)
@@ -45,7 +48,9 @@ def test_no_prior_is_the_backbone_bit_for_bit(model, processor):
 @torch.no_grad()
 @pytest.mark.parametrize("empty", ["zero anchors", "all masked", "all entries None"])
 @pytest.mark.parametrize("fusion", FUSIONS)
-def test_a_prior_without_anchors_is_the_backbone_bit_for_bit(backbone, processor, empty, fusion):
+def test_a_prior_without_anchors_is_the_backbone_bit_for_bit(
+    backbone: Backbone, processor: FusarGptProcessor, empty: str, fusion: str
+):
     model = tiny_model(backbone=backbone, tlm_config={"fusion": fusion})
     stir_tlm(model)
     inputs = tiny_inputs(processor, sizes=((32, 48), (64, 24)), anchors=(6, 3))
@@ -62,14 +67,14 @@ def test_a_prior_without_anchors_is_the_backbone_bit_for_bit(backbone, processor
 
 @torch.no_grad()
 @pytest.mark.parametrize("fusion", FUSIONS)
-def test_a_new_model_starts_as_the_backbone(backbone, processor, fusion):
+def test_a_new_model_starts_as_the_backbone(backbone: Backbone, processor: FusarGptProcessor, fusion: str):
     model = tiny_model(backbone=backbone, tlm_config={"fusion": fusion})
     inputs = tiny_inputs(processor)
     assert torch.equal(model(**inputs).logits, plain_backbone(model)(**without_prior(inputs)).logits)
 
 
 @pytest.mark.parametrize("fusion", FUSIONS)
-def test_a_new_model_learns_from_what_the_prior_says(backbone, processor, fusion):
+def test_a_new_model_learns_from_what_the_prior_says(backbone: Backbone, processor: FusarGptProcessor, fusion: str):
     """Were both layers behind the hidden one zero, the embeddings would have no influence on any gradient, ever."""
     model = tiny_model(backbone=backbone, tlm_config={"fusion": fusion})
     inputs = tiny_inputs(processor)
@@ -82,7 +87,7 @@ def test_a_new_model_learns_from_what_the_prior_says(backbone, processor, fusion
     assert (gradients[0] - gradients[1]).abs().max() > 1e-6
 
 
-def test_the_first_layer_starts_wide_enough_for_unit_vectors(backbone):
+def test_the_first_layer_starts_wide_enough_for_unit_vectors(backbone: Backbone):
     """With the backbone's 0.02 the hidden layer would start close to zero, and the modulation would hardly move."""
     first = tiny_model(backbone=backbone).model.tlm.input_projection
     for values in (first.weight, first.bias):
@@ -92,7 +97,9 @@ def test_the_first_layer_starts_wide_enough_for_unit_vectors(backbone):
 
 @torch.no_grad()
 @pytest.mark.parametrize("gaussian_grid", ["patch", "token"])
-def test_visual_tokens_of_a_batch_equal_one_by_one(backbone, processor, gaussian_grid):
+def test_visual_tokens_of_a_batch_equal_one_by_one(
+    backbone: Backbone, processor: FusarGptProcessor, gaussian_grid: str
+):
     model = tiny_model(backbone=backbone, tlm_config={"gaussian_grid": gaussian_grid})
     stir_tlm(model)
     sizes, anchors = ((32, 48), (64, 24), (16, 16)), (6, 0, 9)
@@ -113,10 +120,10 @@ def test_visual_tokens_of_a_batch_equal_one_by_one(backbone, processor, gaussian
 
 
 @torch.no_grad()
-def test_several_images_in_one_text_keep_their_own_priors(model, processor):
+def test_several_images_in_one_text_keep_their_own_priors(model: Any, processor: FusarGptProcessor):
     images = [random_image(32, 48), random_image(32, 48, seed=1)]
     priors = [random_prior(5), random_prior(5, seed=1)]
-    arguments = {"images": [images], "text": [question(images=2)], "return_tensors": "pt"}
+    arguments: dict[str, Any] = {"images": [images], "text": [question(images=2)], "return_tensors": "pt"}
     true = model(**processor(**arguments, priors=priors)).logits
     swapped = model(**processor(**arguments, priors=priors[::-1])).logits
     assert (true - swapped).abs().max() > 1e-3
@@ -124,7 +131,9 @@ def test_several_images_in_one_text_keep_their_own_priors(model, processor):
 
 @torch.no_grad()
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
-def test_attention_implementations_agree(backbone, processor, attention, tmp_path):
+def test_attention_implementations_agree(
+    backbone: Backbone, processor: FusarGptProcessor, attention: str, tmp_path: Path
+):
     model = tiny_model(backbone=backbone)
     stir_tlm(model)
     model.save_pretrained(tmp_path)
@@ -135,7 +144,7 @@ def test_attention_implementations_agree(backbone, processor, attention, tmp_pat
 
 
 @torch.no_grad()
-def test_runs_in_bfloat16(model, processor):
+def test_runs_in_bfloat16(model: Any, processor: FusarGptProcessor):
     inputs = tiny_inputs(processor)
     expected = model(**inputs).logits
     logits = model.to(torch.bfloat16)(**inputs).logits
@@ -143,7 +152,7 @@ def test_runs_in_bfloat16(model, processor):
     torch.testing.assert_close(logits.float(), expected, atol=0.1, rtol=0.1)
 
 
-def test_trains_under_autocast(model, processor):
+def test_trains_under_autocast(model: Any, processor: FusarGptProcessor):
     inputs = tiny_inputs(processor)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         model(**inputs, labels=inputs["input_ids"]).loss.backward()
@@ -151,7 +160,7 @@ def test_trains_under_autocast(model, processor):
         assert parameter.grad is not None and parameter.grad.isfinite().all() and parameter.grad.any(), name
 
 
-def test_the_inner_model_modulates_and_trains_the_tlm(model, processor):
+def test_the_inner_model_modulates_and_trains_the_tlm(model: Any, processor: FusarGptProcessor):
     """Losses that call the inner model and apply the head themselves still train the TLM."""
     inputs = tiny_inputs(processor)
     hidden = model.model(**inputs).last_hidden_state
@@ -162,7 +171,7 @@ def test_the_inner_model_modulates_and_trains_the_tlm(model, processor):
 
 
 @pytest.mark.parametrize("use_reentrant", [False, True])
-def test_gradient_checkpointing_gives_the_same_gradients(model, processor, use_reentrant):
+def test_gradient_checkpointing_gives_the_same_gradients(model: Any, processor: FusarGptProcessor, use_reentrant: bool):
     inputs = tiny_inputs(processor)
     gradients = []
     for checkpointing in (False, True):
@@ -176,7 +185,7 @@ def test_gradient_checkpointing_gives_the_same_gradients(model, processor, use_r
 
 
 @torch.no_grad()
-def test_a_tuple_is_returned_on_request(model, processor):
+def test_a_tuple_is_returned_on_request(model: Any, processor: FusarGptProcessor):
     inputs = tiny_inputs(processor)
     for part in (model, model.model):
         assert torch.equal(part(**inputs, return_dict=False)[0], part(**inputs)[0])
@@ -233,7 +242,7 @@ BAD = {
 @torch.no_grad()
 @pytest.mark.parametrize("way", ["forward", "inner forward", "generate"])
 @pytest.mark.parametrize("case", BAD)
-def test_bad_priors_are_named(model, processor, case, way):
+def test_bad_priors_are_named(model: Any, processor: FusarGptProcessor, case: str, way: str):
     wrong, message = BAD[case]
     inputs = {**tiny_inputs(processor), **wrong}
     calls = {"forward": model, "inner forward": model.model, "generate": model.generate}
@@ -243,7 +252,7 @@ def test_bad_priors_are_named(model, processor, case, way):
 
 @torch.no_grad()
 @pytest.mark.parametrize("way", ["forward", "inner forward", "generate"])
-def test_a_prior_without_an_image_is_an_error(model, processor, way):
+def test_a_prior_without_an_image_is_an_error(model: Any, processor: FusarGptProcessor, way: str):
     text = processor(text=["hello"], return_tensors="pt")
     inputs = tiny_inputs(processor)
     priors = {name: inputs[name] for name in PRIOR_FIELDS}
@@ -252,6 +261,6 @@ def test_a_prior_without_an_image_is_an_error(model, processor, way):
         calls[way](**text, **priors)
 
 
-def test_the_vision_tower_alone_has_no_tlm(model):
+def test_the_vision_tower_alone_has_no_tlm(model: Any):
     assert isinstance(model.model, ModulatedModel)
     assert not [name for name, _ in model.model.get_submodule("visual").named_parameters() if "tlm" in name]

@@ -38,9 +38,9 @@ def by_the_model(parts: tuple[Any, Any], prior: dict[str, np.ndarray] | None) ->
 
 
 @pytest.mark.parametrize("prior", [None, random_prior(6)], ids=["without", "with"])
-def test_the_pipeline_answers_as_the_model_does(parts, prior):
+def test_the_pipeline_answers_as_the_model_does(parts: tuple[Any, Any], prior: Any):
     assert by_the_pipeline(parts, prior) == by_the_model(parts, prior)
 
 
-def test_the_pipeline_heeds_the_prior(parts):
+def test_the_pipeline_heeds_the_prior(parts: tuple[Any, Any]):
     assert by_the_pipeline(parts, random_prior(6)) != by_the_pipeline(parts, None)

@@ -4,12 +4,14 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
 import pytest
 import torch
 
+from modeling_fusargpt import AnyFusarGpt
 from tests.tiny import (
     Backbone,
     question,
@@ -60,7 +62,7 @@ for folder in folders:
 
 
 @pytest.fixture(scope="module")
-def saved(tmp_path_factory):
+def saved(tmp_path_factory: pytest.TempPathFactory):
     """A folder with a folder for each backbone, and the models in them."""
     folder, models = tmp_path_factory.mktemp("saved"), {}
     for backbone in get_args(Backbone):
@@ -72,7 +74,9 @@ def saved(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def classes_elsewhere(saved, tmp_path_factory) -> dict[str, dict[str, str]]:
+def classes_elsewhere(
+    saved: tuple[Path, dict[str, AnyFusarGpt]], tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, dict[str, str]]:
     """Modules by class, of what another process has loaded from each folder; starting one takes long."""
     folder, models = saved
     elsewhere = tmp_path_factory.mktemp("elsewhere")
@@ -93,7 +97,9 @@ def classes_elsewhere(saved, tmp_path_factory) -> dict[str, dict[str, str]]:
     return dict(zip(models, read, strict=True))
 
 
-def test_a_saved_folder_carries_its_code_and_maps_every_auto_class(backbone, saved):
+def test_a_saved_folder_carries_its_code_and_maps_every_auto_class(
+    backbone: Backbone, saved: tuple[Path, dict[str, AnyFusarGpt]]
+):
     folder = saved[0] / backbone
     auto_map = json.loads((folder / "config.json").read_text())["auto_map"]
     assert set(auto_map) == {"AutoConfig", "AutoModel", "AutoModelForImageTextToText", "AutoProcessor"}
@@ -102,8 +108,11 @@ def test_a_saved_folder_carries_its_code_and_maps_every_auto_class(backbone, sav
         assert f"class {name}(" in (folder / f"{module}.py").read_text()
 
 
+@pytest.mark.slow
 @torch.no_grad()
-def test_loads_and_runs_where_the_package_is_unknown(backbone, saved, classes_elsewhere):
+def test_loads_and_runs_where_the_package_is_unknown(
+    backbone: Backbone, saved: tuple[Path, dict[str, AnyFusarGpt]], classes_elsewhere: dict[str, dict[str, str]]
+):
     folder, models = saved
     model, again = models[backbone], folder / f"{backbone}-again"
     classes = classes_elsewhere[backbone]

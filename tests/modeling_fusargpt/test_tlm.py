@@ -1,6 +1,7 @@
 """The TLM against the authors' numbers, a naive reading of the formulas, and its own promises."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -18,7 +19,7 @@ CASES = sorted({key.split(".")[0] for key in GOLDEN})
 FUSIONS = ["tlm", "sum", "concat", "none"]
 
 
-def stirred(channels: int = 16, merge_size: int = 2, seed: int = 0, **config) -> TokenwiseLinearModulation:
+def stirred(channels: int = 16, merge_size: int = 2, seed: int = 0, **config: Any) -> TokenwiseLinearModulation:
     generator = torch.Generator().manual_seed(seed)
     tlm = TokenwiseLinearModulation(TlmConfig(**config), channels, merge_size)
     with torch.no_grad():
@@ -54,7 +55,7 @@ def align(positions: Tensor, mask: Tensor, grids: list[tuple[int, int]], merge: 
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_reproduces_the_authors_numbers(case):
+def test_reproduces_the_authors_numbers(case: Any):
     golden = {key.split(".")[1]: value for key, value in GOLDEN.items() if key.startswith(f"{case}.")}
     tlm = TokenwiseLinearModulation(TlmConfig(sigma=golden["sigma"].item()), golden["tokens"].shape[1], 2)
     weights = {
@@ -84,7 +85,9 @@ def test_reproduces_the_authors_numbers(case):
     mode=st.sampled_from(["patch", "token"]),
     seed=st.integers(0, 1000),
 )
-def test_alignment_is_what_the_formulas_say(merge, tokens, anchors, sigma, mode, seed):
+def test_alignment_is_what_the_formulas_say(
+    merge: int, tokens: tuple[int, int], anchors: int, sigma: float, mode: str, seed: int
+):
     generator = torch.Generator().manual_seed(seed)
     positions = torch.rand(1, anchors, 2, generator=generator)
     mask = torch.rand(1, anchors, generator=generator) < 0.8
@@ -95,7 +98,7 @@ def test_alignment_is_what_the_formulas_say(merge, tokens, anchors, sigma, mode,
 
 
 @pytest.mark.parametrize("mode", ["patch", "token"])
-def test_alignment_of_several_grids_at_once_equals_one_by_one(mode):
+def test_alignment_of_several_grids_at_once_equals_one_by_one(mode: str):
     _, positions, mask = priors(3, 5)
     grids = [(4, 12), (10, 6), (2, 2)]
     together = align(positions, mask, grids, 2, 2.0, mode)
@@ -113,7 +116,7 @@ def test_the_two_gaussian_grids_differ():
 
 
 @pytest.mark.parametrize("mode", ["patch", "token"])
-def test_first_coordinate_runs_down_the_rows(mode):
+def test_first_coordinate_runs_down_the_rows(mode: str):
     bottom_left = torch.tensor([[[1.0, 0.0]]])
     (weights,) = align(bottom_left, torch.tensor([[True]]), [(8, 12)], 2, 0.5, mode)
     nearest = divmod(weights[:, 0].argmax().item(), 6)
@@ -121,7 +124,7 @@ def test_first_coordinate_runs_down_the_rows(mode):
 
 
 @pytest.mark.parametrize("mode", ["patch", "token"])
-def test_modulation_fades_far_from_every_anchor(mode):
+def test_modulation_fades_far_from_every_anchor(mode: str):
     tlm = stirred(gaussian_grid=mode)
     tokens = torch.randn(40 * 40, 16)
     embeddings = priors(1, 1)[0]
@@ -133,7 +136,7 @@ def test_modulation_fades_far_from_every_anchor(mode):
 
 @pytest.mark.parametrize("fusion", FUSIONS)
 @pytest.mark.parametrize("mode", ["patch", "token"])
-def test_images_of_different_size_in_a_batch_equal_one_by_one(fusion, mode):
+def test_images_of_different_size_in_a_batch_equal_one_by_one(fusion: str, mode: str):
     tlm = stirred(fusion=fusion, gaussian_grid=mode)
     grids, anchors = [(6, 10), (12, 4), (4, 4)], [7, 2, 4]
     sizes = [height * width // 4 for height, width in grids]
@@ -166,7 +169,7 @@ def test_padding_is_no_anchor_even_where_anchors_are_far():
 
 
 @pytest.mark.parametrize("fusion", FUSIONS)
-def test_is_exactly_the_identity_without_an_anchor_that_counts(fusion):
+def test_is_exactly_the_identity_without_an_anchor_that_counts(fusion: str):
     tlm = stirred(fusion=fusion)
     tokens = torch.randn(15, 16)
     embeddings, positions, mask = priors(1, 4)
@@ -176,7 +179,7 @@ def test_is_exactly_the_identity_without_an_anchor_that_counts(fusion):
 
 @pytest.mark.parametrize("anything", [float("nan"), float("inf")])
 @pytest.mark.parametrize("fusion", ["tlm", "sum", "concat"])
-def test_masked_anchors_may_hold_anything(fusion, anything):
+def test_masked_anchors_may_hold_anything(fusion: str, anything: float):
     tlm = stirred(fusion=fusion)
     tokens = torch.randn(15, 16)
     embeddings, positions, mask = priors(1, 4)
@@ -188,7 +191,7 @@ def test_masked_anchors_may_hold_anything(fusion, anything):
 
 @pytest.mark.parametrize("fusion", ["tlm", "sum", "concat"])
 @pytest.mark.parametrize("anchors", [2, 300])
-def test_projecting_before_or_after_the_sum_over_anchors_agree(fusion, anchors):
+def test_projecting_before_or_after_the_sum_over_anchors_agree(fusion: str, anchors: int):
     """Few anchors are projected first, many are summed first; a dense loop over the formula tells both right."""
     tlm = stirred(fusion=fusion)
     tokens = torch.randn(15, 16)
@@ -211,7 +214,7 @@ def test_projecting_before_or_after_the_sum_over_anchors_agree(fusion, anchors):
 
 @pytest.mark.parametrize("fusion", ["tlm", "sum", "concat"])
 @pytest.mark.parametrize("anchors", [2, 300])
-def test_every_parameter_gets_a_gradient(fusion, anchors):
+def test_every_parameter_gets_a_gradient(fusion: str, anchors: int):
     tlm = stirred(fusion=fusion)
     tlm(torch.randn(15, 16), [(6, 10)], *priors(1, anchors)).square().sum().backward()
     for name, parameter in tlm.named_parameters():
@@ -254,7 +257,7 @@ def test_bfloat16_keeps_modulations_below_its_resolution():
 
 
 @pytest.mark.parametrize("fusion", FUSIONS)
-def test_compiles_in_one_graph(fusion):
+def test_compiles_in_one_graph(fusion: str):
     tlm, fields = stirred(fusion=fusion), priors(2, 5)
     tokens = torch.randn(15 + 12, 16)
     grids = [(6, 10), (12, 4)]

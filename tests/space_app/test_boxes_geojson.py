@@ -1,4 +1,5 @@
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -34,7 +35,7 @@ def detected(*boxes: list[float]) -> GivenAnswer:
     )
 
 
-def area(ring) -> float:
+def area(ring: Any) -> float:
     x, y = np.array(ring[:-1]).T
     return float(np.sum(x * np.roll(y, -1) - np.roll(x, -1) * y) / 2)
 
@@ -80,7 +81,9 @@ def test_an_image_over_the_antimeridian_is_cut_there():
     st.floats(0, 360),
     st.tuples(st.floats(0, 20), st.floats(0, 20), st.floats(25, 45), st.floats(25, 45)),
 )
-def test_rings_are_closed_run_counter_clockwise_and_lie_on_earth(longitude, latitude, turn, box):
+def test_rings_are_closed_run_counter_clockwise_and_lie_on_earth(
+    longitude: float, latitude: float, turn: float, box: tuple[float, float, float, float]
+):
     collection = feature_collection(scene_at(longitude, latitude, turn), [detected(list(box))])
     shape = collection["features"][1]["geometry"]
     polygons = shape["coordinates"] if shape["type"] == "MultiPolygon" else [shape["coordinates"]]

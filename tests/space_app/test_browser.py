@@ -7,16 +7,20 @@ import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from fusargpt.inference.predict import FusarGpt
+from space_app.demo import Demo
 from space_app.fields import EXAMPLES
 from tests.space_app.browser import MISSING, find_browser
 from tests.space_app.conftest import MAX_NEW_TOKENS
 
+pytestmark = pytest.mark.slow
 PATIENCE_MS = 60_000  # the machine may be busy
 DESKTOP, PHONE = {"width": 1440, "height": 900}, {"width": 390, "height": 844}
 
@@ -84,7 +88,9 @@ def stage_pixels(page: Page) -> np.ndarray:
         return np.asarray(picture.convert("RGB"))
 
 
-def test_two_clicks_to_an_answer_and_everything_can_be_taken_home(visit, screenshots, tmp_path, monkeypatch, demo):
+def test_two_clicks_to_an_answer_and_everything_can_be_taken_home(
+    visit: Visit, screenshots: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, demo: Demo
+):
     page = visit.page
     page.screenshot(path=screenshots / "1-empty.png", full_page=True)
     page.locator(".fg-examples button").first.click()
@@ -118,7 +124,7 @@ def test_two_clicks_to_an_answer_and_everything_can_be_taken_home(visit, screens
     assert visit.complaints == [] and visit.asked_elsewhere == []
 
 
-def test_an_upload_is_placed_gets_anchors_and_answers_side_by_side(visit, screenshots):
+def test_an_upload_is_placed_gets_anchors_and_answers_side_by_side(visit: Visit, screenshots: Path):
     page = visit.page
     page.locator("#fg-image input[type=file]").set_input_files(EXAMPLES / "inland.tif")
     visit.see("#fg-map svg")
@@ -150,7 +156,7 @@ def test_an_upload_is_placed_gets_anchors_and_answers_side_by_side(visit, screen
     assert visit.complaints == [] and visit.asked_elsewhere == []
 
 
-def test_what_cannot_be_used_is_said_in_the_page(visit, screenshots, tmp_path):
+def test_what_cannot_be_used_is_said_in_the_page(visit: Visit, screenshots: Path, tmp_path: Path):
     page = visit.page
     page.locator("#fg-ask").click()
     expect(page.locator("#fg-first-note .fg-error")).to_contain_text("Upload an image first", timeout=PATIENCE_MS)
@@ -165,13 +171,13 @@ def test_what_cannot_be_used_is_said_in_the_page(visit, screenshots, tmp_path):
     assert visit.complaints == []
 
 
-def test_an_answer_can_be_stopped(visit, screenshots, predictor):
+def test_an_answer_can_be_stopped(visit: Visit, screenshots: Path, predictor: FusarGpt):
     page = visit.page
     page.locator(".fg-examples button").last.click()
     visit.see("#fg-first-stage .fg-prior")
     steps: list[int] = []
 
-    def slowly(*_) -> None:
+    def slowly(*_: Any) -> None:
         steps.append(1)
         time.sleep(1)
 

@@ -56,7 +56,7 @@ def test_a_box_that_leaves_the_image_is_framed_at_its_edge():
 
 
 @pytest.mark.parametrize("box", [[20, 20, 20, 40], [60, 20, 20, 40], [200, 0, 300, 40]])
-def test_boxes_without_area_in_the_image_are_counted_and_not_drawn(box):
+def test_boxes_without_area_in_the_image_are_counted_and_not_drawn(box: list[float]):
     picture, note = draw_answer(GREY, "detect", boxes((box, "ship")))
     assert not changed(picture).any()
     assert note.endswith("; 1 not drawn, having no area inside the image.")
@@ -79,7 +79,7 @@ def test_no_target_is_an_answer():
         (None, ""),
     ],
 )
-def test_an_answer_of_another_form_is_said_to_be_unreadable(task, note):
+def test_an_answer_of_another_form_is_said_to_be_unreadable(task: str | None, note: str):
     picture, found = draw_answer(GREY, task, "a harbour")
     assert not changed(picture).any()
     assert found == note
@@ -125,7 +125,7 @@ labels = st.text(st.characters(codec=None), max_size=60).filter(lambda label: la
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.tuples(st.lists(coordinates, min_size=4, max_size=4), labels), max_size=3))
 @example([([20, 30, 60, 50], "two\nlines \ud800")])
-def test_whatever_boxes_a_model_writes_the_picture_is_drawn(items):
+def test_whatever_boxes_a_model_writes_the_picture_is_drawn(items: list[tuple[list[float], str]]):
     picture, note = draw_answer(GREY, "detect", boxes(*items))
     assert picture.size == (168 * SCALE, 84 * SCALE)
     assert note.startswith(f"{len(items)} box")

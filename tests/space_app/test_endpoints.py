@@ -15,7 +15,7 @@ from PIL import Image
 from fusargpt.errors import InputError
 from fusargpt.geo.prior import load_prior
 from fusargpt.tasks.prompts import prompt
-from space_app.demo import Question
+from space_app.demo import Demo, Question
 from space_app.fields import EXAMPLES, SIMULATED
 from space_app.launch import launch
 from tests.space_app.conftest import UPLOAD_LIMIT
@@ -26,11 +26,11 @@ ANY_SERVER = "http://127.0.0.1:7860"
 
 
 @pytest.fixture(scope="module")
-def client(address) -> Client:
+def client(address: str) -> Client:
     return Client(address, verbose=False)
 
 
-def test_the_endpoints_are_named_and_their_inputs_typed(client):
+def test_the_endpoints_are_named_and_their_inputs_typed(client: Client):
     endpoints = client.view_api(return_format="dict", print_info=False)
     assert isinstance(endpoints, dict) and not endpoints["unnamed_endpoints"]
     named = {
@@ -43,21 +43,21 @@ def test_the_endpoints_are_named_and_their_inputs_typed(client):
     assert named["/anchors"]["year"] == "int" and named["/anchors"]["field"].startswith("Literal[")
 
 
-def test_look_tells_what_the_file_says(client, image):
+def test_look_tells_what_the_file_says(client: Client, image: str):
     found = client.predict(image=handle_file(image), api_name="/look")
     assert (found["image"], found["image_size"], found["seen_size"]) == ("harbour.tif", [168, 168], [128, 128])
     assert (found["acquired"], found["bands"]) == ("2024-06-15", ["VV"])
     assert found["bounds"][0] == pytest.approx(8.05, abs=0.01)
 
 
-def test_anchors_are_fetched_as_the_file_of_a_prior(client, image):
+def test_anchors_are_fetched_as_the_file_of_a_prior(client: Client, image: str):
     path, told = client.predict(image=handle_file(image), year=2024, field=SIMULATED, per_side=4, api_name="/anchors")
     prior = load_prior(path)
     assert told["anchors"] == len(prior.embeddings) == 16
     assert prior.lonlat is not None and told["lonlat"] == prior.lonlat.tolist()
 
 
-def test_ask_streams_what_the_model_says_and_draws_it(client, demo, image, prior):
+def test_ask_streams_what_the_model_says_and_draws_it(client: Client, demo: Demo, image: str, prior: str):
     job = client.submit(
         image=handle_file(image), prior=handle_file(prior), task="localize", compare=True, api_name="/ask"
     )
@@ -70,7 +70,7 @@ def test_ask_streams_what_the_model_says_and_draws_it(client, demo, image, prior
     assert len(job.outputs()) > 2
 
 
-def test_requests_at_the_same_time_get_their_own_answers(client, demo):
+def test_requests_at_the_same_time_get_their_own_answers(client: Client, demo: Demo):
     asked = [(name, target) for name in ("harbour", "inland", "airfield") for target in ("ship", "aircraft")]
     jobs = [
         client.submit(
@@ -97,7 +97,9 @@ def test_requests_at_the_same_time_get_their_own_answers(client, demo):
         ({"image": "harbour.png", "place": "here"}, "^Place: found 'here'"),
     ],
 )
-def test_wrong_input_is_one_line_without_the_server_s_paths(client, tmp_path, arguments, message):
+def test_wrong_input_is_one_line_without_the_server_s_paths(
+    client: Client, tmp_path: Path, arguments: dict[str, Any], message: str
+):
     for name in ("chip.png", "chip.npz"):
         (tmp_path / name).write_bytes(b"<b>text")
     given: dict[str, Any] = dict(arguments)
@@ -111,7 +113,7 @@ def test_wrong_input_is_one_line_without_the_server_s_paths(client, tmp_path, ar
     assert "/tmp" not in said and str(EXAMPLES) not in said
 
 
-def test_a_field_that_is_not_offered_is_refused(client, image):
+def test_a_field_that_is_not_offered_is_refused(client: Client, image: str):
     with pytest.raises(AppError, match="not in the list of choices"):
         client.predict(image=handle_file(image), year=2024, field="http://127.0.0.1:1/", api_name="/anchors")
 
@@ -129,7 +131,7 @@ def outcome(address: str, path: str, name: str = "look", rest: tuple[Any, ...] =
     return found[-1]
 
 
-def test_only_uploaded_files_are_read(address, image):
+def test_only_uploaded_files_are_read(address: str, image: str):
     (uploaded,) = upload(address, Path(image).read_bytes(), "harbour.tif").json()
     assert outcome(address, uploaded)[0] == "complete"
     for path in (image, "/etc/passwd", f"{uploaded}/../../../../etc/passwd", "http://127.0.0.1:1/a.tif"):
@@ -138,14 +140,14 @@ def test_only_uploaded_files_are_read(address, image):
         assert "root:" not in said and "Traceback" not in said
 
 
-def test_uploads_have_a_limit_and_lose_their_folders(address):
+def test_uploads_have_a_limit_and_lose_their_folders(address: str):
     assert upload(address, bytes(UPLOAD_LIMIT + 1)).status_code == 413
     (path,) = upload(address, b"text", "../../escaped.png").json()
     assert Path(path).name == "escaped.png" and Path(path).is_file()
     assert not (Path(path).parents[2] / "escaped.png").exists()
 
 
-def test_the_readme_s_python_runs(address, monkeypatch, capsys):
+def test_the_readme_s_python_runs(address: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     (snippet,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     assert ANY_SERVER in snippet
     monkeypatch.chdir(ROOT)
@@ -157,7 +159,7 @@ def test_the_readme_s_python_runs(address, monkeypatch, capsys):
     assert len(printed) >= 4
 
 
-def test_the_readme_s_curl_runs(address):
+def test_the_readme_s_curl_runs(address: str):
     (snippet,) = [text for text in re.findall(r"```shell\n(.*?)```", README, re.DOTALL) if "curl" in text]
     assert ANY_SERVER in snippet
     command = snippet.replace(ANY_SERVER, address.rstrip("/"))
@@ -168,7 +170,7 @@ def test_the_readme_s_curl_runs(address):
     assert json.loads(data)[0]["image"] == "harbour.tif"
 
 
-def test_a_port_that_is_taken_is_named(address, demo):
+def test_a_port_that_is_taken_is_named(address: str, demo: Demo):
     from space_app.interface import build
 
     port = int(address.rstrip("/").rpartition(":")[2])

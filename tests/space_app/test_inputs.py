@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -9,7 +11,7 @@ from tests.tiny import random_prior
 
 
 @pytest.mark.parametrize("task", PROMPTS)
-def test_a_task_asks_its_own_question(task):
+def test_a_task_asks_its_own_question(task: str):
     assert read_question(task, "aircraft", "ignored") == prompt(task, "aircraft")
 
 
@@ -22,18 +24,18 @@ def test_a_free_question_is_asked_as_it_is():
 
 
 @pytest.mark.parametrize(("question", "message"), [("  ", "Write a question"), ("?" * (MAX_QUESTION + 1), "at most")])
-def test_no_question_and_an_endless_one_are_refused(question, message):
+def test_no_question_and_an_endless_one_are_refused(question: str, message: str):
     with pytest.raises(InputError, match=message):
         read_question("free", "ship", question)
 
 
 @pytest.mark.parametrize(("task", "target"), [("guess", "ship"), ("count", "whale")])
-def test_unknown_choices_raise(task, target):
+def test_unknown_choices_raise(task: str, target: str):
     with pytest.raises(ValueError, match="expected one of"):
         read_question(task, target, "")
 
 
-def test_a_prior_of_too_many_anchors_is_refused(tmp_path):
+def test_a_prior_of_too_many_anchors_is_refused(tmp_path: Path):
     arrays = random_prior(1)
     count = MAX_ANCHORS + 1
     prior = Prior(np.repeat(arrays["prior_embeddings"], count, 0), np.repeat(arrays["prior_positions"], count, 0))

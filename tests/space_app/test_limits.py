@@ -2,6 +2,7 @@ import os
 import socket
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import rasterio
 from PIL import Image
 
 from fusargpt.errors import InputError
+from fusargpt.inference.predict import FusarGpt
 from space_app.limits import (
     MAX_PRIOR_BYTES,
     Scratch,
@@ -20,14 +22,14 @@ from space_app.limits import (
 from space_app.scenes import read_scene
 
 
-def write_tiff(path: Path, width: int, height: int, bands: int = 1, dtype: str = "uint8", **profile) -> str:
+def write_tiff(path: Path, width: int, height: int, bands: int = 1, dtype: str = "uint8", **profile: Any) -> str:
     """A TIFF of which no pixel is written."""
     size = {"width": width, "height": height, "count": bands, "dtype": dtype}
     with rasterio.open(path, "w", driver="GTiff", SPARSE_OK=True, **size, **profile):
         return str(path)
 
 
-def test_images_of_too_many_pixels_are_refused_before_they_are_unpacked(tmp_path):
+def test_images_of_too_many_pixels_are_refused_before_they_are_unpacked(tmp_path: Path):
     bomb = write_tiff(tmp_path / "bomb.tif", 60_000, 60_000, tiled=True, compress="deflate")
     assert os.path.getsize(bomb) < 2**20
     with pytest.raises(InputError, match=r"bomb\.tif: 60,000 x 60,000 pixels; this page takes 16,777,216"):
@@ -37,7 +39,7 @@ def test_images_of_too_many_pixels_are_refused_before_they_are_unpacked(tmp_path
         check_image_size(tmp_path / "bomb.png")
 
 
-def test_a_tiff_of_one_huge_block_is_refused(tmp_path):
+def test_a_tiff_of_one_huge_block_is_refused(tmp_path: Path):
     path = write_tiff(
         tmp_path / "block.tif", 64, 64, 20, "float64", tiled=True, interleave="pixel", blockxsize=2048, blockysize=2048
     )
@@ -45,20 +47,22 @@ def test_a_tiff_of_one_huge_block_is_refused(tmp_path):
         check_image_size(path)
 
 
-def test_files_that_are_no_image_are_left_to_who_reads_them(tmp_path):
+def test_files_that_are_no_image_are_left_to_who_reads_them(tmp_path: Path):
     (tmp_path / "text.png").write_bytes(b"text")
     check_image_size(tmp_path / "text.png")
     check_prior_size(tmp_path / "text.png")
 
 
-def test_an_npz_that_unpacks_to_too_much_is_refused(tmp_path):
+def test_an_npz_that_unpacks_to_too_much_is_refused(tmp_path: Path):
     with zipfile.ZipFile(tmp_path / "bomb.npz", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("prior_embeddings.npy", bytes(MAX_PRIOR_BYTES + 1))
     with pytest.raises(InputError, match=r"bomb\.npz: 8,388,609 bytes of arrays; this page takes 8,388,608"):
         check_prior_size(tmp_path / "bomb.npz")
 
 
-def test_a_tiff_that_names_an_address_makes_nobody_call_it(tmp_path, predictor, monkeypatch):
+def test_a_tiff_that_names_an_address_makes_nobody_call_it(
+    tmp_path: Path, predictor: FusarGpt, monkeypatch: pytest.MonkeyPatch
+):
     """GDAL would look for overviews wherever the file says."""
     monkeypatch.setenv("GDAL_HTTP_TIMEOUT", "2")
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -75,7 +79,7 @@ def test_a_tiff_that_names_an_address_makes_nobody_call_it(tmp_path, predictor, 
             server.accept()
 
 
-def test_written_files_go_when_they_are_old_and_with_the_page(tmp_path):
+def test_written_files_go_when_they_are_old_and_with_the_page(tmp_path: Path):
     scratch = Scratch(keep_seconds=60)
     old, young = scratch.new_folder(), scratch.new_folder()
     (old / "answer.png").write_bytes(b"picture")

@@ -1,12 +1,15 @@
 import json
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from fusargpt.errors import InputError
 from fusargpt.geo.image import read_image
 from fusargpt.geo.prior import load_prior
+from fusargpt.inference.predict import FusarGpt
 from fusargpt.tasks.prompts import TASKS, prompt
-from space_app.demo import Question
+from space_app.demo import Demo, Question
 from space_app.one_question import GivenAnswer, answers_to, priors_to_ask, summary
 from space_app.streaming import Piece
 from tests.space_app.conftest import MAX_NEW_TOKENS
@@ -14,21 +17,21 @@ from tests.space_app.conftest import MAX_NEW_TOKENS
 BOX = {"bbox_2d": [20.0, 30.0, 60.0, 50.0], "label": "ship"}
 
 
-def expected(predictor, image: str, prior: str | None, question: str) -> str:
+def expected(predictor: FusarGpt, image: str, prior: str | None, question: str) -> str:
     given = None if prior is None else load_prior(prior)
     return predictor.answer(read_image(image), question, given, MAX_NEW_TOKENS)
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_every_task_is_answered_with_the_prior(demo, predictor, image, prior, task):
+def test_every_task_is_answered_with_the_prior(demo: Demo, predictor: FusarGpt, image: str, prior: str, task: str):
     steps = list(demo.answers(Question(image, prior, task, "aircraft")))
     _, given, (answer,) = steps[-1]
-    assert answer.text == expected(predictor, image, prior, prompt(task, "aircraft"))
+    assert given is not None and answer.text == expected(predictor, image, prior, prompt(task, "aircraft"))
     assert (answer.state, answer.anchors, len(given.embeddings)) == ("whole", 64, 64)
     assert [step[2][0].state for step in steps[:-1]] == ["writing"] * (len(steps) - 1)
 
 
-def test_side_by_side_answers_with_and_without_the_prior(demo, predictor, image, prior):
+def test_side_by_side_answers_with_and_without_the_prior(demo: Demo, predictor: FusarGpt, image: str, prior: str):
     *_, (_, _, answers) = demo.answers(Question(image, prior, "free", question="What is this?", compare=True))
     assert [answer.anchors for answer in answers] == [64, None]
     assert answers[0].text == expected(predictor, image, prior, "What is this?")
@@ -42,11 +45,11 @@ def test_side_by_side_without_a_prior_is_refused():
 
 
 @pytest.fixture
-def said(demo, image):
+def said(demo: Demo, image: str):
     """What becomes of a text that the model is made to say."""
 
     def say(text: str, task: str, target: str = "ship", out_of_time: bool = False) -> GivenAnswer:
-        def speak(*arguments):
+        def speak(*arguments: Any):
             yield Piece(text[:1])
             yield Piece(text, final=True, out_of_time=out_of_time)
 
@@ -73,20 +76,20 @@ def said(demo, image):
         ("describe", "5", ""),
     ],
 )
-def test_an_answer_is_summed_up_as_its_task_reads_it(said, task, text, shown):
+def test_an_answer_is_summed_up_as_its_task_reads_it(said: Callable[..., Any], task: str, text: str, shown: str):
     answer = said(text, task)
     assert summary(answer) == shown
     assert bool(answer.problems) == (text in ("many", "left"))
 
 
-def test_an_answer_that_was_cut_says_so_and_keeps_its_boxes(said):
+def test_an_answer_that_was_cut_says_so_and_keeps_its_boxes(said: Callable[..., Any]):
     answer = said(json.dumps([BOX])[:-1] + ', {"bbox', "detect", out_of_time=True)
     assert answer.state == "out of time"
     assert answer.as_json()["boxes"] == [BOX]
     assert answer.problems
 
 
-def test_json_has_no_boxes_where_none_were_asked_for(said):
+def test_json_has_no_boxes_where_none_were_asked_for(said: Callable[..., Any]):
     assert said("5", "count", "aircraft").as_json() == {
         "question": "?",
         "task": "count",

@@ -12,6 +12,8 @@ from PIL import Image
 
 from fusargpt.geo.geometry import Geometry
 from fusargpt.geo.prior import Prior
+from fusargpt.inference.predict import FusarGpt
+from space_app.demo import Demo
 from space_app.place_map import place_map
 from space_app.prior_colours import false_colours, mark_anchors, over_image
 from space_app.scenes import read_scene
@@ -41,7 +43,7 @@ def test_the_map_needs_nobody_else():
 
 
 @pytest.mark.parametrize(("longitude", "latitude"), [(179.995, -17), (-179.999, 65), (0, 89.9), (0, -85), (-140, 0)])
-def test_any_place_on_earth_has_a_map(longitude, latitude):
+def test_any_place_on_earth_has_a_map(longitude: float, latitude: float):
     svg = drawing(place_map(place(longitude, latitude), None))
     numbers = [float(number) for path in svg.iter("path") for number in re.findall(r"-?\d+\.\d", path.get("d", ""))]
     assert np.isfinite(numbers).all()
@@ -88,7 +90,7 @@ def test_anchors_are_marked_where_they_lie():
     assert (round(rows.mean()), round(columns.mean())) == (100, 100)
 
 
-def test_the_stage_shows_the_image_and_uncovers_the_prior(demo, predictor, image, prior):
+def test_the_stage_shows_the_image_and_uncovers_the_prior(demo: Demo, predictor: FusarGpt, image: str, prior: str):
     scene = read_scene(predictor, image)
     text = stage(scene, demo.prior(prior))
     shown = [Image.open(io.BytesIO(base64.b64decode(data))) for data in re.findall(r"base64,([^\"]+)", text)]

@@ -5,7 +5,10 @@ import re
 import runpy
 import shutil
 import sys
+from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import gradio as gr
 import pytest
@@ -19,17 +22,19 @@ from space_app.limits import MAX_ANSWER_SECONDS
 LISTED = json.loads((EXAMPLES / "examples.json").read_text())
 
 
-def test_the_examples_are_whole(demo):
+def test_the_examples_are_whole(demo: Demo):
     assert len(LISTED) == 3
     for example in LISTED:
         image, prior = str(EXAMPLES / example["image"]), str(EXAMPLES / example["prior"])
         *_, (scene, given, (answer,)) = demo.answers(Question(image, prior, example["task"], example["target"]))
-        assert answer.state == "whole" and len(given.embeddings) == 64 and scene.georeferenced
+        assert answer.state == "whole" and given is not None and len(given.embeddings) == 64 and scene.georeferenced
     listed = {example[key] for example in LISTED for key in ("image", "prior", "thumbnail")}
     assert listed == {path.name for path in EXAMPLES.iterdir() if path.is_file()} - {"examples.json"}
 
 
-def test_the_folder_runs_as_a_script_of_its_own(tmp_path, monkeypatch, capsys):
+def test_the_folder_runs_as_a_script_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
     """Under any name, with its modules in no installed package, and `spaces` before all that imports torch."""
     folder = tmp_path / "somewhere"
     shutil.copytree(EXAMPLES.parent, folder, ignore=shutil.ignore_patterns("__pycache__"))
@@ -52,12 +57,12 @@ def test_the_folder_runs_as_a_script_of_its_own(tmp_path, monkeypatch, capsys):
             del sys.modules[name]
 
 
-def test_on_zerogpu_the_answer_gets_the_gpu(monkeypatch, predictor, image):
+def test_on_zerogpu_the_answer_gets_the_gpu(monkeypatch: pytest.MonkeyPatch, predictor: FusarGpt, image: str):
     lent = []
 
-    def lend(duration):
-        def mark(function):
-            def run(*arguments):
+    def lend(duration: int):
+        def mark(function: Callable[..., Any]):
+            def run(*arguments: Any):
                 lent.append((duration, [type(argument) for argument in arguments]))
                 yield from function(*arguments)
 

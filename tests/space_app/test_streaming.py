@@ -4,6 +4,7 @@ from itertools import pairwise
 import pytest
 
 from fusargpt.errors import InputError
+from fusargpt.inference.predict import FusarGpt
 from space_app.streaming import stream_answer
 from tests.tiny import random_image
 
@@ -11,7 +12,7 @@ IMAGE = random_image(40, 56)
 QUESTION = "How many ships?"
 
 
-def test_the_answer_grows_to_what_the_model_says(predictor):
+def test_the_answer_grows_to_what_the_model_says(predictor: FusarGpt):
     pieces = list(stream_answer(predictor, IMAGE, QUESTION, None, max_new_tokens=12))
     assert pieces[-1].text == predictor.answer(IMAGE, QUESTION, max_new_tokens=12)
     assert len(pieces) > 1
@@ -20,18 +21,18 @@ def test_the_answer_grows_to_what_the_model_says(predictor):
     assert not pieces[-1].out_of_time
 
 
-def test_a_refused_question_raises_instead_of_waiting_for_words(predictor):
+def test_a_refused_question_raises_instead_of_waiting_for_words(predictor: FusarGpt):
     with pytest.raises(InputError, match="empty text"):
         list(stream_answer(predictor, IMAGE, " ", None, max_new_tokens=12))
 
 
-def test_an_answer_ends_with_its_time(predictor):
+def test_an_answer_ends_with_its_time(predictor: FusarGpt):
     last = list(stream_answer(predictor, IMAGE, QUESTION, None, max_new_tokens=80, seconds=0))[-1]
     assert last.final and last.out_of_time
     assert len(last.text) < len(predictor.answer(IMAGE, QUESTION, max_new_tokens=80))
 
 
-def test_closing_the_iterator_stops_the_model(predictor):
+def test_closing_the_iterator_stops_the_model(predictor: FusarGpt):
     steps = []
     hook = predictor.model.register_forward_hook(lambda *_: steps.append(1))
     before = threading.active_count()

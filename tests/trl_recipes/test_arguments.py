@@ -54,7 +54,7 @@ def test_there_are_recipes_for_both_sizes():
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(RECIPES).as_posix())
-def test_every_recipe_parses(path):
+def test_every_recipe_parses(path: Path):
     stage, config = parse([str(path), *ON_CPU])
     written = yaml.safe_load(path.read_text())
     assert stage.train == written["train"]
@@ -71,7 +71,7 @@ def test_every_recipe_parses(path):
         ("nano/stage1", "nano/stage2"),
     ],
 )
-def test_each_stage_starts_from_the_output_of_the_one_before(first, second):
+def test_each_stage_starts_from_the_output_of_the_one_before(first: str, second: str):
     before, after = (yaml.safe_load((RECIPES / f"{name}.yaml").read_text()) for name in (first, second))
     assert after["model_name_or_path"] == before["output_dir"]
 
@@ -86,7 +86,7 @@ def test_the_paper_s_numbers_are_in_the_release_recipes():
 
 
 @pytest.mark.parametrize("path", sorted(RECIPES.glob("accelerate/*.yaml")), ids=lambda path: path.name)
-def test_every_accelerate_config_is_one(path):
+def test_every_accelerate_config_is_one(path: Path):
     config: Any = load_config_from_file(str(path))  # raises for unknown keys
     assert config.mixed_precision == "bf16" and config.num_machines == 1
     kind, processes = ACCELERATE[path.stem]
@@ -116,23 +116,23 @@ def test_4_bits_change_the_hardware_and_not_what_is_learned():
     assert batches[0] == batches[1]
 
 
-def test_an_unknown_key_in_yaml_fails_and_is_named(tmp_path):
+def test_an_unknown_key_in_yaml_fails_and_is_named(tmp_path: Path):
     with pytest.raises(ValueError, match="learning_rat'"):
         parse([recipe(tmp_path, learning_rat=1e-3)])
 
 
 @pytest.mark.parametrize("unknown", ["--learning_rat", "--learnin", "--use_peft"])
-def test_an_unknown_key_on_the_command_line_fails_and_is_named(tmp_path, unknown):
+def test_an_unknown_key_on_the_command_line_fails_and_is_named(tmp_path: Path, unknown: str):
     with pytest.raises(InputError, match=unknown):
         parse([recipe(tmp_path), unknown, "1"])
 
 
-def test_the_command_line_overrides_the_recipe(tmp_path):
+def test_the_command_line_overrides_the_recipe(tmp_path: Path):
     _, config = parse([recipe(tmp_path, learning_rate=1e-3), "--learning_rate", "2e-3"])
     assert config.learning_rate == 2e-3
 
 
-def test_yaml_true_and_a_single_dataset_are_read_as_meant(tmp_path):
+def test_yaml_true_and_a_single_dataset_are_read_as_meant(tmp_path: Path):
     stage, _ = parse([recipe(tmp_path, prior=True)])
     assert stage.prior == "true" and stage.dataset_name == ["data"]
 
@@ -158,12 +158,12 @@ def test_yaml_true_and_a_single_dataset_are_read_as_meant(tmp_path):
         ({"packing": True}, "images are not packed"),
     ],
 )
-def test_a_value_that_a_field_does_not_allow_fails(tmp_path, fields, message):
+def test_a_value_that_a_field_does_not_allow_fails(tmp_path: Path, fields: dict[str, Any], message: str):
     with pytest.raises(ValueError, match=message):
         parse([recipe(tmp_path, **fields)])
 
 
-def test_a_required_field_that_is_missing_fails(tmp_path):
+def test_a_required_field_that_is_missing_fails(tmp_path: Path):
     path = tmp_path / "recipe.yaml"
     path.write_text("train: tlm\ndataset_name: data\n")
     with pytest.raises(InputError, match="--model_name_or_path"):
@@ -171,12 +171,12 @@ def test_a_required_field_that_is_missing_fails(tmp_path):
 
 
 @pytest.mark.parametrize("arguments", [[], ["--config", "recipe.yaml"], ["--train", "tlm"]])
-def test_the_recipe_comes_first(arguments):
+def test_the_recipe_comes_first(arguments: Any):
     with pytest.raises(InputError, match=r"no recipe: found .*, expected a YAML file first"):
         parse(arguments)
 
 
-def test_help_names_the_recipe_and_every_field(capsys):
+def test_help_names_the_recipe_and_every_field(capsys: pytest.CaptureFixture[str]):
     with pytest.raises(SystemExit) as raised:
         parse(["--help"])
     assert raised.value.code == 0

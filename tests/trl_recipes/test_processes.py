@@ -11,7 +11,7 @@ from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 import torch
@@ -20,7 +20,7 @@ from fusargpt.errors import InputError
 from tests.paths import ROOT
 from tests.trl_recipes.stages import arguments, write_base
 from tests.trl_recipes.triplets import write_triplets
-from trl_recipes.arguments import RecipeArguments
+from trl_recipes.arguments import Quantization, RecipeArguments
 from trl_recipes.model.checkpoint import load_model
 from trl_recipes.model.sharding import check_sharding
 from trl_recipes.sft import main
@@ -46,7 +46,7 @@ def recipes(folder: Path, name: str, **fields: object) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def folder(tmp_path_factory: pytest.TempPathFactory):
     """Tiny base and data, and in one/ every stage as one process runs it, in batches of four."""
     folder = tmp_path_factory.mktemp("processes")
     write_base(folder)
@@ -75,15 +75,17 @@ def check_equal(one: Path, other: Path) -> None:
             torch.testing.assert_close(weight, expected[name], atol=2e-3, rtol=0, msg=name)
 
 
-def test_micro_batches_of_a_step_weigh_by_their_answer_tokens(folder):
+@pytest.mark.slow
+def test_micro_batches_of_a_step_weigh_by_their_answer_tokens(folder: Path):
     for path in recipes(folder, "accumulated", per_device_train_batch_size=1, gradient_accumulation_steps=4)[:2]:
         main([path])
     for stage in list(STAGES)[:2]:
         check_equal(folder / "one" / stage, folder / "accumulated" / stage)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp2"])
-def test_two_processes_train_what_one_does(folder, strategy):
+def test_two_processes_train_what_one_does(folder: Path, strategy: str):
     paths = recipes(folder, strategy, per_device_train_batch_size=2)
     launcher = (sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch")
     config = ROOT / "trl_recipes" / "accelerate" / f"{strategy}.yaml"
@@ -117,10 +119,12 @@ def accelerator(**found: Any) -> Any:
         ({"distributed_type": "FSDP"}, "nf4", "quantization: found nf4 under FSDP2, expected none"),
     ],
 )
-def test_what_cannot_be_sharded_is_refused(monkeypatch, found, quantization, message):
+def test_what_cannot_be_sharded_is_refused(
+    monkeypatch: pytest.MonkeyPatch, found: dict[str, Any], quantization: Quantization, message: str
+):
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
     recipe = RecipeArguments("model", ["data"], "lora", save="trained", quantization=quantization)
     with pytest.raises(InputError, match=message):
         check_sharding(accelerator(**found), recipe)
     monkeypatch.delenv("ACCELERATE_USE_FSDP")
-    check_sharding(cast(Any, accelerator(**found)), recipe)
+    check_sharding(accelerator(**found), recipe)

@@ -1,7 +1,9 @@
 """Stages on Qwen3-VL: from a plain checkpoint to a trained TLM, with and without what makes training cheap."""
 
+from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from transformers import AutoModelForImageTextToText
 
@@ -18,7 +20,8 @@ from trl_recipes.model.patch_embedding import LinearPatchEmbedding
 from trl_recipes.sft import main
 
 
-def test_stage_1_moves_the_tlm_and_nothing_else_with_and_without_a_cache(tmp_path):
+@pytest.mark.slow
+def test_stage_1_moves_the_tlm_and_nothing_else_with_and_without_a_cache(tmp_path: Path):
     published = plain_backbone(tiny_model(backbone="qwen3"))
     published.save_pretrained(tmp_path / "base")
     tiny_processor().save_pretrained(tmp_path / "base")
@@ -41,7 +44,7 @@ def test_stage_1_moves_the_tlm_and_nothing_else_with_and_without_a_cache(tmp_pat
     assert shard.stat().st_size > 3 * 8 * 49 * 32 * 4
 
 
-def test_a_choice_of_deepstack_stays_with_a_tlm_that_is_saved_alone(tmp_path):
+def test_a_choice_of_deepstack_stays_with_a_tlm_that_is_saved_alone(tmp_path: Path):
     model = tiny_model(backbone="qwen3")
     stir_tlm(model)
     model.save_pretrained(tmp_path / "base")

@@ -22,7 +22,7 @@ from trl_recipes.sft import load_split, main, make_trainer, run
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def folder(tmp_path_factory: pytest.TempPathFactory):
     """A folder with a tiny model in base/, whose TLM is not the identity, and triplets in data/ and messages/."""
     folder = tmp_path_factory.mktemp("stages")
     write_base(folder)
@@ -41,12 +41,12 @@ def load(path: Path) -> FusarGptForConditionalGeneration:
     return FusarGptForConditionalGeneration.from_pretrained(path, dtype="float32")
 
 
-def inner(trainer) -> FusarGptModel:
+def inner(trainer: Any) -> FusarGptModel:
     plain = trainer.accelerator.unwrap_model(trainer.model)
     return cast(Any, plain.get_base_model() if isinstance(plain, PeftModel) else plain).model
 
 
-def test_stage_1_moves_the_tlm_and_nothing_else(folder, tmp_path):
+def test_stage_1_moves_the_tlm_and_nothing_else(folder: Path, tmp_path: Path):
     main(arguments(folder, tmp_path / "out", train="tlm"))
     before, after = load(folder / "base"), load(tmp_path / "out")
     assert moved(before, after) == {"TLM"}
@@ -54,7 +54,7 @@ def test_stage_1_moves_the_tlm_and_nothing_else(folder, tmp_path):
         assert not torch.equal(old, new), name
 
 
-def test_stage_1_with_lora_moves_both_and_nothing_else(folder, tmp_path):
+def test_stage_1_with_lora_moves_both_and_nothing_else(folder: Path, tmp_path: Path):
     trainer = make_trainer(*parse(arguments(folder, tmp_path / "out", train="tlm+lora")))
     before = {name: value.clone() for name, value in trainer.model.named_parameters()}
     trainer.train()
@@ -67,7 +67,7 @@ def test_stage_1_with_lora_moves_both_and_nothing_else(folder, tmp_path):
     assert not [name for name in changed if "original_module" in name]
 
 
-def test_stage_2_moves_lora_and_nothing_else(folder, tmp_path):
+def test_stage_2_moves_lora_and_nothing_else(folder: Path, tmp_path: Path):
     trainer = make_trainer(*parse(arguments(folder, tmp_path / "out", train="lora")))
     before = {name: value.clone() for name, value in trainer.model.named_parameters()}
     trainer.train()
@@ -82,13 +82,15 @@ def test_stage_2_moves_lora_and_nothing_else(folder, tmp_path):
         ("language", {"language model", "lm_head"}),
     ],
 )
-def test_pre_training_moves_the_backbone_and_leaves_the_tlm(folder, tmp_path, train, expected):
+def test_pre_training_moves_the_backbone_and_leaves_the_tlm(
+    folder: Path, tmp_path: Path, train: str, expected: set[str]
+):
     main(arguments(folder, tmp_path / "out", train=train, prior="none", dataset_name=folder / "messages"))
     before, after = load(folder / "base"), load(tmp_path / "out")
     assert moved(before, after) == expected
 
 
-def test_the_vision_tower_learns_at_its_own_rate(folder, tmp_path):
+def test_the_vision_tower_learns_at_its_own_rate(folder: Path, tmp_path: Path):
     fields = {"train": "all", "prior": "none", "vision_learning_rate_ratio": 0.25}
     trainer = make_trainer(*parse(arguments(folder, tmp_path / "out", **fields)))
     names = {parameter: name for name, parameter in trainer.model.named_parameters()}
@@ -99,7 +101,9 @@ def test_the_vision_tower_learns_at_its_own_rate(folder, tmp_path):
     assert sum(len(group["params"]) for group in groups) == sum(p.requires_grad for p in trainer.model.parameters())
 
 
-def test_the_table_before_the_first_step_counts_what_is_trained(folder, tmp_path, capsys):
+def test_the_table_before_the_first_step_counts_what_is_trained(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
     main(arguments(folder, tmp_path / "out", train="tlm"))
     rows = {line[:16].strip(): line[16:].split() for line in capsys.readouterr().out.splitlines() if line[32:].strip()}
     model = load(folder / "base")
@@ -109,22 +113,24 @@ def test_the_table_before_the_first_step_counts_what_is_trained(folder, tmp_path
     assert rows["all"] == [f"{sum(parameter.numel() for parameter in model.parameters()):,}", tlm]
 
 
-def test_the_prior_reaches_the_loss(folder, tmp_path):
+def test_the_prior_reaches_the_loss(folder: Path, tmp_path: Path):
     trainer = make_trainer(*parse(arguments(folder, tmp_path / "out", train="tlm")))
     batch = next(iter(trainer.get_train_dataloader()))
     with torch.no_grad():
-        given = trainer.compute_loss(trainer.model, dict(batch))
-        absent = trainer.compute_loss(trainer.model, {k: v for k, v in batch.items() if not k.startswith("prior")})
+        given = cast(torch.Tensor, trainer.compute_loss(trainer.model, dict(batch)))
+        without = {name: value for name, value in batch.items() if not name.startswith("prior")}
+        absent = cast(torch.Tensor, trainer.compute_loss(trainer.model, without))
     assert not torch.isclose(given, absent, rtol=1e-4)
 
 
-def test_bfloat16_autocast_and_workers_train_on_the_cpu(folder, tmp_path):
+def test_bfloat16_autocast_and_workers_train_on_the_cpu(folder: Path, tmp_path: Path):
     main(arguments(folder, tmp_path / "out", train="tlm", bf16=True, dataloader_num_workers=1))
     assert moved(load(folder / "base"), load(tmp_path / "out")) == {"TLM"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("train", ["tlm", "lora"])
-def test_activation_checkpointing_trains_to_the_same_weights(folder, tmp_path, train):
+def test_activation_checkpointing_trains_to_the_same_weights(folder: Path, tmp_path: Path, train: str):
     for checkpointing in (False, True):
         fields = {"train": train, "activation_checkpointing": checkpointing}
         main(arguments(folder, tmp_path / f"{checkpointing}", **fields))
@@ -134,7 +140,9 @@ def test_activation_checkpointing_trains_to_the_same_weights(folder, tmp_path, t
 
 
 @pytest.mark.parametrize(("train", "backward"), [("tlm", False), ("lora", False), ("all", True)])
-def test_gradients_go_through_a_tower_that_is_trained_and_no_other(folder, tmp_path, train, backward):
+def test_gradients_go_through_a_tower_that_is_trained_and_no_other(
+    folder: Path, tmp_path: Path, train: str, backward: bool
+):
     fields = {"train": train, "prior": "none" if train == "all" else "true", "activation_checkpointing": True}
     trainer = make_trainer(*parse(arguments(folder, tmp_path / "out", **fields)))
     reached = []
@@ -144,7 +152,7 @@ def test_gradients_go_through_a_tower_that_is_trained_and_no_other(folder, tmp_p
     assert reached == [backward] * 2
 
 
-def test_a_bfloat16_model_trains_in_float32_and_is_saved_as_it_was(folder, tmp_path):
+def test_a_bfloat16_model_trains_in_float32_and_is_saved_as_it_was(folder: Path, tmp_path: Path):
     recipe, config = parse(arguments(folder, tmp_path / "out", train="tlm+lora", dtype="bfloat16", bf16=True))
     trainer = make_trainer(recipe, config)
     types = {parameter.requires_grad: parameter.dtype for parameter in trainer.model.parameters()}
@@ -154,14 +162,14 @@ def test_a_bfloat16_model_trains_in_float32_and_is_saved_as_it_was(folder, tmp_p
     assert {tensor.dtype for tensor in saved.values()} == {torch.bfloat16}
 
 
-def test_evaluation_reads_the_test_split(folder, tmp_path):
+def test_evaluation_reads_the_test_split(folder: Path, tmp_path: Path):
     fields = {"train": "tlm", "eval_strategy": "steps", "eval_steps": 1, "dataset_test_split": "train[:3]"}
     main(arguments(folder, tmp_path / "out", **fields))
     history = json.loads((tmp_path / "out" / "trainer_state.json").read_text())["log_history"]
     assert len([entry for entry in history if "eval_loss" in entry]) == 2
 
 
-def test_images_are_squeezed_in_training_and_by_what_the_stage_leaves(folder, tmp_path):
+def test_images_are_squeezed_in_training_and_by_what_the_stage_leaves(folder: Path, tmp_path: Path):
     side = 2 * PATCH_SIZE * MERGE_SIZE
     run(*parse(arguments(folder, tmp_path / "out", train="lora", save="trained", image_size=side)))
     assert FusarGptProcessor.from_pretrained(tmp_path / "out").image_size == side
@@ -170,28 +178,29 @@ def test_images_are_squeezed_in_training_and_by_what_the_stage_leaves(folder, tm
         make_trainer(*parse(arguments(folder, tmp_path / "other", train="lora", image_size=9)))
 
 
-def test_a_dataset_that_is_not_there_is_named_with_its_split(folder, tmp_path):
+def test_a_dataset_that_is_not_there_is_named_with_its_split(folder: Path, tmp_path: Path):
     with pytest.raises(InputError, match=r"dataset_name: .*nowhere, split train, cannot be loaded"):
         main(arguments(folder, tmp_path / "out", train="tlm", dataset_name=tmp_path / "nowhere"))
 
 
 @pytest.mark.parametrize("column", ["prior_embeddings", "prior_positions", "image", "completion"])
-def test_a_dataset_without_a_column_raises_and_names_it(folder, tmp_path, column):
+def test_a_dataset_without_a_column_raises_and_names_it(folder: Path, tmp_path: Path, column: str):
     data = write_triplets(tmp_path / "data", rows=2, without=(column,))
     recipe, _ = parse(arguments(folder, tmp_path / "out", train="tlm", dataset_name=data))
     with pytest.raises(ValueError, match=f"has no column {column}"):
         load_split(recipe, "train")
 
 
-def test_datasets_are_concatenated(folder, tmp_path):
+def test_datasets_are_concatenated(folder: Path, tmp_path: Path):
     more = write_triplets(tmp_path / "more", rows=3)
     recipe, _ = parse(arguments(folder, tmp_path / "out", train="tlm", dataset_name=[str(folder / "data"), str(more)]))
     assert len(load_split(recipe, "train")) == 8 + 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("save", ["full", "trained"])
 @pytest.mark.parametrize("first", ["tlm", "tlm+lora"])
-def test_stages_chain_whatever_they_save(folder, tmp_path, first, save):
+def test_stages_chain_whatever_they_save(folder: Path, tmp_path: Path, first: str, save: str):
     main(arguments(folder, tmp_path / "one", train=first, save=save))
     main(arguments(folder, tmp_path / "two", train="lora", save=save, model_name_or_path=tmp_path / "one"))
     base, one, two = load(folder / "base"), load_model(str(tmp_path / "one")), load_model(str(tmp_path / "two"))
@@ -199,7 +208,7 @@ def test_stages_chain_whatever_they_save(folder, tmp_path, first, save):
     assert moved(one, two) == {"language model"}  # LoRA, merged
 
 
-def test_saving_the_trained_part_alone_writes_no_backbone(folder, tmp_path):
+def test_saving_the_trained_part_alone_writes_no_backbone(folder: Path, tmp_path: Path):
     fields = {"train": "tlm", "save": "trained", "save_strategy": "steps", "save_steps": 1}
     main(arguments(folder, tmp_path / "out", **fields))
     weights = sorted(path.relative_to(tmp_path / "out").as_posix() for path in tmp_path.glob("out/**/*.safetensors"))
@@ -208,11 +217,12 @@ def test_saving_the_trained_part_alone_writes_no_backbone(folder, tmp_path):
     assert json.loads((tmp_path / "out" / "config.json").read_text())["base_model_name_or_path"] == str(folder / "base")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("train", "save"),
     [("tlm", "full"), ("tlm", "trained"), ("tlm+lora", "trained"), ("all", "full"), ("language", "full")],
 )
-def test_a_run_that_was_cut_resumes_to_the_same_weights(folder, tmp_path, train, save):
+def test_a_run_that_was_cut_resumes_to_the_same_weights(folder: Path, tmp_path: Path, train: str, save: str):
     fields = {"train": train, "save": save, "save_strategy": "steps", "save_steps": 1, "max_steps": 3, "resume": True}
     fields["logging_steps"] = 1
     main(arguments(folder, tmp_path / "whole", **fields))
@@ -230,7 +240,7 @@ def test_a_run_that_was_cut_resumes_to_the_same_weights(folder, tmp_path, train,
     assert moved(whole, resumed) == set()
 
 
-def test_an_earlier_run_is_not_overwritten(folder, tmp_path):
+def test_an_earlier_run_is_not_overwritten(folder: Path, tmp_path: Path):
     fields = {"train": "tlm", "save_strategy": "steps", "save_steps": 1}
     main(arguments(folder, tmp_path / "out", **fields))
     with pytest.raises(FileExistsError, match="holds a finished stage"):
@@ -240,14 +250,14 @@ def test_an_earlier_run_is_not_overwritten(folder, tmp_path):
         main(arguments(folder, tmp_path / "out", **fields))
 
 
-def test_a_stage_that_was_not_run_is_named(folder, tmp_path):
+def test_a_stage_that_was_not_run_is_named(folder: Path, tmp_path: Path):
     with pytest.raises(FileNotFoundError, match="run the stage that makes it first"):
         main(arguments(folder, tmp_path / "out", train="tlm", model_name_or_path=tmp_path / "missing"))
     with pytest.raises(FileNotFoundError, match="Has its stage run to the end"):
         main(arguments(folder, tmp_path / "out", train="tlm", model_name_or_path=folder))
 
 
-def test_a_model_that_lacks_weights_is_refused(tmp_path):
+def test_a_model_that_lacks_weights_is_refused(tmp_path: Path):
     tiny_model().save_pretrained(tmp_path)
     weights = load_file(tmp_path / "model.safetensors")
     name = next(name for name in weights if "layers.1.mlp.up_proj" in name)
@@ -256,7 +266,7 @@ def test_a_model_that_lacks_weights_is_refused(tmp_path):
         load_model(str(tmp_path))
 
 
-def test_training_can_start_from_qwen2_5_vl(tmp_path):
+def test_training_can_start_from_qwen2_5_vl(tmp_path: Path):
     fields = tiny_config().to_dict()
     for name in ("tlm_config", "model_type", "auto_map"):
         del fields[name]
@@ -267,7 +277,7 @@ def test_training_can_start_from_qwen2_5_vl(tmp_path):
     assert all(torch.equal(value, before[name]) for name, value in model.named_parameters() if ".tlm." not in name)
 
 
-def test_a_tlm_that_does_not_fit_its_base_is_refused(folder, tmp_path):
+def test_a_tlm_that_does_not_fit_its_base_is_refused(folder: Path, tmp_path: Path):
     main(arguments(folder, tmp_path / "out", train="tlm", save="trained"))
     weights = load_file(tmp_path / "out" / "tlm.safetensors")
     weights["tlm.output_bias"] = weights["tlm.output_bias"][:-1].clone()
@@ -276,7 +286,7 @@ def test_a_tlm_that_does_not_fit_its_base_is_refused(folder, tmp_path):
         load_model(str(tmp_path / "out"))
 
 
-def test_lora_with_a_prior_that_has_no_effect_is_refused(folder, tmp_path):
+def test_lora_with_a_prior_that_has_no_effect_is_refused(folder: Path, tmp_path: Path):
     tiny_model().save_pretrained(tmp_path / "base")
     tiny_processor().save_pretrained(tmp_path / "base")
     fields = {"train": "lora", "model_name_or_path": tmp_path / "base"}

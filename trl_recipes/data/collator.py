@@ -1,7 +1,6 @@
 """Batches for TRL's ``SFTTrainer`` from triplet records: image, prior and conversation."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,6 +15,7 @@ from modeling_fusargpt.processing_fusargpt import batch_priors
 from trl_recipes.data.feature_cache import FeatureCache
 from trl_recipes.data.pairs import PADDING, join_pairs, one_conversation, pair_positions
 from trl_recipes.data.row_tasks import NO_TASK, TASK_COLUMN, answer_tasks
+from trl_recipes.data.rows import Batch, Message, Row
 
 IGNORED_LABEL = -100
 
@@ -53,7 +53,7 @@ class TripletCollator(DataCollatorForVisionLanguageModeling):
         ValueError: when a prior is malformed, or the rendered conversation does not show its assistant turns or image.
     """
 
-    processor: FusarGptProcessor
+    processor: FusarGptProcessor  # pyright: ignore[reportIncompatibleVariableOverride]  # the one it is for
     prior: bool = True
     features: FeatureCache | None = None
     hide_earlier_answers: bool = False
@@ -81,7 +81,7 @@ class TripletCollator(DataCollatorForVisionLanguageModeling):
                 f"{tokenizer.convert_ids_to_tokens(with_newline)}. Use the processor of the backbone or of a FUSAR-GPT."
             )
 
-    def torch_call(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
+    def torch_call(self, examples: list[Row]) -> Batch:
         images = self._images(examples)
         grids = self._token_grids(images)
         sequences = self._sequences(examples, grids)
@@ -94,7 +94,7 @@ class TripletCollator(DataCollatorForVisionLanguageModeling):
             output["task_ids"] = answer_tasks(output["labels"], tasks, IGNORED_LABEL)
         return output | self._priors(examples)
 
-    def questions(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
+    def questions(self, examples: list[Row]) -> Batch:
         """What ``generate`` takes to answer the ``prompt`` of every row; otherwise as a batch of training, left-padded.
 
         Returns ``input_ids``, ``attention_mask``, ``mm_token_type_ids`` [batch, tokens], images and priors.
@@ -111,13 +111,13 @@ class TripletCollator(DataCollatorForVisionLanguageModeling):
         }
         return tokens | images | self._priors(examples)
 
-    def _priors(self, examples: list[dict[str, Any]]) -> dict[str, Tensor]:
+    def _priors(self, examples: list[Row]) -> dict[str, Tensor]:
         if not self.prior:
             return {}
         priors = batch_priors([_prior(example) for example in examples])
         return {name: torch.from_numpy(values) for name, values in priors.items()}
 
-    def _images(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
+    def _images(self, examples: list[Row]) -> Batch:
         """Patches or visual tokens of the images, and their grids."""
         column = "image" if self.features is None else "image_key"
         for example in examples:
@@ -128,13 +128,13 @@ class TripletCollator(DataCollatorForVisionLanguageModeling):
         encoded, grids = self.features.batch(example["image_key"] for example in examples)
         return {"mm_encoder_outputs": {"image": encoded}, "image_grid_thw": grids}
 
-    def _token_grids(self, images: dict[str, Any]) -> list[tuple[int, int]]:
+    def _token_grids(self, images: Batch) -> list[tuple[int, int]]:
         """Rows and columns of each image's tokens."""
         merge_size = self.processor.image_processor.merge_size
         return [(rows // merge_size, columns // merge_size) for _, rows, columns in images["image_grid_thw"].tolist()]
 
     def _rendered(
-        self, conversations: list[list[dict[str, Any]]], grids: list[tuple[int, int]], ask: bool = False
+        self, conversations: list[list[Message]], grids: list[tuple[int, int]], ask: bool = False
     ) -> list[list[int]]:
         """Token ids of conversations, each about an image of its grid, with a token for every one of the image's.
 
@@ -156,7 +156,7 @@ class TripletCollator(DataCollatorForVisionLanguageModeling):
         return [written.tokens(text) for text in with_images]
 
     def _sequences(
-        self, examples: list[dict[str, Any]], grids: list[tuple[int, int]]
+        self, examples: list[Row], grids: list[tuple[int, int]]
     ) -> list[tuple[list[int], list[int], list[int]]]:
         """Token ids, labels and pair ids of every row."""
         conversations, own_grids, lengths = [], [], []
@@ -173,7 +173,7 @@ class TripletCollator(DataCollatorForVisionLanguageModeling):
             sequences.append(join_pairs(own, self.processor.image_token_id))
         return sequences
 
-    def _conversations(self, example: dict[str, Any]) -> list[tuple[list[dict[str, Any]], list[bool]]]:
+    def _conversations(self, example: Row) -> list[tuple[list[Message], list[bool]]]:
         """Messages, and for each assistant turn whether it is learned, of all that a row has rendered for itself."""
         if "pairs" in example:
             alone = [one_conversation([pair]) for pair in example["pairs"]]
@@ -193,7 +193,7 @@ class TripletCollator(DataCollatorForVisionLanguageModeling):
             )
         return conversations
 
-    def _tasks_of_answers(self, example: dict[str, Any]) -> list[int]:
+    def _tasks_of_answers(self, example: Row) -> list[int]:
         """The task of every answer that a row learns."""
         tasks = []
         for part in example.get("pairs", [example]):
@@ -260,7 +260,7 @@ def _pad(rows: list[list[int]], value: int, side: str = "right") -> Tensor:
     return pad_sequence(tensors, batch_first=True, padding_value=value, padding_side=side)
 
 
-def _prior(example: dict[str, Any]) -> dict[str, Any] | None:
+def _prior(example: Row) -> Row | None:
     """Prior of a row as the processor takes and checks it; None when the row says that its image has no anchor."""
     for column in PRIOR_COLUMNS:
         if column not in example:

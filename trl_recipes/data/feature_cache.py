@@ -12,7 +12,6 @@ import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
 import torch
@@ -43,7 +42,7 @@ class EncodedImages(BaseModelOutputWithPooling):
     pooler_output: tuple[Tensor, ...] = None  # pyright: ignore[reportIncompatibleVariableOverride, reportAssignmentType]
     deepstack_features: list[tuple[Tensor, ...]] | None = None
 
-    def update(self, values: Mapping[str, Any]) -> None:
+    def update(self, values: Mapping[str, object]) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         for name, value in values.items():
             self[name] = value
 
@@ -68,7 +67,7 @@ class FeatureCache:
         self.shards = folder / fingerprint
         self.limit_bytes = limit_bytes
         self._needed: set[str] = set()
-        self._files: dict[str, Any] = {}
+        self._files: dict[str, safe_open] = {}
         self._grids: dict[str, tuple[str, list[int]]] = {}  # shard and patch grid (t, h, w) by key
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -78,7 +77,7 @@ class FeatureCache:
             ) from error
         with self._lock():
             self.shards.mkdir(exist_ok=True)
-            self._in_use = FileLock(self.shards / f"in_use-{uuid4().hex}.lock")
+            self._in_use: FileLock | None = FileLock(self.shards / f"in_use-{uuid4().hex}.lock")
             self._in_use.acquire()
             self._is_used(self.shards)  # for what it clears away
             self._scan()
@@ -86,7 +85,7 @@ class FeatureCache:
     def __contains__(self, key: str) -> bool:
         return key in self._grids
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_files": {}, "_in_use": None}
 
     def refresh(self) -> None:
@@ -165,7 +164,7 @@ class FeatureCache:
                 grids = json.loads((self._file(path.name).metadata() or {}).get("grids", "{}"))
                 self._grids.update({key: (path.name, grid) for key, grid in grids.items()})
 
-    def _file(self, name: str) -> Any:
+    def _file(self, name: str) -> safe_open:
         if name not in self._files:
             try:
                 self._files[name] = safe_open(self.shards / name, framework="pt")

@@ -7,16 +7,17 @@ positions that it would have alone, so that its loss is its own.
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from datasets import Dataset
 from torch import Tensor, nn
 
 from fusargpt.errors import InputError
+from fusargpt.private_names import attention_of
 from modeling_fusargpt import AnyFusarGpt
 from trl_recipes.data.row_tasks import TASK_COLUMN
+from trl_recipes.data.rows import Batch, Message, Row
 from trl_recipes.data.visual_tokens import read_images
 
 CONVERSATION = ("prompt", "completion")
@@ -66,11 +67,11 @@ class _Pairs:
         self.own = [name for name in (*CONVERSATION, TASK_COLUMN) if name in rows.column_names]
         self.conversations = rows.select_columns(self.own)
 
-    def __call__(self, groups: dict[str, list[list[int]]]) -> dict[str, list[Any]]:
+    def __call__(self, groups: dict[str, list[list[int]]]) -> dict[str, list[object]]:
         found = [self._row(*group) for group in groups["rows"]]
         return {name: [row[name] for row in found] for name in found[0]}
 
-    def _row(self, first: int, *others: int) -> dict[str, Any]:
+    def _row(self, first: int, *others: int) -> Row:
         row = self.rows[first]
         pairs = [{name: row.pop(name) for name in self.own}]
         return {**row, "pairs": pairs + [self.conversations[other] for other in others]}
@@ -90,16 +91,16 @@ def _group(rows: Dataset, image_keys: Sequence[str], size: int) -> list[list[int
     return groups
 
 
-def _mark(row: Mapping[str, Any]) -> dict[str, str]:
+def _mark(row: Row) -> dict[str, str]:
     """What rows with the same image have to share as well, in short."""
     system = [turn for turn in row["prompt"][:1] if turn["role"] == "system"]
     prior = {name: row[name] for name in sorted(row) if name != "prompt"}
     return {"mark": hashlib.blake2b(json.dumps([system, prior]).encode(), digest_size=16).hexdigest()}
 
 
-def one_conversation(pairs: Sequence[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[bool]]:
+def one_conversation(pairs: Sequence[Row]) -> tuple[list[Message], list[bool]]:
     """Messages of all pairs, the system's turn once, and for each assistant turn whether it is learned."""
-    messages: list[dict[str, Any]] = []
+    messages: list[Message] = []
     learned: list[bool] = []
     for pair in pairs:
         for turns, carries_loss in ((pair["prompt"], False), (pair["completion"], True)):
@@ -190,14 +191,14 @@ def hide_other_pairs(model: AnyFusarGpt) -> None:
             that several pairs share is not one.
     """
     language_model = model.model.language_model
-    attention = language_model.config._attn_implementation
+    attention = attention_of(language_model.config)
     if attention not in MASKED_ATTENTION:
         raise InputError(
             f"attn_implementation: found {attention} with earlier_answers: hidden, which needs an attention that takes "
             f"any mask ({', '.join(MASKED_ATTENTION)}); choose one, or set earlier_answers: visible"
         )
 
-    def mask(module: nn.Module, args: tuple, inputs: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
+    def mask(module: nn.Module, args: tuple[object, ...], inputs: Batch) -> tuple[tuple[object, ...], Batch]:
         pair_ids = inputs.pop("pair_ids", None)
         if pair_ids is not None:
             seen = pair_attention(pair_ids)

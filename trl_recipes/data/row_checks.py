@@ -10,7 +10,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from datasets import Dataset, Image, concatenate_datasets
 from PIL import Image as Pillow
@@ -18,9 +17,11 @@ from PIL import UnidentifiedImageError
 
 from fusargpt.errors import InputError
 from fusargpt.geo.prior import PRIOR_COLUMNS, PRIOR_EMBEDDINGS
+from fusargpt.private_names import count_image_tokens
 from modeling_fusargpt import FusarGptProcessor
 from modeling_fusargpt.processing_fusargpt import batch_priors
 from trl_recipes.arguments import RecipeArguments
+from trl_recipes.data.rows import Message, Row
 
 RULES = 2  # part of what `datasets` knows a result by; to be raised with every change of what is unreadable
 ROLES = ("system", "user", "assistant")
@@ -107,9 +108,9 @@ def find_problems(
     return {row: problem for row, problem in enumerate(problems) if problem}
 
 
-def _check(rows: dict[str, list[Any]], rules: int) -> dict[str, list[Any]]:
+def _check(rows: dict[str, list[object]], rules: int) -> dict[str, list[object]]:
     """The first problem of each row, empty if there is none, and its image's size, 0 if it has none."""
-    found: dict[str, list[Any]] = {"problem": [], "height": [], "width": []}
+    found: dict[str, list[object]] = {"problem": [], "height": [], "width": []}
     sizes: dict[bytes, tuple[int, int]] = {}  # rows about one image are often neighbours
     for values in zip(*rows.values(), strict=True):
         row = dict(zip(rows, values, strict=True))
@@ -129,7 +130,7 @@ def _check(rows: dict[str, list[Any]], rules: int) -> dict[str, list[Any]]:
     return found
 
 
-def _read(image: dict[str, Any] | None) -> bytes:
+def _read(image: Row | None) -> bytes:
     if image is None:
         raise InputError("image: found nothing")
     if image["bytes"] is not None:
@@ -151,7 +152,7 @@ def _decode(content: bytes) -> tuple[int, int]:
         raise InputError(f"image: does not decode ({type(error).__name__}: {reason})") from error
 
 
-def _check_prior(row: dict[str, Any]) -> None:
+def _check_prior(row: Row) -> None:
     prior = {name: row[name] for name in PRIOR_COLUMNS}
     empty = [name for name, values in prior.items() if values is None]
     if len(empty) == 1:
@@ -163,8 +164,8 @@ def _check_prior(row: dict[str, Any]) -> None:
             raise InputError(str(error).replace("priors[0]", "prior")) from error
 
 
-def _check_conversation(row: dict[str, Any]) -> None:
-    turns: list[tuple[str, Any]] = []
+def _check_conversation(row: Row) -> None:
+    turns: list[tuple[str, Message]] = []
     for column in ("messages",) if "messages" in row else ("prompt", "completion"):
         if not row[column]:
             raise InputError(f"{column}: found no turns")
@@ -187,7 +188,7 @@ def _size_problem(size: tuple[int, int], processor: FusarGptProcessor) -> str:
     if size == (0, 0):  # of a row that has another problem
         return ""
     try:
-        processor._get_num_multimodal_tokens(image_sizes=[size])
+        count_image_tokens(processor, *size)
     except ValueError as error:
         return f"image: found {size[1]} x {size[0]} px, which the image processor refuses ({error})"
     return ""

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from accelerate import PartialState
@@ -18,8 +18,10 @@ from tqdm import tqdm
 from trl.trainer.sft_config import SFTConfig
 
 from fusargpt.errors import InputError
+from fusargpt.private_names import attention_of, count_image_tokens
 from modeling_fusargpt import AnyFusarGpt, FusarGptProcessor, FusarGptQwen3ForConditionalGeneration
 from trl_recipes.data.feature_cache import SHARD_BYTES, FeatureCache
+from trl_recipes.data.rows import Row
 
 IMAGES_AT_ONCE = 8
 
@@ -37,10 +39,10 @@ def tower_fingerprint(model: AnyFusarGpt, processor: FusarGptProcessor, autocast
     last bits at most.
     """
     tower = model.model.visual
-    settings = {
+    settings: dict[str, Any] = {
         "processor": {name: value for name, value in processor.to_dict().items() if name != "processor_class"},
         "tower": {name: value for name, value in tower.config.to_dict().items() if name != "transformers_version"},
-        "attention": tower.config._attn_implementation,
+        "attention": attention_of(tower.config),
         "patch_embedding": type(tower.patch_embed).__name__,
         "autocast": str(autocast),
     }
@@ -65,7 +67,7 @@ def read_images(dataset: Dataset, processes: int | None = None) -> Dataset:
     )
 
 
-def _describe(row: dict[str, Any], index: int) -> dict[str, Any]:
+def _describe(row: Row, index: int) -> dict[str, str | int]:
     image = row["image"]
     if image is None:
         raise InputError(f"row {index}: image: found nothing, expected an image; leave the row out of the data set")
@@ -85,12 +87,12 @@ def _unreadable(index: int, error: Exception) -> InputError:
 
 def _token_count(processor: FusarGptProcessor, size: tuple[int, int], row: int) -> int:
     try:
-        return processor._get_num_multimodal_tokens(image_sizes=[size])["num_image_tokens"][0]
+        return count_image_tokens(processor, *size)
     except ValueError as error:
         raise _unreadable(row, error) from error
 
 
-class _Images(torch.utils.data.Dataset):
+class _Images(torch.utils.data.Dataset[tuple[Tensor, Tensor]]):
     """Patches and grid of single images, by the data set and row in which they are found."""
 
     def __init__(self, datasets: Sequence[Dataset], places: list[tuple[int, int]], processor: FusarGptProcessor):
@@ -174,7 +176,7 @@ def cache_visual_tokens(
             "that every node sees"
         )
     keyed = [
-        dataset.remove_columns("image").add_column("image_key", list(rows["image_key"]))  # pyright: ignore
+        dataset.remove_columns("image").add_column("image_key", list(rows["image_key"]))
         for dataset, rows in zip(datasets, described, strict=True)
     ]
     return cache, keyed
@@ -188,20 +190,19 @@ def _encode(
     cache: FeatureCache,
     config: SFTConfig,
     autocast: torch.dtype | None,
-    progress: Any,
+    progress: "tqdm[NoReturn]",
 ) -> None:
     device = config.device
     model.model.visual.to(device)  # pyright: ignore[reportArgumentType]
     computing = nullcontext() if autocast is None else torch.autocast(device.type, dtype=autocast)
-    encode: Any = model.model.get_image_features  # its parent's annotations want tensors of one type each
     shard: dict[str, tuple[Tensor, Tensor]] = {}
     # All tokens of a shard in one piece of memory. Small pieces that stay, between large ones that come and go, keep
     # the allocator from using the latter again: a process grew by half a megabyte an image.
     room, taken = torch.empty(0), 0
     for batch_keys, patches, grids in _batches(images, keys, config.dataloader_num_workers):
         with computing:
-            outputs = encode(patches.to(device), grids.to(device), return_dict=True)
-        levels = [outputs.pooler_output, *(outputs.get("deepstack_features") or ())]
+            outputs = model.model.get_image_features(patches.to(device), grids.to(device), return_dict=True)
+        levels: list[Sequence[Tensor]] = [outputs["pooler_output"], *(outputs.get("deepstack_features") or ())]
         for key, grid, *tokens in zip(batch_keys, grids, *levels, strict=True):
             stored = torch.stack(tokens) if len(tokens) > 1 else tokens[0]
             if taken + stored.numel() > len(room):

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import torch
 from peft import PeftModel
@@ -10,6 +10,7 @@ from peft import PeftModel
 from fusargpt.conversion.write_artefacts import complete_adapter, write_tlm
 from fusargpt.errors import InputError
 from fusargpt.inference.backbones import model_class, read_config
+from fusargpt.inference.faces import LoadingReport
 from modeling_fusargpt import AnyFusarGpt, AnyFusarGptConfig, FusarGptProcessor
 from modeling_fusargpt.artefacts import ADAPTER_CONFIG_FILE, HUB_ID, ArtefactError, read_chain
 from trl_recipes.arguments import RecipeArguments
@@ -53,17 +54,19 @@ def load_model(
         chain = read_chain(name_or_path, {"revision": revision})
         described = next(artefact for artefact in chain if artefact.config_file is not None)
         config, _ = read_config(described.name, described.download["revision"])
-        loaded: Any = model_class(config).from_pretrained(
-            name_or_path,
-            revision=revision,
-            dtype=dtype,
-            attn_implementation=attn_implementation,
-            merge_adapter=True,
-            output_loading_info=True,
+        model, report = cast(
+            tuple[AnyFusarGpt, LoadingReport],
+            model_class(config).from_pretrained(
+                name_or_path,
+                revision=revision,
+                dtype=dtype,
+                attn_implementation=attn_implementation,
+                merge_adapter=True,
+                output_loading_info=True,
+            ),
         )
     except ArtefactError as error:
         raise InputError(str(error)) from error
-    model, report = loaded
     # A TLM may be new; any other weight that is not there would silently be random.
     missing = sorted(name for name in report["missing_keys"] if not name.startswith(TLM_PREFIX))
     unexpected = sorted(report["unexpected_keys"])

@@ -1,7 +1,9 @@
 """What a stage trains: freezing, LoRA, and the table that shows both."""
 
+from typing import cast
+
 import torch
-from peft import LoraConfig
+from peft import LoraConfig, PeftModel
 from torch import nn
 
 from fusargpt.errors import InputError
@@ -21,6 +23,11 @@ PARTS = {
     "language model": ".language_model.",
     "lm_head": "lm_head.",
 }
+
+
+def without_adapters(model: nn.Module) -> AnyFusarGpt:
+    """The model itself, where adapters of peft stand around it."""
+    return cast(AnyFusarGpt, model.get_base_model() if isinstance(model, PeftModel) else model)
 
 
 def part_of(name: str) -> str:

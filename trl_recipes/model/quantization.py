@@ -35,16 +35,28 @@ def quantize(model: AnyFusarGpt, double: bool, compute_type: torch.dtype, device
         if not adapted.fullmatch(name):
             continue
         assert isinstance(layer, nn.Linear)
-        biased = layer.bias is not None
-        options: dict[str, Any] = {"quant_type": "nf4", "compress_statistics": double}
+        # nn.Linear declares its bias as there, and has None without one.
+        bias = cast(nn.Parameter | None, layer.bias)
         quantized = Linear4bit(
-            layer.in_features, layer.out_features, biased, compute_type, device=torch.device("meta"), **options
+            layer.in_features,
+            layer.out_features,
+            bias is not None,
+            compute_type,
+            double,
+            "nf4",
+            device=torch.device("meta"),
         )
         # Its type is that of the parameter it becomes, which is not declared.
-        weight: Any = cast(Any, Params4bit)(layer.weight.data, requires_grad=False, module=quantized, **options)
+        weight: Any = cast(Any, Params4bit)(
+            layer.weight.data,
+            requires_grad=False,
+            module=quantized,
+            quant_type="nf4",
+            compress_statistics=double,
+        )
         quantized.weight = weight.to(device)
-        if biased:
-            quantized.bias = nn.Parameter(layer.bias.data.to(device), requires_grad=False)
+        if bias is not None:
+            quantized.bias = nn.Parameter(bias.data.to(device), requires_grad=False)
         model.set_submodule(name, quantized)
 
 

@@ -1,7 +1,7 @@
 """Training with FSDP2: how its blocks compute, and the whole model again where something is saved."""
 
 import os
-from typing import Any, cast
+from typing import cast
 
 import torch
 from accelerate import Accelerator
@@ -12,6 +12,7 @@ from transformers import AutoModelForImageTextToText
 from fusargpt.errors import InputError
 from modeling_fusargpt import AnyFusarGpt
 from trl_recipes.arguments import RecipeArguments
+from trl_recipes.model.parameters import without_adapters
 
 
 def check_sharding(accelerator: Accelerator, recipe: RecipeArguments) -> None:
@@ -40,7 +41,8 @@ def compute_in_given_types(accelerator: Accelerator) -> None:
     """
     if accelerator.mixed_precision != "no":
         policy = MixedPrecisionPolicy(reduce_dtype=torch.float32, cast_forward_inputs=False)
-        plugin: Any = accelerator.state.fsdp_plugin
+        plugin = accelerator.state.fsdp_plugin
+        assert plugin is not None, "accelerate has one for FSDP2"
         plugin.mixed_precision_policy = policy
 
 
@@ -51,7 +53,7 @@ def gather_head(model: AnyFusarGpt) -> None:
     process would keep its own gradient of its part instead of the mean of all.
     """
 
-    def gather(*_call: Any) -> None:
+    def gather(*_call: object) -> None:
         head = model.get_output_embeddings()
         if isinstance(head, FSDPModule):
             head.unshard()
@@ -64,19 +66,19 @@ def whole_model(model: torch.nn.Module, accelerator: Accelerator) -> AnyFusarGpt
 
     None in all processes but the first when the model is sharded: its weights are gathered there.
     """
-    plain: Any = accelerator.unwrap_model(model)
+    plain = cast(AnyFusarGpt | PeftModel, accelerator.unwrap_model(model))
     if not accelerator.is_fsdp2:
         return plain
     state = accelerator.get_state_dict(model)
     if not accelerator.is_main_process:
         return None
-    sharded = plain.get_base_model() if isinstance(plain, PeftModel) else plain
+    sharded = without_adapters(plain)
     with torch.device("meta"):
-        whole = cast(Any, AutoModelForImageTextToText.from_config(sharded.config))
+        base = cast(AnyFusarGpt, AutoModelForImageTextToText.from_config(sharded.config))
+        whole: AnyFusarGpt | PeftModel = base
         if isinstance(plain, PeftModel):
-            whole.name_or_path = sharded.name_or_path
-            whole = get_peft_model(whole, plain.peft_config["default"])
-    base: Any = whole.get_base_model() if isinstance(whole, PeftModel) else whole
+            base.name_or_path = sharded.name_or_path
+            whole = cast(PeftModel, get_peft_model(base, plain.peft_config["default"]))
     base.generation_config = sharded.generation_config
     whole.load_state_dict(state, assign=True)
     base.tie_weights()

@@ -14,7 +14,7 @@ with targets:
 
 from itertools import count
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +27,7 @@ from fusargpt.simulator.simulated_scene import IMAGE_SIZE, MAX_TARGETS, simulate
 from fusargpt.tasks.prompts import TARGETS, prompt
 from modeling_fusargpt import FusarGptForConditionalGeneration, FusarGptProcessor
 from trl_recipes.data.collator import IGNORED_LABEL, TripletCollator
+from trl_recipes.data.rows import Batch, Row
 from trl_recipes.model.attention import SDPA_FLOAT32, register_sdpa_float32
 from trl_recipes.model.patch_embedding import use_linear_patch_embedding
 from trl_recipes.nano.pretrain_tower import (
@@ -47,7 +48,7 @@ LAYER = 3  # of six: the layers above are left to language
 SEEDS_PER_ITEM = 16  # item i is the first of its seeds that has a target; seven of ten have
 
 
-class PointingScenes(Dataset):
+class PointingScenes(Dataset[Row]):
     """Scenes with targets, a detection question about them, and their dense targets; item i is always the same."""
 
     def __init__(self, first_seed: int, scenes: int, optical_share: float) -> None:
@@ -58,7 +59,7 @@ class PointingScenes(Dataset):
     def __len__(self) -> int:
         return self.scenes
 
-    def __getitem__(self, index: int) -> dict[str, Any]:
+    def __getitem__(self, index: int) -> Row:
         drawn = map(simulate_scene, count(self.first_seed + SEEDS_PER_ITEM * index))
         scene = next(scene for scene in drawn if scene.targets)
         label = scene.targets[0].label
@@ -76,7 +77,7 @@ class PointingCollator:
     def __init__(self, processor: FusarGptProcessor) -> None:
         self.conversations = TripletCollator(processor, prior=False)
 
-    def __call__(self, items: list[dict[str, Any]]) -> dict[str, Any]:
+    def __call__(self, items: list[Row]) -> Batch:
         return self.conversations(items) | stack_targets(items)
 
 
@@ -165,7 +166,7 @@ def main() -> None:
     )
     patch_embedding = model.model.visual.patch_embed
     use_linear_patch_embedding(model.model)
-    dense: Any = DensePointing(model, processor, cast(Qwen2_5_VLTextConfig, model.config.text_config).hidden_size)
+    dense = DensePointing(model, processor, cast(Qwen2_5_VLTextConfig, model.config.text_config).hidden_size)
     # Places of their own: after those of language training and of the tower.
     scenes = PointingScenes(SPLIT_SEEDS["train"] + 2_000_000, options.scenes, options.optical_share)
     arguments = training_arguments(options)

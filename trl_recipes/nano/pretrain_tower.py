@@ -8,7 +8,7 @@ box of up to two targets centred in it. A linear head, thrown away afterwards, r
 import argparse
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import torch
@@ -26,6 +26,7 @@ from fusargpt.simulator.rendering import render_optical, render_sar
 from fusargpt.simulator.simulated_scene import IMAGE_SIZE, Scene, simulate_scene
 from fusargpt.tasks.prompts import TARGETS
 from modeling_fusargpt import FusarGptForConditionalGeneration, FusarGptProcessor
+from trl_recipes.data.rows import Batch, Row
 from trl_recipes.model.patch_embedding import use_linear_patch_embedding
 
 TOKEN_PIXELS = 28
@@ -79,7 +80,7 @@ def draw(scene: Scene, optical_share: float) -> Image.Image:
     return render_sar(scene, str(rng.choice(POLARIZATIONS, p=[0.7, 0.3])))
 
 
-class DenseScenes(Dataset):
+class DenseScenes(Dataset[Row]):
     """Scenes simulated as they are asked for; item i is always the same."""
 
     def __init__(self, processor: FusarGptProcessor, first_seed: int, scenes: int, optical_share: float) -> None:
@@ -91,19 +92,19 @@ class DenseScenes(Dataset):
     def __len__(self) -> int:
         return self.scenes
 
-    def __getitem__(self, index: int) -> dict[str, Any]:
+    def __getitem__(self, index: int) -> Row:
         scene = simulate_scene(self.first_seed + index)
         encoded = self.image_processor(draw(scene, self.optical_share).convert("RGB"), return_tensors="pt")
         return {**encoded, **vars(dense_targets(scene))}
 
 
-def stack_targets(items: list[dict[str, Any]]) -> dict[str, Tensor]:
+def stack_targets(items: list[Row]) -> dict[str, Tensor]:
     """The dense targets of a batch."""
     names = ("cover", "present", "box", "order")
     return {name: torch.from_numpy(np.stack([item[name] for item in items])) for name in names}
 
 
-def collate(items: list[dict[str, Any]]) -> dict[str, Tensor]:
+def collate(items: list[Row]) -> dict[str, Tensor]:
     """Patches of all images in one sequence; dense targets stacked."""
     batch = {key: torch.cat([item[key] for item in items]) for key in ("pixel_values", "image_grid_thw")}
     return batch | stack_targets(items)
@@ -151,7 +152,13 @@ def rescale_tokens(tower: nn.Module, batch: dict[str, Tensor]) -> None:
 class DenseTrainer(Trainer):
     """Trainer that logs the parts of the loss beside it."""
 
-    def compute_loss(self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, **_: Any) -> Any:
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: Batch,
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Tensor | tuple[Tensor, dict[str, Tensor]]:
         outputs = model(**inputs)
         if self.state.global_step % self.args.logging_steps == 0 and model.training:
             parts = {key: round(float(value.detach()), 4) for key, value in outputs.items() if key != "loss"}
@@ -159,7 +166,7 @@ class DenseTrainer(Trainer):
         return (outputs["loss"], outputs) if return_outputs else outputs["loss"]
 
 
-def dense_parser(description: str, **defaults: Any) -> argparse.ArgumentParser:
+def dense_parser(description: str, **defaults: object) -> argparse.ArgumentParser:
     """The options of a dense pre-training; `defaults` are those of the stage."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path)

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import cast, get_args
 
 from transformers.training_args import OptimizerNames
 from trl.trainer.sft_config import SFTConfig
@@ -189,7 +189,7 @@ class Plan:
     def per_sequence(self) -> Work:
         return sum(self.flops.values(), Work())
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """What JSON can hold, with sums."""
         flops = {"image": self.per_image, "token": self.per_token, "sequence": self.per_sequence, **self.flops}
         return {**asdict(self), "flops": {name: {**asdict(work), "total": work.total} for name, work in flops.items()}}

@@ -185,7 +185,7 @@ def find_model(name: str, revision: str = "main", recipes: Path | None = None) -
     Raises:
         InputError: no such model, or one of another kind.
     """
-    tlm: dict[str, Any] | None = None
+    tlm: dict[str, object] | None = None
     outputs = _outputs(recipes) if recipes is not None else {}
     seen: set[str] = set()
     while name not in seen:
@@ -225,9 +225,9 @@ def _outputs(recipes: Path) -> dict[str, str]:
     return found
 
 
-def _sizes(name: str, revision: str, tlm: dict[str, Any] | None) -> Sizes:
+def _sizes(name: str, revision: str, tlm: dict[str, object] | None) -> Sizes:
     try:
-        kind = cast(dict, FusarGptConfig.get_config_dict(name, revision=revision)[0]).get("model_type")
+        kind = FusarGptConfig.get_config_dict(name, revision=revision)[0].get("model_type")
         if kind not in ("fusargpt", "qwen2_5_vl"):
             raise InputError(f"model_name_or_path: {name} is of type {kind}; a plan knows fusargpt and qwen2_5_vl")
         config = FusarGptConfig.from_pretrained(name, revision=revision)
@@ -238,7 +238,7 @@ def _sizes(name: str, revision: str, tlm: dict[str, Any] | None) -> Sizes:
     return replace(sizes_of(config), **_tlm_fields(tlm))
 
 
-def _tlm_fields(tlm: dict[str, Any] | None) -> dict[str, Any]:
+def _tlm_fields(tlm: dict[str, object] | None) -> dict[str, Any]:
     names = {"prior_size": "prior", "hidden_size": "tlm_hidden", "fusion": "fusion"}
     return {names[key]: value for key, value in (tlm or {}).items() if key in names and value is not None}
 

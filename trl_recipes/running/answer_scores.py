@@ -1,7 +1,7 @@
 """Answers of the model in training to questions of the test split, scored by the project's metrics."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import cast
 
 import numpy as np
 import torch
@@ -10,10 +10,12 @@ from accelerate.utils import gather_object
 from datasets import Dataset
 
 from fusargpt.errors import InputError
+from fusargpt.inference.faces import Generates
 from fusargpt.metrics.scores import TALLIES, task_scores
 from modeling_fusargpt import AnyFusarGpt
 from trl_recipes.data.collator import TripletCollator
 from trl_recipes.data.row_tasks import TASK_COLUMN
+from trl_recipes.data.rows import Batch
 
 
 def choose_rows(tasks: Sequence[str | None], count: int) -> list[int]:
@@ -62,7 +64,7 @@ class AnswerScores:
         except InputError as error:
             raise InputError(f"eval_answers: the test split: completion: {error}") from error
 
-    def __call__(self, model: AnyFusarGpt, prepare: Callable[[dict[str, Any]], dict[str, Any]]) -> dict[str, float]:
+    def __call__(self, model: AnyFusarGpt, prepare: Callable[[Batch], Batch]) -> dict[str, float]:
         """Scores by `TASK_METRIC`, as `metrics` names them: shares from 0 to 1, NaN where there is nothing to score.
 
         Args:
@@ -80,10 +82,8 @@ class AnswerScores:
         return self._scores([answer for _, answer in sorted(every)])
 
     @torch.no_grad()
-    def _answers(self, model: AnyFusarGpt, inputs: dict[str, Any]) -> list[str]:
-        # transformers types `generate` by a protocol that its own models do not meet.
-        generate: Any = model.generate  # pyright: ignore[reportAttributeAccessIssue]
-        tokens = generate(
+    def _answers(self, model: AnyFusarGpt, inputs: Batch) -> list[str]:
+        tokens = cast(Generates, model).generate(
             **inputs,
             max_new_tokens=self.max_new_tokens,
             use_cache=True,

@@ -7,7 +7,7 @@ renamed. One run at a time holds an output folder, so that what lies under such 
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -29,7 +29,7 @@ WAIT_SECONDS = 20.0
 
 
 @contextmanager
-def holding(output_dir: Path) -> Iterator[None]:
+def holding(output_dir: Path) -> Generator[None]:
     """Keep other runs out of `output_dir`, which is made if need be, and clear what dead ones left half written.
 
     Raises InputError when another run is still there, and for a folder that cannot be written or locked.

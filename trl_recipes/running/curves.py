@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import matplotlib
 
@@ -24,6 +24,10 @@ TASK_COLOURS: dict[str, str] = dict(zip(sorted(TASKS), COLOURS, strict=False))
 TASK_LOSS = "loss_"
 
 
+LogEntry = dict[str, float]
+"""What a trainer logs at a step, with the step among it."""
+
+
 class Curve(NamedTuple):
     """How something that was logged is drawn."""
 
@@ -36,7 +40,7 @@ class Points(NamedTuple):
     """A curve with the steps at which it was logged."""
 
     curve: Curve
-    steps: list[int]
+    steps: list[float]
     values: list[float]
 
 
@@ -56,7 +60,7 @@ class Panel:
     scale: str = "linear"
     top: float | None = None
 
-    def select(self, history: Sequence[Mapping[str, Any]]) -> list[Points]:
+    def select(self, history: Sequence[LogEntry]) -> list[Points]:
         """Those of its curves that were logged; NaN is left out."""
         found = []
         for name, curve in self.curves.items():
@@ -67,7 +71,7 @@ class Panel:
                 found.append(Points(curve, list(steps), list(values)))
         return found
 
-    def draw(self, axes: Axes, found: Sequence[Points], last_step: int) -> None:
+    def draw(self, axes: Axes, found: Sequence[Points], last_step: float) -> None:
         for (label, colour, line), steps, values in found:
             # Few points are shown as such; one alone has no line.
             marker = "o" if len(steps) < 12 else None
@@ -79,8 +83,15 @@ class Panel:
         if self.scale == "linear":
             axes.set_ylim(0, self.top)
         if len(found) > 2:  # above, where it hides nothing
-            place: dict[str, Any] = {"loc": "lower center", "bbox_to_anchor": (0.5, 1), "frameon": False}
-            axes.legend(fontsize="x-small", ncols=3, columnspacing=1, handlelength=1.2, **place)
+            axes.legend(
+                fontsize="x-small",
+                ncols=3,
+                columnspacing=1,
+                handlelength=1.2,
+                loc="lower center",
+                bbox_to_anchor=(0.5, 1),
+                frameon=False,
+            )
         elif len(found) > 1:
             axes.legend(fontsize="small")
 
@@ -96,7 +107,7 @@ SCORES = {
 }
 
 
-def panels_of(logs: Sequence[Sequence[Mapping[str, Any]]]) -> list[Panel]:
+def panels_of(logs: Sequence[Sequence[LogEntry]]) -> list[Panel]:
     """All kinds of panels, for the tasks that `logs` name."""
     names = {name for log in logs for entry in log for name in entry}
     tasks = sorted(name.removeprefix(TASK_LOSS) for name in names if name.startswith(TASK_LOSS))
@@ -116,7 +127,7 @@ def panels_of(logs: Sequence[Sequence[Mapping[str, Any]]]) -> list[Panel]:
     ]
 
 
-def read_log(stage: Path) -> list[dict[str, Any]]:
+def read_log(stage: Path) -> list[LogEntry]:
     """What a stage logged.
 
     Raises FileNotFoundError when the folder holds no trainer_state.json, ValueError when no loss was logged.

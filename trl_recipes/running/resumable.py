@@ -3,20 +3,20 @@
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NotRequired, TypedDict, cast
 
 import torch
 from accelerate.utils import gather_object
 from peft import PeftModel
 from torch.utils.data import DataLoader
 from transformers import PreTrainedModel, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
-from transformers.trainer_callback import ExportableState
-from transformers.trainer_pt_utils import nested_gather
 from transformers.trainer_utils import TrainOutput
 from trl.trainer.sft_trainer import SFTTrainer
 
 from fusargpt.files import FullDiskError, check_room, watching_disk
+from fusargpt.private_names import exported_states, gather_losses
 from trl_recipes.arguments import OnFullDisk
+from trl_recipes.data.rows import Batch
 from trl_recipes.running.atomic_runs import (
     STATE,
     checkpoints,
@@ -29,6 +29,18 @@ from trl_recipes.running.atomic_runs import (
 )
 
 CURVE = "CurveSoFar"  # of trainer_state.json's stateful_callbacks
+
+
+class CurveSoFar(TypedDict):
+    """What has been summed since the last log."""
+
+    loss: float
+    logged_at: int
+    total_loss: float
+    tokens: float
+    metrics: dict[str, list[float]]
+    training: bool
+    watched: NotRequired[list[list[float]]]
 
 
 class ResumableTrainer(SFTTrainer):
@@ -49,11 +61,10 @@ class ResumableTrainer(SFTTrainer):
         super().__init__(**arguments)
         self.add_callback(_CurveSoFar(self))
 
-    def curve_so_far(self) -> dict[str, Any]:
+    def curve_so_far(self) -> CurveSoFar:
         """What has been summed since the last log, over all processes."""
-        losses: Any = nested_gather(self._tr_loss, self.args.parallel_mode)
         return {
-            "loss": losses.mean().item(),
+            "loss": gather_losses(self._tr_loss, self.args).mean().item(),
             "logged_at": self._globalstep_last_logged,
             "total_loss": self._total_loss_scalar,
             "tokens": self._total_train_tokens,
@@ -61,7 +72,7 @@ class ResumableTrainer(SFTTrainer):
             "training": self.model.training,  # by which TRL chooses what goes into the next log
         }
 
-    def take_up(self, curve: dict[str, Any]) -> None:
+    def take_up(self, curve: CurveSoFar) -> None:
         """Go on from what `curve_so_far` has given."""
         self._tr_loss += curve["loss"]
         self._globalstep_last_logged = curve["logged_at"]
@@ -76,30 +87,30 @@ class ResumableTrainer(SFTTrainer):
             logs["train_loss"] = self._total_loss_scalar / max(self.state.global_step, 1)
         super().log(logs, start_time)
 
-    def _get_dataloader(self, *args: Any, **kwargs: Any) -> DataLoader:
+    def _get_dataloader(self, *args: Any, **kwargs: Any) -> DataLoader[Batch]:
         loader: Any = super()._get_dataloader(*args, **kwargs)
         # A loader draws the seed of its workers when it starts them, in a resumed run at other times than in one that
         # was not cut. Dropout must not notice.
         loader.base_dataloader.generator = torch.Generator().manual_seed(self.args.seed)
         return loader
 
-    def _run_epoch(self, *arguments: Any, **keywords: Any) -> None:
+    def _run_epoch(self, *arguments: object, **keywords: object) -> None:
         if self.state.global_step >= self.state.max_steps:
             # Resumed after the last step of the run; the parent would do another one.
             self.control.should_training_stop = True
             return
         super()._run_epoch(*arguments, **keywords)
 
-    def _finalize_training(self, *arguments: Any) -> TrainOutput:
+    def _finalize_training(self, trial: object, num_train_samples: int, start_time: float) -> TrainOutput:
         best = self.state.best_model_checkpoint
         if self.args.should_save and best is not None and self.args.save_total_limit == 1:
             # As the parent would do next, but whole or not at all.
             for path in checkpoints(Path(str(self.args.output_dir))):
                 if path.name != Path(best).name:
                     remove(path)
-        return super()._finalize_training(*arguments)
+        return super()._finalize_training(trial, num_train_samples, start_time)
 
-    def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:
+    def _save_checkpoint(self, model: torch.nn.Module, trial: object) -> None:
         run_dir = Path(str(self.args.output_dir))
         target = run_dir / f"checkpoint-{self.state.global_step}"
         partial = partial_name(target)
@@ -153,10 +164,7 @@ class ResumableTrainer(SFTTrainer):
             self._save_scaler(str(folder))
             self._save_rng_state(str(folder))
         if self.args.should_save:
-            states: dict[str, Any] = {}
-            for callback in [*self.callback_handler.callbacks, self.control]:
-                if isinstance(callback, ExportableState):
-                    states.setdefault(type(callback).__name__, []).append(callback.state())
+            states = exported_states([*self.callback_handler.callbacks, self.control])
             _kept(self.state).update({name: of if len(of) > 1 else of[0] for name, of in states.items()})
             self.state.save_to_json(str(folder / STATE))
 
@@ -165,7 +173,7 @@ class ResumableTrainer(SFTTrainer):
         earlier = checkpoints(Path(str(self.args.output_dir)))
         if earlier:
             return folder_bytes(earlier[-1])
-        optimizer: Any = self.optimizer
+        optimizer = cast(torch.optim.Optimizer, self.optimizer)
         tensors = [value for state in optimizer.state.values() for value in state.values() if torch.is_tensor(value)]
         tensors += [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         return sum(tensor.nbytes for tensor in tensors)
@@ -184,23 +192,25 @@ class _CurveSoFar(TrainerCallback):
         self.trainer = trainer
         self.save_is_due = False
 
-    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
+    ) -> None:
         curve = _kept(state).get(CURVE)
         if curve is not None:
-            self.trainer.take_up(curve)
+            self.trainer.take_up(cast(CurveSoFar, curve))
 
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
         # An evaluation at the end of an epoch comes after the save of its last step, and a run resumed from there would
         # begin the next epoch without it.
         epoch_ends = control.should_training_stop or control.should_epoch_stop or float(state.epoch or 0).is_integer()
         if control.should_save and epoch_ends:
             control.should_save, self.save_is_due = False, True
 
-    def on_epoch_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+    def on_epoch_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
         if self.save_is_due:
             control.should_save, self.save_is_due = True, False
 
 
-def _kept(state: TrainerState) -> dict[str, Any]:
+def _kept(state: TrainerState) -> dict[str, object]:
     """What ``trainer_state.json`` keeps of callbacks; transformers annotates it as what it is made from."""
-    return cast(dict[str, Any], state.stateful_callbacks)
+    return cast(dict[str, object], state.stateful_callbacks)

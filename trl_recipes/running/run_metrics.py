@@ -4,16 +4,20 @@ Sums are kept on the device and read when the trainer logs, so that watching wai
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
-from transformers import TrainerCallback
-from trl.trainer.utils import FusedCausalLMOutput
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from fusargpt.private_names import is_fused_output
 from modeling_fusargpt.tlm import TokenwiseLinearModulation
 from trl_recipes.data.row_tasks import NO_TASK
+from trl_recipes.data.rows import Batch
+
+if TYPE_CHECKING:
+    from fusargpt.private_names import FusedCausalLMOutput
 
 MODULATED_FROM = 0.5
 """A token counts as modulated where the anchors' weights sum to more than this; far from anchors they fade to 0."""
@@ -26,7 +30,7 @@ class TaskLoss:
         self.names = names
         self.sums: Tensor | None = None  # float32 [2, 1 + tasks]: log-likelihood and tokens; the first has no task
 
-    def add(self, outputs: FusedCausalLMOutput, task_ids: Tensor) -> None:
+    def add(self, outputs: "FusedCausalLMOutput", task_ids: Tensor) -> None:
         """Tokens of a batch; `task_ids` [batch, tokens] of `answer_tasks`."""
         if outputs.log_probs is None or outputs.label_mask is None:
             return
@@ -114,18 +118,22 @@ class Throughput(TrainerCallback):
         if self.started is None:
             self.started = time.perf_counter()
 
-    def add(self, inputs: Mapping[str, Any]) -> None:
+    def add(self, inputs: Batch) -> None:
         """A batch of training."""
         tokens = inputs["attention_mask"].sum().float()
         self.tokens = tokens if self.tokens is None else self.tokens + tokens
         self.images += len(inputs["image_grid_thw"])
 
-    def on_step_end(self, args, state, control, **kwargs) -> None:
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
+    ) -> None:
         # Each of these waits for the device anyway.
         if control.should_log or control.should_evaluate or control.should_save:
             self._stop()
 
-    def on_epoch_end(self, args, state, control, **kwargs) -> None:
+    def on_epoch_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
+    ) -> None:
         self._stop()
 
     def take(self, device: torch.device) -> Tensor:
@@ -166,14 +174,14 @@ class Watch:
         self._task_ids: Tensor | None = None
         model.register_forward_hook(self._see_outputs)
 
-    def see_batch(self, inputs: dict[str, Any]) -> None:
+    def see_batch(self, inputs: Batch) -> None:
         """A batch that is about to be computed; `task_ids`, which the model does not know, leave it here."""
         self._task_ids = inputs.pop("task_ids", None)
         if self.model.training:
             self.throughput.add(inputs)
 
-    def _see_outputs(self, module: nn.Module, arguments: tuple, outputs: Any) -> None:
-        if self._task_ids is not None and isinstance(outputs, FusedCausalLMOutput):
+    def _see_outputs(self, module: nn.Module, arguments: tuple[object, ...], outputs: object) -> None:
+        if self._task_ids is not None and is_fused_output(outputs):
             self.losses["train" if self.model.training else "eval"].add(outputs, self._task_ids)
             self._task_ids = None
 

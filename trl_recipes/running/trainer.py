@@ -13,7 +13,7 @@ from modeling_fusargpt.artefacts import TLM_FILE, load_tlm
 from trl_recipes.arguments import RecipeArguments
 from trl_recipes.data.row_checks import LeftOut
 from trl_recipes.model.checkpoint import load_model, save_tlm, tlm_weights
-from trl_recipes.model.parameters import part_of
+from trl_recipes.model.parameters import part_of, without_adapters
 from trl_recipes.model.sharding import check_sharding, compute_in_given_types, gather_head
 from trl_recipes.running.watched_trainer import WatchedTrainer
 
@@ -39,9 +39,7 @@ class StageTrainer(WatchedTrainer):
         check_sharding(self.accelerator, recipe)
         if self.accelerator.is_fsdp2:
             compute_in_given_types(self.accelerator)
-            plain: Any = self.accelerator.unwrap_model(self.model)
-            base: Any = plain.get_base_model() if isinstance(plain, PeftModel) else plain
-            gather_head(base)
+            gather_head(without_adapters(self.accelerator.unwrap_model(self.model)))
 
     def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
         optimizer = super().create_optimizer(model)
@@ -59,7 +57,7 @@ class StageTrainer(WatchedTrainer):
             optimizer.add_param_group({**group, "params": tower, "lr": group["lr"] * ratio})
         return optimizer
 
-    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, torch.Tensor] | None = None) -> None:
         # A stage that trains the TLM alone never writes the backbone, not even in its checkpoints.
         if self.recipe.train != "tlm" or self.recipe.save != "trained":
             super()._save(output_dir, state_dict)

@@ -1,5 +1,6 @@
 """TRL's ``SFTTrainer`` with its run watched: more is logged, evaluations score answers, and training is the same."""
 
+from collections.abc import Iterator
 from typing import Any, cast
 
 import torch
@@ -11,8 +12,10 @@ from transformers.trainer_utils import EvalLoopOutput
 
 from fusargpt.errors import InputError
 from trl_recipes.data.collator import TripletCollator
+from trl_recipes.data.rows import Batch
+from trl_recipes.model.parameters import without_adapters
 from trl_recipes.running.answer_scores import AnswerScores
-from trl_recipes.running.resumable import ResumableTrainer
+from trl_recipes.running.resumable import CurveSoFar, ResumableTrainer
 from trl_recipes.running.run_metrics import Watch
 
 
@@ -47,13 +50,21 @@ class WatchedTrainer(ResumableTrainer):
         deepspeed = self.accelerator.state.deepspeed_plugin
         return self.is_fsdp_enabled or (deepspeed is not None and deepspeed.zero_stage == 3)
 
-    def get_batch_samples(self, *arguments: Any) -> tuple[list, Tensor | int | None]:
+    def get_batch_samples(
+        self, epoch_iterator: Iterator[Batch], num_batches: int, device: torch.device
+    ) -> tuple[list[Batch], Tensor | int | None]:
         self.watch.throughput.start()
-        return super().get_batch_samples(*arguments)
+        return super().get_batch_samples(epoch_iterator, num_batches, device)
 
-    def compute_loss(self, model: torch.nn.Module, inputs: dict[str, Any], *arguments: Any, **options: Any) -> Any:
+    def compute_loss(
+        self,
+        model: torch.nn.Module,
+        inputs: Batch,
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Tensor | tuple[Tensor, object]:
         self.watch.see_batch(inputs)
-        return super().compute_loss(model, inputs, *arguments, **options)
+        return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         mode = "train" if "loss" in logs else "eval" if "eval_loss" in logs else None
@@ -61,13 +72,13 @@ class WatchedTrainer(ResumableTrainer):
             logs |= self.watch.report(mode, self.args.device, self._add_up)
         super().log(logs, start_time)
 
-    def curve_so_far(self) -> dict[str, Any]:
-        return super().curve_so_far() | {"watched": self.watch.so_far(self.args.device, self._add_up)}
+    def curve_so_far(self) -> CurveSoFar:
+        return {**super().curve_so_far(), "watched": self.watch.so_far(self.args.device, self._add_up)}
 
-    def take_up(self, curve: dict[str, Any]) -> None:
+    def take_up(self, curve: CurveSoFar) -> None:
         super().take_up(curve)
         if self.accelerator.is_main_process:  # they are sums over all processes, and will be added up again
-            self.watch.take_up(curve["watched"], self.args.device)
+            self.watch.take_up(curve.get("watched", ()), self.args.device)
 
     def _add_up(self, values: Tensor) -> Tensor:
         return cast(Tensor, self.accelerator.reduce(values, reduction="sum"))
@@ -80,7 +91,7 @@ class WatchedTrainer(ResumableTrainer):
 
     def evaluation_loop(
         self,
-        dataloader: DataLoader,
+        dataloader: DataLoader[Batch],
         description: str,
         prediction_loss_only: bool | None = None,
         ignore_keys: list[str] | None = None,
@@ -88,10 +99,9 @@ class WatchedTrainer(ResumableTrainer):
     ) -> EvalLoopOutput:
         output = super().evaluation_loop(dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix)
         if self.answers is not None and metric_key_prefix == "eval":
-            model: Any = self.accelerator.unwrap_model(self.model)
-            plain: Any = model.get_base_model() if isinstance(model, PeftModel) else model
+            model = without_adapters(self.accelerator.unwrap_model(self.model))
             with self.compute_loss_context_manager():
-                scores = self.answers(plain, self._prepare_inputs)
+                scores = self.answers(model, self._prepare_inputs)
             scored = {f"eval_{name}": value for name, value in scores.items()}
             output = output._replace(metrics={**(output.metrics or {}), **scored})
         return output

@@ -7,7 +7,7 @@ that name it. Those of Qwen2.5-VL stand here, those of Qwen3-VL in `modeling_fus
 
 import math
 from dataclasses import replace
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -41,7 +41,37 @@ def _parts(
     config: FusarGptConfig | FusarGptQwen3Config,
 ) -> tuple[Qwen2_5_VLTextConfig | Qwen3VLTextConfig, Qwen2_5_VLVisionConfig | Qwen3VLVisionConfig, TlmConfig]:
     """The configurations of language model, vision tower and TLM, whose fields transformers leaves untyped."""
-    return cast(Any, config.text_config), cast(Any, config.vision_config), cast(TlmConfig, config.tlm_config)
+    return (
+        cast(Qwen2_5_VLTextConfig | Qwen3VLTextConfig, config.text_config),
+        cast(Qwen2_5_VLVisionConfig | Qwen3VLVisionConfig, config.vision_config),
+        cast(TlmConfig, config.tlm_config),
+    )
+
+
+class _WithDeepstack(Protocol):
+    """What Qwen3-VL's vision tower returns beside the visual tokens."""
+
+    deepstack_features: list[tuple[Tensor, ...]]
+
+
+class _BackboneModel(Protocol):
+    """What the difference asks of the backbone's inner model, which follows it among the bases."""
+
+    def get_image_features(
+        self, pixel_values: Tensor, image_grid_thw: Tensor, **kwargs: object
+    ) -> BaseModelOutputWithPooling: ...
+
+    def forward(self, **kwargs: object) -> BaseModelOutputWithPast: ...
+
+
+class _BackboneForConditionalGeneration(Protocol):
+    """The same of the backbone with its language head."""
+
+    def forward(self, **kwargs: object) -> CausalLMOutputWithPast: ...
+
+    def prepare_inputs_for_generation(
+        self, input_ids: Tensor, *, is_first_iteration: bool | None, **kwargs: object
+    ) -> dict[str, Any]: ...
 
 
 class ModulatedModel(LoadsArtefacts):
@@ -77,12 +107,12 @@ class ModulatedModel(LoadsArtefacts):
     @can_return_tuple
     def get_image_features(
         self,
-        pixel_values: torch.FloatTensor,
-        image_grid_thw: torch.LongTensor,
+        pixel_values: Tensor,
+        image_grid_thw: Tensor,
         prior_embeddings: Tensor | None = None,
         prior_positions: Tensor | None = None,
         prior_mask: Tensor | None = None,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> BaseModelOutputWithPooling:
         """Visual tokens of every image, modulated by its prior.
 
@@ -102,7 +132,7 @@ class ModulatedModel(LoadsArtefacts):
         Raises:
             ValueError: If a prior field is missing, does not fit the images, or holds NaN or positions off the image.
         """
-        parent: Any = super()
+        parent = cast(_BackboneModel, super())
         outputs = parent.get_image_features(pixel_values, image_grid_thw, return_dict=True, **kwargs)
         return self.modulate(outputs, image_grid_thw, prior_embeddings, prior_positions, prior_mask)
 
@@ -134,7 +164,7 @@ class ModulatedModel(LoadsArtefacts):
         # One [h w, C] for each image, whatever the parent's annotation says.
         levels = [cast(tuple[Tensor, ...], outputs.pooler_output)]
         if tlm_config.deepstack == "modulated":
-            levels += cast(Any, outputs).deepstack_features
+            levels += cast(_WithDeepstack, outputs).deepstack_features
         patch_grids = [(height, width) for _, height, width in image_grid_thw.tolist()]
         expected = [height * width // vision_config.spatial_merge_size**2 for height, width in patch_grids]
         found = [len(image_tokens) for image_tokens in levels[0]]
@@ -162,8 +192,8 @@ class ModulatedModel(LoadsArtefacts):
         prior_embeddings: Tensor | None = None,
         prior_positions: Tensor | None = None,
         prior_mask: Tensor | None = None,
-        **kwargs: Any,
-    ) -> tuple | BaseModelOutputWithPast:
+        **kwargs: object,
+    ) -> tuple[object, ...] | BaseModelOutputWithPast:
         """As the parent's, with the prior that `get_image_features` describes.
 
         The visual tokens of `mm_encoder_outputs["image"]`, computed before, stand in for `pixel_values`: they are
@@ -182,7 +212,7 @@ class ModulatedModel(LoadsArtefacts):
             check_no_priors(priors)
         elif mm_encoder_outputs is None and pixel_values_videos is None:
             features = self.get_image_features(
-                cast(torch.FloatTensor, pixel_values), image_grid_thw, **priors, **kwargs, return_dict=True
+                cast(Tensor, pixel_values), image_grid_thw, *priors.values(), **kwargs, return_dict=True
             )
             pixel_values, mm_encoder_outputs = None, {"image": features}
         elif any(value is not None for value in priors.values()):
@@ -192,8 +222,8 @@ class ModulatedModel(LoadsArtefacts):
                     "expected pixel_values or mm_encoder_outputs of images alone."
                 )
             modulated = self.modulate(encoded, image_grid_thw, **priors)
-            mm_encoder_outputs = {**cast(dict, mm_encoder_outputs), "image": modulated}
-        parent: Any = super()
+            mm_encoder_outputs = {**(mm_encoder_outputs or {}), "image": modulated}
+        parent = cast(_BackboneModel, super())
         return parent.forward(
             input_ids=input_ids,
             attention_mask=attention_mask,
@@ -245,14 +275,14 @@ class ModulatedForConditionalGeneration(LoadsArtefacts, GenerationMixin):
         prior_embeddings: Tensor | None = None,
         prior_positions: Tensor | None = None,
         prior_mask: Tensor | None = None,
-        **kwargs: Any,
-    ) -> tuple | CausalLMOutputWithPast:
+        **kwargs: object,
+    ) -> tuple[object, ...] | CausalLMOutputWithPast:
         """As the parent's, with the prior that `ModulatedModel.get_image_features` describes.
 
         Raises:
             ValueError: If a prior is given without images, or is not a usable one.
         """
-        parent: Any = super()
+        parent = cast(_BackboneForConditionalGeneration, super())
         return parent.forward(
             input_ids=input_ids,
             attention_mask=attention_mask,
@@ -274,7 +304,10 @@ class ModulatedForConditionalGeneration(LoadsArtefacts, GenerationMixin):
             **kwargs,
         )
 
-    def _prepare_multimodal_encoder_kwargs_for_generation(self, model_kwargs: dict[str, Any]) -> dict[str, Any]:
+    # The parent is annotated to return a tensor, and returns this.
+    def _prepare_multimodal_encoder_kwargs_for_generation(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, model_kwargs: dict[str, Any]
+    ) -> dict[str, Any]:
         # `generate` encodes and modulates every image here, once, before it expands beams or returned sequences, and
         # drops the encoder's arguments. It would drop a prior beside images encoded before, or without an image, just
         # as quietly.
@@ -290,11 +323,12 @@ class ModulatedForConditionalGeneration(LoadsArtefacts, GenerationMixin):
         parent: Any = super()
         return parent._prepare_multimodal_encoder_kwargs_for_generation(model_kwargs)
 
-    def prepare_inputs_for_generation(
-        self, input_ids: Tensor, is_first_iteration: bool | None = False, **kwargs: Any
+    # `generate` passes all but the tokens by keyword.
+    def prepare_inputs_for_generation(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, input_ids: Tensor, is_first_iteration: bool | None = False, **kwargs: object
     ) -> dict[str, Any]:
         """As the parent's; the prior, like `pixel_values`, is passed on in the first step only."""
-        parent: Any = super()
+        parent = cast(_BackboneForConditionalGeneration, super())
         inputs = parent.prepare_inputs_for_generation(input_ids, is_first_iteration=is_first_iteration, **kwargs)
         if not is_first_iteration and kwargs.get("use_cache", True):
             for name in PRIOR_FIELDS:
@@ -312,16 +346,20 @@ def check_no_priors(priors: dict[str, Tensor | None]) -> None:
             )
 
 
-class FusarGptModel(ModulatedModel, Qwen2_5_VLModel):
+# The arguments of `forward` and `get_image_features` are passed by keyword: their order is not the parent's. As
+# transformers' own classes do, each narrows the type of its `config`, from which transformers takes `config_class`.
+class FusarGptModel(ModulatedModel, Qwen2_5_VLModel):  # pyright: ignore[reportIncompatibleMethodOverride]
     """Qwen2.5-VL without its language head, with a TLM behind the vision tower."""
 
-    config: FusarGptConfig
+    config: FusarGptConfig  # pyright: ignore[reportIncompatibleVariableOverride]
 
 
-class FusarGptForConditionalGeneration(ModulatedForConditionalGeneration, Qwen2_5_VLForConditionalGeneration):
+class FusarGptForConditionalGeneration(  # pyright: ignore[reportIncompatibleMethodOverride]
+    ModulatedForConditionalGeneration, Qwen2_5_VLForConditionalGeneration
+):
     """FUSAR-GPT on Qwen2.5-VL: SAR images, their geospatial prior and a question in, an answer out."""
 
-    config: FusarGptConfig
+    config: FusarGptConfig  # pyright: ignore[reportIncompatibleVariableOverride]
     model: FusarGptModel
     inner_class = FusarGptModel
 

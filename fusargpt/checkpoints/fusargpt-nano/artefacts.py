@@ -77,7 +77,7 @@ def read_artefact(name: str, download: Mapping[str, Any] | None = None) -> Artef
     config = {} if config_file is None else _read_json(config_file)
     model_type = config.get("model_type")
     ours = model_type in (FusarGptConfig.model_type, FusarGptQwen3Config.model_type)
-    weights: Any = "adapter" if config_file is None else config.get("weights", "whole") if ours else "whole"
+    weights: Weights = "adapter" if config_file is None else config.get("weights", "whole") if ours else "whole"
     if weights not in get_args(Weights):
         raise ArtefactError(f"{config_file}: weights: found {weights!r}, expected {' or '.join(get_args(Weights))}")
     if weights == "whole":
@@ -125,9 +125,9 @@ class LoadsArtefacts(PreTrainedModel):
     @classmethod
     def from_pretrained(
         cls,
-        pretrained_model_name_or_path: str | os.PathLike | None,
-        *model_args: Any,
-        config: PreTrainedConfig | str | os.PathLike | None = None,
+        pretrained_model_name_or_path: str | os.PathLike[str] | None,
+        *model_args: object,
+        config: PreTrainedConfig | str | os.PathLike[str] | None = None,
         merge_adapter: bool = False,
         **kwargs: Any,
     ) -> Any:
@@ -186,7 +186,7 @@ class LoadsArtefacts(PreTrainedModel):
         model.config.base_model_name_or_path = model.config.base_model_revision = None
         for artefact in reversed(chain[:-1]):
             if artefact.weights == "tlm":
-                load_tlm(model.base_model.tlm, artefact.file(TLM_FILE))
+                load_tlm(cast(nn.Module, model.base_model.tlm), artefact.file(TLM_FILE))
             elif artefact is chain[0] and not merge_adapter:
                 _load_adapter(model, artefact, adapter_name)
             else:
@@ -202,7 +202,7 @@ class LoadsArtefacts(PreTrainedModel):
         super().save_pretrained(*arguments, **kwargs)
 
 
-def load_tlm(tlm: nn.Module, path: str | os.PathLike) -> None:
+def load_tlm(tlm: nn.Module, path: str | os.PathLike[str]) -> None:
     """Copy the file `path` of a TLM artefact into `tlm`.
 
     Raises:
@@ -222,17 +222,17 @@ def load_tlm(tlm: nn.Module, path: str | os.PathLike) -> None:
     tlm.load_state_dict({name.removeprefix("tlm."): tensor for name, tensor in weights.items()})
 
 
-def _load_adapter(model: Any, artefact: Artefact, adapter_name: str) -> None:
+def _load_adapter(model: PreTrainedModel, artefact: Artefact, adapter_name: str) -> None:
     _check_peft(artefact)
     artefact.file(ADAPTER_FILE)
     found = model.load_adapter(artefact.name, adapter_name=adapter_name, adapter_kwargs=dict(artefact.download))
     _check_adapter(model, artefact, set(found.missing_keys), set(found.unexpected_keys))
 
 
-def _merged(model: Any, artefact: Artefact) -> Any:
+def _merged(model: PreTrainedModel, artefact: Artefact) -> PreTrainedModel:
     _check_peft(artefact)
     try:
-        from peft import PeftConfig, PeftModel, get_peft_model_state_dict
+        from peft import LoraModel, PeftConfig, PeftModel, get_peft_model_state_dict
     except ImportError as error:
         raise ArtefactError(f"{artefact.name}: the adapter needs peft: {error}") from error
     config = PeftConfig.from_pretrained(artefact.name, **artefact.download)
@@ -244,7 +244,7 @@ def _merged(model: Any, artefact: Artefact) -> Any:
     with safe_open(artefact.file(ADAPTER_FILE), framework="pt") as file:
         found = {_plain(name) for name in file.keys()}  # noqa: SIM118  (it has no iterator)
     _check_adapter(model, artefact, expected - found, found - expected)
-    return cast(Any, adapted).merge_and_unload()
+    return cast(PreTrainedModel, cast(LoraModel, adapted.base_model).merge_and_unload())
 
 
 def _check_peft(artefact: Artefact) -> None:
@@ -252,7 +252,7 @@ def _check_peft(artefact: Artefact) -> None:
         raise ArtefactError(f"{artefact.name}: a LoRA adapter, which takes peft to load; pip install peft")
 
 
-def _check_adapter(model: Any, artefact: Artefact, missing: set[str], unexpected: set[str]) -> None:
+def _check_adapter(model: PreTrainedModel, artefact: Artefact, missing: set[str], unexpected: set[str]) -> None:
     if model.base_model is model:  # AutoModel leaves the head out, with what an adapter adds to it
         unexpected = {name for name in unexpected if not _plain(name).startswith("lm_head.")}
     for what, names in (("lacks weights for", missing), ("has weights that no layer takes,", unexpected)):
@@ -290,7 +290,7 @@ def _read_json(path: str) -> dict[str, Any]:
     return content
 
 
-def _resolve_base(name: str, download: Mapping[str, Any], source: str, base: Any, ours: bool) -> str:
+def _resolve_base(name: str, download: Mapping[str, Any], source: str, base: object, ours: bool) -> str:
     """Folder or Hub id of the base that the file `source` of the artefact `name` gives as `base`."""
     field = f"{source}: base_model_name_or_path: found"
     if not isinstance(base, str) or not base:

@@ -1,15 +1,17 @@
 """Processor of FUSAR-GPT: images, text and the geospatial prior of every image. There is no video."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from PIL import Image
-from transformers import BatchFeature
+from transformers import BatchFeature, PreTrainedTokenizerBase
+from transformers.image_processing_base import ImageProcessingMixin
 from transformers.image_transforms import to_pil_image
 from transformers.image_utils import ImageInput, make_flat_list_of_images
 from transformers.models.qwen2_5_vl.processing_qwen2_5_vl import Qwen2_5_VLProcessor
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+from transformers.processing_utils import MultiModalData
 
 PRIOR_SIZE = 64  # Width of AlphaEarth Foundations' embeddings.
 PRIOR_KEYS = ("prior_embeddings", "prior_positions")
@@ -32,24 +34,33 @@ class FusarGptProcessor(Qwen2_5_VLProcessor):
     """
 
     def __init__(
-        self, image_processor=None, tokenizer=None, chat_template=None, image_size: int | None = None, **kwargs
+        self,
+        image_processor: ImageProcessingMixin | None = None,
+        tokenizer: PreTrainedTokenizerBase | None = None,
+        chat_template: str | dict[str, str] | None = None,
+        image_size: int | None = None,
+        **kwargs: object,
     ):
         if chat_template is None and tokenizer is not None:
             chat_template = tokenizer.chat_template
         if image_processor is not None and not isinstance(image_processor, Qwen2VLImageProcessorPil):
-            image_processor = Qwen2VLImageProcessorPil.from_dict(image_processor.to_dict())
+            # It returns the unused keywords as well where it is asked to, which it is not.
+            image_processor = cast(
+                Qwen2VLImageProcessorPil, Qwen2VLImageProcessorPil.from_dict(image_processor.to_dict())
+            )
         super().__init__(image_processor, tokenizer, chat_template=chat_template, **kwargs)
         self.image_size = image_size
         if image_size is not None:
             _check_image_size(image_size, image_processor)
 
-    def __call__(
+    # Narrower than the parent's: neither videos nor audio.
+    def __call__(  # pyright: ignore[reportIncompatibleMethodOverride]
         self,
         images: ImageInput | None = None,
         text: str | list[str] | None = None,
         videos: None = None,
         audio: None = None,
-        priors: Sequence[Mapping[str, Any] | None] | None = None,
+        priors: Sequence[Mapping[str, object] | None] | None = None,
         **kwargs: Any,
     ) -> BatchFeature:
         """
@@ -89,13 +100,19 @@ class FusarGptProcessor(Qwen2_5_VLProcessor):
         features.update(BatchFeature(batch_priors(priors), tensor_type=tensor_type))
         return features
 
-    def _process_images(self, images: ImageInput, **kwargs: Any) -> tuple[BatchFeature, list[str]]:
+    def _process_images(self, images: ImageInput, **kwargs: object) -> tuple[BatchFeature, list[str]]:
         if self.image_size is not None:
-            flat: Any = make_flat_list_of_images(images)
-            images = [_squeeze(image, self.image_size) for image in flat]
+            images = [
+                _squeeze(image, self.image_size) for image in cast(list[object], make_flat_list_of_images(images))
+            ]
         return super()._process_images(images, **kwargs)
 
-    def _get_num_multimodal_tokens(self, image_sizes=None, video_sizes=None, **kwargs):
+    def _get_num_multimodal_tokens(
+        self,
+        image_sizes: Sequence[Sequence[int]] | None = None,
+        video_sizes: Sequence[Sequence[int]] | None = None,
+        **kwargs: object,
+    ) -> MultiModalData:
         if self.image_size is not None and image_sizes is not None:
             image_sizes = [(self.image_size, self.image_size)] * len(image_sizes)
         return super()._get_num_multimodal_tokens(image_sizes, video_sizes, **kwargs)
@@ -106,9 +123,10 @@ class FusarGptProcessor(Qwen2_5_VLProcessor):
         return [*names, "prior_embeddings", "prior_positions", "prior_mask"]
 
 
-def _check_image_size(image_size: int, image_processor: Any) -> None:
+def _check_image_size(image_size: int, image_processor: Qwen2VLImageProcessorPil | None) -> None:
     if type(image_size) is not int or image_size < 1:
         raise ValueError(f"image_size: found {image_size!r}, expected a positive whole number of pixels or None.")
+    assert image_processor is not None, "a square needs an image processor"
     kept = image_processor.get_number_of_image_patches(image_size, image_size) * image_processor.patch_size**2
     if kept != image_size**2:
         raise ValueError(
@@ -118,17 +136,17 @@ def _check_image_size(image_size: int, image_processor: Any) -> None:
         )
 
 
-def _squeeze(image: Any, side: int) -> Image.Image:
+def _squeeze(image: object, side: int) -> Image.Image:
     """The image as a square of `side` pixels in RGB; an array or a tensor must hold 8 bit."""
     if not isinstance(image, Image.Image):
         array = np.asarray(image)
         if array.dtype != np.uint8:
             raise ValueError(f"images: found an array of {array.dtype}, expected uint8 or PIL images with image_size.")
-        image = to_pil_image(array, do_rescale=False)
+        return _squeeze(to_pil_image(array, do_rescale=False), side)
     return image.convert("RGB").resize((side, side), Image.Resampling.BICUBIC)
 
 
-def batch_priors(priors: Sequence[Mapping[str, Any] | None]) -> dict[str, np.ndarray]:
+def batch_priors(priors: Sequence[Mapping[str, object] | None]) -> dict[str, np.ndarray]:
     """The three prior fields of a batch from one entry an image, as `FusarGptProcessor` takes and returns them."""
     read = [_read(prior, f"priors[{index}]") for index, prior in enumerate(priors)]
     size = max(len(embeddings) for embeddings, _ in read)
@@ -144,7 +162,7 @@ def batch_priors(priors: Sequence[Mapping[str, Any] | None]) -> dict[str, np.nda
     return batch
 
 
-def _read(prior: Mapping[str, Any] | None, name: str) -> tuple[np.ndarray, np.ndarray]:
+def _read(prior: object, name: str) -> tuple[np.ndarray, np.ndarray]:
     """Embeddings float32 [S, 64] and positions float32 [S, 2] of one prior, checked."""
     if prior is None:
         return np.zeros((0, PRIOR_SIZE), np.float32), np.zeros((0, 2), np.float32)
@@ -158,7 +176,7 @@ def _read(prior: Mapping[str, Any] | None, name: str) -> tuple[np.ndarray, np.nd
     return _unit_vectors(embeddings, f"{name}['prior_embeddings']"), _inside(positions, f"{name}['prior_positions']")
 
 
-def _array(value: Any, width: int, name: str) -> np.ndarray:
+def _array(value: object, width: int, name: str) -> np.ndarray:
     try:
         array = np.asarray(value)
     except ValueError as error:

@@ -1,6 +1,7 @@
 """Small AlphaEarth fields, written with rasterio alone so that the reader is not tested by the writer beside it."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import rasterio
@@ -24,17 +25,23 @@ def north_up(transform: Affine, rows: int) -> Affine:
 
 
 def write_plain_tile(
-    path: Path, codes: np.ndarray, crs: str = UTM_13N, transform: Affine = SOUTH_UP, **options
+    path: Path, codes: np.ndarray, crs: str = UTM_13N, transform: Affine = SOUTH_UP, **options: Any
 ) -> None:
     """A GeoTIFF without overviews, its row 0 being `codes[0]`; `options` are those of GDAL's driver."""
     rows, columns, bands = codes.shape
     path.parent.mkdir(parents=True, exist_ok=True)
-    profile = {"width": columns, "height": rows, "count": bands, "dtype": "int8", "nodata": -128} | options
+    profile: dict[str, Any] = {
+        "width": columns,
+        "height": rows,
+        "count": bands,
+        "dtype": "int8",
+        "nodata": -128,
+    } | options
     with rasterio.open(path, "w", driver="GTiff", crs=crs, transform=transform, **profile) as tile:
         tile.write(np.moveaxis(codes, 2, 0))
 
 
-def write_field(root: Path, codes: np.ndarray, year: int = 2024, **options) -> Path:
+def write_field(root: Path, codes: np.ndarray, year: int = 2024, **options: Any) -> Path:
     """A field of one tile in zone 13N; returns the root."""
     write_plain_tile(root / str(year) / "13N" / "tile.tiff", codes, **options)
     write_index(root)

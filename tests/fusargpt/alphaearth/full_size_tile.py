@@ -9,6 +9,7 @@ import math
 import struct
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -112,7 +113,7 @@ class _Directory:
         return start + len(self.encode(last=True))
 
     def encode(self, last: bool) -> bytes:
-        tags: dict[int, tuple[int, list]] = {
+        tags: dict[int, tuple[int, list[Any]]] = {
             254: (_LONG8, [int(self.level > 0)]),
             256: (_LONG8, [self.side]),
             257: (_LONG8, [self.side]),

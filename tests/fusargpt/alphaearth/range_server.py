@@ -4,7 +4,7 @@ import re
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -38,7 +38,7 @@ class RangeServer:
 
 
 @contextmanager
-def serve(root: Path) -> Iterator[RangeServer]:
+def serve(root: Path) -> Generator[RangeServer]:
     """A running server; it ends with the block."""
     state = RangeServer(root)
 

@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -39,7 +40,7 @@ def codes() -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def field(codes, tmp_path_factory) -> AlphaEarth:
+def field(codes: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> AlphaEarth:
     root = tmp_path_factory.mktemp("field")
     write_tile(root / "2024" / "13N" / "tile.tiff", codes, crs=UTM_13N, transform=SOUTH_UP, block_size=32)
     write_index(root)
@@ -83,7 +84,15 @@ def assert_beneath(prior: Prior, tile: Path, geometry: Geometry, part: Window | 
     size=st.tuples(st.integers(40, 70), st.integers(40, 70)),
     grid=st.tuples(st.integers(1, 6), st.integers(1, 6)),
 )
-def test_an_anchor_has_the_vector_of_the_pixel_beneath_it(tmp_path_factory, west, south, flipped, rotation, size, grid):
+def test_an_anchor_has_the_vector_of_the_pixel_beneath_it(
+    tmp_path_factory: pytest.TempPathFactory,
+    west: int,
+    south: int,
+    flipped: bool,
+    rotation: float,
+    size: tuple[int, int],
+    grid: tuple[int, int],
+):
     """Tiles at random places, both orientations, images turned by any angle."""
     transform = Affine(10, 0, west, 0, 10, south)
     tile_codes = random_codes(40, 40, seed=1)
@@ -103,7 +112,7 @@ def test_an_anchor_has_the_vector_of_the_pixel_beneath_it(tmp_path_factory, west
     assert_beneath(prior, root / "2024" / "13N" / "tile.tiff", geometry)
 
 
-def test_nodes_are_the_centres_of_equal_cells(field):
+def test_nodes_are_the_centres_of_equal_cells(field: AlphaEarth):
     """On an image whose rows and columns run along degrees the positions are those of simulated scenes."""
     geometry = Geometry.from_affine(Affine(4e-5, 0, -105.957, 0, -3e-5, 39.967), "EPSG:4326", 168, 96)
     prior = spatiotemporal_anchors(geometry, 2024, source=field, grid=(4, 7))
@@ -116,7 +125,7 @@ def test_nodes_are_the_centres_of_equal_cells(field):
 
 
 @pytest.mark.parametrize("spacing, expected", [(100, 8), (200, 4), (90, 9), (5000, 1)])
-def test_spacing_in_metres(field, spacing, expected):
+def test_spacing_in_metres(field: AlphaEarth, spacing: int, expected: int):
     prior = spatiotemporal_anchors(SCENE, 2024, source=field, spacing_m=spacing)
     # The bounds are a little larger than the scene, which is not quite parallel to the meridians.
     assert len(prior.positions) in (expected**2, expected * (expected + 1), (expected + 1) ** 2)
@@ -125,7 +134,7 @@ def test_spacing_in_metres(field, spacing, expected):
         assert abs(np.median(steps[steps > spacing / 2]) - spacing) < 0.1 * spacing
 
 
-def test_windows(field):
+def test_windows(field: AlphaEarth):
     tile = Path(field.root) / "2024" / "13N" / "tile.tiff"
     part = window(40, 80, 100, 60)
     prior = spatiotemporal_anchors(SCENE, 2024, source=field, grid=(5, 5), window=part)
@@ -135,7 +144,7 @@ def test_windows(field):
     assert (pixels > [40, 80]).all() and (pixels < [140, 140]).all()
 
 
-def test_a_window_over_the_edge_has_anchors_on_the_image_only(field):
+def test_a_window_over_the_edge_has_anchors_on_the_image_only(field: AlphaEarth):
     tile = Path(field.root) / "2024" / "13N" / "tile.tiff"
     part = window(120, -30, 80, 70)
     prior = spatiotemporal_anchors(SCENE, 2024, source=field, grid=(5, 5), window=part)
@@ -145,7 +154,7 @@ def test_a_window_over_the_edge_has_anchors_on_the_image_only(field):
     assert x.max() < 0.51 and y.min() > 0.42
 
 
-def test_ground_without_data_has_no_anchors(tmp_path):
+def test_ground_without_data_has_no_anchors(tmp_path: Path):
     codes = random_codes(100, 100)
     codes[:, :60] = -128  # the western 320 m of the scene
     field = AlphaEarth(write_field(tmp_path, codes))
@@ -155,14 +164,14 @@ def test_ground_without_data_has_no_anchors(tmp_path):
     assert_beneath(prior, tmp_path / "2024" / "13N" / "tile.tiff", SCENE)
 
 
-def test_ground_outside_the_field_has_no_anchors(field):
+def test_ground_outside_the_field_has_no_anchors(field: AlphaEarth):
     beyond = Geometry.from_affine(Affine(5, 0, 418880, 0, -5, 4424480), UTM_13N, 160, 160)
     prior = spatiotemporal_anchors(beyond, 2024, source=field, grid=(8, 8))
     assert 0 < len(prior.embeddings) < 64
     assert (prior.positions[:, 1] < 200 / 800 + 0.01).all()
 
 
-def test_matching_resolution_reads_means(field, codes):
+def test_matching_resolution_reads_means(field: AlphaEarth, codes: np.ndarray):
     native = spatiotemporal_anchors(SCENE, 2024, source=field, grid=(5, 5))
     matched = spatiotemporal_anchors(SCENE, 2024, source=field, grid=(5, 5), resolution="match")
     np.testing.assert_array_equal(native.positions, matched.positions)
@@ -174,23 +183,23 @@ def test_matching_resolution_reads_means(field, codes):
 
 
 class TestMissing:
-    def test_no_georeference(self, field):
+    def test_no_georeference(self, field: AlphaEarth):
         self.check(None, 2024, field, "the image has no georeference")
 
-    def test_no_such_year(self, field):
+    def test_no_such_year(self, field: AlphaEarth):
         self.check(SCENE, 2015, field, r"year 2015: not in the AlphaEarth field at .*; found 2024")
 
-    def test_no_data_at_this_place(self, field):
+    def test_no_data_at_this_place(self, field: AlphaEarth):
         elsewhere = Geometry.from_affine(Affine(5, 0, 600_000, 0, -5, 4424480), UTM_13N, 160, 160)
         self.check(elsewhere, 2024, field, r"longitude -103.8\d+ to -103.8\d+, latitude .*: no data of 2024")
 
-    def check(self, geometry, year, field, reason):
+    def check(self, geometry: Any, year: int, field: AlphaEarth, reason: str):
         with pytest.raises(InputError, match=reason):
             spatiotemporal_anchors(geometry, year, source=field, grid=(4, 4))
         prior = spatiotemporal_anchors(geometry, year, source=field, grid=(4, 4), missing="empty")
         assert prior.embeddings.shape == (0, 64) and prior.positions.shape == places(prior).shape == (0, 2)
 
-    def test_a_missing_file_is_an_error_in_any_case(self, tmp_path):
+    def test_a_missing_file_is_an_error_in_any_case(self, tmp_path: Path):
         root = write_field(tmp_path, random_codes(100, 100))
         (root / "2024" / "13N" / "tile.tiff").unlink()
         with pytest.raises(InputError, match=r"tile.tiff: no such file"):
@@ -212,13 +221,13 @@ class TestMissing:
         ({"grid": (2, 2), "missing": "ignore"}, "missing: found 'ignore'; expected 'raise' or 'empty'"),
     ],
 )
-def test_arguments_out_of_range(field, arguments, reason):
+def test_arguments_out_of_range(field: AlphaEarth, arguments: dict[str, Any], reason: str):
     with pytest.raises(InputError, match=reason):
         spatiotemporal_anchors(SCENE, 2024, source=field, **arguments)
 
 
 @needs_real_data
-def test_a_published_window_gives_the_same_anchors_north_up(tmp_path):
+def test_a_published_window_gives_the_same_anchors_north_up(tmp_path: Path):
     published = REAL_DATA / "aef" / "aef_2024_13N_xjejfvrbm1fbu1ecw_window10x10.tif"
     with rasterio.open(published) as tile:
         codes, transform = np.moveaxis(tile.read(), 0, 2), tile.transform

@@ -19,7 +19,7 @@ def _entries(cache: BlockCache) -> list[Path]:
     return sorted(cache.folder.glob("*/*.block"))
 
 
-def test_gives_back_what_was_put(tmp_path):
+def test_gives_back_what_was_put(tmp_path: Path):
     cache = BlockCache(tmp_path)
     array = np.random.default_rng(0).integers(-127, 128, (3, 5, 7), dtype=np.int8)
     cache.put('https://example.org/tile.tiff "etag" 0 3 4', array)
@@ -30,7 +30,7 @@ def test_gives_back_what_was_put(tmp_path):
 
 
 @pytest.mark.parametrize("damage", ["flip", "truncate", "header", "empty", "append"])
-def test_a_damaged_entry_is_never_served(tmp_path, damage):
+def test_a_damaged_entry_is_never_served(tmp_path: Path, damage: str):
     cache = BlockCache(tmp_path)
     cache.put("key", _array(7))
     (entry,) = _entries(cache)
@@ -51,7 +51,7 @@ def test_a_damaged_entry_is_never_served(tmp_path, damage):
     np.testing.assert_array_equal(cache.get("key"), _array(8))
 
 
-def test_an_entry_under_another_key_is_not_served(tmp_path):
+def test_an_entry_under_another_key_is_not_served(tmp_path: Path):
     cache = BlockCache(tmp_path)
     cache.put("one", _array(1))
     (one,) = _entries(cache)
@@ -62,18 +62,18 @@ def test_an_entry_under_another_key_is_not_served(tmp_path):
     assert cache.get("two") is None
 
 
-def test_the_least_recently_used_go_first(tmp_path):
+def test_the_least_recently_used_go_first(tmp_path: Path):
     cache = BlockCache(tmp_path, max_bytes=3500)
     for age, key in enumerate("abc"):
         cache.put(key, _array(age))
-        os.utime(cache._path(key), ns=(age, age))
+        os.utime(cache._path(key), ns=(age, age))  # pyright: ignore[reportPrivateUsage]  # ages a file
     assert cache.get("a") is not None  # the oldest, but used just now
     cache.put("d", _array(3))
     assert [key for key in "abcd" if cache.get(key) is not None] == ["a", "c", "d"]
     assert sum(entry.stat().st_size for entry in _entries(cache)) <= 3500
 
 
-def test_an_array_above_the_limit_is_not_kept(tmp_path):
+def test_an_array_above_the_limit_is_not_kept(tmp_path: Path):
     cache = BlockCache(tmp_path, max_bytes=1500)
     cache.put("small", _array(1))
     cache.put("large", _array(2, size=2000))
@@ -81,7 +81,7 @@ def test_an_array_above_the_limit_is_not_kept(tmp_path):
     assert cache.get("small") is not None
 
 
-def test_leftovers_of_a_killed_writer_are_removed(tmp_path):
+def test_leftovers_of_a_killed_writer_are_removed(tmp_path: Path):
     cache = BlockCache(tmp_path)
     leftover = tmp_path / "00" / "deadbeef.partial"
     leftover.parent.mkdir()
@@ -106,14 +106,14 @@ def _hammer(folder: Path, seed: int) -> int:
     return found
 
 
-def test_processes_share_it(tmp_path):
+def test_processes_share_it(tmp_path: Path):
     with multiprocessing.get_context("spawn").Pool(2) as pool:
         found = pool.starmap(_hammer, [(tmp_path, seed) for seed in range(2)])
     assert min(found) > 0
     assert not list(tmp_path.glob("*/*.partial"))
 
 
-def test_refuses_what_it_cannot_use(tmp_path):
+def test_refuses_what_it_cannot_use(tmp_path: Path):
     with pytest.raises(InputError, match="positive"):
         BlockCache(tmp_path, max_bytes=0)
     (tmp_path / "file").write_text("")
@@ -121,7 +121,7 @@ def test_refuses_what_it_cannot_use(tmp_path):
         BlockCache(tmp_path / "file" / "blocks")
 
 
-def test_lies_in_the_cache_folder_of_the_user(tmp_path, monkeypatch):
+def test_lies_in_the_cache_folder_of_the_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert default_folder() == tmp_path / "fusargpt" / "blocks"
     assert BlockCache().folder.is_dir()

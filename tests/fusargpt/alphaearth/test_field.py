@@ -5,6 +5,7 @@ import shutil
 import struct
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -43,7 +44,7 @@ def centres(rows: int, columns: int, transform: Affine = SOUTH_UP, crs: str = UT
     return lonlat_of(transform, row, column, crs)
 
 
-def assert_samples(field: AlphaEarth, lonlat: np.ndarray, codes: np.ndarray, **keywords) -> None:
+def assert_samples(field: AlphaEarth, lonlat: np.ndarray, codes: np.ndarray, **keywords: Any) -> None:
     """That the field has `codes` [..., 64] at `lonlat`, in this order."""
     vectors, valid = field.sample(lonlat, 2024, **keywords)
     assert vectors.dtype == np.float32 and valid.all()
@@ -65,7 +66,14 @@ inside_pixel = st.floats(0.001, 0.999)
     offset=st.tuples(inside_pixel, inside_pixel),
 )
 def test_a_point_gets_the_vector_of_the_pixel_beneath_it(
-    tmp_path_factory, west, south, zone, flipped, row, column, offset
+    tmp_path_factory: pytest.TempPathFactory,
+    west: int,
+    south: int,
+    zone: str,
+    flipped: bool,
+    row: int,
+    column: int,
+    offset: tuple[float, float],
 ):
     codes = random_codes(5, 7)
     transform = Affine(10, 0, west, 0, 10, south)
@@ -90,12 +98,12 @@ def test_a_point_gets_the_vector_of_the_pixel_beneath_it(
         {"interleave": "band", "tiled": True, "blockxsize": 32, "blockysize": 16, "compress": "lzw", "bigtiff": "yes"},
     ],
 )
-def test_reads_tiles_of_any_layout(tmp_path, options):
+def test_reads_tiles_of_any_layout(tmp_path: Path, options: dict[str, Any]):
     codes = random_codes(37, 50)
     assert_samples(AlphaEarth(write_field(tmp_path, codes, **options)), centres(37, 50), codes)
 
 
-def test_reads_tiles_of_other_programs(tmp_path):
+def test_reads_tiles_of_other_programs(tmp_path: Path):
     """North-up tiles whose place is given by a scale and a tie point, at pixel centres or corners."""
     codes = random_codes(6, 8)
     transform = north_up(SOUTH_UP, 6)
@@ -109,7 +117,7 @@ def test_reads_tiles_of_other_programs(tmp_path):
         assert_samples(AlphaEarth(tmp_path / point_or_area), centres(6, 8, transform), codes)
 
 
-def test_pixels_without_data_are_marked(tmp_path):
+def test_pixels_without_data_are_marked(tmp_path: Path):
     codes = random_codes(4, 4)
     codes[1, 2] = -128
     codes[3, 3] = 0  # no direction
@@ -122,7 +130,7 @@ def test_pixels_without_data_are_marked(tmp_path):
     np.testing.assert_allclose(np.linalg.norm(vectors[valid], axis=1), 1, atol=1e-6)
 
 
-def test_blocks_that_were_never_written_hold_no_data(tmp_path):
+def test_blocks_that_were_never_written_hold_no_data(tmp_path: Path):
     path = tmp_path / "2024" / "13N" / "tile.tiff"
     codes = np.full((40, 40, 64), -128, np.int8)
     codes[:16, :16] = random_codes(16, 16)
@@ -141,7 +149,9 @@ def gapped_codes() -> np.ndarray:
 
 
 @pytest.fixture(scope="module", params=["south-up", "north-up"])
-def gapped_field(request, gapped_codes, tmp_path_factory) -> AlphaEarth:
+def gapped_field(
+    request: pytest.FixtureRequest, gapped_codes: np.ndarray, tmp_path_factory: pytest.TempPathFactory
+) -> AlphaEarth:
     """With overviews; `gapped_codes[0]` is the southernmost row, whichever way the tile is stored."""
     root = tmp_path_factory.mktemp("field")
     codes, transform = gapped_codes, SOUTH_UP
@@ -153,7 +163,9 @@ def gapped_field(request, gapped_codes, tmp_path_factory) -> AlphaEarth:
 
 
 @pytest.mark.parametrize("spacing, halvings", [(9, 0), (10, 0), (19.9, 0), (20, 1), (79, 2), (80, 3)])
-def test_the_coarsest_overview_that_is_fine_enough_answers(gapped_field, gapped_codes, spacing, halvings):
+def test_the_coarsest_overview_that_is_fine_enough_answers(
+    gapped_field: AlphaEarth, gapped_codes: np.ndarray, spacing: float, halvings: int
+):
     side = 2**halvings
     cells = gapped_codes.reshape(24 // side, side, 40 // side, side, 64)
     known = cells[..., :1] != -128
@@ -167,7 +179,7 @@ def test_the_coarsest_overview_that_is_fine_enough_answers(gapped_field, gapped_
     assert ((vectors * expected).sum(1)[valid] > 0.999).all()
 
 
-def test_the_last_overview_is_one_pixel(gapped_field, gapped_codes):
+def test_the_last_overview_is_one_pixel(gapped_field: AlphaEarth, gapped_codes: np.ndarray):
     vectors, valid = gapped_field.sample(centres(24, 40), 2024, 1e6)
     mean = dequantize(gapped_codes[gapped_codes[:, :, 0] != -128]).sum(0)
     assert valid.all() and (vectors == vectors[0]).all()
@@ -191,17 +203,17 @@ class TestZones:
         write_index(root)
         return AlphaEarth(root)
 
-    def test_the_tile_of_the_own_zone_answers(self, tmp_path, lonlat):
+    def test_the_tile_of_the_own_zone_answers(self, tmp_path: Path, lonlat: np.ndarray):
         vectors, valid = self.field(tmp_path, lonlat, hole=False).sample(lonlat, 2024)
         assert valid.all()
         np.testing.assert_array_equal(vectors[:, 0] > 0, lonlat[:, 0] < -108)
 
-    def test_the_other_one_answers_where_it_has_no_data(self, tmp_path, lonlat):
+    def test_the_other_one_answers_where_it_has_no_data(self, tmp_path: Path, lonlat: np.ndarray):
         vectors, valid = self.field(tmp_path, lonlat, hole=True).sample(lonlat, 2024)
         assert valid.all() and (vectors[:, 0] > 0).all()
 
 
-def test_tiles_on_both_sides_of_the_antimeridian(tmp_path):
+def test_tiles_on_both_sides_of_the_antimeridian(tmp_path: Path):
     west, east = random_codes(20, 300, seed=1), random_codes(20, 300, seed=2)
     # Zone 60 ends and zone 1 begins at 180 degrees, on the equator 166 km from their middle.
     at_60, at_1 = Affine(10, 0, 831_000, 0, 10, 1000), Affine(10, 0, 166_000, 0, 10, 1000)
@@ -218,7 +230,7 @@ def test_tiles_on_both_sides_of_the_antimeridian(tmp_path):
         assert_samples(field, turned, codes.reshape(-1, 64)[mine])
 
 
-def test_years_are_kept_apart(tmp_path):
+def test_years_are_kept_apart(tmp_path: Path):
     for year in (2019, 2024):
         write_plain_tile(tmp_path / str(year) / "13N" / "tile.tiff", random_codes(5, 5, seed=year))
     write_index(tmp_path)
@@ -230,7 +242,7 @@ def test_years_are_kept_apart(tmp_path):
         field.sample(centres(5, 5), 2020)
 
 
-def test_an_index_of_absolute_addresses_is_read_at_any_root(tmp_path):
+def test_an_index_of_absolute_addresses_is_read_at_any_root(tmp_path: Path):
     codes = random_codes(5, 5)
     index = write_field(tmp_path, codes) / "aef_index.parquet"
     table = pq.read_table(index)
@@ -239,7 +251,7 @@ def test_an_index_of_absolute_addresses_is_read_at_any_root(tmp_path):
     assert_samples(AlphaEarth(tmp_path), centres(5, 5), codes)
 
 
-def test_a_field_can_be_shared(tmp_path):
+def test_a_field_can_be_shared(tmp_path: Path):
     codes = random_codes(64, 64)
     root = write_field(tmp_path, codes, tiled=True, blockxsize=16, blockysize=16, compress="zstd")
     field = AlphaEarth(root, BlockCache(tmp_path / "cache"))
@@ -251,14 +263,14 @@ def test_a_field_can_be_shared(tmp_path):
     np.testing.assert_array_equal(np.concatenate(results), dequantize(codes.reshape(-1, 64)))
 
 
-def test_no_points_are_no_error(tmp_path):
+def test_no_points_are_no_error(tmp_path: Path):
     vectors, valid = AlphaEarth(write_field(tmp_path, random_codes(3, 3))).sample(np.zeros((0, 2)), 2024)
     assert vectors.shape == (0, 64) and valid.shape == (0,)
 
 
 class TestBadFields:
     @pytest.fixture
-    def root(self, tmp_path) -> Path:
+    def root(self, tmp_path: Path) -> Path:
         return write_field(tmp_path, random_codes(40, 40), tiled=True, blockxsize=16, blockysize=16, compress="zstd")
 
     def fails(self, root: Path | str, reason: str) -> None:
@@ -266,32 +278,32 @@ class TestBadFields:
             AlphaEarth(root).sample(centres(40, 40), 2024)
         assert "\n" not in str(raised.value)
 
-    def test_no_field(self, tmp_path):
+    def test_no_field(self, tmp_path: Path):
         self.fails(tmp_path / "nowhere", r"nowhere/aef_index.parquet: no such file")
 
-    def test_a_missing_tile(self, root):
+    def test_a_missing_tile(self, root: Path):
         (root / TILE[1:]).unlink()
         self.fails(root, r"2024/13N/tile.tiff: no such file")
 
     @pytest.mark.parametrize("length", [0, 3, 10, 200, 3000])
-    def test_a_tile_cut_off_in_its_header(self, root, length):
+    def test_a_tile_cut_off_in_its_header(self, root: Path, length: int):
         path = root / TILE[1:]
         path.write_bytes(path.read_bytes()[:length])
         self.fails(root, r"tile.tiff: (not a TIFF file, or a damaged one|no image|the file ends)")
 
-    def test_a_tile_whose_tags_are_cut_off(self, tmp_path):
+    def test_a_tile_whose_tags_are_cut_off(self, tmp_path: Path):
         """Published tiles have thousands of blocks, so that their positions stand behind the tags."""
         root = write_field(tmp_path, random_codes(64, 64), tiled=True, blockxsize=16, blockysize=16, interleave="band")
         path = root / TILE[1:]
         path.write_bytes(path.read_bytes()[:1500])
         self.fails(root, r"tile.tiff: the file ends at byte 1,500, inside its header; fetch it again")
 
-    def test_a_tile_cut_off_in_its_blocks(self, root):
+    def test_a_tile_cut_off_in_its_blocks(self, root: Path):
         path = root / TILE[1:]
         path.write_bytes(path.read_bytes()[:-1000])
         self.fails(root, r"tile.tiff: the file ends at byte [\d,]+, inside a block of")
 
-    def test_a_damaged_block(self, root):
+    def test_a_damaged_block(self, root: Path):
         path = root / TILE[1:]
         with rasterio.open(path) as tile:
             start = int(tile.get_tag_item("BLOCK_OFFSET_2_2", "TIFF", bidx=64))
@@ -300,7 +312,7 @@ class TestBadFields:
         path.write_bytes(content)
         self.fails(root, r"tile.tiff: block \(2, 2\) is damaged")
 
-    def test_a_tile_whose_directories_lead_in_a_circle(self, root):
+    def test_a_tile_whose_directories_lead_in_a_circle(self, root: Path):
         path = root / TILE[1:]
         content = bytearray(path.read_bytes())
         (start,) = struct.unpack_from("<I", content, 4)
@@ -309,11 +321,11 @@ class TestBadFields:
         path.write_bytes(content)
         self.fails(root, r"tile.tiff: more than 64 images; expected one and its overviews")
 
-    def test_a_tile_that_is_none(self, root):
+    def test_a_tile_that_is_none(self, root: Path):
         (root / TILE[1:]).write_text("<html>not here</html>")
         self.fails(root, r"tile.tiff: not a TIFF file")
 
-    def test_a_tile_of_other_bands(self, root):
+    def test_a_tile_of_other_bands(self, root: Path):
         write_plain_tile(root / TILE[1:], random_codes(40, 40)[:, :, :3])
         self.fails(root, r"tile.tiff: found 3 bands of int8; expected 64 of int8")
 
@@ -328,15 +340,15 @@ class TestBadFields:
             ),
         ],
     )
-    def test_a_tile_elsewhere_than_the_index_says(self, root, crs, transform, reason):
+    def test_a_tile_elsewhere_than_the_index_says(self, root: Path, crs: str, transform: Affine, reason: str):
         write_plain_tile(root / TILE[1:], random_codes(40, 40), crs, transform)
         self.fails(root, reason)
 
-    def test_an_index_that_is_none(self, root):
+    def test_an_index_that_is_none(self, root: Path):
         (root / "aef_index.parquet").write_bytes(b"PAR1" + b"\0" * 200 + b"PAR1")
         self.fails(root, r"aef_index.parquet: not the index of an AlphaEarth field")
 
-    def test_an_index_without_a_column(self, root):
+    def test_an_index_without_a_column(self, root: Path):
         index = root / "aef_index.parquet"
         pq.write_table(pq.read_table(index).drop_columns(["utm_west"]), index)
         self.fails(root, r"aef_index.parquet: no column utm_west; found path, year, crs")
@@ -351,7 +363,7 @@ class TestBadFields:
             ("crs", "EPSG:99999", r"row 0, CRS 'EPSG:99999': not known"),
         ],
     )
-    def test_an_index_with_a_bad_row(self, root, column, value, reason):
+    def test_an_index_with_a_bad_row(self, root: Path, column: str, value: float | str | None, reason: str):
         index = root / "aef_index.parquet"
         rows = pq.read_table(index).to_pylist()
         rows[0][column] = value
@@ -366,11 +378,11 @@ class TestBadFields:
             ([0.0, 1.0], r"found shape \[2\]"),
         ],
     )
-    def test_points_that_are_not_on_earth(self, root, lonlat, reason):
+    def test_points_that_are_not_on_earth(self, root: Path, lonlat: np.ndarray, reason: str):
         with pytest.raises(InputError, match=reason):
             AlphaEarth(root).sample(np.array(lonlat), 2024)
 
-    def test_a_spacing_of_nothing(self, root):
+    def test_a_spacing_of_nothing(self, root: Path):
         with pytest.raises(InputError, match="spacing_m: found 0"):
             AlphaEarth(root).sample(centres(1, 1), 2024, spacing_m=0)
 
@@ -385,16 +397,16 @@ class TestServer:
         return random_codes(64, 64)
 
     @pytest.fixture
-    def server(self, tmp_path, codes, monkeypatch):
+    def server(self, tmp_path: Path, codes: np.ndarray, monkeypatch: pytest.MonkeyPatch):
         monkeypatch.setattr(byte_ranges, "BACKOFF_SECONDS", 0.01)
         write_field(tmp_path / "root", codes, tiled=True, blockxsize=32, blockysize=32, compress="zstd")
         with serve(tmp_path / "root") as running:
             yield running
 
-    def test_the_same_vectors_as_from_files(self, server: RangeServer, codes):
+    def test_the_same_vectors_as_from_files(self, server: RangeServer, codes: np.ndarray):
         assert_samples(AlphaEarth(server.url + "/"), centres(64, 64), codes)
 
-    def test_s3(self, server: RangeServer, codes, tmp_path, monkeypatch):
+    def test_s3(self, server: RangeServer, codes: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         shutil.move(server.root / "2024", server.root / "bucket" / "aef" / "2024")
         shutil.move(server.root / "aef_index.parquet", server.root / "bucket" / "aef" / "aef_index.parquet")
         monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)
@@ -405,32 +417,32 @@ class TestServer:
         with pytest.raises(InputError, match=r"/2024/13N/tile.tiff: no such file on the server.*\(status 404\)"):
             AlphaEarth(server.url).sample(centres(64, 64), 2024)
 
-    def test_passing_faults_cost_nothing_but_time(self, server: RangeServer, codes):
+    def test_passing_faults_cost_nothing_but_time(self, server: RangeServer, codes: np.ndarray):
         server.failures = {TILE: [503, 503], "/aef_index.parquet": [500]}
         assert_samples(AlphaEarth(server.url), centres(64, 64), codes)
 
-    def test_a_block_is_fetched_once(self, server: RangeServer, codes):
+    def test_a_block_is_fetched_once(self, server: RangeServer, codes: np.ndarray):
         field = AlphaEarth(server.url)
         assert_samples(field, centres(64, 64), codes)
         before = server.sent[TILE]
         assert_samples(field, centres(64, 64), codes)
         assert server.sent[TILE] == before <= (server.root / TILE[1:]).stat().st_size + 2**16  # the header
 
-    def test_the_cache_answers_for_the_next_process(self, server: RangeServer, codes, tmp_path):
+    def test_the_cache_answers_for_the_next_process(self, server: RangeServer, codes: np.ndarray, tmp_path: Path):
         assert_samples(AlphaEarth(server.url, BlockCache(tmp_path / "cache")), centres(64, 64), codes)
         server.reset()
         assert_samples(AlphaEarth(server.url, BlockCache(tmp_path / "cache")), centres(64, 64), codes)
         # The first answer tells whether the file is still the same.
         assert server.requests == {TILE: 1, "/aef_index.parquet": 1}
 
-    def test_a_replaced_tile_is_read_again(self, server: RangeServer, tmp_path):
+    def test_a_replaced_tile_is_read_again(self, server: RangeServer, tmp_path: Path):
         cache = BlockCache(tmp_path / "cache")
         AlphaEarth(server.url, cache).sample(centres(64, 64), 2024)
         codes = random_codes(64, 64, seed=1)
         write_field(server.root, codes, tiled=True, blockxsize=32, blockysize=32, compress="zstd")
         assert_samples(AlphaEarth(server.url, cache), centres(64, 64), codes)
 
-    def test_damaged_cache_entries_are_read_again(self, server: RangeServer, codes, tmp_path):
+    def test_damaged_cache_entries_are_read_again(self, server: RangeServer, codes: np.ndarray, tmp_path: Path):
         cache = BlockCache(tmp_path / "cache")
         AlphaEarth(server.url, cache).sample(centres(64, 64), 2024)
         for entry in cache.folder.glob("*/*.block"):
@@ -452,7 +464,7 @@ class TestPublishedWindow:
         write_index(root)
         return AlphaEarth(root)
 
-    def test_reads_unit_vectors_at_the_right_places(self, tmp_path):
+    def test_reads_unit_vectors_at_the_right_places(self, tmp_path: Path):
         with rasterio.open(self.PATH) as tile:
             codes, transform = np.moveaxis(tile.read(), 0, 2), tile.transform
         assert transform.e == 10

@@ -1,5 +1,7 @@
 """Tiles and index as they are published, as other programs see them."""
 
+from pathlib import Path
+
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -10,7 +12,7 @@ from fusargpt.errors import InputError
 from tests.fusargpt.alphaearth.fields import SOUTH_UP, UTM_13N, random_codes, write_plain_tile
 
 
-def test_a_tile_has_the_published_layout(tmp_path):
+def test_a_tile_has_the_published_layout(tmp_path: Path):
     codes = random_codes(50, 130)
     path = tmp_path / "2024" / "13N" / "tile.tiff"
     write_tile(path, codes, crs=UTM_13N, transform=SOUTH_UP, block_size=64)
@@ -26,14 +28,14 @@ def test_a_tile_has_the_published_layout(tmp_path):
     assert [file.name for file in path.parent.iterdir()] == ["tile.tiff"]
 
 
-def test_overviews_can_be_left_out(tmp_path):
+def test_overviews_can_be_left_out(tmp_path: Path):
     path = tmp_path / "tile.tiff"
     write_tile(path, random_codes(20, 20), crs=UTM_13N, transform=SOUTH_UP, overviews=False)
     with rasterio.open(path) as tile:
         assert tile.overviews(1) == []
 
 
-def test_the_index_has_the_published_columns(tmp_path):
+def test_the_index_has_the_published_columns(tmp_path: Path):
     write_plain_tile(tmp_path / "2023" / "13N" / "b.tiff", random_codes(20, 30))
     write_plain_tile(tmp_path / "2024" / "13N" / "a.tiff", random_codes(20, 30))
     write_plain_tile(tmp_path / "2024" / "other" / "c.tiff", random_codes(20, 30))
@@ -55,12 +57,12 @@ def test_the_index_has_the_published_columns(tmp_path):
         (np.where(np.arange(64) == 5, -128, random_codes(2, 2)), "codes: -128 in some bands of a pixel"),
     ],
 )
-def test_refuses_codes_that_are_none(tmp_path, codes, reason):
+def test_refuses_codes_that_are_none(tmp_path: Path, codes: np.ndarray, reason: str):
     with pytest.raises(InputError, match=reason):
         write_tile(tmp_path / "tile.tiff", codes.astype(codes.dtype, copy=False), crs=UTM_13N, transform=SOUTH_UP)
     assert not list(tmp_path.iterdir())
 
 
-def test_no_index_of_nothing(tmp_path):
+def test_no_index_of_nothing(tmp_path: Path):
     with pytest.raises(InputError, match=r"no tile; expected <year>/<zone>/<name>.tiff"):
         write_index(tmp_path)

@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -32,7 +33,7 @@ class Published:
 
 
 @pytest.fixture(scope="module")
-def published(tmp_path_factory) -> Iterator[Published]:
+def published(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Published]:
     """One tile behind a server, and a scene of 2 km across the edge of the two blocks that hold data."""
     root = tmp_path_factory.mktemp("published")
     path = root / TILE[1:]
@@ -52,7 +53,7 @@ def pixels(prior: Prior, size: float) -> np.ndarray:
     return ((metres_of(prior.lonlat) - (WEST, SOUTH)) // size).astype(int).T
 
 
-def test_a_scene_costs_the_blocks_beneath_it(published: Published, tmp_path):
+def test_a_scene_costs_the_blocks_beneath_it(published: Published, tmp_path: Path):
     server, tile = published.server, published.tile
     assert tile.file_bytes > 3e9
     field = AlphaEarth(server.url, BlockCache(tmp_path))

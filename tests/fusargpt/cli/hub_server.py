@@ -3,7 +3,7 @@
 import base64
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -57,7 +57,7 @@ class Hub:
 
 
 @contextmanager
-def serve_hub() -> Iterator[Hub]:
+def serve_hub() -> Generator[Hub]:
     hub = Hub()
 
     class Handler(BaseHTTPRequestHandler):

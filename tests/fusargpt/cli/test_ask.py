@@ -1,5 +1,6 @@
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from tests.tiny import random_prior, stir_tlm, tiny_model, tiny_processor
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory) -> str:
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
     path = tmp_path_factory.mktemp("tiny")
     network = tiny_model()
     stir_tlm(network)
@@ -25,14 +26,14 @@ def model(tmp_path_factory) -> str:
 
 
 @pytest.fixture
-def image(tmp_path) -> Path:
+def image(tmp_path: Path) -> Path:
     path = tmp_path / "chip.png"
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (48, 64), np.uint8)).save(path)
     return path
 
 
 @pytest.fixture
-def prior(tmp_path) -> Path:
+def prior(tmp_path: Path) -> Path:
     arrays = random_prior(5)
     save_prior(tmp_path / "prior.npz", Prior(arrays["prior_embeddings"], arrays["prior_positions"]))
     return tmp_path / "prior.npz"
@@ -47,26 +48,26 @@ def expected_answer(image: Path, question: str, model: str, prior: Prior | None 
         return predict.load(model).answer(picture.convert("RGB"), question, prior, max_new_tokens=12)
 
 
-def test_the_answer_is_streamed_to_stdout(image, model, capsys):
+def test_the_answer_is_streamed_to_stdout(image: Path, model: str, capsys: pytest.CaptureFixture[str]):
     assert run(image, "How many ships?", "--model", model) == 0
     output = capsys.readouterr()
     assert output.out.strip() == expected_answer(image, "How many ships?", model)
     assert output.err == ""
 
 
-def test_a_task_asks_its_own_question(image, model, capsys):
+def test_a_task_asks_its_own_question(image: Path, model: str, capsys: pytest.CaptureFixture[str]):
     assert run(image, "--task", "count", "--target", "aircraft", "--model", model) == 0
     assert capsys.readouterr().out.strip() == expected_answer(image, prompts.prompt("count", "aircraft"), model)
 
 
-def test_the_prior_is_used(image, prior, model, capsys):
+def test_the_prior_is_used(image: Path, prior: Path, model: str, capsys: pytest.CaptureFixture[str]):
     assert run(image, "How many ships?", "--prior", prior, "--model", model) == 0
     answer = capsys.readouterr().out.strip()
     assert answer == expected_answer(image, "How many ships?", model, load_prior(prior))
     assert answer != expected_answer(image, "How many ships?", model)
 
 
-def test_detection_says_which_pixels_the_boxes_are_in(image, model, capsys):
+def test_detection_says_which_pixels_the_boxes_are_in(image: Path, model: str, capsys: pytest.CaptureFixture[str]):
     with Image.open(image) as picture:
         picture.resize((320, 240)).save(image)
     assert run(image, "--task", "detect", "--model", model) == 0
@@ -75,7 +76,7 @@ def test_detection_says_which_pixels_the_boxes_are_in(image, model, capsys):
     assert reading.startswith("This answer cannot be read as boxes: neither a box nor None: ")
 
 
-def check_refused(capsys, *arguments: object, message: str) -> None:
+def check_refused(capsys: pytest.CaptureFixture[str], *arguments: object, message: str) -> None:
     assert run(*arguments) == 2
     output = capsys.readouterr()
     assert output.out == ""
@@ -96,7 +97,9 @@ def check_refused(capsys, *arguments: object, message: str) -> None:
         (["How many?", "--prior", "absent.npz"], "absent.npz: no such file"),
     ],
 )
-def test_wrong_arguments_are_refused_in_one_line(image, model, capsys, arguments, message):
+def test_wrong_arguments_are_refused_in_one_line(
+    image: Path, model: str, capsys: pytest.CaptureFixture[str], arguments: Any, message: str
+):
     check_refused(capsys, image, "--model", model, *arguments, message=message)
 
 
@@ -108,30 +111,38 @@ def test_wrong_arguments_are_refused_in_one_line(image, model, capsys, arguments
         ("empty.png", b"", "the file is empty"),
     ],
 )
-def test_a_file_that_is_no_image_is_refused_in_one_line(tmp_path, model, capsys, name, content, message):
+def test_a_file_that_is_no_image_is_refused_in_one_line(
+    tmp_path: Path, model: str, capsys: pytest.CaptureFixture[str], name: str, content: bytes | None, message: str
+):
     if content is not None:
         (tmp_path / name).write_bytes(content)
     check_refused(capsys, tmp_path / name, "What is this?", "--model", model, message=f"{tmp_path / name}: {message}")
 
 
 @pytest.mark.parametrize(("size", "message"), [((1, 1), "1 x 1 pixels"), ((30_000, 30), "30,000 x 30 pixels")])
-def test_an_image_of_the_wrong_size_is_refused_in_one_line(tmp_path, model, capsys, size, message):
+def test_an_image_of_the_wrong_size_is_refused_in_one_line(
+    tmp_path: Path, model: str, capsys: pytest.CaptureFixture[str], size: tuple[int, int], message: str
+):
     Image.new("L", size).save(tmp_path / "chip.png")
     check_refused(capsys, tmp_path / "chip.png", "What is this?", "--model", model, message=message)
 
 
-def test_a_strip_that_the_model_cannot_see_is_refused_in_one_line(tmp_path, model, capsys):
+def test_a_strip_that_the_model_cannot_see_is_refused_in_one_line(
+    tmp_path: Path, model: str, capsys: pytest.CaptureFixture[str]
+):
     Image.new("L", (6000, 28)).save(tmp_path / "chip.png")
     message = "one side may be at most 200 times the other"
     check_refused(capsys, tmp_path / "chip.png", "What is this?", "--model", model, message=message)
 
 
-def test_a_damaged_prior_is_refused_in_one_line(image, prior, model, capsys):
+def test_a_damaged_prior_is_refused_in_one_line(
+    image: Path, prior: Path, model: str, capsys: pytest.CaptureFixture[str]
+):
     prior.write_bytes(prior.read_bytes()[:200])
     check_refused(capsys, image, "What is this?", "--prior", prior, "--model", model, message="prior.npz: not an .npz")
 
 
-def test_a_damaged_model_is_refused_in_one_line(image, tmp_path, capsys):
+def test_a_damaged_model_is_refused_in_one_line(image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     (tmp_path / "config.json").write_text("{}")
     check_refused(
         capsys,
@@ -152,14 +163,14 @@ def test_a_damaged_model_is_refused_in_one_line(image, tmp_path, capsys):
         "ssdd/images/000003.jpg",
     ],
 )
-def test_real_images_are_answered(name, model, capsys):
+def test_real_images_are_answered(name: str, model: str, capsys: pytest.CaptureFixture[str]):
     assert run(REAL_DATA / name, "--task", "describe", "--model", model) == 0
     output = capsys.readouterr()
     assert output.out.strip()
     assert output.err == ""
 
 
-def test_a_constrained_answer_has_the_form_of_its_task(image, model, capsys):
+def test_a_constrained_answer_has_the_form_of_its_task(image: Path, model: str, capsys: pytest.CaptureFixture[str]):
     arguments = ["ask", str(image), "--task", "detect", "--model", model, "--max-new-tokens", "90"]
     free, held = ((main([*arguments, *more]), capsys.readouterr()) for more in ([], ["--constrained"]))
     assert free[0] == held[0] == 0
@@ -170,17 +181,21 @@ def test_a_constrained_answer_has_the_form_of_its_task(image, model, capsys):
 
 
 @pytest.mark.parametrize("task", [[], ["--task", "describe"]])
-def test_constrained_needs_a_task_with_a_form(image, capsys, task):
+def test_constrained_needs_a_task_with_a_form(image: Path, capsys: pytest.CaptureFixture[str], task: str):
     assert run(image, "What is this?", *task, "--constrained") == 2
     assert "--constrained needs the --task whose form the answer has" in capsys.readouterr().err
 
 
-def test_constrained_says_what_to_install(image, capsys, monkeypatch):
+def test_constrained_says_what_to_install(
+    image: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setitem(sys.modules, "llguidance", None)
     assert run(image, "--task", "count", "--constrained") == 2
     assert "pip install 'fusargpt[constrained]'" in capsys.readouterr().err
 
 
-def test_too_few_tokens_for_a_constrained_answer_are_refused(image, model, capsys):
+def test_too_few_tokens_for_a_constrained_answer_are_refused(
+    image: Path, model: str, capsys: pytest.CaptureFixture[str]
+):
     assert run(image, "--task", "detect", "--model", model, "--constrained") == 2
     assert "max_new_tokens: found 12, expected at least" in capsys.readouterr().err

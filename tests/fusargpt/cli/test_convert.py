@@ -18,7 +18,7 @@ sys.exit(main(sys.argv[1:]))
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory) -> Path:
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a backbone and a release for it."""
     path = tmp_path_factory.mktemp("place")
     backbone = write_backbone(path / "backbone")
@@ -30,7 +30,7 @@ def arguments(place: Path, *further: str) -> list[str]:
     return ["convert", str(place / "release"), "--base", str(place / "backbone"), *further]
 
 
-def check_refused(capsys, command: list[str], message: str) -> None:
+def check_refused(capsys: pytest.CaptureFixture[str], command: list[str], message: str) -> None:
     capsys.readouterr()
     assert main(command) == 2
     error = capsys.readouterr().err
@@ -39,7 +39,8 @@ def check_refused(capsys, command: list[str], message: str) -> None:
     assert error.count("\n") == 1
 
 
-def test_inference_alone_converts_and_says_what_it_found(place, tmp_path):
+@pytest.mark.slow
+def test_inference_alone_converts_and_says_what_it_found(place: Path, tmp_path: Path):
     out = tmp_path / "ours"
     command = [sys.executable, "-c", WITHOUT_EXTRAS, *arguments(place, "--out", str(out))]
     result = subprocess.run(command, capture_output=True, text=True)
@@ -55,7 +56,7 @@ def test_inference_alone_converts_and_says_what_it_found(place, tmp_path):
     }
 
 
-def test_what_was_converted_can_be_asked(place, tmp_path, capsys):
+def test_what_was_converted_can_be_asked(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert main(arguments(place, "--out", str(tmp_path / "ours"))) == 0
     random_image(50, 90).save(tmp_path / "image.png")
     question = ["ask", str(tmp_path / "image.png"), "Any prompt.", "--task", "detect", "--max-new-tokens", "4"]
@@ -64,7 +65,9 @@ def test_what_was_converted_can_be_asked(place, tmp_path, capsys):
     assert "as the model sees it, 84 x 84; the file has 90 x 50" in capsys.readouterr().err
 
 
-def test_without_merging_the_user_learns_what_belongs_together(place, tmp_path, capsys):
+def test_without_merging_the_user_learns_what_belongs_together(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
     out = tmp_path / "apart"
     assert main(arguments(place, "--out", str(out), "--no-merge")) == 0
     output = capsys.readouterr().out
@@ -75,7 +78,7 @@ def test_without_merging_the_user_learns_what_belongs_together(place, tmp_path, 
     assert not (out / "model.safetensors").exists()
 
 
-def test_wrong_input_is_refused_in_one_line(place, tmp_path, capsys):
+def test_wrong_input_is_refused_in_one_line(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     out = str(tmp_path / "ours")
     check_refused(capsys, arguments(place / "absent", "--out", out), "release: no such folder")
     check_refused(capsys, arguments(place, "--out", str(place)), "expected a new or an empty folder")

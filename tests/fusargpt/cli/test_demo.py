@@ -12,25 +12,27 @@ from fusargpt.cli.main import main
         (["--model", "no such model"], "no such model: no such model folder; expected one, or the Hub's owner/name"),
     ],
 )
-def test_wrong_arguments_are_refused_in_one_line(capsys, arguments, message):
+def test_wrong_arguments_are_refused_in_one_line(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+):
     assert main(["demo", *arguments]) == 2
     assert capsys.readouterr().err == f"fusargpt demo: error: {message}\n"
 
 
-def test_the_environment_names_the_model(capsys, monkeypatch):
+def test_the_environment_names_the_model(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("FUSARGPT_MODEL", "also no model")
     assert main(["demo"]) == 2
     assert "also no model: no such model folder" in capsys.readouterr().err
 
 
-def test_without_gradio_the_extra_is_named(capsys, monkeypatch):
+def test_without_gradio_the_extra_is_named(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "gradio", None)
     assert main(["demo"]) == 2
     message = "fusargpt demo: error: the demo needs gradio; pip install 'fusargpt[demo]' brings it\n"
     assert capsys.readouterr().err == message
 
 
-def test_the_page_is_served_where_asked(monkeypatch):
+def test_the_page_is_served_where_asked(monkeypatch: pytest.MonkeyPatch):
     served = []
     monkeypatch.setattr("space_app.launch.serve", lambda *arguments: served.append(arguments))
     assert main(["demo", "--model", "folder", "--host", "0.0.0.0", "--port", "8000"]) == 0

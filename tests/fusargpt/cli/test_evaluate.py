@@ -25,7 +25,7 @@ MODEL, TRUE, NONE, SHUFFLED = "tiny", "tiny, prior true", "tiny, prior none", "t
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory) -> Path:
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Models, a dataset, and one finished evaluation."""
     folder = tmp_path_factory.mktemp("evaluate")
     write_model(folder / MODEL)
@@ -55,7 +55,7 @@ def answers(folder: Path, label: str) -> dict[str, str]:
     return {found["id"]: found["answer"] for found in read_results(folder)["predictions"][label]}
 
 
-def test_every_answer_is_kept_with_what_it_was_worth(place):
+def test_every_answer_is_kept_with_what_it_was_worth(place: Path):
     results = read_results(place / "done")
     assert list(results["predictions"]) == [TRUE, NONE, SHUFFLED, "backbone", "majority"]
     for found in results["predictions"].values():
@@ -70,7 +70,7 @@ def test_every_answer_is_kept_with_what_it_was_worth(place):
     assert results["settings"]["seed"] == 0 and results["versions"]["transformers"]
 
 
-def test_the_prior_is_given_taken_away_and_exchanged(place):
+def test_the_prior_is_given_taken_away_and_exchanged(place: Path):
     true, none, shuffled = (answers(place / "done", label) for label in (TRUE, NONE, SHUFFLED))
     assert true != none != shuffled != true
     # Of three priors in a circle chip-0 got one of the other two.
@@ -81,7 +81,7 @@ def test_the_prior_is_given_taken_away_and_exchanged(place):
     assert shuffled["chip-0-count"] in others
 
 
-def asked_alone(predictor: predict.FusarGpt, place: Path, name: str, found: list[dict[str, Any]], prior) -> str:
+def asked_alone(predictor: predict.FusarGpt, place: Path, name: str, found: list[dict[str, Any]], prior: Any) -> str:
     from datasets import load_dataset
 
     from fusargpt.inference.rows import read_prior
@@ -93,7 +93,7 @@ def asked_alone(predictor: predict.FusarGpt, place: Path, name: str, found: list
     return predictor.answer(row["image"].convert("RGB"), question, other, max_new_tokens=10)
 
 
-def test_other_models_are_told_the_form_of_the_answer(place):
+def test_other_models_are_told_the_form_of_the_answer(place: Path):
     results = read_results(place / "done")
     asked = {label: {one["id"]: one["prompt"] for one in found} for label, found in results["predictions"].items()}
     assert asked[TRUE]["chip-0-count"] == asked["majority"]["chip-0-count"] == prompts.prompt("count")
@@ -104,13 +104,13 @@ def test_other_models_are_told_the_form_of_the_answer(place):
     assert [entry["with_form"] for entry in results["entries"]] == [False, False, False, True, False]
 
 
-def test_the_majority_answer_is_that_of_the_training_split(place):
+def test_the_majority_answer_is_that_of_the_training_split(place: Path):
     found = answers(place / "done", "majority")
     assert {found[f"chip-{image}-count"] for image in range(3)} == {"2"}
     assert all('"bbox_2d"' in found[f"chip-{image}-detect"] for image in range(3))
 
 
-def test_the_report_is_one_file_that_loads_nothing(place):
+def test_the_report_is_one_file_that_loads_nothing(place: Path):
     html = (place / "done" / "report.html").read_text()
     assert not re.findall(r"""(?:src|href)=["'](?!data:)""", html) and "<script" not in html and "url(" not in html
     for label in (TRUE, NONE, SHUFFLED, "backbone", "majority"):
@@ -118,7 +118,7 @@ def test_the_report_is_one_file_that_loads_nothing(place):
     assert html.count('class="true"') >= 3
 
 
-def test_a_run_that_was_cut_goes_on(place, tmp_path, monkeypatch):
+def test_a_run_that_was_cut_goes_on(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     shutil.copytree(place / "done", tmp_path / "cut")
     before = read_results(place / "done")
     journal = next((tmp_path / "cut" / "predictions").glob("*shuffled.jsonl"))
@@ -127,7 +127,7 @@ def test_a_run_that_was_cut_goes_on(place, tmp_path, monkeypatch):
     asked: list[str] = []
     plain = FusarGptAnswerer.answers
 
-    def count(self, batch, max_new_tokens):
+    def count(self: Any, batch: Any, max_new_tokens: int):
         asked.extend(one.item.id for one in batch)
         return plain(self, batch, max_new_tokens)
 
@@ -139,12 +139,12 @@ def test_a_run_that_was_cut_goes_on(place, tmp_path, monkeypatch):
     assert after["scores"] == before["scores"]
 
 
-def test_answers_do_not_depend_on_the_size_of_a_batch(place, tmp_path):
+def test_answers_do_not_depend_on_the_size_of_a_batch(place: Path, tmp_path: Path):
     assert run(place, "--batch-size", 1, "--out", tmp_path / "one") == 0
     assert answers(tmp_path / "one", TRUE) == answers(place / "done", TRUE)
 
 
-def test_a_folder_with_other_settings_is_refused(place, tmp_path, capsys):
+def test_a_folder_with_other_settings_is_refused(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     base = (place / MODEL, place / "data")
     message = refused(capsys, *base, "--out", place / "done", "--limit", 1)
     assert "with tasks" in message or "with limit null, now 1; choose another --out" in message
@@ -158,11 +158,14 @@ def break_two(rows: list[dict[str, Any]]) -> None:
     rows[7]["prior_positions"] = rows[7]["prior_positions"] + 3
 
 
-def test_items_that_fail_cost_no_others(place, tmp_path, capsys, monkeypatch):
+@pytest.mark.slow
+def test_items_that_fail_cost_no_others(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
     write(tmp_path, break_two)
     plain = FusarGptAnswerer.answers
 
-    def stumble(self, batch, max_new_tokens):
+    def stumble(self: Any, batch: Any, max_new_tokens: int):
         if any(one.item.id == "chip-2-count" for one in batch):
             raise torch.OutOfMemoryError("too large")
         return plain(self, batch, max_new_tokens)
@@ -180,7 +183,7 @@ def test_items_that_fail_cost_no_others(place, tmp_path, capsys, monkeypatch):
     assert len(answers(tmp_path / "out", TRUE)) == 12
 
 
-def test_what_a_model_writes_is_text_in_the_report(place, tmp_path):
+def test_what_a_model_writes_is_text_in_the_report(place: Path, tmp_path: Path):
     def inject(rows: list[dict[str, Any]]) -> None:
         for row in rows:
             row["id"] = f"<script>{row['id']}</script>"
@@ -215,7 +218,8 @@ def write_llava(folder: Path) -> None:
     ).save_pretrained(folder)
 
 
-def test_any_model_that_answers_about_images_can_be_asked(place, tmp_path):
+@pytest.mark.slow
+def test_any_model_that_answers_about_images_can_be_asked(place: Path, tmp_path: Path):
     write_llava(tmp_path / "llava")
     arguments = ("--tasks", "count", "--prior", "true,none")
     assert run(place, *arguments, "--out", tmp_path / "three", model=str(tmp_path / "llava")) == 0
@@ -224,7 +228,7 @@ def test_any_model_that_answers_about_images_can_be_asked(place, tmp_path):
     assert len(found) == 3 and found == answers(tmp_path / "one", "llava")
 
 
-def test_a_model_without_a_fusion_is_asked_once(place, tmp_path):
+def test_a_model_without_a_fusion_is_asked_once(place: Path, tmp_path: Path):
     alike = tiny_model(tlm_config={"fusion": "none"})
     alike.save_pretrained(tmp_path / "alike")
     tiny_processor().save_pretrained(tmp_path / "alike")
@@ -233,7 +237,7 @@ def test_a_model_without_a_fusion_is_asked_once(place, tmp_path):
     assert list(read_results(tmp_path / "out")["predictions"]) == [TRUE, NONE, "alike"]
 
 
-def test_boxes_of_a_plain_qwen3_are_thousandths(place, tmp_path):
+def test_boxes_of_a_plain_qwen3_are_thousandths(place: Path, tmp_path: Path):
     write_backbone(tmp_path / "qwen3", "qwen3")
     model = str(tmp_path / "qwen3")
     assert run(place, "--tasks", "detect", "--limit", 1, "--out", tmp_path / "out", model=model) == 0
@@ -242,7 +246,8 @@ def test_boxes_of_a_plain_qwen3_are_thousandths(place, tmp_path):
     assert "with corners in thousandths of the image's width and height" in found["prompt"]
 
 
-def test_a_parquet_file_and_the_simulator_are_asked_too(place, tmp_path):
+@pytest.mark.slow
+def test_a_parquet_file_and_the_simulator_are_asked_too(place: Path, tmp_path: Path):
     file = place / "data" / "test-00000-of-00001.parquet"
     assert run(place, "--limit", 2, "--out", tmp_path / "file", data=str(file)) == 0
     assert read_results(tmp_path / "file")["settings"]["questions"] == dict.fromkeys(prompts.TASKS, 2)
@@ -266,7 +271,9 @@ def test_a_parquet_file_and_the_simulator_are_asked_too(place, tmp_path):
         (["--device", "gpu0"], "device: found 'gpu0', which torch cannot use"),
     ],
 )
-def test_wrong_arguments_are_refused_in_one_line(place, tmp_path, capsys, arguments, message):
+def test_wrong_arguments_are_refused_in_one_line(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+):
     assert message in refused(capsys, place / MODEL, place / "data", *arguments, "--out", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -282,12 +289,15 @@ def test_wrong_arguments_are_refused_in_one_line(place, tmp_path, capsys, argume
         (lambda rows: [row.update(task="count", completion=row["prompt"]) for row in rows], "none of 15 rows can be"),
     ],
 )
-def test_rows_of_which_none_can_be_asked_are_refused_in_one_line(place, tmp_path, capsys, change, message):
+def test_rows_of_which_none_can_be_asked_are_refused_in_one_line(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], change: Any, message: str
+):
     write(tmp_path, change)
     assert message in refused(capsys, place / MODEL, tmp_path, "--out", tmp_path / "out")
 
 
-def test_bad_rows_cost_themselves_alone(place, tmp_path, capsys):
+@pytest.mark.slow
+def test_bad_rows_cost_themselves_alone(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     write(tmp_path / "bad", spoil)
     assert run(place, "--out", tmp_path / "out", data=str(tmp_path / "bad")) == 1
     error = capsys.readouterr().err
@@ -302,10 +312,13 @@ def test_bad_rows_cost_themselves_alone(place, tmp_path, capsys):
     assert len(found) == 15 - len(SPOILT)
 
 
-def test_two_runs_on_one_folder(place, tmp_path, capsys, monkeypatch):
+@pytest.mark.slow
+def test_two_runs_on_one_folder(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
     plain = FusarGptAnswerer.answers
 
-    def second(self, batch, max_new_tokens):
+    def second(self: Any, batch: Any, max_new_tokens: int):
         monkeypatch.setattr(FusarGptAnswerer, "answers", plain)
         assert run(place, "--out", tmp_path / "out") == 2
         return plain(self, batch, max_new_tokens)
@@ -316,13 +329,16 @@ def test_two_runs_on_one_folder(place, tmp_path, capsys, monkeypatch):
     assert not (tmp_path / "out" / ".lock").exists()
 
 
-def test_a_disk_that_is_full_at_the_end_costs_no_answer(place, small_disk, capsys, monkeypatch):
+@pytest.mark.slow
+def test_a_disk_that_is_full_at_the_end_costs_no_answer(
+    place: Path, small_disk: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
     """And the same command asks nothing again."""
     out = small_disk / "out"
     asked: list[int] = []
     plain = FusarGptAnswerer.answers
 
-    def fill(self, batch, max_new_tokens):
+    def fill(self: Any, batch: Any, max_new_tokens: int):
         asked.append(len(batch))
         found = plain(self, batch, max_new_tokens)
         if sum(asked) == 15:
@@ -340,19 +356,23 @@ def test_a_disk_that_is_full_at_the_end_costs_no_answer(place, small_disk, capsy
     assert run(place, "--out", out, "--batch-size", 5) == 0 and not asked
 
 
-def test_a_closed_folder_is_said_before_anything_is_asked(place, closed_folder, capsys):
+def test_a_closed_folder_is_said_before_anything_is_asked(
+    place: Path, closed_folder: Path, capsys: pytest.CaptureFixture[str]
+):
     assert "cannot be made a folder (Read-only file system); choose another --out" in refused(
         capsys, place / MODEL, place / "data", "--out", closed_folder / "out"
     )
 
 
-def test_a_dataset_without_the_columns_of_triplets_is_refused(place, tmp_path, capsys):
+def test_a_dataset_without_the_columns_of_triplets_is_refused(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
     (tmp_path / "test.csv").write_text("id,question\n1,How many?\n")
     message = refused(capsys, place / MODEL, tmp_path, "--out", tmp_path / "out")
     assert "no column image, task, prompt, completion, prior_embeddings, prior_positions; found id, question" in message
 
 
-def test_the_majority_answer_needs_a_training_split(place, tmp_path, capsys):
+def test_the_majority_answer_needs_a_training_split(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     (tmp_path / "data").mkdir()
     write(tmp_path / "data")
     (tmp_path / "data" / "train-00000-of-00001.parquet").unlink()
@@ -360,7 +380,7 @@ def test_the_majority_answer_needs_a_training_split(place, tmp_path, capsys):
     assert "split 'train' cannot be read: " in refused(capsys, *base, "--out", tmp_path / "out")
 
 
-def test_a_model_that_does_not_see_is_refused(place, tmp_path, capsys):
+def test_a_model_that_does_not_see_is_refused(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     BertConfig().save_pretrained(tmp_path / "bert")
     message = refused(capsys, tmp_path / "bert", place / "data", "--out", tmp_path / "out")
     assert "a model of type bert; expected one that answers about images" in message
@@ -370,13 +390,16 @@ def test_the_choices_are_those_of_the_benchmark():
     assert evaluate.PRIORS == SETTINGS
 
 
-def test_without_the_extra_the_user_learns_what_to_install(capsys, monkeypatch):
+def test_without_the_extra_the_user_learns_what_to_install(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.delitem(sys.modules, "fusargpt.evaluation.report")
     monkeypatch.setitem(sys.modules, "jinja2", None)
     assert "evaluation needs jinja2; pip install 'fusargpt[metrics]' brings it" in refused(capsys, "model", "data")
 
 
-def test_constrained_answers_are_readable_and_those_of_other_models_free(place, tmp_path):
+@pytest.mark.slow
+def test_constrained_answers_are_readable_and_those_of_other_models_free(place: Path, tmp_path: Path):
     model = str(place / MODEL)
     arguments = [model, str(place / "data"), "--baseline", str(place / "backbone"), "--max-new-tokens", "90"]
     out = ["--out", str(tmp_path / "out"), "--device", "cpu", "--answer-form", "never"]
@@ -390,6 +413,8 @@ def test_constrained_answers_are_readable_and_those_of_other_models_free(place, 
     assert main(["evaluate", *arguments, *out]) == 2
 
 
-def test_constrained_says_what_to_install(place, capsys, monkeypatch):
+def test_constrained_says_what_to_install(
+    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setitem(sys.modules, "llguidance", None)
     assert "pip install 'fusargpt[constrained]'" in refused(capsys, place / MODEL, place / "data", "--constrained")

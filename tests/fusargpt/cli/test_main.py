@@ -1,12 +1,14 @@
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from fusargpt.cli.main import VERBS, main
 
 
-def test_help_names_the_verbs(capsys):
+def test_help_names_the_verbs(capsys: pytest.CaptureFixture[str]):
     with pytest.raises(SystemExit, match="0"):
         main(["--help"])
     output = capsys.readouterr().out
@@ -14,7 +16,7 @@ def test_help_names_the_verbs(capsys):
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_every_verb_explains_itself(verb, capsys):
+def test_every_verb_explains_itself(verb: str, capsys: pytest.CaptureFixture[str]):
     try:
         code = main([verb, "--help"])
     except SystemExit as ended:  # argparse ends by itself
@@ -37,14 +39,16 @@ print(sorted({"torch", "transformers", "rasterio", "numpy", "PIL"} & set(sys.mod
 
 
 @pytest.mark.parametrize("arguments", [[], ["no-such-verb"], ["ask"], ["ask", "image.png", "--task", "guess"]])
-def test_wrong_usage_exits_with_2(arguments, capsys):
+def test_wrong_usage_exits_with_2(arguments: Any, capsys: pytest.CaptureFixture[str]):
     with pytest.raises(SystemExit, match="2"):
         main(arguments)
     assert capsys.readouterr().err.startswith("usage: fusargpt")
 
 
-def test_an_interrupt_exits_with_130(monkeypatch, tmp_path, capsys):
-    def interrupt(*_arguments):
+def test_an_interrupt_exits_with_130(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    def interrupt(*_arguments: Any):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("fusargpt.geo.image.read_image", interrupt)
@@ -52,7 +56,7 @@ def test_an_interrupt_exits_with_130(monkeypatch, tmp_path, capsys):
     assert capsys.readouterr().err == ""
 
 
-def test_the_command_exits_with_2_without_a_traceback(tmp_path):
+def test_the_command_exits_with_2_without_a_traceback(tmp_path: Path):
     command = [sys.executable, "-c", "import sys; from fusargpt.cli.main import main; sys.exit(main())"]
     result = subprocess.run([*command, "ask", tmp_path / "absent.tif", "?"], capture_output=True, text=True)
     assert result.returncode == 2

@@ -10,7 +10,7 @@ from tests.tiny import random_image
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory) -> Path:
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("place")
     write_backbone(place / "backbone")
     write_stage1(place / "stage1", place / "backbone")
@@ -18,7 +18,7 @@ def place(tmp_path_factory) -> Path:
     return place
 
 
-def test_what_a_stage_has_left_is_asked_and_merged(place, tmp_path, capsys):
+def test_what_a_stage_has_left_is_asked_and_merged(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     random_image(40, 56).save(tmp_path / "image.png")
     question = ["ask", str(tmp_path / "image.png"), "How many?", "--max-new-tokens", "8"]
     assert main([*question, "--model", str(place / "stage2")]) == 0
@@ -32,12 +32,12 @@ def test_what_a_stage_has_left_is_asked_and_merged(place, tmp_path, capsys):
     assert capsys.readouterr().out == answer
 
 
-def test_the_type_of_the_weights_can_be_chosen(place, tmp_path):
+def test_the_type_of_the_weights_can_be_chosen(place: Path, tmp_path: Path):
     assert main(["merge", str(place / "stage1"), "--out", str(tmp_path / "out"), "--dtype", "bfloat16"]) == 0
     assert {weight.dtype for weight in load_file(tmp_path / "out" / "model.safetensors").values()} == {torch.bfloat16}
 
 
-def test_wrong_input_is_refused_in_one_line(place, tmp_path, capsys):
+def test_wrong_input_is_refused_in_one_line(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     (place / "backbone").rename(place / "moved")
     for arguments, message in (
         ((place / "stage2", tmp_path / "out"), f"but there is no folder {place / 'backbone'}"),

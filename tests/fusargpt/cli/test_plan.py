@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -11,12 +12,12 @@ from tests.paths import RECIPES
 STAGE = RECIPES / "stage1.yaml"
 
 
-def run(capsys, *arguments: object) -> str:
+def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
     assert main(["plan", *map(str, arguments)]) == 0
     return capsys.readouterr().out
 
 
-def check_refused(capsys, *arguments: object, message: str) -> None:
+def check_refused(capsys: pytest.CaptureFixture[str], *arguments: object, message: str) -> None:
     assert main(["plan", *map(str, arguments)]) == 2
     error = capsys.readouterr().err
     assert error.startswith("fusargpt plan: error: ")
@@ -24,7 +25,7 @@ def check_refused(capsys, *arguments: object, message: str) -> None:
     assert error.count("\n") == 1
 
 
-def test_a_plan_is_printed_as_tables(capsys):
+def test_a_plan_is_printed_as_tables(capsys: pytest.CaptureFixture[str]):
     output = run(capsys, STAGE, "--gpus", 4, "--gpu", "a100-80g")
     heading, flops, memory, scales = output.split("\n\n")
     assert "Qwen/Qwen2.5-VL-7B-Instruct: 8,395,866,112 parameters" in heading
@@ -36,7 +37,7 @@ def test_a_plan_is_printed_as_tables(capsys):
     assert all(len(line) <= 140 for line in output.splitlines())
 
 
-def test_json_holds_the_same_numbers(capsys):
+def test_json_holds_the_same_numbers(capsys: pytest.CaptureFixture[str]):
     plan = json.loads(run(capsys, STAGE, "--gpus", 2, "--triplets", "500", "--json"))
     assert (plan["gpus"], plan["parameters"], plan["trained"]) == (2, 8_395_866_112, 103_699_456)
     (scale,) = plan["scales"]
@@ -44,7 +45,7 @@ def test_json_holds_the_same_numbers(capsys):
     assert scale["flops"] == 500 * 30 * plan["flops"]["sequence"]["total"]
 
 
-def test_options_and_fields_of_the_recipe_change_the_plan(capsys):
+def test_options_and_fields_of_the_recipe_change_the_plan(capsys: pytest.CaptureFixture[str]):
     model = ("--model_name_or_path", NANO)
     plain = json.loads(run(capsys, STAGE, *model, "--json"))
     changed = json.loads(
@@ -55,15 +56,15 @@ def test_options_and_fields_of_the_recipe_change_the_plan(capsys):
     assert changed["train"] == "lora" and changed["trained"] == 175_104 // 2
 
 
-def test_no_such_recipe_is_refused_in_one_line(tmp_path, capsys):
+def test_no_such_recipe_is_refused_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     check_refused(capsys, tmp_path / "absent.yaml", message="absent.yaml: no such recipe")
 
 
-def test_an_unknown_gpu_is_refused_with_the_known_ones(capsys):
+def test_an_unknown_gpu_is_refused_with_the_known_ones(capsys: pytest.CaptureFixture[str]):
     check_refused(capsys, STAGE, "--gpu", "tpu", message="--gpu: found tpu; expected one of a10, a100-40g, a100-80g")
 
 
-def test_triplets_that_are_no_numbers_are_refused_in_one_line(capsys):
+def test_triplets_that_are_no_numbers_are_refused_in_one_line(capsys: pytest.CaptureFixture[str]):
     check_refused(capsys, STAGE, "--triplets", "many", message="--triplets: found many; expected numbers")
 
 
@@ -75,13 +76,15 @@ def test_triplets_that_are_no_numbers_are_refused_in_one_line(capsys):
         ("{", "recipe.yaml: the recipe is not YAML"),
     ],
 )
-def test_a_recipe_that_is_none_is_refused_in_one_line(text, message, tmp_path, capsys):
+def test_a_recipe_that_is_none_is_refused_in_one_line(
+    text: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(text)
     check_refused(capsys, recipe, message=message)
 
 
-def test_a_field_that_no_recipe_has_is_refused_in_one_line(capsys):
+def test_a_field_that_no_recipe_has_is_refused_in_one_line(capsys: pytest.CaptureFixture[str]):
     check_refused(capsys, STAGE, "--learning_rat", "1", message="--learning_rat")
 
 

@@ -1,21 +1,21 @@
 """The verbs over a scene, as a user types them, with a tiny model."""
 
 import json
-import re
-import shlex
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from fusargpt.cli.main import main
 from tests.fusargpt.scenes.scenes import write_field, write_scene
-from tests.paths import ROOT
+from tests.pages import commands
 from tests.tiny import tiny_model, tiny_processor
 
 VERBS = ("detect", "count", "localize", "describe", "classify")
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def folder(tmp_path_factory: pytest.TempPathFactory):
     path = tmp_path_factory.mktemp("scenes")
     write_scene(path / "harbour.tif", side=100, ships=((20, 30, 32, 36),))
     write_field(path / "aef")
@@ -24,7 +24,7 @@ def folder(tmp_path_factory):
     return path
 
 
-def run(verb: str, folder, *arguments: object) -> int:
+def run(verb: str, folder: Path, *arguments: object) -> int:
     model = ["--model", folder / "model", "--tile", 48]
     if "--max-new-tokens" not in arguments:
         model += ["--max-new-tokens", 3]
@@ -32,7 +32,9 @@ def run(verb: str, folder, *arguments: object) -> int:
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_each_verb_writes_a_map_and_a_picture(verb, folder, tmp_path, capsys):
+def test_each_verb_writes_a_map_and_a_picture(
+    verb: str, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
     out = tmp_path / f"{verb}.geojson"
     assert run(verb, folder, "--aef", folder / "aef", "--out", out) == 0
     content = json.loads(out.read_text())
@@ -46,7 +48,7 @@ def test_each_verb_writes_a_map_and_a_picture(verb, folder, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("verb", ["detect", "count", "localize", "classify"])
-def test_constrained_answers_are_read(verb, folder, tmp_path, capsys):
+def test_constrained_answers_are_read(verb: str, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     out = tmp_path / f"{verb}.geojson"
     assert run(verb, folder, "--no-prior", "--constrained", "--max-new-tokens", 128, "--out", out) == 0
     assert "could not be read" not in capsys.readouterr().err
@@ -64,7 +66,14 @@ def test_constrained_answers_are_read(verb, folder, tmp_path, capsys):
         (["--out", "ships.geojson", "--no-prior", "--model", "none/here"], "none/here"),
     ],
 )
-def test_what_does_not_fit_is_one_line(arguments, said, folder, tmp_path, monkeypatch, capsys):
+def test_what_does_not_fit_is_one_line(
+    arguments: list[str],
+    said: str,
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
     monkeypatch.chdir(tmp_path)
     assert run("detect", folder, *arguments) == 2
     error = capsys.readouterr().err.splitlines()[-1]
@@ -72,28 +81,32 @@ def test_what_does_not_fit_is_one_line(arguments, said, folder, tmp_path, monkey
     assert not list(tmp_path.glob("ships*"))
 
 
-def test_a_scene_that_is_not_there_is_told_before_torch_is_imported(tmp_path, capsys):
+def test_a_scene_that_is_not_there_is_told_before_torch_is_imported(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert main(["detect", str(tmp_path / "none.tif"), "--no-prior", "--out", "ships.geojson"]) == 2
     assert "none.tif: no such file" in capsys.readouterr().err
 
 
-def test_the_commands_of_the_readmes_are_understood(tmp_path, monkeypatch, capsys):
+def test_the_documented_commands_are_understood(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
     monkeypatch.chdir(tmp_path)
-    for readme in (ROOT / "README.md", ROOT / "scene_inference" / "README.md"):
-        lines = re.findall(r"^fusargpt (?:detect|count) .*$", readme.read_text(), re.MULTILINE)
+    for page in ("README.md", "docs/how-to/scenes.md"):
+        lines = [words[1:] for words in commands(page) if words[:2] in (["fusargpt", "detect"], ["fusargpt", "count"])]
         assert lines
-        for line in lines:
+        for words in lines:
             # The only thing wrong with them here is that the scene is not there.
-            assert main(shlex.split(line)[1:]) == 2 and ".tif: no such file" in capsys.readouterr().err
+            assert main(words) == 2 and ".tif: no such file" in capsys.readouterr().err
 
 
-def test_tiles_that_fail_are_listed_and_end_with_1(folder, tmp_path, monkeypatch, capsys):
+def test_tiles_that_fail_are_listed_and_end_with_1(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
     from fusargpt.errors import InputError
     from fusargpt.geo.sar_scene import SarScene
 
     read = SarScene.read
 
-    def broken(self, window=None, band=1):
+    def broken(self: Any, window: Any = None, band: int = 1):
         if window is not None and (window.col_off, window.row_off, window.width) == (0, 0, 48):
             raise InputError("harbour.tif: the server does not answer")
         return read(self, window, band)

@@ -1,5 +1,8 @@
 import subprocess
 import sys
+from pathlib import Path
+
+import pytest
 
 from fusargpt.cli.main import main
 from tests.paths import RECIPES
@@ -7,7 +10,7 @@ from tests.paths import RECIPES
 STAGE = RECIPES / "nano" / "stage1.yaml"
 
 
-def check_refused(capsys, *arguments: object, message: str) -> None:
+def check_refused(capsys: pytest.CaptureFixture[str], *arguments: object, message: str) -> None:
     assert main(["train", *map(str, arguments)]) == 2
     error = capsys.readouterr().err
     assert error.startswith("fusargpt train: error: ")
@@ -15,7 +18,7 @@ def check_refused(capsys, *arguments: object, message: str) -> None:
     assert error.count("\n") == 1
 
 
-def test_no_recipe_is_refused_in_one_line(capsys):
+def test_no_recipe_is_refused_in_one_line(capsys: pytest.CaptureFixture[str]):
     check_refused(capsys, message="no recipe: found no arguments, expected a YAML file first")
 
 
@@ -31,28 +34,28 @@ assert "torch" not in sys.modules
     assert result.stdout.startswith("usage: fusargpt train RECIPE.yaml [--key value ...]")
 
 
-def test_an_absent_recipe_is_refused_in_one_line(tmp_path, capsys):
+def test_an_absent_recipe_is_refused_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     check_refused(capsys, tmp_path / "absent.yaml", message="absent.yaml")
 
 
-def test_a_recipe_with_an_unknown_key_is_refused_in_one_line(tmp_path, capsys):
+def test_a_recipe_with_an_unknown_key_is_refused_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(STAGE.read_text() + "\nlearning_rat: 1\n")
     check_refused(capsys, recipe, message="learning_rat")
 
 
-def test_a_recipe_that_is_not_yaml_is_refused_in_one_line(tmp_path, capsys):
+def test_a_recipe_that_is_not_yaml_is_refused_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text("train: [tlm\nprior: true\n")
     check_refused(capsys, recipe, message=f'in "{recipe}", line 2')
 
 
-def test_a_finished_stage_is_not_overwritten(tmp_path, capsys):
+def test_a_finished_stage_is_not_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     (tmp_path / "config.json").write_text("{}")
     check_refused(capsys, STAGE, "--output_dir", tmp_path, message="holds a finished stage")
 
 
-def test_a_model_that_is_not_there_is_named_in_one_line(tmp_path, capsys):
+def test_a_model_that_is_not_there_is_named_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     arguments = (STAGE, "--output_dir", tmp_path, "--model_name_or_path", tmp_path / "absent")
     check_refused(capsys, *arguments, message=f"{tmp_path / 'absent'}")
 

@@ -36,7 +36,7 @@ def command(folder: Path, *more: str) -> list[str]:
     return [*build, "--workers", "0", "--chip-size", "112", *more]
 
 
-def test_from_the_command_to_the_collator(folder: Path, capsys: pytest.CaptureFixture) -> None:
+def test_from_the_command_to_the_collator(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(command(folder, "--label", "Boat=ship", "--anchors", "3", "--split-shares", "1,0,0")) == 0
     printed = capsys.readouterr()
     assert "2 chips" in printed.out and "1 scenes in train" in printed.out and "8 rows in" in printed.out
@@ -52,7 +52,7 @@ def test_from_the_command_to_the_collator(folder: Path, capsys: pytest.CaptureFi
     assert rows[0]["objects"] == [{"bbox_2d": [10, 20, 40, 30], "label": "ship", "fine_label": "Boat"}]
 
 
-def test_failed_scenes_exit_with_1(folder: Path, capsys: pytest.CaptureFixture) -> None:
+def test_failed_scenes_exit_with_1(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(command(folder)) == 1
     errors = capsys.readouterr().err
     assert "without 1 scene that failed" in errors and "m.jsonl, row 1: " in errors and "--label Boat=NAME" in errors
@@ -73,7 +73,7 @@ def test_failed_scenes_exit_with_1(folder: Path, capsys: pytest.CaptureFixture) 
     ],
 )
 def test_wrong_arguments_exit_with_2(
-    folder: Path, more: list[str], message: str, capsys: pytest.CaptureFixture
+    folder: Path, more: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(command(folder, *more)) == 2
     assert f"fusargpt triplets: error: {message}" in capsys.readouterr().err
@@ -83,13 +83,13 @@ def test_wrong_arguments_exit_with_2(
 @pytest.mark.parametrize(
     "more", [["--label", "Boat"], ["--split-shares", "1,2"], ["--resolution", "fine"], ["--chip-size", "big"]]
 )
-def test_wrong_usage_is_explained(folder: Path, more: list[str], capsys: pytest.CaptureFixture) -> None:
+def test_wrong_usage_is_explained(folder: Path, more: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         main(command(folder, *more))
     assert capsys.readouterr().err.startswith("usage: fusargpt triplets build")
 
 
-def test_a_manifest_that_is_wrong_exits_with_2(folder: Path, capsys: pytest.CaptureFixture) -> None:
+def test_a_manifest_that_is_wrong_exits_with_2(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "m.jsonl").write_text('{"scene": "a.tif", "captions": "Sea."}\n')
     assert main(command(folder)) == 2
     assert "m.jsonl, row 1: unknown column 'captions'" in capsys.readouterr().err
@@ -113,7 +113,7 @@ def test_help_tells_the_true_defaults() -> None:
 
 
 def _build_parser():
-    (verbs,) = (action for action in triplets._parser()._actions if action.choices and "build" in action.choices)
+    (verbs,) = (action for action in triplets._parser()._actions if action.choices and "build" in action.choices)  # pyright: ignore[reportPrivateUsage]  # has no other way in
     assert isinstance(verbs.choices, dict)
     return verbs.choices["build"]
 
@@ -132,7 +132,9 @@ print(sorted({"torch", "datasets", "pyarrow", "rasterio", "numpy"} & set(sys.mod
     assert result.stdout.splitlines()[-1] == "[]"
 
 
-def test_a_missing_extra_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+def test_a_missing_extra_is_named(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     monkeypatch.delitem(sys.modules, "fusargpt.triplets.ray_build", raising=False)
     without_workers = [argument for argument in command(folder, "--ray") if argument not in ("--workers", "0")]
@@ -140,7 +142,7 @@ def test_a_missing_extra_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch,
     assert "triplets need ray; pip install 'fusargpt[ray]' brings it" in capsys.readouterr().err
 
 
-def test_push(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+def test_push(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(command(folder, "--label", "Boat=ship")) == 0
     capsys.readouterr()
     with serve_hub() as hub:

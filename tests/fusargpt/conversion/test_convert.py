@@ -7,9 +7,11 @@ import pickle
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
+import peft
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
@@ -29,19 +31,19 @@ PRIOR = random_prior(7)
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def folder(tmp_path_factory: pytest.TempPathFactory):
     path = tmp_path_factory.mktemp("backbone")
     write_backbone(path)
     return path
 
 
 @pytest.fixture(scope="module")
-def backbone(tmp_path_factory):
+def backbone(tmp_path_factory: pytest.TempPathFactory):
     return write_backbone(tmp_path_factory.mktemp("same"))
 
 
 @torch.no_grad()
-def our_logits(model, processor, prior=PRIOR):
+def our_logits(model: Any, processor: Any, prior: Any = PRIOR):
     inputs = processor(images=[IMAGE], text=[question()], priors=[prior], return_tensors="pt")
     return model.eval()(**inputs).logits
 
@@ -56,7 +58,9 @@ def our_logits(model, processor, prior=PRIOR):
         ("new", False, {**SETTINGS, "sigma": 6, "hidden_mult": 1, "image_size": 56}),
     ],
 )
-def test_converted_logits_are_the_releases(folder, backbone, tmp_path, naming, vision, settings):
+def test_converted_logits_are_the_releases(
+    folder: Path, backbone: Any, tmp_path: Path, naming: Literal["old", "new"], vision: bool, settings: Any
+):
     release = Release(backbone, naming, vision, settings)
     done = convert(release.write(tmp_path / "release"), str(folder), tmp_path / "ours")
     assert (done.language_layers, done.vision_layers) == (14, 6 if vision else 0)
@@ -74,7 +78,9 @@ def test_converted_logits_are_the_releases(folder, backbone, tmp_path, naming, v
 
 @torch.no_grad()
 @pytest.mark.parametrize("naming", ["old", "new"])
-def test_every_tensor_lands_where_it_belongs_and_nothing_else_moves(folder, backbone, tmp_path, naming):
+def test_every_tensor_lands_where_it_belongs_and_nothing_else_moves(
+    folder: Path, backbone: Any, tmp_path: Path, naming: Literal["old", "new"]
+):
     release = Release(backbone, naming, vision=True)
     convert(release.write(tmp_path / "release"), str(folder), tmp_path / "ours")
     converted = AutoModelForImageTextToText.from_pretrained(tmp_path / "ours").state_dict()
@@ -96,7 +102,7 @@ def test_every_tensor_lands_where_it_belongs_and_nothing_else_moves(folder, back
 
 
 @torch.no_grad()
-def test_ranks_and_alphas_of_single_layers_are_those_that_peft_uses(folder, backbone, tmp_path):
+def test_ranks_and_alphas_of_single_layers_are_those_that_peft_uses(folder: Path, backbone: Any, tmp_path: Path):
     """Written, and merged for comparison, by peft."""
     config = LoraConfig(
         r=4,
@@ -110,7 +116,7 @@ def test_ranks_and_alphas_of_single_layers_are_those_that_peft_uses(folder, back
     )
     Release(backbone).write(tmp_path / "release")
     adapted = get_peft_model(copy.deepcopy(backbone), config)
-    adapted.save_pretrained(tmp_path / "release", save_embedding_layers=False)
+    adapted.save_pretrained(str(tmp_path / "release"), save_embedding_layers=False)
     expected = cast(Any, adapted).merge_and_unload().state_dict()
     convert(tmp_path / "release", str(folder), tmp_path / "ours")
     found = AutoModelForImageTextToText.from_pretrained(tmp_path / "ours").state_dict()
@@ -123,7 +129,9 @@ def test_ranks_and_alphas_of_single_layers_are_those_that_peft_uses(folder, back
 
 
 @pytest.mark.parametrize("settings", [None, SETTINGS])
-def test_without_merging_an_adapter_and_a_tlm_are_left(folder, backbone, tmp_path, monkeypatch, settings):
+def test_without_merging_an_adapter_and_a_tlm_are_left(
+    folder: Path, backbone: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: Any
+):
     release = Release(backbone, "old", True, settings)
     monkeypatch.chdir(folder.parent)
     convert(release.write(tmp_path / "release"), folder.name, tmp_path / "ours", merge=False)
@@ -139,7 +147,7 @@ def test_without_merging_an_adapter_and_a_tlm_are_left(folder, backbone, tmp_pat
     torch.testing.assert_close(our_logits(model, processor), expected, atol=1e-5, rtol=0)
 
 
-def test_the_result_answers_and_knows_the_size_it_sees(folder, backbone, tmp_path):
+def test_the_result_answers_and_knows_the_size_it_sees(folder: Path, backbone: Any, tmp_path: Path):
     release = Release(backbone, settings=SETTINGS)
     convert(release.write(tmp_path / "release"), str(folder), tmp_path / "ours")
     predictor = load(tmp_path / "ours", device="cpu")
@@ -159,7 +167,8 @@ print(processor.image_size, model.config.tlm_config.sigma, type(model).__module_
 """
 
 
-def test_the_result_loads_where_the_package_is_unknown(folder, backbone, tmp_path):
+@pytest.mark.slow
+def test_the_result_loads_where_the_package_is_unknown(folder: Path, backbone: Any, tmp_path: Path):
     release = Release(backbone, settings=SETTINGS)
     convert(release.write(tmp_path / "release"), str(folder), tmp_path / "ours")
     environment = {"HF_HOME": str(tmp_path / "hf"), "HF_HUB_OFFLINE": "1", "PATH": os.environ["PATH"]}
@@ -170,7 +179,7 @@ def test_the_result_loads_where_the_package_is_unknown(folder, backbone, tmp_pat
 
 
 @torch.no_grad()
-def test_weights_keep_the_backbones_type_and_are_rounded_once(backbone, tmp_path):
+def test_weights_keep_the_backbones_type_and_are_rounded_once(backbone: Any, tmp_path: Path):
     write_backbone(tmp_path / "bfloat16", torch_dtype="bfloat16", dtype="bfloat16")
     rounded = copy.deepcopy(backbone).to(torch.bfloat16)
     rounded.save_pretrained(tmp_path / "bfloat16", save_original_format=True)
@@ -185,7 +194,7 @@ def test_weights_keep_the_backbones_type_and_are_rounded_once(backbone, tmp_path
         torch.testing.assert_close(same[name], value.to(torch.bfloat16), atol=0, rtol=0, msg=name)
 
 
-def test_the_releases_own_processor_goes_before_the_backbones(folder, backbone, tmp_path):
+def test_the_releases_own_processor_goes_before_the_backbones(folder: Path, backbone: Any, tmp_path: Path):
     release = Release(backbone, settings=SETTINGS)
     release.write(tmp_path / "release")
     write_processor(tmp_path / "release", image_mean=[0.5, 0.5, 0.5], image_processor_type="Qwen2VLImageProcessorFast")
@@ -194,44 +203,44 @@ def test_the_releases_own_processor_goes_before_the_backbones(folder, backbone, 
     assert list(AutoProcessor.from_pretrained(tmp_path / "ours").image_processor.image_mean) == [0.5, 0.5, 0.5]
 
 
-def change_config(release, **changes):
+def change_config(release: Release, **changes: Any):
     release.adapter_config.update(changes)
 
 
-def first_layer(release):
+def first_layer(release: Release):
     return f"base_model.model.{release.names[release.adapted[0]]}"
 
 
-def add_tensor(release, name, like="lora_A"):
+def add_tensor(release: Release, name: str, like: str = "lora_A"):
     release.tensors[name] = release.tensors[f"{first_layer(release)}.{like}.weight"].clone()
 
 
-def drop_layer(release):
+def drop_layer(release: Release):
     for half in "AB":
         del release.tensors[f"{first_layer(release)}.lora_{half}.weight"]
 
 
-def add_layer(release, name):
+def add_layer(release: Release, name: str):
     for half in "AB":
         add_tensor(release, f"base_model.model.{name}.lora_{half}.weight", f"lora_{half}")
 
 
-def spoil(release):
+def spoil(release: Release):
     release.tensors[f"{first_layer(release)}.lora_A.weight"][0, 0] = torch.nan
 
 
-def widen(release):
+def widen(release: Release):
     name = f"{first_layer(release)}.lora_A.weight"
     release.tensors[name] = torch.cat([release.tensors[name], release.tensors[name]])
 
 
-def mix_names(release):
+def mix_names(release: Release):
     for half in "AB":
         name = f"{first_layer(release)}.lora_{half}.weight"
         release.tensors[name.replace("model.language_model.", "model.")] = release.tensors.pop(name)
 
 
-def change_film(release, name, value):
+def change_film(release: Release, name: str, value: Any):
     release.entries["film_mlp"][name] = value
 
 
@@ -315,7 +324,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_what_is_not_known_is_refused_by_name(folder, backbone, tmp_path, case):
+def test_what_is_not_known_is_refused_by_name(folder: Path, backbone: Any, tmp_path: Path, case: str):
     spoil, message = REFUSED[case]
     release = Release(backbone, settings=dict(SETTINGS))
     spoil(release)
@@ -323,14 +332,48 @@ def test_what_is_not_known_is_refused_by_name(folder, backbone, tmp_path, case):
     check_refused(tmp_path, folder, message)
 
 
-def check_refused(tmp_path, folder, message):
+class NewerPeft(LoraConfig):
+    """A peft that knows a setting more than the table of plain values."""
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**super().to_dict(), "use_mora": False, "mora_config": None}
+
+
+def test_a_new_setting_of_peft_is_taken_at_its_default_and_at_no_other_value(
+    folder: Path, backbone: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(peft, "LoraConfig", NewerPeft)
+    for name, settings in {"without": {}, "with": {"use_mora": False, "mora_config": None}}.items():
+        release = Release(backbone)
+        change_config(release, **settings)
+        convert(release.write(tmp_path / name), str(folder), tmp_path / f"from {name}")
+    read = [(tmp_path / f"from {name}" / "model.safetensors").read_bytes() for name in ("without", "with")]
+    assert read[0] == read[1]
+    release = Release(backbone)
+    change_config(release, use_mora=True, mora_config=None)
+    with pytest.raises(InputError, match=f"{CONFIG}: use_mora: found true, expected false; only plain LoRA is read"):
+        convert(release.write(tmp_path / "changed"), str(folder), tmp_path / "ours")
+    release = Release(backbone)
+    change_config(release, use_mora=False, rank_dropout=0.0)
+    with pytest.raises(InputError, match=f"{CONFIG}: rank_dropout: an unknown setting"):
+        convert(release.write(tmp_path / "unknown"), str(folder), tmp_path / "ours")
+
+
+def test_every_setting_at_its_default_in_peft_is_taken(folder: Path, backbone: Any, tmp_path: Path):
+    release = Release(backbone)
+    defaults = json.loads(json.dumps(LoraConfig().to_dict(), default=list))
+    release.adapter_config = {**defaults, **release.adapter_config}
+    convert(release.write(tmp_path / "release"), str(folder), tmp_path / "ours")
+
+
+def check_refused(tmp_path: Path, folder: Path, message: str):
     with pytest.raises(InputError, match=message) as caught:
         convert(tmp_path / "release", str(folder), tmp_path / "ours")
     assert "\n" not in str(caught.value)
     assert {path.name for path in tmp_path.iterdir()} <= {"release", "backbone", "ran"}, "something was left behind"
 
 
-def test_score_is_known_and_left_out(folder, backbone, tmp_path):
+def test_score_is_known_and_left_out(folder: Path, backbone: Any, tmp_path: Path):
     release = Release(backbone, settings=SETTINGS)
     release.entries["score"] = {"weight": torch.ones(1, 64)}
     convert(release.write(tmp_path / "release"), str(folder), tmp_path / "ours")
@@ -338,7 +381,9 @@ def test_score_is_known_and_left_out(folder, backbone, tmp_path):
 
 
 @pytest.mark.parametrize("as_torch_writes", [True, False])
-def test_a_pickle_that_would_run_something_is_refused_in_one_line(folder, backbone, tmp_path, as_torch_writes, recwarn):
+def test_a_pickle_that_would_run_something_is_refused_in_one_line(
+    folder: Path, backbone: Any, tmp_path: Path, as_torch_writes: bool, recwarn: pytest.WarningsRecorder
+):
     class Hostile:
         def __reduce__(self):
             return os.mkdir, (str(tmp_path / "ran"),)
@@ -367,31 +412,33 @@ def test_a_pickle_that_would_run_something_is_refused_in_one_line(folder, backbo
         ("preprocessor_config.json", b"{", "release: the processor cannot be loaded"),
     ],
 )
-def test_a_damaged_or_unknown_file_is_refused_by_name(folder, backbone, tmp_path, name, content, message):
+def test_a_damaged_or_unknown_file_is_refused_by_name(
+    folder: Path, backbone: Any, tmp_path: Path, name: str, content: bytes, message: str
+):
     Release(backbone, settings=SETTINGS).write(tmp_path / "release")
     (tmp_path / "release" / name).write_bytes(content)
     check_refused(tmp_path, folder, message)
 
 
 @pytest.mark.parametrize("name", [CONFIG, TENSORS, FILM])
-def test_a_missing_file_is_named(folder, backbone, tmp_path, name):
+def test_a_missing_file_is_named(folder: Path, backbone: Any, tmp_path: Path, name: str):
     Release(backbone).write(tmp_path / "release")
     (tmp_path / "release" / name).unlink()
     check_refused(tmp_path, folder, name)
 
 
-def test_the_folder_above_a_release_is_refused_with_a_hint(folder, backbone, tmp_path):
+def test_the_folder_above_a_release_is_refused_with_a_hint(folder: Path, backbone: Any, tmp_path: Path):
     Release(backbone).write(tmp_path / "release" / "stage2" / "detection")
     check_refused(tmp_path, folder, "found no adapter_config.json.*found it in .*stage2/detection: give one of them")
 
 
-def without_a_layer(path):
+def without_a_layer(path: Path):
     weights = load_file(path / "model.safetensors")
     kept = {name: value for name, value in weights.items() if "layers.1.mlp" not in name}
     save_file(kept, path / "model.safetensors", metadata={"format": "pt"})
 
 
-def of_our_type(path):
+def of_our_type(path: Path):
     config = json.loads((path / "config.json").read_text())
     (path / "config.json").write_text(json.dumps({**config, "model_type": "fusargpt"}))
 
@@ -410,14 +457,16 @@ def of_our_type(path):
         (lambda path: (path / "config.json").unlink(), "expected a model folder with config.json"),
     ],
 )
-def test_a_backbone_that_does_not_fit_is_refused(folder, backbone, tmp_path, spoil, message):
+def test_a_backbone_that_does_not_fit_is_refused(
+    folder: Path, backbone: Any, tmp_path: Path, spoil: Callable[..., Any], message: str
+):
     Release(backbone, settings=SETTINGS).write(tmp_path / "release")
     shutil.copytree(folder, tmp_path / "backbone")
     spoil(tmp_path / "backbone")
     check_refused(tmp_path, tmp_path / "backbone", message)
 
 
-def test_an_adapter_of_tied_embeddings_is_refused(backbone, tmp_path):
+def test_an_adapter_of_tied_embeddings_is_refused(backbone: Any, tmp_path: Path):
     write_backbone(tmp_path / "backbone", tie_word_embeddings=True)
     release = Release(backbone)
     release.adapter_config["target_modules"].append("lm_head")
@@ -427,7 +476,9 @@ def test_an_adapter_of_tied_embeddings_is_refused(backbone, tmp_path):
     check_refused(tmp_path, tmp_path / "backbone", "found weights for lm_head .* is no linear layer")
 
 
-def test_an_output_in_the_way_is_left_alone(folder, backbone, tmp_path, monkeypatch):
+def test_an_output_in_the_way_is_left_alone(
+    folder: Path, backbone: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     Release(backbone).write(tmp_path / "release")
     for name in ("ours", "ours.partial"):
         (tmp_path / name).mkdir()
@@ -442,14 +493,16 @@ def test_an_output_in_the_way_is_left_alone(folder, backbone, tmp_path, monkeypa
     assert (tmp_path / "ours" / "config.json").is_file()
 
 
-def test_an_output_that_cannot_be_is_named(folder, backbone, tmp_path):
+def test_an_output_that_cannot_be_is_named(folder: Path, backbone: Any, tmp_path: Path):
     Release(backbone).write(tmp_path / "release")
     with pytest.raises(InputError, match=r"cannot be written: .*Not a directory"):
         convert(tmp_path / "release", str(folder), tmp_path / "release" / "adapter_config.json" / "ours")
 
 
-def test_a_full_disk_is_named_and_nothing_half_written_is_left(folder, backbone, tmp_path, monkeypatch):
-    def full(self, folder):
+def test_a_full_disk_is_named_and_nothing_half_written_is_left(
+    folder: Path, backbone: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def full(self: Any, folder: Path):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("modeling_fusargpt.processing_fusargpt.FusarGptProcessor.save_pretrained", full)

@@ -1,5 +1,6 @@
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -54,7 +55,7 @@ def write(
         ("chip_120210105.tif", {}, None),  # a number
     ],
 )
-def test_the_date_comes_from_tags_then_the_name(tmp_path, name, tags, expected):
+def test_the_date_comes_from_tags_then_the_name(tmp_path: Path, name: str, tags: dict[str, Any], expected: Any):
     with SarScene.open(write(tmp_path / name, tags=tags)) as scene:
         assert scene.acquired == expected
 
@@ -75,12 +76,12 @@ def test_the_date_comes_from_tags_then_the_name(tmp_path, name, tags, expected):
         (GRD, {"PLATFORM": "Sentinel-1B"}, "Sentinel-1B"),
     ],
 )
-def test_the_sensor_comes_from_tags_then_the_name(tmp_path, name, tags, expected):
+def test_the_sensor_comes_from_tags_then_the_name(tmp_path: Path, name: str, tags: dict[str, Any], expected: str):
     with SarScene.open(write(tmp_path / name, tags=tags)) as scene:
         assert scene.sensor == expected
 
 
-def test_tags_that_gdal_keeps_for_imagery_count(tmp_path):
+def test_tags_that_gdal_keeps_for_imagery_count(tmp_path: Path):
     path = write(tmp_path / "scene.tif", imagery={"SATELLITEID": "ICEYE-X2", "ACQUISITIONDATETIME": "2021-01-05 13:50"})
     with SarScene.open(path) as scene:
         assert (scene.sensor, scene.acquired) == ("ICEYE", date(2021, 1, 5))
@@ -103,12 +104,19 @@ def test_tags_that_gdal_keeps_for_imagery_count(tmp_path):
         ("savvy_vh2.tif", 1, {}, (), ("",)),
     ],
 )
-def test_polarizations_come_from_bands_then_tags_then_the_name(tmp_path, name, count, tags, descriptions, expected):
+def test_polarizations_come_from_bands_then_tags_then_the_name(
+    tmp_path: Path,
+    name: str,
+    count: int,
+    tags: dict[str, Any],
+    descriptions: Any,
+    expected: tuple[str, str, str] | tuple[str, str] | tuple[str],
+):
     with SarScene.open(write(tmp_path / name, count, tags, descriptions=descriptions)) as scene:
         assert scene.polarizations == expected
 
 
-def test_arguments_win(tmp_path):
+def test_arguments_win(tmp_path: Path):
     path = write(
         tmp_path / GRD, 2, {"SENSOR": "Sentinel-1B", "ACQUISITION_DATE": "2021-01-04"}, descriptions=("VV", "VH")
     )
@@ -120,18 +128,18 @@ def test_arguments_win(tmp_path):
 
 
 @pytest.mark.parametrize("told", ["VV", "VV+VH+HH", "VV+XX", ""])
-def test_polarizations_told_are_one_a_band(tmp_path, told):
+def test_polarizations_told_are_one_a_band(tmp_path: Path, told: str):
     path = write(tmp_path / "scene.tif", 2)
     with pytest.raises(InputError, match=r"scene.tif: polarization: found '.*' for 2 bands; expected one a band"):
         SarScene.open(path, polarization=told)
 
 
 @given(st.dates(date(1978, 1, 1), date(2020, 12, 31)), st.sampled_from(["%Y-%m-%d", "%Y%m%d", "%Y:%m:%d", "%d-%b-%Y"]))
-def test_dates_are_read_as_they_are_written(day, written):
+def test_dates_are_read_as_they_are_written(day: Any, written: str):
     assert parse_date(day.strftime(written)) == day
     assert parse_date(day.strftime(written + " 23:59:59.9")) == day
 
 
 @given(st.text(max_size=20))
-def test_no_text_breaks_the_parser(text):
+def test_no_text_breaks_the_parser(text: str):
     assert parse_date(text) is None or isinstance(parse_date(text), date)

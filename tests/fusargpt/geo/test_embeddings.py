@@ -12,14 +12,14 @@ codes = arrays(np.int8, st.tuples(st.integers(0, 5), st.just(64)), elements=st.i
 
 
 @given(codes)
-def test_dequantized_embeddings_are_unit_vectors_in_the_direction_of_the_published_ones(array):
+def test_dequantized_embeddings_are_unit_vectors_in_the_direction_of_the_published_ones(array: np.ndarray):
     vectors = dequantize(array)
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=-1), 1, atol=1e-5)
     assert (np.sign(vectors) == np.sign(array)).all()
 
 
 @given(st.integers(0, 2**32 - 1))
-def test_publishing_unit_vectors_twice_gives_the_same_codes(seed):
+def test_publishing_unit_vectors_twice_gives_the_same_codes(seed: int):
     vectors = np.random.default_rng(seed).normal(size=(20, 64))
     published = quantize(vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
     np.testing.assert_array_equal(quantize(dequantize(published)), published)
@@ -42,7 +42,7 @@ def test_one_component_by_hand():
         (np.zeros((1, 64), np.int8), "zeros only"),
     ],
 )
-def test_what_is_not_an_embedding_is_refused(array, message):
+def test_what_is_not_an_embedding_is_refused(array: np.ndarray, message: str):
     with pytest.raises(ValueError, match=message):
         dequantize(array)
 

@@ -1,5 +1,6 @@
 import pickle
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -36,7 +37,7 @@ def random_pixels(seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).uniform(-50, 450, (50, 2))
 
 
-def write(path: Path, **georeference) -> Path:
+def write(path: Path, **georeference: Any) -> Path:
     rpcs, gcps = georeference.pop("rpcs", None), georeference.pop("gcps", None)
     with rasterio.open(
         path, "w", driver="GTiff", width=WIDTH, height=HEIGHT, count=1, dtype="uint8", **georeference
@@ -48,7 +49,7 @@ def write(path: Path, **georeference) -> Path:
     return path
 
 
-def geometry_of(path: Path, **arguments) -> Geometry | None:
+def geometry_of(path: Path, **arguments: Any) -> Geometry | None:
     with rasterio.open(path) as dataset:
         return Geometry.of(dataset, **arguments)
 
@@ -85,7 +86,7 @@ polar = st.builds(
 
 @settings(max_examples=40, deadline=None)
 @given(st.one_of(utm, geographic, polar), st.integers(0, 2**32 - 1))
-def test_pixels_are_found_again_from_where_they_lie_to_a_millionth(geometry, seed):
+def test_pixels_are_found_again_from_where_they_lie_to_a_millionth(geometry: Any, seed: int):
     pixels = random_pixels(seed)
     lonlat = geometry.to_lonlat(pixels)
     assert (np.abs(lonlat) <= (180, 90)).all()
@@ -94,7 +95,7 @@ def test_pixels_are_found_again_from_where_they_lie_to_a_millionth(geometry, see
 
 @settings(max_examples=25, deadline=None)
 @given(st.one_of(utm, geographic, polar), st.integers(0, 2**32 - 1))
-def test_every_pixel_of_a_window_lies_within_its_bounds(geometry, seed):
+def test_every_pixel_of_a_window_lies_within_its_bounds(geometry: Any, seed: int):
     left, top = np.random.default_rng(seed).integers(0, 200, 2)
     part = window(int(left), int(top), 100, 80)
     try:
@@ -140,7 +141,7 @@ def test_a_rotated_image_has_the_bounds_of_its_four_corners():
         (affine(-6000, 4500, 30), "EPSG:3413", 30.9),  # at the pole itself, drawn smaller by 3 %
     ],
 )
-def test_resolution_is_in_metres_on_the_ground(transform, crs, expected):
+def test_resolution_is_in_metres_on_the_ground(transform: Affine, crs: str, expected: float):
     assert Geometry.from_affine(transform, crs, WIDTH, HEIGHT).resolution_m() == pytest.approx(expected, rel=3e-3)
 
 
@@ -148,7 +149,7 @@ def test_resolution_is_in_metres_on_the_ground(transform, crs, expected):
     ("transform", "crs"),
     [(affine(179.8, 60, 0.001), "EPSG:4326"), (affine(655_000, 6_600_000, 60), "EPSG:32660")],
 )
-def test_bounds_across_the_antimeridian_run_on_beyond_180(transform, crs):
+def test_bounds_across_the_antimeridian_run_on_beyond_180(transform: Affine, crs: str):
     geometry = Geometry.from_affine(transform, crs, WIDTH, HEIGHT)
     west, _, east, _ = geometry.bounds()
     assert 179 < west < 180 < east < 181
@@ -201,7 +202,7 @@ def control_points(longitude: float, latitude: float, rows: int = 10, columns: i
     return points
 
 
-def place_by_hand(column, row, longitude, latitude):
+def place_by_hand(column: np.ndarray, row: np.ndarray, longitude: float, latitude: float):
     east = 100 * column - 20 * row + 0.02 * column**2
     south = 15 * column + 100 * row + 0.01 * column * row
     north = latitude - south / METRES_PER_DEGREE
@@ -209,7 +210,7 @@ def place_by_hand(column, row, longitude, latitude):
 
 
 @pytest.mark.parametrize(("longitude", "latitude"), [(10, 45), (179.8, -16), (-60, 84)])
-def test_control_points_place_pixels_between_them(tmp_path, longitude, latitude):
+def test_control_points_place_pixels_between_them(tmp_path: Path, longitude: float, latitude: int):
     points = control_points(longitude, latitude)
     geometry = geometry_of(write(tmp_path / "grd.tif", gcps=(points, "EPSG:4326")))
     assert geometry is not None
@@ -223,7 +224,7 @@ def test_control_points_place_pixels_between_them(tmp_path, longitude, latitude)
     assert geometry.resolution_m() == pytest.approx(105, rel=0.05)
 
 
-def test_control_points_in_a_projection_are_as_good(tmp_path):
+def test_control_points_in_a_projection_are_as_good(tmp_path: Path):
     points = [
         GroundControlPoint(row=row, col=column, x=4e5 + 30 * column, y=37e5 - 30 * row)
         for row in (0, HEIGHT)
@@ -236,7 +237,7 @@ def test_control_points_in_a_projection_are_as_good(tmp_path):
     np.testing.assert_allclose(geometry.to_pixel(same.to_lonlat(pixels)), pixels, atol=0.01)
 
 
-def test_many_control_points_are_thinned_to_an_even_grid(tmp_path):
+def test_many_control_points_are_thinned_to_an_even_grid(tmp_path: Path):
     # GeoTIFF writes as many as fit its tag.
     points = control_points(10, 45, 25, 20)
     geometry = geometry_of(write(tmp_path / "grd.tif", gcps=(points, "EPSG:4326")))
@@ -274,7 +275,7 @@ def rpcs(longitude: float = 10) -> RPC:
 
 
 @pytest.mark.parametrize("longitude", [10, 179.95])
-def test_rpcs_place_pixels_at_the_middle_height(tmp_path, longitude):
+def test_rpcs_place_pixels_at_the_middle_height(tmp_path: Path, longitude: float):
     geometry = geometry_of(write(tmp_path / "slc.tif", rpcs=rpcs(longitude)))
     assert geometry is not None
     assert (geometry.kind, geometry.crs) == ("rpcs", "EPSG:4326")
@@ -286,7 +287,7 @@ def test_rpcs_place_pixels_at_the_middle_height(tmp_path, longitude):
     assert west < longitude < east
 
 
-def test_height_moves_places_of_rpcs(tmp_path):
+def test_height_moves_places_of_rpcs(tmp_path: Path):
     path = write(tmp_path / "slc.tif", rpcs=rpcs())
     geometry = geometry_of(path, height_m=620)
     assert geometry is not None
@@ -301,7 +302,7 @@ def test_height_moves_places_of_rpcs(tmp_path):
         ({"LAT_OFF": "95"}, "not on Earth|do not agree"),
     ],
 )
-def test_rpcs_that_place_nothing_are_refused(tmp_path, change, message):
+def test_rpcs_that_place_nothing_are_refused(tmp_path: Path, change: dict[str, Any], message: str):
     path = write(tmp_path / "slc.tif")
     with rasterio.open(path, "r+") as dataset:
         dataset.update_tags(ns="RPC", **(rpcs().to_gdal() | change))
@@ -309,7 +310,7 @@ def test_rpcs_that_place_nothing_are_refused(tmp_path, change, message):
         geometry_of(path)
 
 
-def test_rpcs_beside_the_image_that_are_not_whole_are_refused(tmp_path):
+def test_rpcs_beside_the_image_that_are_not_whole_are_refused(tmp_path: Path):
     path = write(tmp_path / "slc.tif")
     (tmp_path / "slc.tif.aux.xml").write_text(
         '<PAMDataset><Metadata domain="RPC"><MDI key="LINE_OFF">12 pixels</MDI></Metadata></PAMDataset>'
@@ -318,11 +319,11 @@ def test_rpcs_beside_the_image_that_are_not_whole_are_refused(tmp_path):
         geometry_of(path)
 
 
-def test_no_georeference_is_none(tmp_path):
+def test_no_georeference_is_none(tmp_path: Path):
     assert geometry_of(write(tmp_path / "chip.tif")) is None
 
 
-def test_the_crs_can_be_told_where_it_is_missing_or_wrong(tmp_path):
+def test_the_crs_can_be_told_where_it_is_missing_or_wrong(tmp_path: Path):
     expected = Geometry.from_affine(affine(4e5, 37e5, 30), "EPSG:32611", WIDTH, HEIGHT)
     missing = write(tmp_path / "missing.tif", transform=affine(4e5, 37e5, 30))
     wrong = write(tmp_path / "wrong.tif", transform=affine(4e5, 37e5, 30), crs="EPSG:4326")
@@ -345,7 +346,9 @@ def test_the_crs_can_be_told_where_it_is_missing_or_wrong(tmp_path):
         (Affine(np.nan, 0, 1, 0, 1, 1), "EPSG:4326", "expected finite numbers that span an area"),
     ],
 )
-def test_a_georeference_that_is_not_on_earth_is_refused(transform, crs, message, capfd):
+def test_a_georeference_that_is_not_on_earth_is_refused(
+    transform: Affine, crs: str, message: str, capfd: pytest.CaptureFixture[str]
+):
     with pytest.raises(InputError, match=message) as caught:
         Geometry.from_affine(transform, crs, WIDTH, HEIGHT)
     assert "\n" not in str(caught.value)
@@ -365,7 +368,7 @@ def test_a_georeference_that_is_not_on_earth_is_refused(transform, crs, message,
         ),
     ],
 )
-def test_control_points_that_place_nothing_are_refused(tmp_path, points, crs, message):
+def test_control_points_that_place_nothing_are_refused(tmp_path: Path, points: Any, crs: str, message: str):
     path = write(tmp_path / "grd.tif", gcps=(points, crs))
     with pytest.raises(InputError, match=message):
         geometry_of(path)
@@ -381,7 +384,9 @@ def test_control_points_that_place_nothing_are_refused(tmp_path, points, crs, me
         ({"gcps": (control_points(10, 45), "EPSG:4326")}, {"height_m": 10.0}, "ground control points"),
     ],
 )
-def test_arguments_without_use_are_refused(tmp_path, georeference, arguments, message):
+def test_arguments_without_use_are_refused(
+    tmp_path: Path, georeference: dict[str, Any], arguments: dict[str, Any], message: str
+):
     path = write(tmp_path / "scene.tif", **georeference)
     with pytest.raises(InputError, match=f"has no use|{message}"):
         geometry_of(path, **arguments)

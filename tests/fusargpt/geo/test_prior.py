@@ -1,5 +1,7 @@
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,7 +23,7 @@ def make_prior(count: int = 6) -> Prior:
 
 
 @pytest.mark.parametrize("count", [0, 6])
-def test_a_prior_survives_its_file(tmp_path, count):
+def test_a_prior_survives_its_file(tmp_path: Path, count: int):
     prior = make_prior(count)
     save_prior(tmp_path / "prior.npz", prior)
     loaded = load_prior(tmp_path / "prior.npz")
@@ -30,13 +32,13 @@ def test_a_prior_survives_its_file(tmp_path, count):
     np.testing.assert_array_equal(loaded.lonlat, prior.lonlat)
 
 
-def test_what_was_loaded_is_saved_to_the_same_bytes(tmp_path):
+def test_what_was_loaded_is_saved_to_the_same_bytes(tmp_path: Path):
     save_prior(tmp_path / "first.npz", make_prior())
     save_prior(tmp_path / "second.npz", load_prior(tmp_path / "first.npz"))
     assert (tmp_path / "first.npz").read_bytes() == (tmp_path / "second.npz").read_bytes()
 
 
-def test_float_embeddings_are_taken_as_they_are_and_lonlat_may_be_absent(tmp_path):
+def test_float_embeddings_are_taken_as_they_are_and_lonlat_may_be_absent(tmp_path: Path):
     prior = make_prior()
     np.savez(tmp_path / "prior.npz", prior_embeddings=prior.embeddings, prior_positions=prior.positions)
     loaded = load_prior(tmp_path / "prior.npz")
@@ -44,7 +46,7 @@ def test_float_embeddings_are_taken_as_they_are_and_lonlat_may_be_absent(tmp_pat
     assert loaded.lonlat is None
 
 
-def test_the_file_name_is_kept(tmp_path):
+def test_the_file_name_is_kept(tmp_path: Path):
     save_prior(tmp_path / "scene.prior", make_prior())
     assert [path.name for path in tmp_path.iterdir()] == ["scene.prior"]
 
@@ -63,7 +65,7 @@ def test_the_file_name_is_kept(tmp_path):
         ({"lonlat": np.zeros((6, 2), np.float32)}, "prior_lonlat: found float32; expected float64"),
     ],
 )
-def test_a_wrong_field_is_named(changes, message):
+def test_a_wrong_field_is_named(changes: dict[str, Any], message: str):
     with pytest.raises(InputError, match=message):
         dataclasses.replace(make_prior(), **changes)
 
@@ -120,7 +122,7 @@ def write_with_flipped_bytes(path: Path) -> None:
         (Path.mkdir, "no such file"),
     ],
 )
-def test_a_bad_file_gives_one_line_that_names_it(tmp_path, write, message):
+def test_a_bad_file_gives_one_line_that_names_it(tmp_path: Path, write: Callable[[Path], Any], message: str):
     path = tmp_path / "prior.npz"
     write(path)
     with pytest.raises(InputError, match=message) as caught:

@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -21,7 +23,7 @@ def test_8bit_values_pass_unchanged():
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 1000))
-def test_power_amplitude_decibels_and_complex_values_of_one_scene_look_the_same(seed):
+def test_power_amplitude_decibels_and_complex_values_of_one_scene_look_the_same(seed: int):
     power = speckle(seed)
     phase = np.exp(1j * np.random.default_rng(seed).uniform(0, 2 * np.pi, power.shape))
     expected, _ = to_8bit(power)
@@ -99,13 +101,13 @@ def test_the_input_is_not_changed():
         (np.zeros((30, 30), bool), "pixels of type bool"),
     ],
 )
-def test_values_without_an_image_are_refused(values, message):
+def test_values_without_an_image_are_refused(values: Any, message: str):
     with pytest.raises(InputError, match=message):
         to_8bit(values)
 
 
 @pytest.mark.parametrize("limits", [(0, 0), (1, 0), (0, np.inf), (np.nan, 1)])
-def test_a_stretch_ascends(limits):
+def test_a_stretch_ascends(limits: Any):
     with pytest.raises(InputError, match="two finite values, ascending"):
         Stretch(*limits, stored="decibels")
 

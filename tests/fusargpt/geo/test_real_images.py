@@ -59,7 +59,7 @@ def test_scenes_know_when_where_and_how_they_were_taken():
 @pytest.mark.parametrize(
     "name", ["sentinel1_vv_port_of_la_2021-01-05.tif", "S1A__IW___A_20150309T173017_VV_grd_mli_geo_norm_db.tif"]
 )
-def test_a_scene_and_the_single_image_look_the_same(name):
+def test_a_scene_and_the_single_image_look_the_same(name: str):
     grey = read_grey(f"georef_sar/{name}")
     with SarScene.open(REAL_DATA / "georef_sar" / name) as scene:
         whole = Window.from_slices((0, scene.height), (0, scene.width))

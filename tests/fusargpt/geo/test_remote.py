@@ -18,7 +18,7 @@ BLOCK_BYTES = BLOCK * BLOCK * 2
 
 
 @pytest.fixture(scope="module")
-def root(tmp_path_factory) -> Path:
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("served")
     with rasterio.open(
         folder / "scene.tif",
@@ -40,7 +40,7 @@ def root(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def server(root, monkeypatch):
+def server(root: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("GDAL_HTTP_RETRY_DELAY", "0.01")
     monkeypatch.setenv("GDAL_HTTP_LOW_SPEED_TIME", "1")
     with serve(root) as running:
@@ -82,7 +82,7 @@ def test_a_query_is_sent_but_never_shown(server: RangeServer):
 
 
 @pytest.mark.parametrize("failures", [[503, 503], [0, 0], [503, 0, 429]])
-def test_failures_that_pass_cost_a_retry(server: RangeServer, failures):
+def test_failures_that_pass_cost_a_retry(server: RangeServer, failures: list[int]):
     server.failures["/scene.tif"] = list(failures)
     with SarScene.open(server.url + "/scene.tif") as scene:
         server.failures["/scene.tif"] = list(failures)
@@ -102,7 +102,9 @@ def opened(url: str) -> None:
         ([0] * 50, "Empty reply from server", 8),
     ],
 )
-def test_failures_that_stay_end_in_one_line_after_few_attempts(server: RangeServer, failures, message, attempts):
+def test_failures_that_stay_end_in_one_line_after_few_attempts(
+    server: RangeServer, failures: list[int], message: str, attempts: int
+):
     server.failures["/scene.tif"] = failures
     with pytest.raises(InputError, match=message) as caught:
         opened(server.url + "/scene.tif")
@@ -112,7 +114,7 @@ def test_failures_that_stay_end_in_one_line_after_few_attempts(server: RangeServ
 
 
 @pytest.mark.parametrize("failures", [[503] * 99, [0] * 99])
-def test_a_connection_lost_while_reading_ends_in_one_line(server: RangeServer, failures):
+def test_a_connection_lost_while_reading_ends_in_one_line(server: RangeServer, failures: list[int]):
     with SarScene.open(server.url + "/scene.tif") as scene:
         server.failures["/scene.tif"] = failures
         with pytest.raises(InputError, match=r"scene\.tif: cannot be read") as caught:
@@ -122,7 +124,7 @@ def test_a_connection_lost_while_reading_ends_in_one_line(server: RangeServer, f
         np.testing.assert_array_equal(scene.read(window(700, 700, 50, 50))[0], values()[700:750, 700:750])
 
 
-def test_a_server_that_hangs_is_given_up(server: RangeServer, monkeypatch):
+def test_a_server_that_hangs_is_given_up(server: RangeServer, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("GDAL_HTTP_MAX_RETRY", "1")
     server.delay = 30
     start = time.monotonic()
@@ -131,7 +133,7 @@ def test_a_server_that_hangs_is_given_up(server: RangeServer, monkeypatch):
     assert time.monotonic() - start < 10
 
 
-def test_a_transfer_that_breaks_off_is_no_image(monkeypatch):
+def test_a_transfer_that_breaks_off_is_no_image(monkeypatch: pytest.MonkeyPatch):
     """The answer promises more bytes than come."""
     monkeypatch.setenv("GDAL_HTTP_RETRY_DELAY", "0.01")
     listener = socket.create_server(("127.0.0.1", 0))
@@ -158,7 +160,7 @@ def test_a_transfer_that_breaks_off_is_no_image(monkeypatch):
         thread.join(5)
 
 
-def test_no_server_at_all_is_named(monkeypatch):
+def test_no_server_at_all_is_named(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("GDAL_HTTP_RETRY_DELAY", "0.01")
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
@@ -175,7 +177,7 @@ def test_no_server_at_all_is_named(monkeypatch):
         ("gs://bucket/folder/a.tif", "/vsigs/bucket/folder/a.tif"),
     ],
 )
-def test_urls_become_what_gdal_opens(url, expected):
+def test_urls_become_what_gdal_opens(url: str, expected: str):
     assert rasterio_path(url) == expected
 
 

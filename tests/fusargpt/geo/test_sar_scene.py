@@ -1,7 +1,9 @@
 import os
 import tracemalloc
+from collections.abc import Callable
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +22,7 @@ from fusargpt.geo.sar_scene import SarScene
 
 pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
 
-UTM = {"crs": "EPSG:32611", "transform": Affine(10, 0, 4e5, 0, -10, 37e5)}
+UTM: dict[str, Any] = {"crs": "EPSG:32611", "transform": Affine(10, 0, 4e5, 0, -10, 37e5)}
 
 
 def window(left: float, top: float, width: float, height: float) -> Window:
@@ -35,7 +37,7 @@ def decibels(height: int = 120, width: int = 150) -> np.ndarray:
     return (20 * np.log10(amplitude(height, width) / 1e5)).astype(np.float32)
 
 
-def write(path: Path, *bands: np.ndarray, **profile) -> Path:
+def write(path: Path, *bands: np.ndarray, **profile: Any) -> Path:
     height, width = bands[0].shape
     profile = {"count": len(bands), "dtype": bands[0].dtype, "width": width, "height": height} | UTM | profile
     with rasterio.open(path, "w", driver="GTiff", **profile) as dataset:
@@ -44,7 +46,7 @@ def write(path: Path, *bands: np.ndarray, **profile) -> Path:
     return path
 
 
-def test_a_scene_says_what_it_is(tmp_path):
+def test_a_scene_says_what_it_is(tmp_path: Path):
     path = write(tmp_path / "S1A_IW_GRDH_1SDV_20210105T135000.tif", decibels(), decibels())
     with SarScene.open(path) as scene:
         assert scene.path == str(path)
@@ -58,7 +60,7 @@ def test_a_scene_says_what_it_is(tmp_path):
 @pytest.mark.parametrize(
     ("dtype", "stored"), [("uint16", "amplitude"), ("float32", "amplitude"), ("float64", "amplitude")]
 )
-def test_chips_of_linear_values_are_cut_from_the_image_of_the_whole(tmp_path, dtype, stored):
+def test_chips_of_linear_values_are_cut_from_the_image_of_the_whole(tmp_path: Path, dtype: str, stored: str):
     path = write(tmp_path / "scene.tif", amplitude().astype(dtype))
     whole, stretch = to_8bit(amplitude())
     with SarScene.open(path) as scene:
@@ -68,7 +70,7 @@ def test_chips_of_linear_values_are_cut_from_the_image_of_the_whole(tmp_path, dt
 
 
 @pytest.mark.parametrize("dtype", ["complex64", "complex_int16", "complex128"])
-def test_complex_scenes_are_seen_by_their_amplitude(tmp_path, dtype):
+def test_complex_scenes_are_seen_by_their_amplitude(tmp_path: Path, dtype: str):
     generator = np.random.default_rng(0)
     values = generator.normal(0, 500, (120, 150)) + 1j * generator.normal(0, 500, (120, 150))
     values = values.round().astype(np.complex64)
@@ -82,7 +84,7 @@ def test_complex_scenes_are_seen_by_their_amplitude(tmp_path, dtype):
         np.testing.assert_array_equal(scene.chip(window(0, 0, 150, 120), stretch=stretch), whole)
 
 
-def test_8bit_scenes_pass_unchanged(tmp_path):
+def test_8bit_scenes_pass_unchanged(tmp_path: Path):
     grey = np.random.default_rng(0).integers(1, 256, (120, 150), dtype=np.uint8)
     grey[:20] = 0
     path = write(tmp_path / "scene.tif", grey, nodata=0)
@@ -96,7 +98,7 @@ def test_8bit_scenes_pass_unchanged(tmp_path):
         assert (scene.chip(window(10, 10, 50, 50), stretch=stretch)[:10] == 0).all()
 
 
-def test_what_is_told_of_the_values_wins(tmp_path):
+def test_what_is_told_of_the_values_wins(tmp_path: Path):
     path = write(tmp_path / "city.tif", decibels() + 60)
     with SarScene.open(path) as scene, SarScene.open(path, stored="decibels") as told:
         assert scene.stored == "amplitude"
@@ -107,7 +109,7 @@ def test_what_is_told_of_the_values_wins(tmp_path):
         np.testing.assert_array_equal(told.chip(part), told.chip(part, stretch=told.stretch()))
 
 
-def test_bands_are_read_and_scaled_apart(tmp_path):
+def test_bands_are_read_and_scaled_apart(tmp_path: Path):
     path = write(tmp_path / "dual.tif", amplitude(), amplitude(seed=1) // 8)
     with SarScene.open(path) as scene:
         np.testing.assert_array_equal(scene.read(band=2)[0], amplitude(seed=1) // 8)
@@ -117,27 +119,27 @@ def test_bands_are_read_and_scaled_apart(tmp_path):
                 call()
 
 
-def nodata_value(path: Path, values: np.ndarray, held: np.ndarray) -> dict:
+def nodata_value(path: Path, values: np.ndarray, held: np.ndarray) -> dict[str, Any]:
     write(path, np.where(held, values, -99).astype(np.float32), nodata=-99)
     return {}
 
 
-def nodata_told(path: Path, values: np.ndarray, held: np.ndarray) -> dict:
+def nodata_told(path: Path, values: np.ndarray, held: np.ndarray) -> dict[str, Any]:
     write(path, np.where(held, values, -99).astype(np.float32))
     return {"nodata": -99}
 
 
-def nodata_told_nan(path: Path, values: np.ndarray, held: np.ndarray) -> dict:
+def nodata_told_nan(path: Path, values: np.ndarray, held: np.ndarray) -> dict[str, Any]:
     write(path, np.where(held, values, np.nan).astype(np.float32), nodata=-99)
     return {"nodata": np.nan}
 
 
-def not_a_number(path: Path, values: np.ndarray, held: np.ndarray) -> dict:
+def not_a_number(path: Path, values: np.ndarray, held: np.ndarray) -> dict[str, Any]:
     write(path, np.where(held, values, np.nan).astype(np.float32))
     return {}
 
 
-def internal_mask(path: Path, values: np.ndarray, held: np.ndarray) -> dict:
+def internal_mask(path: Path, values: np.ndarray, held: np.ndarray) -> dict[str, Any]:
     with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True):
         write(path, values)
         with rasterio.open(path, "r+") as dataset:
@@ -145,7 +147,7 @@ def internal_mask(path: Path, values: np.ndarray, held: np.ndarray) -> dict:
     return {}
 
 
-def alpha_band(path: Path, values: np.ndarray, held: np.ndarray) -> dict:
+def alpha_band(path: Path, values: np.ndarray, held: np.ndarray) -> dict[str, Any]:
     # GDAL knows alpha bands of integers alone; 65,535 is opaque.
     write(path, np.round((values + 60) * 100).astype(np.uint16), held.astype(np.uint16) * 65_535, alpha="yes")
     with rasterio.open(path, "r+") as dataset:
@@ -154,7 +156,7 @@ def alpha_band(path: Path, values: np.ndarray, held: np.ndarray) -> dict:
 
 
 @pytest.mark.parametrize("mark", [nodata_value, nodata_told, nodata_told_nan, not_a_number, internal_mask, alpha_band])
-def test_pixels_without_data_are_known_black_and_do_not_count(tmp_path, mark):
+def test_pixels_without_data_are_known_black_and_do_not_count(tmp_path: Path, mark: Callable[..., Any]):
     held = np.ones((120, 150), bool)
     held[:40] = False
     held[60:70, 100:] = False
@@ -170,7 +172,7 @@ def test_pixels_without_data_are_known_black_and_do_not_count(tmp_path, mark):
         assert np.abs(chip.astype(int) - expected).max() <= 1
 
 
-def test_scale_and_offset_are_applied(tmp_path):
+def test_scale_and_offset_are_applied(tmp_path: Path):
     path = write(tmp_path / "coded.tif", np.round((decibels() + 60) * 100).astype(np.uint16))
     with rasterio.open(path, "r+") as dataset:
         dataset.scales, dataset.offsets = (0.01,), (-60.0,)
@@ -181,7 +183,9 @@ def test_scale_and_offset_are_applied(tmp_path):
 
 @settings(max_examples=40, deadline=None)
 @given(left=st.integers(-60, 149), top=st.integers(-60, 119), width=st.integers(1, 200), height=st.integers(1, 200))
-def test_windows_over_the_edge_are_filled_with_nodata(tmp_path_factory, left, top, width, height):
+def test_windows_over_the_edge_are_filled_with_nodata(
+    tmp_path_factory: pytest.TempPathFactory, left: int, top: int, width: int, height: int
+):
     path = tmp_path_factory.getbasetemp() / "edge.tif"
     if not path.exists():
         write(path, amplitude() + 1)
@@ -197,7 +201,7 @@ def test_windows_over_the_edge_are_filled_with_nodata(tmp_path_factory, left, to
     np.testing.assert_array_equal(valid, expected > 0)
 
 
-def test_chips_over_the_edge_are_black_there(tmp_path):
+def test_chips_over_the_edge_are_black_there(tmp_path: Path):
     path = write(tmp_path / "scene.tif", decibels())
     with SarScene.open(path) as scene:
         chip = scene.chip(window(100, 100, 80, 80), stretch=scene.stretch())
@@ -216,14 +220,14 @@ def test_chips_over_the_edge_are_black_there(tmp_path):
         (window(150, 0, 10, 10), "outside the scene of 150 x 120 pixels"),
     ],
 )
-def test_a_window_that_cannot_be_read_is_named(tmp_path, part, message):
+def test_a_window_that_cannot_be_read_is_named(tmp_path: Path, part: Any, message: str):
     path = write(tmp_path / "scene.tif", decibels())
     with SarScene.open(path) as scene, pytest.raises(InputError, match=message) as caught:
         scene.read(part)
     assert str(caught.value).startswith(f"{path}: ")
 
 
-def test_a_chip_without_data_is_named(tmp_path):
+def test_a_chip_without_data_is_named(tmp_path: Path):
     values = decibels()
     values[:64, :64] = -99
     path = write(tmp_path / "scene.tif", values, nodata=-99)
@@ -236,7 +240,7 @@ def test_a_chip_without_data_is_named(tmp_path):
             )
 
 
-def test_zeros_of_linear_values_hold_no_data_either(tmp_path):
+def test_zeros_of_linear_values_hold_no_data_either(tmp_path: Path):
     values = amplitude()
     values[:64, :64] = 0
     with SarScene.open(write(tmp_path / "slc.tif", values)) as scene, pytest.raises(NoDataError, match="all are 0"):
@@ -244,13 +248,13 @@ def test_zeros_of_linear_values_hold_no_data_either(tmp_path):
 
 
 @pytest.mark.parametrize("value", [np.nan, -99])
-def test_a_scene_without_data_has_no_limits(tmp_path, value):
+def test_a_scene_without_data_has_no_limits(tmp_path: Path, value: Any):
     path = write(tmp_path / "empty.tif", np.full((120, 150), value, np.float32), nodata=-99)
     with SarScene.open(path) as scene, pytest.raises(NoDataError, match=r"empty.tif: no pixel holds data"):
         scene.stretch()
 
 
-def test_a_sentinel1_product_as_delivered(tmp_path):
+def test_a_sentinel1_product_as_delivered(tmp_path: Path):
     """16-bit amplitude in strips, ground control points, all else in the name; the TIFF's date is of processing."""
     path = tmp_path / "s1a-iw-grd-vv-20210105t135000-20210105t135025-036006-043777-001.tiff"
     points = [
@@ -275,7 +279,7 @@ def test_a_sentinel1_product_as_delivered(tmp_path):
         assert scene.chip(window(0, 0, 504, 504), stretch=scene.stretch()).std() > 20
 
 
-def test_a_scene_without_a_georeference_is_an_image_all_the_same(tmp_path):
+def test_a_scene_without_a_georeference_is_an_image_all_the_same(tmp_path: Path):
     with SarScene.open(write(tmp_path / "chip.tif", decibels(), crs=None, transform=None)) as scene:
         assert scene.geometry is None
         assert scene.chip(window(0, 0, 150, 120)).std() > 30
@@ -306,7 +310,7 @@ def write_virtual(path: Path) -> None:
         (lambda path: write(path, decibels(), crs="EPSG:4326"), "longitude 400000, latitude 3.7e.06 by EPSG:4326"),
     ],
 )
-def test_a_file_that_is_no_scene_gives_one_line_that_names_it(tmp_path, write_file, message):
+def test_a_file_that_is_no_scene_gives_one_line_that_names_it(tmp_path: Path, write_file: Any, message: str):
     path = tmp_path / "scene.bad"
     write_file(path)
     with pytest.raises(InputError, match=message) as caught:
@@ -315,7 +319,7 @@ def test_a_file_that_is_no_scene_gives_one_line_that_names_it(tmp_path, write_fi
     assert "\n" not in str(caught.value)
 
 
-def test_a_truncated_file_is_named_when_the_missing_part_is_read(tmp_path):
+def test_a_truncated_file_is_named_when_the_missing_part_is_read(tmp_path: Path):
     path = tmp_path / "scene.tif"
     write_truncated(path)
     with SarScene.open(path) as scene:
@@ -336,7 +340,7 @@ def test_a_truncated_file_is_named_when_the_missing_part_is_read(tmp_path):
         "GTIFF_DIR:1:scene.tif",
     ],
 )
-def test_names_with_a_meaning_to_gdal_are_file_names(tmp_path, monkeypatch, name):
+def test_names_with_a_meaning_to_gdal_are_file_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str):
     write(tmp_path / "scene.tif", decibels())
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match="no such file"):
@@ -348,12 +352,12 @@ def test_names_with_a_meaning_to_gdal_are_file_names(tmp_path, monkeypatch, name
 
 
 @pytest.mark.parametrize("url", ["ftp://127.0.0.1/scene.tif", "zip+https://127.0.0.1/a.zip!scene.tif", "s3://"])
-def test_urls_of_other_kinds_are_refused(url):
+def test_urls_of_other_kinds_are_refused(url: str):
     with pytest.raises(InputError, match="expected a local file or an http, https, s3 or gs URL"):
         SarScene.open(url)
 
 
-def test_arguments_that_do_not_fit_are_refused(tmp_path):
+def test_arguments_that_do_not_fit_are_refused(tmp_path: Path):
     path = write(tmp_path / "scene.tif", decibels())
     with pytest.raises(InputError, match="stored: found 'intensity'"):
         SarScene.open(path, stored="intensity")  # pyright: ignore[reportArgumentType]
@@ -361,7 +365,7 @@ def test_arguments_that_do_not_fit_are_refused(tmp_path):
         SarScene.open(path, height_m=10)
 
 
-def test_one_huge_compressed_block_is_refused_before_it_is_read(tmp_path):
+def test_one_huge_compressed_block_is_refused_before_it_is_read(tmp_path: Path):
     path = tmp_path / "strip.tif"
     rasterio.open(
         path,
@@ -386,7 +390,9 @@ def coast(height: int, width: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("profile", [{"tiled": True, "blockxsize": 64, "blockysize": 64}, {"blockysize": 1}])
-def test_limits_of_a_large_scene_are_those_of_the_whole_and_always_the_same(tmp_path, profile, monkeypatch):
+def test_limits_of_a_large_scene_are_those_of_the_whole_and_always_the_same(
+    tmp_path: Path, profile: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+):
     # A sample of a sixth stands for millions of pixels.
     monkeypatch.setattr("fusargpt.geo.sampling.READ_PIXELS", 2**18)
     monkeypatch.setattr("fusargpt.geo.sampling.SAMPLE_PIXELS", 2**16)
@@ -407,7 +413,9 @@ def test_limits_of_a_large_scene_are_those_of_the_whole_and_always_the_same(tmp_
     st.integers(1, 60_000),
     st.sampled_from([(256, 256), (512, 512), (1024, 1024), (None, 1), (None, 16)]),
 )
-def test_a_sample_is_bounded_inside_the_scene_and_spread_over_it(width, height, block):
+def test_a_sample_is_bounded_inside_the_scene_and_spread_over_it(
+    width: int, height: int, block: tuple[None, int] | tuple[int, int]
+):
     block_width, block_height = block[0] or width, block[1]
     windows, step = next(sample_windows(width, height, block_width, block_height))
     areas = [part.width * part.height for part in windows]
@@ -446,7 +454,7 @@ def write_sparse(path: Path, spots: dict[tuple[int, int], np.ndarray]) -> Path:
     return path
 
 
-def test_a_scene_of_30000_pixels_is_never_loaded_whole(tmp_path):
+def test_a_scene_of_30000_pixels_is_never_loaded_whole(tmp_path: Path):
     # Data here and there among the blocks of which the limits are taken.
     blocks, _ = next(sample_windows(30_000, 30_000, 512, 512))
     places = [(int(block.col_off), int(block.row_off)) for block in blocks[::8]]
@@ -466,7 +474,7 @@ def test_a_scene_of_30000_pixels_is_never_loaded_whole(tmp_path):
     np.testing.assert_array_equal(chip, to_8bit(decibels(512, 512)[:504, :504], stretch=stretch)[0])
 
 
-def test_a_small_island_of_data_is_found(tmp_path, monkeypatch):
+def test_a_small_island_of_data_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("fusargpt.geo.sampling.READ_PIXELS", 2**18)
     values = np.full((1200, 1400), -99, np.float32)
     values[512:768, 512:768] = decibels(256, 256)
@@ -475,7 +483,7 @@ def test_a_small_island_of_data_is_found(tmp_path, monkeypatch):
         assert scene.stretch() == to_8bit(decibels(256, 256))[1]
 
 
-def test_sidecar_files_of_local_scenes_count(tmp_path):
+def test_sidecar_files_of_local_scenes_count(tmp_path: Path):
     values = decibels()
     path = write(tmp_path / "scene.tif", values)
     with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=False), rasterio.open(path, "r+") as dataset:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -45,7 +46,7 @@ class Model:
         return 28, 56
 
 
-def asking(model: Model, path: Path, batch_size: int = 4, **options) -> tuple[Asking[Item], Journal]:
+def asking(model: Model, path: Path, batch_size: int = 4, **options: Any) -> tuple[Asking[Item], Journal]:
     journal = Journal(path / "journal.jsonl", {}, "a run")
     return Asking(
         model, options.pop("read", read), journal, batch_size=batch_size, max_new_tokens=9, **options

@@ -8,7 +8,7 @@ import torch
 from fusargpt.inference.decoding import GrowingLayer
 from fusargpt.inference.predict import FusarGpt
 from tests.fusargpt.inference.test_predict import make_prior
-from tests.tiny import random_image, stir_tlm, tiny_model, tiny_processor
+from tests.tiny import Backbone, random_image, stir_tlm, tiny_model, tiny_processor
 
 QUESTIONS = [
     "How many ships are there?",
@@ -21,16 +21,16 @@ QUESTIONS = [
 
 
 @pytest.fixture(scope="module")
-def predictor(backbone) -> FusarGpt:
+def predictor(backbone: Backbone) -> FusarGpt:
     model = tiny_model(seed=1, backbone=backbone)
     stir_tlm(model)
     return FusarGpt(model, tiny_processor())
 
 
-def generated(predictor: FusarGpt, image, question: str, prior, count: int) -> list[int]:
+def generated(predictor: FusarGpt, image: Any, question: str, prior: Any, count: int) -> list[int]:
     """As transformers decodes it."""
     arrays = prior and {"prior_embeddings": prior.embeddings, "prior_positions": prior.positions}
-    message = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": question}]}
+    message: dict[str, Any] = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": question}]}
     prompt = predictor.processor.apply_chat_template([message], add_generation_prompt=True)
     features = predictor.processor(images=[image], text=[prompt], priors=[arrays], return_tensors="pt")
     model: Any = predictor.model
@@ -39,7 +39,7 @@ def generated(predictor: FusarGpt, image, question: str, prior, count: int) -> l
     return tokens[0, features["input_ids"].shape[1] :].tolist()
 
 
-def test_rows_that_share_images_and_end_apart_answer_as_alone(predictor, monkeypatch):
+def test_rows_that_share_images_and_end_apart_answer_as_alone(predictor: FusarGpt, monkeypatch: pytest.MonkeyPatch):
     images = [random_image(40, 56), random_image(64, 32, seed=1)]
     priors = [make_prior(5), None]
     asked = [(images[place % 2], question, priors[place % 2]) for place, question in enumerate(QUESTIONS)]
@@ -58,10 +58,10 @@ def test_rows_that_share_images_and_end_apart_answer_as_alone(predictor, monkeyp
         assert predictor.answer_tokens(images, questions, priors, count, batch_size) == expected
 
 
-def test_an_image_is_encoded_once_for_its_questions(predictor, monkeypatch):
+def test_an_image_is_encoded_once_for_its_questions(predictor: FusarGpt, monkeypatch: pytest.MonkeyPatch):
     encoded, forward = [], predictor.model.model.visual.forward
 
-    def counted(*args, **kwargs):
+    def counted(*args: Any, **kwargs: Any):
         encoded.append(len(kwargs["grid_thw"]))
         return forward(*args, **kwargs)
 
@@ -71,7 +71,7 @@ def test_an_image_is_encoded_once_for_its_questions(predictor, monkeypatch):
     assert encoded == [2]
 
 
-def test_what_generation_configurations_ask_for_is_done(predictor, monkeypatch):
+def test_what_generation_configurations_ask_for_is_done(predictor: FusarGpt, monkeypatch: pytest.MonkeyPatch):
     """Published ones of Qwen2.5-VL penalise repetitions, also where decoding is greedy."""
     image, prior = random_image(40, 56), make_prior(5)
     plain = predictor.answer_tokens([image], ["Where?"], [prior], 30)

@@ -1,5 +1,8 @@
 """Matching of boxes by hand, and what must hold for any boxes."""
 
+import random
+from typing import Any
+
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -89,7 +92,7 @@ def test_boxes_are_scored_as_written_and_clipped() -> None:
         (["None"], [(0, 5)], r"sizes\[0\]: found \(0, 5\)"),
     ],
 )
-def test_bad_arguments_are_refused(references, sizes, message: str) -> None:
+def test_bad_arguments_are_refused(references: list[str], sizes: Any, message: str) -> None:
     with pytest.raises(InputError, match=message):
         detect_tallies(["None"], references, sizes)
 
@@ -105,7 +108,7 @@ WHOLE: Boxes = [((0, 0, 8, 8), "ship")]
 @given(boxes, boxes, st.randoms(use_true_random=False))
 # Three pairs overlap alike, and one of the boxes is in two of them: by the lists' order there were one match or two.
 @example([((2, 0, 6, 4), "ship"), ((0, 0, 4, 4), "ship")], [((1, 0, 5, 4), "ship"), ((3, 0, 7, 4), "ship")], None)
-def test_neither_order_nor_exchange_changes_f1(predicted: Boxes, truth: Boxes, random) -> None:
+def test_neither_order_nor_exchange_changes_f1(predicted: Boxes, truth: Boxes, random: random.Random | None) -> None:
     found = scores(predicted, truth)
     exchanged = scores(truth, predicted)
     assert found["f1@0.25"] == pytest.approx(exchanged["f1@0.25"], nan_ok=True)
@@ -118,7 +121,7 @@ def test_neither_order_nor_exchange_changes_f1(predicted: Boxes, truth: Boxes, r
 
 @settings(deadline=None)
 @given(boxes.filter(len), boxes.map(lambda items: list(dict.fromkeys(items))), st.data())
-def test_a_duplicate_prediction_never_helps(predicted: Boxes, truth: Boxes, data) -> None:
+def test_a_duplicate_prediction_never_helps(predicted: Boxes, truth: Boxes, data: st.DataObject) -> None:
     twice = [*predicted, data.draw(st.sampled_from(predicted))]
     found, repeated = scores(predicted, truth), scores(twice, truth)
     assert all(repeated[name] <= found[name] for name in ("f1@0.25", "f1@0.50"))

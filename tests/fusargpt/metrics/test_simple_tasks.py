@@ -1,6 +1,8 @@
 """Counting, localization and classification by hand, and what must hold for any answers."""
 
 import math
+import random
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -52,7 +54,7 @@ cells = st.sets(st.integers(1, 9)).map(lambda numbers: format_cells(sorted(numbe
 
 @settings(deadline=None)
 @given(st.lists(st.tuples(cells, cells), min_size=1, max_size=6), st.randoms(use_true_random=False))
-def test_localization_of_any_cells(images: list[tuple[str, str]], random) -> None:
+def test_localization_of_any_cells(images: list[tuple[str, str]], random: random.Random) -> None:
     answers, references = zip(*images, strict=True)
     found = values(localize_tallies(answers, references))
     if any(reference != "None" for reference in references):
@@ -95,6 +97,6 @@ def test_without_a_hierarchy_classes_are_what_they_are_called() -> None:
     ("tallies", "reference"),
     [(count_tallies, "three"), (localize_tallies, "1, 12"), (localize_tallies, "left"), (classify_tallies, " ")],
 )
-def test_a_reference_that_cannot_be_read_is_refused(tallies, reference: str) -> None:
+def test_a_reference_that_cannot_be_read_is_refused(tallies: Any, reference: str) -> None:
     with pytest.raises(InputError, match=r"references\[1\]: found "):
         tallies(["1", "1"], ["1", reference])

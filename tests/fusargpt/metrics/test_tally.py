@@ -1,6 +1,7 @@
 """Intervals and what they are made of."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -79,6 +80,6 @@ def test_results_are_flat() -> None:
         (["1", None], ["1", "2"], r"answers\[1\]: found None"),
     ],
 )
-def test_answers_and_references_belong_together(answers, references, message) -> None:
+def test_answers_and_references_belong_together(answers: Any, references: Any, message: str) -> None:
     with pytest.raises(InputError, match=message):
         pairs(answers, references)

@@ -64,7 +64,7 @@ class BrightBoxes(FusarGpt):
     def seen_size(self, image: Image.Image) -> tuple[int, int]:
         return 96, 96
 
-    def answers(self, images: Any, questions: Any, priors: Any = None, *_: Any) -> list[str]:
+    def answers(self, images: Any, questions: Any, priors: Any = None, *_: Any, **__: Any) -> list[str]:
         if self.fail_after is not None and len(self.asked) >= self.fail_after:
             raise KeyboardInterrupt
         found = []

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from fusargpt.geo.radiometry import Stored
 from fusargpt.scenes.emptiness import nothing_stands_out
 
 VALID = np.ones((168, 168), bool)
@@ -17,7 +18,7 @@ def stored_as(power: np.ndarray, stored: str) -> np.ndarray:
 
 @pytest.mark.parametrize("stored", ["power", "amplitude", "decibels"])
 @pytest.mark.parametrize("looks", [1, 4])
-def test_calm_sea_is_empty_and_with_a_small_ship_it_is_not(stored, looks):
+def test_calm_sea_is_empty_and_with_a_small_ship_it_is_not(stored: Stored, looks: int):
     power = sea(looks=looks)
     assert nothing_stands_out(stored_as(power, stored), VALID, stored, 6.0)
     power[80:83, 100:106] *= 30  # 15 dB

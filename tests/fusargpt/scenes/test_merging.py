@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -9,7 +11,7 @@ from fusargpt.triplets.boxes import Box, assign
 WIDTH, HEIGHT, SIDE, OVERLAP = 500, 400, 168, 42
 
 
-def boxes_seen(ships, tiles=None) -> list[SceneBox]:
+def boxes_seen(ships: Any, tiles: Any = None) -> list[SceneBox]:
     """What a perfect model says of each tile: the visible part of every ship of which half is visible."""
     found = []
     for tile in cut(WIDTH, HEIGHT, SIDE, OVERLAP) if tiles is None else tiles:
@@ -39,7 +41,7 @@ def fleet(seed: int, longest: int, count: int = 40) -> list[tuple[float, float, 
 
 @settings(deadline=None, max_examples=25)
 @given(st.integers(0, 10_000))
-def test_ships_no_longer_than_the_overlap_come_out_as_they_are(seed):
+def test_ships_no_longer_than_the_overlap_come_out_as_they_are(seed: int):
     ships = fleet(seed, OVERLAP - 4)
     merged = merge(boxes_seen(ships), 0.5)
     assert [one.box for one in merged] == ships

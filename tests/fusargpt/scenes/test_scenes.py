@@ -1,6 +1,7 @@
 """Whole runs over small scenes, with a model that boxes what is bright."""
 
 import json
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -19,16 +20,16 @@ TILES: dict[str, Any] = {"tile": 96, "overlap": 24, "batch_size": 4}
 
 
 @pytest.fixture(scope="module")
-def scene(tmp_path_factory):
+def scene(tmp_path_factory: pytest.TempPathFactory):
     return write_scene(tmp_path_factory.mktemp("scene") / "harbour.tif")
 
 
 @pytest.fixture(scope="module")
-def field(tmp_path_factory):
+def field(tmp_path_factory: pytest.TempPathFactory):
     return str(write_field(tmp_path_factory.mktemp("aef")))
 
 
-def pixels(feature) -> tuple[int, ...]:
+def pixels(feature: Any) -> tuple[int, ...]:
     """The bounds of a polygon in pixels of the scene."""
     points = np.array(feature["geometry"]["coordinates"][0])
     x, y = cast(Any, transform)("EPSG:4326", CRS, *points.T)
@@ -36,7 +37,7 @@ def pixels(feature) -> tuple[int, ...]:
     return tuple(round(float(edge)) for edge in (min(columns), min(rows), max(columns), max(rows)))
 
 
-def test_ships_are_boxed_once_where_they_lie_on_earth(scene, field, tmp_path):
+def test_ships_are_boxed_once_where_they_lie_on_earth(scene: Path, field: Any, tmp_path: Path):
     model = BrightBoxes()
     result = detect(scene, predictor=model, aef=field, out=tmp_path / "ships.geojson", **TILES)
     collection = json.loads((tmp_path / "ships.geojson").read_text())
@@ -51,7 +52,7 @@ def test_ships_are_boxed_once_where_they_lie_on_earth(scene, field, tmp_path):
     assert list(tmp_path.iterdir()) == [tmp_path / "ships.geojson"], "no journal is left"
 
 
-def test_tiles_in_which_nothing_stands_out_are_not_asked(scene):
+def test_tiles_in_which_nothing_stands_out_are_not_asked(scene: Path):
     model, all_of_them = BrightBoxes(), BrightBoxes()
     result = detect(scene, predictor=model, no_prior=True, **TILES)
     everything = detect(scene, predictor=all_of_them, no_prior=True, no_skip=True, **TILES)
@@ -59,7 +60,7 @@ def test_tiles_in_which_nothing_stands_out_are_not_asked(scene):
     assert [place.box for place in result.places] == [place.box for place in everything.places]
 
 
-def test_chosen_decibels_are_black_and_white_in_every_tile(scene, tmp_path):
+def test_chosen_decibels_are_black_and_white_in_every_tile(scene: Path, tmp_path: Path):
     model = BrightBoxes()
     result = detect(scene, predictor=model, no_prior=True, no_skip=True, decibels=(-90, 90), **TILES)
     assert result.provenance["stretch"] == [-90, 90]
@@ -74,7 +75,7 @@ def test_chosen_decibels_are_black_and_white_in_every_tile(scene, tmp_path):
             detect(scene, predictor=model, no_prior=True, decibels=limits)
 
 
-def test_a_run_that_was_cut_goes_on(scene, tmp_path):
+def test_a_run_that_was_cut_goes_on(scene: Path, tmp_path: Path):
     out = tmp_path / "ships.geojson"
     model = BrightBoxes()
     model.fail_after = 4
@@ -84,12 +85,13 @@ def test_a_run_that_was_cut_goes_on(scene, tmp_path):
     with pytest.raises(InputError, match=r"a run with target \"ship\", now \"aircraft\""):
         detect(scene, target="aircraft", predictor=model, out=out, no_prior=True, no_skip=True, **TILES)
     model.fail_after = None
-    result = detect(scene, predictor=model, out=out, no_prior=True, no_skip=True, **{**TILES, "batch_size": 2})
+    tiles: dict[str, Any] = {**TILES, "batch_size": 2}
+    result = detect(scene, predictor=model, out=out, no_prior=True, no_skip=True, **tiles)
     assert len(model.asked) == 9 and len(result.places) == len(SHIPS)
     assert list(tmp_path.iterdir()) == [out]
 
 
-def test_a_block_that_cannot_be_read_costs_its_tiles_alone(tmp_path):
+def test_a_block_that_cannot_be_read_costs_its_tiles_alone(tmp_path: Path):
     path = write_scene(tmp_path / "damaged.tif", tiled=True, blockxsize=96, blockysize=96, compress="deflate")
     with rasterio.open(path) as dataset:
         offset = int(dataset.get_tag_item("BLOCK_OFFSET_1_1", "TIFF", bidx=1))
@@ -108,11 +110,13 @@ def test_a_block_that_cannot_be_read_costs_its_tiles_alone(tmp_path):
     assert len(model.asked) == asked
 
 
-def test_a_tile_on_which_the_model_stumbles_costs_itself_alone(scene, tmp_path, monkeypatch):
+def test_a_tile_on_which_the_model_stumbles_costs_itself_alone(
+    scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     out = tmp_path / "ships.geojson"
     plain = BrightBoxes.answers
 
-    def stumble(self, images, *rest):
+    def stumble(self: Any, images: Any, *rest: Any):
         if any(np.array_equal(image, unlucky) for image in images):
             raise RuntimeError("an illegal memory access was encountered")
         return plain(self, images, *rest)
@@ -131,7 +135,7 @@ def test_a_tile_on_which_the_model_stumbles_costs_itself_alone(scene, tmp_path, 
     assert len(again.asked) == 1 and result.places == expected.places
 
 
-def test_a_scene_without_a_place_gives_boxes_in_pixels(tmp_path):
+def test_a_scene_without_a_place_gives_boxes_in_pixels(tmp_path: Path):
     path = write_scene(tmp_path / "plain.tif", georeferenced=False)
     detect(path, predictor=BrightBoxes(), out=tmp_path / "ships.json", no_prior=True, **TILES)
     content = json.loads((tmp_path / "ships.json").read_text())
@@ -145,7 +149,7 @@ def test_a_scene_without_a_place_gives_boxes_in_pixels(tmp_path):
         detect(path, predictor=BrightBoxes(), out=tmp_path / "ships.json", aef="anywhere")
 
 
-def test_a_geopackage_holds_the_same(scene, tmp_path):
+def test_a_geopackage_holds_the_same(scene: Path, tmp_path: Path):
     out = tmp_path / "ships.gpkg"
     result = detect(scene, predictor=BrightBoxes(), out=out, no_prior=True, **TILES)
     meta, _, geometry, columns = read_layer(out)
@@ -158,7 +162,7 @@ def test_a_geopackage_holds_the_same(scene, tmp_path):
     assert len(read_layer(tmp_path / "none.gpkg")[2]) == 0
 
 
-def test_the_other_tasks_are_layers_over_a_grid(scene, tmp_path):
+def test_the_other_tasks_are_layers_over_a_grid(scene: Path, tmp_path: Path):
     options: dict[str, Any] = {"predictor": BrightBoxes(), "no_prior": True, "tile": 96}
     counts = count(scene, out=tmp_path / "counts.geojson", **options)
     layer = json.loads((tmp_path / "counts.geojson").read_text())
@@ -175,7 +179,7 @@ def test_the_other_tasks_are_layers_over_a_grid(scene, tmp_path):
     assert {place.properties["description"] for place in described.places} == {"Water."}
 
 
-def test_where_the_field_ends_tiles_have_no_anchors_and_say_so(scene, tmp_path):
+def test_where_the_field_ends_tiles_have_no_anchors_and_say_so(scene: Path, tmp_path: Path):
     west = str(write_field(tmp_path / "aef", columns=96))
     result = detect(scene, predictor=BrightBoxes(), aef=west, no_skip=True, **TILES)
     assert 0 < result.provenance["tiles"]["asked without anchors"] < 9
@@ -184,20 +188,20 @@ def test_where_the_field_ends_tiles_have_no_anchors_and_say_so(scene, tmp_path):
         detect(scene, predictor=BrightBoxes(), aef=west, year=2019)
 
 
-def test_a_resolution_gives_the_tile(scene):
+def test_a_resolution_gives_the_tile(scene: Path):
     model = BrightBoxes()
     result = detect(scene, predictor=model, no_prior=True, no_skip=True, resolution_m=5.0)
     # 96 pixels of 5 m are 48 of 10 m.
     assert result.provenance["tile"] == 48 and model.asked[0][0].shape == (48, 48, 3)
 
 
-def test_an_answer_that_cannot_be_read_is_told(scene, monkeypatch):
+def test_an_answer_that_cannot_be_read_is_told(scene: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(BrightBoxes, "answers", lambda self, images, *_: ["{no json"] * len(images))
     result = detect(scene, predictor=BrightBoxes(), no_prior=True, **TILES)
     assert not result.places and len(result.problems) == result.provenance["tiles"]["asked"]
 
 
-def test_the_quicklook_marks_what_was_found(scene, tmp_path):
+def test_the_quicklook_marks_what_was_found(scene: Path, tmp_path: Path):
     detect(scene, predictor=BrightBoxes(), no_prior=True, quicklook=tmp_path / "ships.png", **TILES)
     picture = np.asarray(Image.open(tmp_path / "ships.png"))
     factor = picture.shape[0] // SIDE
@@ -221,13 +225,13 @@ def test_the_quicklook_marks_what_was_found(scene, tmp_path):
         ({"no_prior": True, "target": "car"}, "target: found car"),
     ],
 )
-def test_what_does_not_fit_is_told_in_one_line(scene, options, said):
+def test_what_does_not_fit_is_told_in_one_line(scene: Path, options: dict[str, Any], said: str):
     with pytest.raises(InputError, match=said) as error:
         detect(scene, predictor=BrightBoxes(), **options)
     assert "\n" not in str(error.value)
 
 
-def test_a_layer_is_no_coco_file(scene, tmp_path):
+def test_a_layer_is_no_coco_file(scene: Path, tmp_path: Path):
     with pytest.raises(InputError, match="COCO boxes, which only detect has"):
         count(scene, predictor=BrightBoxes(), no_prior=True, out=tmp_path / "counts.json")
     with pytest.raises(TypeError):

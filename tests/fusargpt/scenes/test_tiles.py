@@ -12,7 +12,7 @@ SIDES = st.integers(1, 700)
 
 @settings(deadline=None)
 @given(SIDES, SIDES, st.integers(28, 200), st.integers(0, 27))
-def test_tiles_cover_the_scene_each_once(width, height, side, overlap):
+def test_tiles_cover_the_scene_each_once(width: int, height: int, side: int, overlap: int):
     tiles = cut(width, height, side, overlap)
     assert len({tile.id for tile in tiles}) == len(tiles)
     for along, across in ((0, width), (1, height)):
@@ -23,7 +23,7 @@ def test_tiles_cover_the_scene_each_once(width, height, side, overlap):
 
 @settings(deadline=None)
 @given(SIDES, SIDES, st.integers(28, 200))
-def test_without_overlap_no_place_counts_twice(width, height, side):
+def test_without_overlap_no_place_counts_twice(width: int, height: int, side: int):
     tiles = cut(width, height, side, 0)
     area = sum((x2 - x1) * (y2 - y1) for x1, y1, x2, y2 in (tile.inside(width, height) for tile in tiles))
     assert area == width * height
@@ -31,7 +31,7 @@ def test_without_overlap_no_place_counts_twice(width, height, side):
 
 @settings(deadline=None)
 @given(st.integers(200, 700), st.integers(200, 700), st.integers(1, 27))
-def test_with_overlap_none_reaches_over_the_edge_of_a_large_scene(width, height, overlap):
+def test_with_overlap_none_reaches_over_the_edge_of_a_large_scene(width: int, height: int, overlap: int):
     assert all(t.left + 168 <= width and t.top + 168 <= height for t in cut(width, height, 168, overlap))
 
 
@@ -43,6 +43,6 @@ def test_neighbours_follow_each_other():
 
 
 @pytest.mark.parametrize(("overlap", "side", "scene"), [(168, 168, 500), (-1, 168, 500), (27, 28, 20_000)])
-def test_a_grid_without_end_is_refused(overlap, side, scene):
+def test_a_grid_without_end_is_refused(overlap: int, side: int, scene: int):
     with pytest.raises(InputError):
         cut(scene, scene, side, overlap)

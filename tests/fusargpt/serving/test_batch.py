@@ -56,7 +56,8 @@ def batch(folder: Path, model: str, out: Path, **options: Any) -> Report:
 
 
 def settings(out: Path, model: str, **options: Any) -> BatchSettings:
-    return BatchSettings(out, model, **{"engine": "transformers", "batch_size": 2, "max_new_tokens": TOKENS, **options})
+    chosen: dict[str, Any] = {"engine": "transformers", "batch_size": 2, "max_new_tokens": TOKENS, **options}
+    return BatchSettings(out, model, **chosen)
 
 
 def rows(path: Path) -> list[dict[str, Any]]:
@@ -92,6 +93,7 @@ def test_a_dataset_is_asked_its_own_questions(model: str, tmp_path: Path) -> Non
     assert all(row["anchors"] for row in found)
 
 
+@pytest.mark.slow
 def test_two_workers_on_ray_write_the_same_file(images: Path, model: str, tmp_path: Path, ray_cluster: None) -> None:
     (images / "broken.png").write_bytes(b"no image")
     Image.new("RGB", (8000, 28)).save(images / "long.png")  # which the model refuses, its batch with it
@@ -219,6 +221,7 @@ def test_a_task_asks_its_own_question(images: Path, model: str, tmp_path: Path) 
     assert {row["anchors"] for row in rows(out)} == {0}
 
 
+@pytest.mark.slow
 def test_a_file_costs_itself_alone_whatever_it_is_called_and_is(
     images: Path, model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -239,6 +242,7 @@ def test_a_file_costs_itself_alone_whatever_it_is_called_and_is(
     assert r"  caf\xe9.png: the name of the file is no UTF-8; rename it" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_bad_rows_of_a_dataset_cost_themselves_alone(model: str, tmp_path: Path) -> None:
     write(tmp_path / "good")
     write(tmp_path / "bad", spoil)

@@ -1,6 +1,6 @@
 # pyright: reportMissingImports=false
 # vLLM has an environment of its own, which `make test-serving` makes.
-"""`vllm serve` as the README starts it, asked as the README asks it."""
+"""`vllm serve` as the documentation starts it, asked as the documentation asks it."""
 
 import base64
 import io
@@ -34,7 +34,7 @@ from tests.fusargpt.serving.adapters import write_ships_adapter
 from tests.fusargpt.serving.questions import MAX_NEW_TOKENS, sample_questions
 from tests.paths import ROOT
 
-README = (ROOT / "README.md").read_text()
+PAGE = (ROOT / "docs" / "how-to" / "serve.md").read_text()
 MODEL = "fusargpt/checkpoints/fusargpt-nano"
 STARTS_IN = 900
 
@@ -51,8 +51,8 @@ def adapter(tmp_path_factory: pytest.TempPathFactory, own: FusarGpt) -> Path:
 
 @pytest.fixture(scope="module")
 def server(adapter: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of the README's server on a free port, on the CPU."""
-    (line,) = re.findall(r"^vllm serve .*$", README, re.MULTILINE)
+    """The address of the documented server on a free port, on the CPU."""
+    (line,) = re.findall(r"^vllm serve .*$", PAGE, re.MULTILINE)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -77,7 +77,7 @@ def server(adapter: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
             running.wait()
 
 
-def _wait(address: str, running: subprocess.Popen, log: Path) -> None:
+def _wait(address: str, running: subprocess.Popen[bytes], log: Path) -> None:
     for _ in range(STARTS_IN):
         try:
             urllib.request.urlopen(address, timeout=5).close()
@@ -105,7 +105,7 @@ def ask(client: OpenAI, image: Image.Image, question: str, priors: Any = None, m
     return (answer.choices[0].message.content or "").strip()
 
 
-def plain(prior: Prior | None) -> dict[str, list] | None:
+def plain(prior: Prior | None) -> dict[str, list[Any]] | None:
     """As JSON has it. float32 values survive the way through decimal text."""
     if prior is None:
         return None
@@ -136,13 +136,13 @@ def listed(prior: Prior | None) -> list[Any]:
     return [plain(prior)]
 
 
-def test_the_readmes_client_call(server: str, own: FusarGpt, tmp_path: Path) -> None:
+def test_the_documented_client_call(server: str, own: FusarGpt, tmp_path: Path) -> None:
     asked = sample_questions()
     prior = asked.priors[1]
     assert prior is not None
     asked.images[1].save(tmp_path / "scene.png")
     save_prior(tmp_path / "scene.npz", prior)
-    (snippet,) = [code for code in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "OpenAI" in code]
+    (snippet,) = [code for code in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL) if "OpenAI" in code]
     code = snippet.replace("http://localhost:8000", server)
     output = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
     question = "Detect all ships in this image. Answer in JSON."
@@ -172,7 +172,11 @@ def test_a_bad_prior_gets_a_400_that_names_the_field(client: OpenAI, server: str
         with pytest.raises(BadRequestError, match=message):
             ask(client, image, question, priors)
     # The client refuses to write NaN; another one may not.
-    body = {"model": MODEL, "max_tokens": 5, "messages": [{"role": "user", "content": _content(image, question)}]}
+    body: dict[str, Any] = {
+        "model": MODEL,
+        "max_tokens": 5,
+        "messages": [{"role": "user", "content": _content(image, question)}],
+    }
     embeddings = np.full((len(good["prior_positions"]), 64), np.nan).tolist()
     body["mm_processor_kwargs"] = {"priors": bad(prior_embeddings=embeddings)}
     status, text = _post(f"{server}/v1/chat/completions", body)

@@ -6,9 +6,11 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
+
+from fusargpt.inference.faces import Generates
 
 pytest.importorskip("vllm", reason="vLLM is not installed here; `make test-serving` makes its environment")
 
@@ -43,7 +45,8 @@ STEP = 64
 
 
 def prompt_of(engine: FusarGpt, question: str) -> str:
-    return engine._prompt(question, UserTexts(engine.processor.tokenizer))
+    texts = UserTexts(engine.processor.tokenizer)
+    return engine._prompt(question, texts)  # pyright: ignore[reportPrivateUsage]  # the same text
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +56,8 @@ def own() -> FusarGpt:
 
 @pytest.fixture(scope="module")
 def engine() -> VllmFusarGpt:
-    # A slot more than adapters: on a CPU vLLM 0.32 gives the last slot's to requests that name none, see the README.
+    # A slot more than adapters: on a CPU vLLM 0.32 gives the last slot's to requests that name none, see
+    # docs/how-to/serve.md.
     options = {"enable_lora": True, "max_loras": 2, "max_lora_rank": 8, "limit_mm_per_prompt": {"image": 2}}
     return load_vllm(NANO, max_num_batched_tokens=STEP, max_num_seqs=16, **options)
 
@@ -97,21 +101,25 @@ def prompts(engine: VllmFusarGpt, priors: Sequence[Prior | None]) -> list[dict[s
 
 
 @pytest.mark.parametrize("prior", ["prior", "none", "mixed"])
-def test_the_tokens_are_those_of_our_own_batched_path(engine, own, prior, monkeypatch):
+def test_the_tokens_are_those_of_our_own_batched_path(
+    engine: VllmFusarGpt, own: FusarGpt, prior: str, monkeypatch: pytest.MonkeyPatch
+):
     given = sample_questions().given(prior)
     expected = own_tokens(own, given, monkeypatch)
     assert len(expected) == 40 and all(expected)
     assert vllm_tokens(engine, prompts(engine, given)) == expected
 
 
-def test_the_answers_are_too(engine, own):
+def test_the_answers_are_too(engine: VllmFusarGpt, own: FusarGpt):
     asked = sample_questions()
     images, questions, priors = asked.images[::4], asked.questions[::4], asked.given("mixed")[::4]
     assert engine.answers(images, questions, priors) == own.answers(images, questions, priors)
     assert engine.seen_size(images[0]) == own.seen_size(images[0])
 
 
-def test_a_batch_under_either_engine_is_the_same_file(engine, own, tmp_path, monkeypatch):
+def test_a_batch_under_either_engine_is_the_same_file(
+    engine: VllmFusarGpt, own: FusarGpt, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     engines = {"vllm": engine, "transformers": own}
     monkeypatch.setattr("fusargpt.serving.worker.load_engine", lambda name, model: engines[name])
     source = TripletDataset(DATASET, configs=("instructions",), tasks=("count", "localize"))
@@ -119,7 +127,7 @@ def test_a_batch_under_either_engine_is_the_same_file(engine, own, tmp_path, mon
     assert files[0].read_bytes() == files[1].read_bytes() and len(files[0].read_text().splitlines()) == 16
 
 
-def test_most_prompts_are_prefilled_in_chunks(engine):
+def test_most_prompts_are_prefilled_in_chunks(engine: VllmFusarGpt):
     lengths = [
         len(output.prompt_token_ids)
         for output in engine.model.generate(
@@ -129,7 +137,9 @@ def test_most_prompts_are_prefilled_in_chunks(engine):
     assert np.median(lengths) > STEP
 
 
-def test_the_same_image_with_another_prior_is_another_image(engine, own, monkeypatch):
+def test_the_same_image_with_another_prior_is_another_image(
+    engine: VllmFusarGpt, own: FusarGpt, monkeypatch: pytest.MonkeyPatch
+):
     asked = sample_questions()
     both = [own_tokens(own, asked.given(prior), monkeypatch) for prior in ("prior", "none")]
     (index, *_) = [index for index, (one, other) in enumerate(zip(*both, strict=True)) if one != other]
@@ -142,7 +152,7 @@ def test_the_same_image_with_another_prior_is_another_image(engine, own, monkeyp
     assert engine.model.llm_engine.renderer.stat_mm_cache().hits > 0
 
 
-def test_several_images_each_with_its_prior(engine, own):
+def test_several_images_each_with_its_prior(engine: VllmFusarGpt, own: FusarGpt):
     asked = sample_questions()
     text = prompt_of(engine, "Describe this image.").replace(IMAGE, IMAGE + IMAGE)
     for first, second in ((asked.priors[0], asked.priors[1]), (None, asked.priors[1]), (asked.priors[1], None)):
@@ -152,7 +162,7 @@ def test_several_images_each_with_its_prior(engine, own):
         ]
         inputs = own.processor(images=asked.images[:2], text=[text], priors=priors, return_tensors="pt")
         with torch.inference_mode():
-            tokens = own.model.generate(**inputs, max_new_tokens=40, do_sample=False)
+            tokens = cast(Generates, own.model).generate(**inputs, max_new_tokens=40, do_sample=False)
         expected = own.processor.decode(tokens[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
         prompt = {
             "prompt": text,
@@ -163,7 +173,9 @@ def test_several_images_each_with_its_prior(engine, own):
         assert output.outputs[0].text == expected
 
 
-def test_an_adapter_by_name_answers_as_it_does_here(engine, own, adapter, monkeypatch):
+def test_an_adapter_by_name_answers_as_it_does_here(
+    engine: VllmFusarGpt, own: FusarGpt, adapter: Path, monkeypatch: pytest.MonkeyPatch
+):
     given = sample_questions().given("mixed")
     expected = own_tokens(load(adapter), given, monkeypatch)
     base = own_tokens(own, given, monkeypatch)
@@ -190,7 +202,7 @@ BAD_PRIORS = {
 
 
 @pytest.mark.parametrize("name", BAD_PRIORS)
-def test_a_bad_prior_is_refused_by_name(engine, name):
+def test_a_bad_prior_is_refused_by_name(engine: VllmFusarGpt, name: str):
     priors, message = BAD_PRIORS[name]
     (prompt,) = prompts(engine, [None])
     with pytest.raises(ValueError, match=message):
@@ -198,13 +210,13 @@ def test_a_bad_prior_is_refused_by_name(engine, name):
     assert vllm_tokens(engine, [prompt])[0]
 
 
-def test_pixels_come_from_pil_although_torchvision_is_here(engine):
-    import torchvision  # noqa: F401  (only asked whether it is there)
+def test_pixels_come_from_pil_although_torchvision_is_here(engine: VllmFusarGpt):
+    import torchvision  # noqa: F401  # pyright: ignore[reportUnusedImport]  (only asked whether it is there)
 
     assert isinstance(engine.processor.image_processor, Qwen2VLImageProcessorPil)
 
 
-def test_a_folder_without_a_whole_model_is_refused(adapter, tmp_path):
+def test_a_folder_without_a_whole_model_is_refused(adapter: Path, tmp_path: Path):
     with pytest.raises(InputError, match="adapter weights alone"):
         load_vllm(adapter)
     write_stage1(tmp_path / "stage1", NANO.resolve())

@@ -30,7 +30,8 @@ def test_the_answers_are_those_of_our_own_path(deepstack: str, tmp_path: Path) -
     rope = {**text.rope_parameters, "mrope_section": [8, 4, 4]}
     text_config = {**text.to_dict(), "head_dim": 32, "rope_parameters": rope}
     tlm_config = {"deepstack": deepstack}
-    config = FusarGptQwen3Config(**{**small.to_dict(), "text_config": text_config, "tlm_config": tlm_config})
+    fields: dict[str, Any] = {**small.to_dict(), "text_config": text_config, "tlm_config": tlm_config}
+    config = FusarGptQwen3Config(**fields)
     torch.manual_seed(0)
     model = FusarGptQwen3ForConditionalGeneration(config)
     stir_tlm(model)

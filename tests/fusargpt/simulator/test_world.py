@@ -24,7 +24,7 @@ ARGUMENTS: dict[str, Any] = {"places": 8, "years": (2023, 2024), "seed": 3, "sid
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory) -> World:
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     return make_world(tmp_path_factory.mktemp("world"), **ARGUMENTS)
 
 
@@ -46,17 +46,18 @@ def digest(folder: Path) -> dict[str, str]:
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
-def test_the_same_arguments_give_the_same_bytes(tmp_path):
+def test_the_same_arguments_give_the_same_bytes(tmp_path: Path):
     arguments: dict[str, Any] = {**ARGUMENTS, "places": 3, "years": (2023,), "sides": (112,)}
     for name in ("first", "second"):
         write_world(tmp_path / name, **arguments)
-    write_world(tmp_path / "other", **{**arguments, "seed": 4})
+    arguments["seed"] = 4
+    write_world(tmp_path / "other", **arguments)
     first = digest(tmp_path / "first")
     assert first == digest(tmp_path / "second")
     assert not set(first.values()) & set(digest(tmp_path / "other").values()) - {first["boxes/boxes.json"]}
 
 
-def test_a_world_has_every_form(world):
+def test_a_world_has_every_form(world: World):
     seen = set()
     for place in world.places:
         with rasterio.open(world.scene(place)) as raster:
@@ -74,7 +75,7 @@ def test_a_world_has_every_form(world):
     assert {place.acquired[:4] for place in world.places} == {"2023", "2024"}
 
 
-def test_every_scene_lies_where_its_place_is(world):
+def test_every_scene_lies_where_its_place_is(world: World):
     for place in world.places:
         with rasterio.open(world.scene(place)) as raster:
             geometry = Geometry.of(raster)
@@ -86,7 +87,7 @@ def test_every_scene_lies_where_its_place_is(world):
         assert geometry.resolution_m() == pytest.approx(place.resolution_m, rel=0.01)
 
 
-def test_no_data_is_a_border_and_the_rest_holds_data(world):
+def test_no_data_is_a_border_and_the_rest_holds_data(world: World):
     for place in world.places:
         with rasterio.open(world.scene(place)) as raster:
             values = raster.read(1)
@@ -122,7 +123,7 @@ def boxes_of(world: World, place: Place, row: dict[str, Any]) -> list[list[float
     return boxes
 
 
-def test_boxes_hold_bright_targets_on_their_ground(world):
+def test_boxes_hold_bright_targets_on_their_ground(world: World):
     contrasts = {"VV": [], "VH": []}
     for place, row in zip(world.places, world.rows, strict=True):
         scene = scene_of(place, ground_of(place))
@@ -145,7 +146,7 @@ def test_boxes_hold_bright_targets_on_their_ground(world):
     assert all(min(values) > 3 and np.median(values) > 10 for values in contrasts.values())
 
 
-def test_land_cover_is_that_of_the_ground(world):
+def test_land_cover_is_that_of_the_ground(world: World):
     crs = set()
     for place in world.places:
         lonlat = places_in(place)
@@ -161,7 +162,7 @@ def test_land_cover_is_that_of_the_ground(world):
     assert crs == {True, False}
 
 
-def test_the_index_lists_every_tile_as_published(world):
+def test_the_index_lists_every_tile_as_published(world: World):
     table = pq.read_table(world.folder / "aef" / "aef_index.parquet").to_pylist()
     assert {row["year"] for row in table} == {2023, 2024}
     assert len(table) == len(list((world.folder / "aef").rglob("*.tiff")))
@@ -172,7 +173,7 @@ def test_the_index_lists_every_tile_as_published(world):
             assert tile.transform.a == 10 and tile.transform.c % 10 == 0 and tile.transform.f % 10 == 0
 
 
-def test_the_field_is_that_of_the_ground_in_every_tile_and_ends_with_it(world):
+def test_the_field_is_that_of_the_ground_in_every_tile_and_ends_with_it(world: World):
     for place in world.places:
         lonlat = places_in(place)
         codes = vector_codes(world, place, 2024, lonlat)
@@ -185,7 +186,7 @@ def test_the_field_is_that_of_the_ground_in_every_tile_and_ends_with_it(world):
         assert (vector_codes(world, place, 2024, beyond) == NODATA).all()
 
 
-def test_a_vector_is_nearest_to_a_region_of_the_land_cover_beneath_it(world):
+def test_a_vector_is_nearest_to_a_region_of_the_land_cover_beneath_it(world: World):
     for place in world.places:
         ground = ground_of(place)
         lonlat = places_in(place)
@@ -196,7 +197,7 @@ def test_a_vector_is_nearest_to_a_region_of_the_land_cover_beneath_it(world):
             assert np.mean(ground.landcover[regions] == cover) > 0.93
 
 
-def test_years_differ_a_little(world):
+def test_years_differ_a_little(world: World):
     for place in world.places:
         lonlat = places_in(place)
         first, second = (dequantize(vector_codes(world, place, year, lonlat)) for year in ARGUMENTS["years"])
@@ -204,7 +205,7 @@ def test_years_differ_a_little(world):
         assert similarity.min() > 0.99 and similarity.max() < 0.9999
 
 
-def test_a_place_on_a_zone_border_has_a_tile_in_each_zone(world):
+def test_a_place_on_a_zone_border_has_a_tile_in_each_zone(world: World):
     straddling = [place for place in world.places if place.at_border]
     assert len(straddling) == 2
     for place in straddling:
@@ -220,13 +221,13 @@ def test_a_place_on_a_zone_border_has_a_tile_in_each_zone(world):
             assert not held[~own & (np.abs(lonlat[:, 0] - border) > 0.0012)].any()
 
 
-def test_captions_are_for_scenes_of_one_chip(world):
+def test_captions_are_for_scenes_of_one_chip(world: World):
     captioned = {place.name for place in world.places if place.captioned}
     assert captioned and captioned == {Path(row["scene"]).stem for row in world.rows if "caption" in row}
     assert all(place.width == place.height == 112 for place in world.places if place.captioned)
 
 
-def test_aprons_are_built_and_ships_lie_on_water(world):
+def test_aprons_are_built_and_ships_lie_on_water(world: World):
     for place in world.places:
         scene = scene_of(place, ground_of(place))
         if place.kind == "airfield":
@@ -247,13 +248,17 @@ def test_aprons_are_built_and_ships_lie_on_water(world):
         ({"sides": ()}, r"sides: found \[\]"),
     ],
 )
-def test_what_is_no_world_is_refused(change, message, tmp_path):
+def test_what_is_no_world_is_refused(
+    change: dict[str, Any],
+    message: str,
+    tmp_path: Path,
+):
     with pytest.raises(InputError, match=message):
         write_world(tmp_path / "world", **{**ARGUMENTS, **change})
     assert not (tmp_path / "world").exists()
 
 
-def test_a_folder_that_holds_something_is_left_alone(tmp_path, monkeypatch):
+def test_a_folder_that_holds_something_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / "precious.txt").write_text("mine")
     monkeypatch.setattr("sys.argv", ["world", "--out", str(tmp_path), "--places", "1"])
     with pytest.raises(SystemExit, match="holds something already"):
@@ -261,13 +266,15 @@ def test_a_folder_that_holds_something_is_left_alone(tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ["precious.txt"]
 
 
-def test_a_folder_that_cannot_be_made_is_said_in_one_line(tmp_path):
+def test_a_folder_that_cannot_be_made_is_said_in_one_line(tmp_path: Path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot be made"):
         write_world(tmp_path / "file" / "world", **ARGUMENTS)
 
 
-def test_the_command_line_writes_a_world(tmp_path, monkeypatch, capsys):
+def test_the_command_line_writes_a_world(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
     out = tmp_path / "new" / "world"
     monkeypatch.setattr("sys.argv", ["world", "--out", str(out), "--places", "1", "--years", "2020", "--sides", "112"])
     main()

@@ -107,7 +107,9 @@ def test_what_is_written_is_read(items: list[tuple[tuple[int, ...], str]]) -> No
 
 @settings(deadline=None)
 @given(labelled_boxes.filter(len), st.data())
-def test_a_list_cut_anywhere_keeps_its_complete_boxes_and_says_that_it_was_cut(items, data) -> None:
+def test_a_list_cut_anywhere_keeps_its_complete_boxes_and_says_that_it_was_cut(
+    items: list[tuple[tuple[int, int, int, int], str]], data: st.DataObject
+) -> None:
     written = [json.dumps({"bbox_2d": box, "label": label}) for box, label in items]
     answer = f"[{', '.join(written)}]"
     end = data.draw(st.integers(1, len(answer) - 1))

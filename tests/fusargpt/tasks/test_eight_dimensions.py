@@ -3,6 +3,7 @@
 import re
 from collections import deque
 from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 import pytest
@@ -38,7 +39,7 @@ def halves(left: int, right: int, side: int = 60) -> np.ndarray:
 
 @settings(max_examples=50, deadline=None)
 @given(covers, objects, st.floats(0.1, 100), st.integers(0, 10**9))
-def test_any_place_is_described_in_eight_sentences(cover, boxes, resolution_m, wording):
+def test_any_place_is_described_in_eight_sentences(cover: np.ndarray, boxes: Any, resolution_m: float, wording: int):
     description = describe_place(cover, boxes, resolution_m)
     for phrase in asdict(description).values():
         assert phrase and phrase[0].islower() | phrase[0].isdigit() and not phrase.endswith(".")
@@ -50,7 +51,7 @@ def test_any_place_is_described_in_eight_sentences(cover, boxes, resolution_m, w
 
 @settings(max_examples=50, deadline=None)
 @given(covers, st.integers(0, 10**9))
-def test_every_class_is_named_with_its_share_and_no_absent_one(cover, wording):
+def test_every_class_is_named_with_its_share_and_no_absent_one(cover: np.ndarray, wording: int):
     description = describe_place(cover, [], 10.0)
     phrases = asdict(description)
     for index, name in enumerate(LANDCOVER_CLASSES):
@@ -73,7 +74,7 @@ def test_every_class_is_named_with_its_share_and_no_absent_one(cover, wording):
 
 @settings(max_examples=60, deadline=None)
 @given(arrays(np.int64, (7, 9), elements=st.integers(-1, 2)))
-def test_patches_are_those_of_a_flood_fill(cover):
+def test_patches_are_those_of_a_flood_fill(cover: np.ndarray):
     labels, sizes = patches(cover, cover >= 0)
     assert (labels > 0).tolist() == (cover >= 0).tolist()
     assert np.bincount(labels.ravel(), minlength=len(sizes) + 1)[1:].tolist() == sizes.tolist()
@@ -139,7 +140,7 @@ def test_the_use_of_a_place_follows_its_cover():
         (slice(12, 18), slice(0, 6), "in the middle left"),
     ],
 )
-def test_a_place_is_named_by_where_it_lies(rows, columns, place):
+def test_a_place_is_named_by_where_it_lies(rows: Any, columns: Any, place: str):
     mask = np.zeros((30, 30), bool)
     mask[rows, columns] = True
     assert where(mask) == place
@@ -154,7 +155,7 @@ def test_a_ring_is_not_placed_in_its_empty_centre():
 
 
 @pytest.mark.parametrize("angle", [0.0, 20.0, 45.0, 70.0])
-def test_a_straight_boundary_is_straight_at_any_angle(angle):
+def test_a_straight_boundary_is_straight_at_any_angle(angle: float):
     y, x = np.mgrid[0:200, 0:200] - 99.5
     cover = (x * np.cos(np.radians(angle)) + y * np.sin(np.radians(angle)) > 0).astype(int)
     boundary = longest_boundary(cover, cover >= 0)
@@ -217,7 +218,7 @@ def test_wordings_are_many_fixed_and_keep_every_phrase():
         (np.zeros((4, 4), int), float("nan"), "resolution_m: found nan"),
     ],
 )
-def test_what_is_no_land_cover_is_refused(cover, resolution_m, message):
+def test_what_is_no_land_cover_is_refused(cover: np.ndarray, resolution_m: float, message: str):
     with pytest.raises(InputError, match=message):
         describe_place(cover, [], resolution_m)
 

@@ -17,7 +17,7 @@ from fusargpt.inference.predict import FusarGpt
 from fusargpt.tasks.answers import parse_boxes, parse_cells, parse_class, parse_count
 from fusargpt.tasks.grammar import FORMED_TASKS, AnswerForm, boxes_begun, longest_answer
 from fusargpt.tasks.prompts import NONE_ANSWER, TARGETS, format_boxes, format_cells
-from tests.tiny import SPECIAL_TOKENS, random_image, tiny_model, tiny_processor, tiny_tokenizer
+from tests.tiny import SPECIAL_TOKENS, Backbone, random_image, tiny_model, tiny_processor, tiny_tokenizer
 
 SIZE = (168, 140)
 FORMS = {task: AnswerForm(task) for task in FORMED_TASKS}
@@ -100,7 +100,7 @@ ANSWERS = {
 @pytest.mark.parametrize("task", FORMED_TASKS)
 @settings(max_examples=150, deadline=None)
 @given(data=st.data())
-def test_a_grammar_holds_what_is_read_and_written_and_nothing_else(task, data):
+def test_a_grammar_holds_what_is_read_and_written_and_nothing_else(task: str, data: st.DataObject):
     text = data.draw(ANSWERS[task])
     # As it is, or with a piece left out, doubled, or of another answer in its place.
     start, end = (data.draw(st.integers(0, len(text))) for _ in range(2))
@@ -126,12 +126,14 @@ def decode_at_random(forms: list[AnswerForm | None], name: str, budget: int, see
         rows = [rows[place] for place in kept]
         if not rows:
             break
-    return [(tokenizer.decode(tokens, skip_special_tokens=True), row in ended) for row, tokens in enumerate(written)]
+    return [
+        (str(tokenizer.decode(tokens, skip_special_tokens=True)), row in ended) for row, tokens in enumerate(written)
+    ]
 
 
 @pytest.mark.parametrize("name", TOKENIZERS)
 @pytest.mark.parametrize("extra", [0, 1, 40, 200])
-def test_random_logits_always_parse(name, extra):
+def test_random_logits_always_parse(name: str, extra: int):
     forms = [*FORMS.values(), None] * 4
     budget = longest_answer(FORMS["detect"], SIZE) + extra
     for seed in range(3):
@@ -155,7 +157,7 @@ def test_a_list_ends_with_the_tokens():
         if token in grammars.end_tokens:
             break
         masks.take([token], [0])
-    text = TOKENIZERS["bytes"].decode(written, skip_special_tokens=True)
+    text = str(TOKENIZERS["bytes"].decode(written, skip_special_tokens=True))
     assert is_canonical("detect", text)
     assert len(parse_boxes(text).value) > 1
 
@@ -174,11 +176,11 @@ def test_fixed_pieces_may_be_cut_as_the_model_learnt_them():
     ("begun", "count"),
     [("", 0), ("[", 1), ('[{"bbox', 1), ('[{"b": [1], "label": "s"}', 1), ('[{"b": 1},', 2), ('[{"b": 1}, {"', 2)],
 )
-def test_boxes_begun(begun, count):
+def test_boxes_begun(begun: str, count: int):
     assert boxes_begun(begun) == count
 
 
-def test_a_batch_of_a_model_has_the_form_of_each_row(backbone):
+def test_a_batch_of_a_model_has_the_form_of_each_row(backbone: Backbone):
     """An untrained model, in a batch of all tasks whose rows end at different steps; a free row stays as it was."""
     predictor = FusarGpt(tiny_model(seed=1, backbone=backbone), tiny_processor())
     images = [random_image(40, 56, seed=0), random_image(64, 32, seed=1)] * 3
@@ -212,7 +214,7 @@ def test_names_are_those_of_the_form():
 
 
 @pytest.mark.parametrize("name", ["", " ", "none", 'a "b"', "{", "a\\b", "ship.", "a\nb", "'ship'", "a" * 401])
-def test_a_name_that_no_answer_could_give_back_is_refused(name):
+def test_a_name_that_no_answer_could_give_back_is_refused(name: str):
     with pytest.raises(ValueError, match=re.escape(f"names: found {name!r}")):
         AnswerForm("detect", (name,))
 

@@ -10,7 +10,9 @@ SHIPS = [LabelledBox([10, 10, 20, 20], "ship"), LabelledBox([150, 150, 160, 160]
 PLANE = [LabelledBox([80, 80, 99, 99], "aircraft")]
 
 
-def asked(objects: list, cut: tuple[str, ...] = (), targets: tuple[str, ...] = TARGETS, name: str = "a") -> dict:
+def asked(
+    objects: list[LabelledBox], cut: tuple[str, ...] = (), targets: tuple[str, ...] = TARGETS, name: str = "a"
+) -> dict[tuple[str, str], str]:
     found = questions_about(name, objects, cut, targets, 168, 168)
     return {(item.task, item.target): item.answer for item in found}
 

@@ -3,7 +3,9 @@
 import os
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from fusargpt.triplets.workers import run_all
 
@@ -26,7 +28,7 @@ def build_and_die(manifest: str, aef: str, out: str) -> None:
     from fusargpt.triplets.build import build
     from fusargpt.triplets.settings import BuildSettings
 
-    def run(function, jobs, workers):
+    def run(function: Callable[..., Any], jobs: Any, workers: int):
         for finished in run_all(function, jobs, workers):
             yield finished
             os.kill(os.getpid(), signal.SIGKILL)

@@ -31,7 +31,7 @@ def decibels(seed: int, height: int = HEIGHT, width: int = WIDTH) -> NDArray[np.
 
 def write_raster(
     path: Path,
-    values: NDArray,
+    values: np.ndarray,
     corner: tuple[float, float] | None,
     nodata: float | None = None,
     pixel_m: float = PIXEL_M,

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -82,7 +83,12 @@ def test_a_box_turns_with_its_picture(way: int) -> None:
     ],
 )
 def test_what_is_refused(
-    manifest: Path, tmp_path: Path, changes: dict, options: list[str], message: str, capsys: pytest.CaptureFixture
+    manifest: Path,
+    tmp_path: Path,
+    changes: dict[str, Any],
+    options: list[str],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     Image.fromarray(np.zeros((HEIGHT, WIDTH), np.uint16)).save(tmp_path / "deep.png")
     lines = manifest.read_text().splitlines()

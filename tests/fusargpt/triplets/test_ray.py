@@ -8,6 +8,8 @@ from fusargpt.triplets.build import Report, build
 from fusargpt.triplets.settings import BuildSettings
 from tests.fusargpt.triplets.places import CHIP, write_manifest
 
+pytestmark = pytest.mark.slow
+
 
 # Ray announces its own future changes; a test cannot act on them.
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.*")

@@ -2,6 +2,7 @@
 
 import io
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
@@ -20,6 +21,7 @@ SSDD = REAL_DATA / "ssdd"
 SPLITS = {"train": SSDD / "train.txt", "validation": SSDD / "validation.txt"}
 
 
+@pytest.mark.slow
 @needs_real_data
 def test_ssdd_becomes_an_instruction_set(tmp_path: Path) -> None:
     arguments = ["--images", SSDD / "images", "--annotations", SSDD / "annotations", "--license", "apache-2.0"]
@@ -45,7 +47,7 @@ def test_ssdd_becomes_an_instruction_set(tmp_path: Path) -> None:
     assert ships == 418
 
 
-def _check_boxes(row: dict, root: ElementTree.Element) -> None:
+def _check_boxes(row: dict[str, Any], root: ElementTree.Element) -> None:
     """Boxes are where the annotation says, in pixels of the resized image."""
     width, height = (float(root.findtext(f"size/{side}") or 0) for side in ("width", "height"))
     with Image.open(io.BytesIO(row["image"]["bytes"])) as image:
@@ -107,7 +109,7 @@ def test_lists_that_are_wrong(folder: Path, lists: dict[str, str | None], messag
         voc_manifest(folder / "images", folder / "annotations", {name: folder / name for name in lists}, {})
 
 
-def test_images_without_annotation_and_folders_without_images(folder: Path, capsys: pytest.CaptureFixture) -> None:
+def test_images_without_annotation_and_folders_without_images(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "annotations" / "b.xml").unlink()
     with pytest.raises(InputError, match=r"b\.xml: no such file; expected the annotation of b\.png"):
         voc_manifest(folder / "images", folder / "annotations", {}, {})

@@ -15,7 +15,7 @@ import torch
 from datasets import Dataset, Features, Image
 from filelock import FileLock
 from peft import PeftModel
-from torch.distributed.utils import _to_kwargs
+from torch.distributed.utils import _to_kwargs  # pyright: ignore[reportPrivateUsage]  # what DDP calls
 from torch.utils.data._utils.pin_memory import pin_memory
 from transformers import BatchFeature
 
@@ -39,7 +39,7 @@ arguments = partial(stages.arguments, train="tlm+lora", max_steps=4)
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def folder(tmp_path_factory: pytest.TempPathFactory):
     """A tiny model in base/, whose TLM is not the identity, and triplets in data/."""
     folder = tmp_path_factory.mktemp("cached")
     write_base(folder)
@@ -56,12 +56,15 @@ def weights(output_dir: Path) -> dict[str, torch.Tensor]:
     return FusarGptForConditionalGeneration.from_pretrained(output_dir, dtype="float32").state_dict()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "fields",
     [{}, {"train": "language", "prior": "none"}, {"train": "tlm", "bf16": True, "attn_implementation": "eager"}],
     ids=["tlm+lora", "language", "tlm under autocast"],
 )
-def test_losses_and_weights_are_those_without_a_cache_bit_for_bit(folder, tmp_path, fields):
+def test_losses_and_weights_are_those_without_a_cache_bit_for_bit(
+    folder: Path, tmp_path: Path, fields: dict[str, Any] | dict[str, str]
+):
     main(arguments(folder, tmp_path / "plain", **fields))
     main(arguments(folder, tmp_path / "cached", **fields, feature_cache=tmp_path / "cache"))
     assert len(losses(tmp_path / "plain")) == 4
@@ -70,7 +73,9 @@ def test_losses_and_weights_are_those_without_a_cache_bit_for_bit(folder, tmp_pa
     assert all(torch.equal(value, plain[name]) for name, value in cached.items())
 
 
-def test_images_are_encoded_once_and_not_opened_while_training(folder, tmp_path, monkeypatch):
+def test_images_are_encoded_once_and_not_opened_while_training(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     encoded = []
     fields = {"feature_cache": tmp_path / "cache", "eval_strategy": "steps", "dataset_test_split": "train[:3]"}
     trainer = make_trainer(*parse(arguments(folder, tmp_path / "one", **fields, max_steps=2)))
@@ -84,18 +89,19 @@ def test_images_are_encoded_once_and_not_opened_while_training(folder, tmp_path,
     assert encoded == []
 
 
-def test_workers_read_the_cache(folder, tmp_path):
+@pytest.mark.slow
+def test_workers_read_the_cache(folder: Path, tmp_path: Path):
     main(arguments(folder, tmp_path / "plain"))
     main(arguments(folder, tmp_path / "out", feature_cache=tmp_path / "cache", dataloader_num_workers=2))
     assert losses(tmp_path / "out") == losses(tmp_path / "plain")
 
 
-def test_a_cut_build_goes_on_where_it_stopped(folder, tmp_path, monkeypatch):
+def test_a_cut_build_goes_on_where_it_stopped(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(visual_tokens, "SHARD_BYTES", 2 * 49 * 32 * 4)  # two images
     monkeypatch.setattr(visual_tokens, "IMAGES_AT_ONCE", 3)
     add, added = FeatureCache.add, []
 
-    def cut(cache, entries):
+    def cut(cache: Any, entries: Any):
         if len(added) == 4:
             raise KeyboardInterrupt
         added.extend(entries)
@@ -115,12 +121,12 @@ def test_a_cut_build_goes_on_where_it_stopped(folder, tmp_path, monkeypatch):
     assert len(next(iter(trainer.get_train_dataloader()))["image_grid_thw"]) == 4
 
 
-def test_a_trained_tower_is_refused(folder, tmp_path):
+def test_a_trained_tower_is_refused(folder: Path, tmp_path: Path):
     with pytest.raises(InputError, match=r"feature_cache: .* with train: all.*leave feature_cache out"):
         parse(arguments(folder, tmp_path / "out", train="all", prior="none", feature_cache=tmp_path / "cache"))
 
 
-def test_a_data_set_that_does_not_fit_is_refused_before_the_first_step(folder, tmp_path):
+def test_a_data_set_that_does_not_fit_is_refused_before_the_first_step(folder: Path, tmp_path: Path):
     fields = {"feature_cache": tmp_path / "cache", "feature_cache_gib": 30_000 / GIB}
     # 8 images of 49 tokens of 32 float32 each, and 256 bytes of header.
     with pytest.raises(InputError, match=r"take 52,224 bytes, expected at most 30,000 .*raise feature_cache_gib"):
@@ -153,7 +159,7 @@ def tokens(seed: int, images: int = 2, size: int = 50) -> dict[str, tuple[torch.
     return {f"{seed}-{index}": (torch.randn(size, 4, generator=generator), grid) for index in range(images)}
 
 
-def needed(*groups: dict) -> dict[str, int]:
+def needed(*groups: dict[str, Any]) -> dict[str, int]:
     return {key: value.nbytes for group in groups for key, (value, _) in group.items()}
 
 
@@ -161,7 +167,7 @@ def held(folder: Path) -> set[str]:
     return {path.parent.name for path in folder.glob("*/*.safetensors")}
 
 
-def test_what_was_added_is_read_back(tmp_path):
+def test_what_was_added_is_read_back(tmp_path: Path):
     cache = FeatureCache(tmp_path, "tower", 10_000)
     cache.add(tokens(0))
     cache.add(tokens(1))
@@ -185,7 +191,7 @@ def fill(folder: Path, *fingerprints: str) -> None:
         os.utime(path, (used, used))
 
 
-def test_those_of_other_towers_used_least_recently_go_first(tmp_path):
+def test_those_of_other_towers_used_least_recently_go_first(tmp_path: Path):
     fill(tmp_path, "oldest", "older", "own", "old")
     cache = FeatureCache(tmp_path, "own", 4_500)
     cache.reserve(needed(tokens(1)))
@@ -198,14 +204,14 @@ def test_those_of_other_towers_used_least_recently_go_first(tmp_path):
     assert sum(path.stat().st_size for path in tmp_path.glob("*/*.safetensors")) <= 4_500
 
 
-def test_using_tokens_again_keeps_them(tmp_path):
+def test_using_tokens_again_keeps_them(tmp_path: Path):
     fill(tmp_path, "used again", "forgotten")
     FeatureCache(tmp_path, "used again", 100_000).reserve(needed(tokens(0, 1)))
     FeatureCache(tmp_path, "new", 2_500).reserve(needed(tokens(1, 1)))
     assert held(tmp_path) == {"used again"}
 
 
-def test_tokens_of_another_data_set_go_and_those_needed_stay(tmp_path):
+def test_tokens_of_another_data_set_go_and_those_needed_stay(tmp_path: Path):
     cache = FeatureCache(tmp_path, "tower", 3_500)
     cache.add(tokens(0, 1))
     cache.add(tokens(1, 1))
@@ -214,21 +220,21 @@ def test_tokens_of_another_data_set_go_and_those_needed_stay(tmp_path):
     assert "0-0" not in cache and "1-0" in cache and "2-1" in cache
 
 
-def test_nothing_is_removed_for_what_does_not_fit_anyway(tmp_path):
+def test_nothing_is_removed_for_what_does_not_fit_anyway(tmp_path: Path):
     fill(tmp_path, "other")
     with pytest.raises(InputError, match="take 2,112 bytes, expected at most 2,000"):
         FeatureCache(tmp_path, "own", 2_000).reserve(needed(tokens(1)))
     assert held(tmp_path) == {"other"}
 
 
-def test_a_full_disk_is_named_before_it_is_full(tmp_path, monkeypatch):
+def test_a_full_disk_is_named_before_it_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("trl_recipes.data.feature_cache.shutil.disk_usage", lambda _: SimpleNamespace(free=1_000))
     with pytest.raises(InputError, match=r"2,112 bytes are to be written .* 1,000 free"):
         FeatureCache(tmp_path, "own", 10_000).reserve(needed(tokens(1)))
 
 
-def test_a_failed_write_leaves_nothing_behind(tmp_path, monkeypatch):
-    def no_space(tensors, path, metadata):
+def test_a_failed_write_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def no_space(tensors: Any, path: Path, metadata: Any):
         path.write_bytes(b"half a shard")
         raise OSError(28, "No space left on device")
 
@@ -239,7 +245,7 @@ def test_a_failed_write_leaves_nothing_behind(tmp_path, monkeypatch):
     assert not [path for path in tmp_path.glob("*/*") if path.suffix != ".lock"]
 
 
-def test_a_damaged_shard_is_named(tmp_path):
+def test_a_damaged_shard_is_named(tmp_path: Path):
     fill(tmp_path, "tower")
     (path,) = tmp_path.glob("tower/*.safetensors")
     path.write_bytes(path.read_bytes()[:-100])
@@ -247,7 +253,7 @@ def test_a_damaged_shard_is_named(tmp_path):
         FeatureCache(tmp_path, "tower", 10_000)
 
 
-def run_in_use(folder: Path, ready, done) -> None:
+def run_in_use(folder: Path, ready: Any, done: Any) -> None:
     cache = FeatureCache(folder, "in use", 10_000)
     ready.set()
     done.wait(60)
@@ -260,7 +266,7 @@ def add_in_turns(folder: Path, numbers: list[int]) -> None:
         cache.add(tokens(number))
 
 
-def test_what_another_process_has_open_stays_and_goes_when_that_one_has_died(tmp_path):
+def test_what_another_process_has_open_stays_and_goes_when_that_one_has_died(tmp_path: Path):
     fill(tmp_path, "in use")
     context = multiprocessing.get_context("fork")
     ready, done = context.Event(), context.Event()
@@ -276,7 +282,7 @@ def test_what_another_process_has_open_stays_and_goes_when_that_one_has_died(tmp
     assert held(tmp_path) == set()
 
 
-def test_two_processes_build_together(tmp_path):
+def test_two_processes_build_together(tmp_path: Path):
     context = multiprocessing.get_context("fork")
     orders = (list(range(12)), list(range(11, -1, -1)))
     processes = [context.Process(target=add_in_turns, args=(tmp_path, order)) for order in orders]
@@ -296,34 +302,34 @@ def test_two_processes_build_together(tmp_path):
         )
 
 
-def test_what_a_dead_writer_left_is_cleared(tmp_path):
+def test_what_a_dead_writer_left_is_cleared(tmp_path: Path):
     cache = FeatureCache(tmp_path, "tower", 10_000)
     (tmp_path / "tower" / "0.partial").write_bytes(b"half a shard")
     cache.add(tokens(0))
     assert not list(tmp_path.glob("*/*.partial"))
 
 
-def test_a_folder_that_is_none_is_named(tmp_path):
+def test_a_folder_that_is_none_is_named(tmp_path: Path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match=r"feature_cache: .*file cannot be made a folder \(File exists\)"):
         FeatureCache(tmp_path / "file", "tower", 10_000)
 
 
-def test_the_lock_is_free_between_calls(tmp_path):
+def test_the_lock_is_free_between_calls(tmp_path: Path):
     FeatureCache(tmp_path, "tower", 10_000).add(tokens(0))
     with FileLock(tmp_path / "lock", timeout=0):
         pass
 
 
 @pytest.mark.parametrize(("content", "problem"), [(None, "found nothing"), (b"not an image", "cannot be read")])
-def test_an_unreadable_image_is_named_by_its_row(content, problem):
+def test_an_unreadable_image_is_named_by_its_row(content: bytes | None, problem: str):
     value = None if content is None else {"bytes": content, "path": None}
     rows = Dataset.from_list([{"image": value}], features=Features({"image": Image()}))
     with pytest.raises(InputError, match=rf"row 0: image: {problem}"):
         read_images(rows)
 
 
-def test_a_batch_travels_to_a_gpu(tmp_path, monkeypatch):
+def test_a_batch_travels_to_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """By the functions that pin it, and that move it under distributed data parallelism, with no GPU at hand."""
     cache = FeatureCache(tmp_path, "tower", 10_000)
     cache.add(tokens(0))
@@ -344,11 +350,11 @@ def stirred():
 
 
 @pytest.mark.parametrize("way", ["forward", "generate"])
-def test_given_tokens_are_modulated_once(stirred, way):
+def test_given_tokens_are_modulated_once(stirred: Any, way: str):
     inputs = tiny_inputs(tiny_processor(), sizes=((32, 48), (24, 24)), anchors=(6, 3))
     rest = {name: value for name, value in inputs.items() if name != "pixel_values"}
 
-    def call(**arguments):
+    def call(**arguments: Any):
         if way == "generate":
             arguments |= {"output_logits": True, "return_dict_in_generate": True}
             return stirred.generate(**arguments, max_new_tokens=6, num_beams=2).logits[0]
@@ -366,7 +372,7 @@ def test_given_tokens_are_modulated_once(stirred, way):
 
 
 @pytest.mark.parametrize("way", ["forward", "generate"])
-def test_tokens_that_do_not_fit_their_grid_are_named(stirred, way):
+def test_tokens_that_do_not_fit_their_grid_are_named(stirred: Any, way: str):
     inputs = tiny_inputs(tiny_processor(), sizes=((32, 48),), anchors=(6,))
     encoded = stirred.model.get_image_features(inputs.pop("pixel_values"), inputs["image_grid_thw"])
     encoded.pooler_output = (encoded.pooler_output[0][:-1],)
@@ -378,7 +384,7 @@ def test_tokens_that_do_not_fit_their_grid_are_named(stirred, way):
         call(input_ids=inputs["input_ids"][:, :3], **priors)
 
 
-def test_a_row_without_a_key_is_named(tmp_path):
+def test_a_row_without_a_key_is_named(tmp_path: Path):
     collator = TripletCollator(tiny_processor(), features=FeatureCache(tmp_path, "tower", 10_000))
     with pytest.raises(KeyError, match="no column 'image_key'"):
         collator([{"prompt": [], "completion": []}])

@@ -1,6 +1,7 @@
 """Several pairs in one sequence: each one's loss is its own where earlier answers are hidden."""
 
 from functools import partial
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -8,7 +9,7 @@ import torch
 from datasets import Dataset, Features, Image, List
 
 from fusargpt.errors import InputError
-from modeling_fusargpt import AnyFusarGpt
+from modeling_fusargpt import AnyFusarGpt, FusarGptProcessor
 from tests.tiny import random_image, stir_tlm, tiny_model, tiny_processor
 from tests.trl_recipes import stages
 from tests.trl_recipes.stages import result, write_base
@@ -67,7 +68,7 @@ def answer_losses(model: AnyFusarGpt, batch: dict[str, Any]) -> list[torch.Tenso
 
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager", "sdpa_float32"])
-def test_a_hidden_pair_has_the_loss_that_it_has_alone(processor, attention):
+def test_a_hidden_pair_has_the_loss_that_it_has_alone(processor: FusarGptProcessor, attention: str):
     model = model_with(attention)
     pairs = pair_rows(dataset(ROWS), 3)
     together = answer_losses(model, TripletCollator(processor, hide_earlier_answers=True)(list(pairs)))
@@ -76,7 +77,7 @@ def test_a_hidden_pair_has_the_loss_that_it_has_alone(processor, attention):
         torch.testing.assert_close(found, torch.cat([alone[index] for index in group]), rtol=1e-6, atol=1e-6)
 
 
-def test_a_visible_pair_is_answered_in_sight_of_the_earlier_ones(processor):
+def test_a_visible_pair_is_answered_in_sight_of_the_earlier_ones(processor: FusarGptProcessor):
     pairs: list[Any] = list(pair_rows(dataset(ROWS), 3))
     batch = TripletCollator(processor)(pairs)
     turns = [turn for pair in pairs[0]["pairs"] for turn in (*pair["prompt"], *pair["completion"])]
@@ -94,7 +95,7 @@ def test_a_visible_pair_is_answered_in_sight_of_the_earlier_ones(processor):
     assert not torch.isclose(together[first:], alone[first:], rtol=1e-3).all()
 
 
-def test_given_answers_and_system_turns_stay_without_loss(processor):
+def test_given_answers_and_system_turns_stay_without_loss(processor: FusarGptProcessor):
     system = {"role": "system", "content": "Answer briefly."}
     rows = [{**each, "prompt": [system, *each["prompt"]]} for each in (ROWS[0], ROWS[2])]
     rows[1]["prompt"] = [system, user("First?"), assistant("given"), user("Second?")]
@@ -107,7 +108,7 @@ def test_given_answers_and_system_turns_stay_without_loss(processor):
         assert processor.tokenizer.decode(batch["input_ids"][0]).count("Answer briefly.") == 1
 
 
-def test_hidden_positions_are_those_of_the_model(processor):
+def test_hidden_positions_are_those_of_the_model(processor: FusarGptProcessor):
     batch = TripletCollator(processor, hide_earlier_answers=True)(list(pair_rows(dataset(ROWS), 3)))
     model = tiny_model()
     for sequence, group in enumerate(((0, 2, 4), (1, 3))):
@@ -133,7 +134,7 @@ def grouped(rows: Dataset, size: int) -> list[list[int]]:
     return list(pair_rows(rows, size).with_format(None)["rows"])
 
 
-def test_rows_group_by_image_prior_and_system_turn(processor):
+def test_rows_group_by_image_prior_and_system_turn(processor: FusarGptProcessor):
     other_prior = {**row(0, 1), "prior_positions": row(1, 1)["prior_positions"][:2]}
     no_prior = {**row(0, 2), "prior_embeddings": None, "prior_positions": None}
     other_system = {**row(0, 1), "prompt": [{"role": "system", "content": "Hm."}, user("?")]}
@@ -153,7 +154,7 @@ def test_messages_cannot_be_paired():
 
 def test_flash_attention_cannot_hide():
     model = tiny_model()
-    model.model.language_model.config._attn_implementation = "flash_attention_2"
+    model.model.language_model.config._attn_implementation = "flash_attention_2"  # pyright: ignore[reportPrivateUsage]  # no setter
     with pytest.raises(InputError, match=r"attn_implementation: found flash_attention_2 .*earlier_answers: visible"):
         hide_other_pairs(model)
 
@@ -167,13 +168,13 @@ def test_flash_attention_cannot_hide():
         ({"feature_cache_gib": 0}, "feature_cache_gib: found 0"),
     ],
 )
-def test_fields_are_checked(tmp_path, fields, problem):
+def test_fields_are_checked(tmp_path: Path, fields: dict[str, Any], problem: str):
     with pytest.raises(ValueError, match=problem):
         parse(arguments(tmp_path, tmp_path / "out", **fields))
 
 
 @pytest.fixture(scope="module")
-def stage(tmp_path_factory):
+def stage(tmp_path_factory: pytest.TempPathFactory):
     """A model in base/ and, in data/, three pairs about each of four images."""
     folder = tmp_path_factory.mktemp("pairs")
     write_base(folder)
@@ -183,7 +184,8 @@ def stage(tmp_path_factory):
     return folder
 
 
-def test_training_on_hidden_pairs_is_training_on_the_pairs(stage, tmp_path):
+@pytest.mark.slow
+def test_training_on_hidden_pairs_is_training_on_the_pairs(stage: Path, tmp_path: Path):
     """Two images of three pairs each a step, or the six pairs one by one: the same steps."""
     together = {"pairs_per_sequence": 3, "per_device_train_batch_size": 2}
     main(arguments(stage, tmp_path / "alone", per_device_train_batch_size=6))
@@ -200,10 +202,10 @@ def test_training_on_hidden_pairs_is_training_on_the_pairs(stage, tmp_path):
     assert all(torch.equal(value, paired_tlm[name]) for name, value in cached_tlm.items())
 
 
-def test_visible_pairs_train_as_a_conversation(stage, tmp_path):
+def test_visible_pairs_train_as_a_conversation(stage: Path, tmp_path: Path):
     fields = {"pairs_per_sequence": 3, "earlier_answers": "visible", "per_device_train_batch_size": 4}
     trainer = make_trainer(*parse(arguments(stage, tmp_path / "out", **fields)))
     assert len(cast(Dataset, trainer.train_dataset)) == 4
     batch = next(iter(trainer.get_train_dataloader()))
     assert "pair_ids" not in batch and batch["attention_mask"].shape == batch["input_ids"].shape
-    assert torch.isfinite(trainer.compute_loss(trainer.model, batch))
+    assert torch.isfinite(cast(torch.Tensor, trainer.compute_loss(trainer.model, batch)))

@@ -64,7 +64,7 @@ def write(folder: Path, changes: list[dict[str, Any]]) -> Path:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def folder(tmp_path_factory: pytest.TempPathFactory):
     folder = tmp_path_factory.mktemp("readable")
     write_base(folder)
     write(folder / "all kinds", [change for change, _ in UNREADABLE])
@@ -72,7 +72,7 @@ def folder(tmp_path_factory):
     return folder
 
 
-def test_every_kind_of_unreadable_row_is_found_and_no_other(folder):
+def test_every_kind_of_unreadable_row_is_found_and_no_other(folder: Path):
     rows = Dataset.from_parquet(str(folder / "all kinds" / "train.parquet"))
     problems = find_problems(rows, tiny_processor(), "all kinds")
     assert list(problems) == list(range(len(UNREADABLE)))
@@ -81,14 +81,14 @@ def test_every_kind_of_unreadable_row_is_found_and_no_other(folder):
         assert re.search(expected, problem), problem
 
 
-def test_messages_are_looked_at_too(tmp_path):
+def test_messages_are_looked_at_too(tmp_path: Path):
     rows = Dataset.from_parquet(str(write_triplets(tmp_path / "data", 3, "messages") / "train-00000-of-00001.parquet"))
     assert find_problems(rows, tiny_processor(), "good") == {}
     emptied = rows.map(lambda row, index: {"messages": row["messages"][: index * 2]}, with_indices=True)
     assert find_problems(emptied, tiny_processor(), "bad") == {0: "messages: found no turns"}
 
 
-def test_a_row_is_refused_with_dataset_number_and_reason(folder, tmp_path):
+def test_a_row_is_refused_with_dataset_number_and_reason(folder: Path, tmp_path: Path):
     with pytest.raises(InputError) as caught:
         main(arguments(folder, tmp_path / "out", train="tlm", dataset_name=folder / "one"))
     line = str(caught.value)
@@ -97,7 +97,7 @@ def test_a_row_is_refused_with_dataset_number_and_reason(folder, tmp_path):
     assert line.endswith("mend the row, or set unreadable: skip to leave such rows out")
 
 
-def test_rows_are_left_out_by_choice_and_reported(folder, tmp_path, capsys):
+def test_rows_are_left_out_by_choice_and_reported(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     fields = {"train": "tlm", "unreadable": "skip", "unreadable_share": 0.2, "dataset_name": folder / "one"}
     fields |= {"feature_cache": tmp_path / "features"}
     recipe, config = parse(arguments(folder, tmp_path / "out", **fields))
@@ -111,13 +111,13 @@ def test_rows_are_left_out_by_choice_and_reported(folder, tmp_path, capsys):
     assert report["rows"] == 6 and list(report["problems"]) == ["1"]
 
 
-def test_too_many_unreadable_rows_end_the_run_anyway(folder, tmp_path):
+def test_too_many_unreadable_rows_end_the_run_anyway(folder: Path, tmp_path: Path):
     fields = {"train": "tlm", "unreadable": "skip", "dataset_name": folder / "one", "unreadable_share": 0.1}
     with pytest.raises(InputError, match=r"row 1: .* at most 0.1 of the rows \(unreadable_share\), found 0.167"):
         main(arguments(folder, tmp_path / "out", **fields))
 
 
-def test_rows_are_looked_at_once(folder, tmp_path):
+def test_rows_are_looked_at_once(folder: Path, tmp_path: Path):
     rows = Dataset.from_parquet(str(folder / "one" / "train.parquet"))
     first = find_problems(rows, tiny_processor(), "one")
     with pytest.MonkeyPatch.context() as patch:

@@ -1,5 +1,7 @@
 """Attention in float32 inside a bfloat16 step."""
 
+from pathlib import Path
+
 import torch
 from torch.nn import functional
 
@@ -31,7 +33,7 @@ def test_a_model_in_float32_answers_as_with_sdpa():
     assert torch.equal(*losses)
 
 
-def test_a_saved_model_does_not_ask_for_it(tmp_path):
+def test_a_saved_model_does_not_ask_for_it(tmp_path: Path):
     register_sdpa_float32()
     model = tiny_model()
     model.set_attn_implementation("sdpa_float32")

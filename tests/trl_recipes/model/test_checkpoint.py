@@ -1,5 +1,8 @@
 """What a stage writes at its end: how large it is at 7B, and in which type."""
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
 from peft import get_peft_model, get_peft_model_state_dict
@@ -8,7 +11,7 @@ from safetensors.torch import load_file
 from modeling_fusargpt import FusarGptForConditionalGeneration
 from tests.paths import RECIPES
 from tests.tiny import tiny_model, tiny_processor
-from trl_recipes.arguments import RecipeArguments, parse
+from trl_recipes.arguments import RecipeArguments, Train, parse
 from trl_recipes.model.checkpoint import load_model, save_stage
 from trl_recipes.model.parameters import lora_config
 from trl_recipes.planning.sizes import qwen_7b_config
@@ -45,7 +48,7 @@ def size(model: FusarGptForConditionalGeneration, recipe: RecipeArguments) -> fl
         ("stage1.yaml", ["--train", "tlm+lora"], 0.35e9),
     ],
 )
-def test_artefacts_of_7b_are_small(model, name, overrides, limit):
+def test_artefacts_of_7b_are_small(model: FusarGptForConditionalGeneration, name: str, overrides: Any, limit: float):
     overrides = [*overrides, "--bf16", "false", "--activation_checkpointing", "false", "--use_cpu", "true"]
     recipe, _ = parse([str(RECIPES / name), *overrides])
     assert recipe.save == "trained"
@@ -53,7 +56,7 @@ def test_artefacts_of_7b_are_small(model, name, overrides, limit):
 
 
 @pytest.mark.parametrize("train", ["tlm", "lora", "tlm+lora"])
-def test_artefacts_are_written_in_the_dtype_of_the_recipe(tmp_path, train):
+def test_artefacts_are_written_in_the_dtype_of_the_recipe(tmp_path: Path, train: Train):
     tiny_model().save_pretrained(tmp_path / "base")
     recipe = RecipeArguments(str(tmp_path / "base"), ["data"], train, save="trained", dtype="bfloat16")
     trained = load_model(recipe.model_name_or_path, dtype=torch.bfloat16)

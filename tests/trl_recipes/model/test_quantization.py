@@ -1,6 +1,7 @@
 """QLoRA: a step for real on the CPU, the 7B on the meta device, and what a plan says of it."""
 
 import sys
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -28,7 +29,7 @@ LORA = RecipeArguments("model", ["data"], "lora", save="trained", quantization="
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def folder(tmp_path_factory: pytest.TempPathFactory):
     """A tiny model in base/, whose TLM is not the identity, and triplets in data/."""
     folder = tmp_path_factory.mktemp("quantized")
     write_base(folder)
@@ -41,7 +42,7 @@ def quantized_layers(model: torch.nn.Module) -> dict[str, Linear4bit]:
 
 
 @pytest.mark.parametrize("train", ["lora", "tlm+lora", "tlm"])
-def test_weights_in_4_bits_stay_and_what_trains_on_them_moves(folder, tmp_path, train):
+def test_weights_in_4_bits_stay_and_what_trains_on_them_moves(folder: Path, tmp_path: Path, train: str):
     fields = {"train": train, "save": "trained", "quantization": "nf4", "bf16": True, "activation_checkpointing": True}
     recipe, config = parse(arguments(folder, tmp_path / "out", **fields))
     trainer = make_trainer(recipe, config)
@@ -88,7 +89,7 @@ def test_the_7b_is_built_with_every_adapted_layer_in_4_bits_and_counted_whole():
 
 
 @pytest.mark.parametrize("double", [True, False])
-def test_a_plan_s_weights_in_4_bits_are_those_that_are_held(double):
+def test_a_plan_s_weights_in_4_bits_are_those_that_are_held(double: bool):
     tiny: dict[str, Any] = tiny_config().to_dict()
     text = tiny["text_config"] | {"hidden_size": 256, "intermediate_size": 768}
     vision = tiny["vision_config"] | {"out_hidden_size": 256}
@@ -109,7 +110,7 @@ def test_a_plan_s_weights_in_4_bits_are_those_that_are_held(double):
     assert planned - 4 * sizes_of(config).lora(8) == pytest.approx(held, rel=0.005)
 
 
-def test_without_bitsandbytes_the_user_learns_what_to_install(monkeypatch):
+def test_without_bitsandbytes_the_user_learns_what_to_install(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "bitsandbytes.nn.modules", None)
     model = FusarGptForConditionalGeneration(tiny_config())
     with pytest.raises(InputError, match=r"pip install 'fusargpt\[qlora\]'"):

@@ -1,6 +1,7 @@
 """The making of nano: its tokenizer and model, and the pre-training of its vision tower."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -55,7 +56,7 @@ def test_any_text_survives_the_tokenizer(nano: Path, text: str) -> None:
 
 def test_conversations_are_written_as_qwens(nano: Path) -> None:
     processor = FusarGptProcessor.from_pretrained(nano)
-    messages = [
+    messages: Any = [
         {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "How many?"}]},
         {"role": "assistant", "content": "3"},
         {"role": "user", "content": "Where?"},
@@ -91,6 +92,7 @@ def test_dense_targets_are_the_scenes() -> None:
         assert len(found) >= len(scene.targets) - 2
 
 
+@pytest.mark.slow
 def test_a_tower_learns_from_dense_targets_and_its_tokens_are_scaled(nano: Path) -> None:
     torch.manual_seed(0)
     model = FusarGptForConditionalGeneration.from_pretrained(nano, dtype="float32")

@@ -1,7 +1,7 @@
 """Models as training builds them, synthetic batches, and the counters that plans are held against."""
 
 import gc
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -68,7 +68,7 @@ def build(case: Case, config: FusarGptConfig) -> nn.Module:
     prior: Any = "true" if case.prior else "none"
     dtype: Any = case.dtype
     recipe = RecipeArguments("model", ["data"], case.train, prior=prior, dtype=dtype)
-    config._attn_implementation = case.attention
+    config._attn_implementation = case.attention  # pyright: ignore[reportPrivateUsage]  # no setter
     torch.manual_seed(0)
     model = FusarGptForConditionalGeneration(config).to(getattr(torch, case.dtype))
     freeze(model, recipe)
@@ -213,7 +213,7 @@ def _bytes(tensors: Iterable[Tensor]) -> int:
 
 
 @contextmanager
-def _allocations() -> Iterator[Callable[[], int]]:
+def _allocations() -> Generator[Callable[[], int]]:
     """Gives a function that tells, afterwards, the most bytes that were allocated at a time inside the context."""
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
         yield lambda: _peak(profiler)

@@ -26,7 +26,7 @@ from tests.trl_recipes.planning.stages_to_plan import (
     measure_in_group,
     nano_config,
 )
-from trl_recipes.arguments import parse
+from trl_recipes.arguments import Train, parse
 from trl_recipes.model.parameters import part_of
 from trl_recipes.planning.flops import sequence_flops
 from trl_recipes.planning.memory import saved_activations
@@ -36,7 +36,7 @@ from trl_recipes.planning.sizes import QWEN_7B, QWEN_7B_SIZES, Sizes, find_model
 TRAINS = ("tlm", "tlm+lora", "lora", "language", "all")
 
 
-def plan(recipe: str = "stage1.yaml", *overrides: str, gpu: str = "a100-80g", gpus: int = 4, **options) -> Plan:
+def plan(recipe: str = "stage1.yaml", *overrides: str, gpu: str = "a100-80g", gpus: int = 4, **options: Any) -> Plan:
     path = RECIPES / recipe
     stage, config = parse([str(path), *overrides, "--use_cpu", "true"])
     return make_plan(stage, config, gpu, gpus, recipes=path.parent, **options)
@@ -51,7 +51,7 @@ def plan(recipe: str = "stage1.yaml", *overrides: str, gpu: str = "a100-80g", gp
     + [{"tlm_config": {"fusion": fusion, "hidden_size": 40}} for fusion in ("sum", "concat", "none")],
     ids=str,
 )
-def test_parameters_are_those_of_the_model(overrides):
+def test_parameters_are_those_of_the_model(overrides: Any):
     config = tiny_config(**overrides)
     counted = Counter()
     for name, parameter in FusarGptForConditionalGeneration(config).named_parameters():
@@ -103,7 +103,7 @@ def count_flops(case: Case, config: FusarGptConfig, grid: tuple[int, int]) -> tu
     loss sums its gradients.
     """
 
-    def in_place(_sum, first, second, out_shape=None, **_options) -> int:
+    def in_place(_sum: Any, first: Any, second: Any, out_shape: Any = None, **_options: Any) -> int:
         return 2 * first[0] * first[1] * second[1]
 
     model, (batch, shape) = build(case, config), make_batch(case, config, grid)
@@ -121,13 +121,13 @@ def count_flops(case: Case, config: FusarGptConfig, grid: tuple[int, int]) -> tu
 @pytest.mark.parametrize(
     ("train", "checkpointing"), [*((train, False) for train in TRAINS), ("tlm", True), ("lora", True), ("all", True)]
 )
-def test_flops_of_nano_are_those_that_torch_counts(train, checkpointing):
+def test_flops_of_nano_are_those_that_torch_counts(train: Any, checkpointing: Any):
     planned, counted = count_flops(Case(train, checkpointing, attention="eager"), nano_config(), (12, 12))
     assert planned == pytest.approx(counted, rel=0.05)
 
 
 @pytest.mark.parametrize("fusion", ["tlm", "sum", "concat", "none"])
-def test_flops_of_windows_shared_heads_and_other_fusions_are_those_that_torch_counts(fusion):
+def test_flops_of_windows_shared_heads_and_other_fusions_are_those_that_torch_counts(fusion: str):
     # 20 x 10 patches in windows of 8 x 8: the last of each row and column are cut off.
     config = tiny_config(tlm_config={"fusion": fusion})
     train = "tlm" if fusion != "none" else "lora"
@@ -151,7 +151,9 @@ def test_flops_of_windows_shared_heads_and_other_fusions_are_those_that_torch_co
         ("all", "float32", False, False),
     ],
 )
-def test_activations_of_nano_are_those_that_autograd_keeps(train, dtype, autocast, checkpointing):
+def test_activations_of_nano_are_those_that_autograd_keeps(
+    train: Train, dtype: str, autocast: bool, checkpointing: bool
+):
     config, case = nano_config(), Case(train, checkpointing, dtype, autocast)
     batch, shape = make_batch(case, config)
     kept = kept_by_autograd(case, build(case, config), batch)
@@ -159,14 +161,15 @@ def test_activations_of_nano_are_those_that_autograd_keeps(train, dtype, autocas
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])
-def test_activations_of_windows_and_shared_heads_are_those_that_autograd_keeps(checkpointing):
+def test_activations_of_windows_and_shared_heads_are_those_that_autograd_keeps(checkpointing: bool):
     config, case = tiny_config(), Case("all", checkpointing)
     batch, shape = make_batch(case, config, (20, 10))
     kept = kept_by_autograd(case, build(case, config), batch)
     assert saved_activations(sizes_of(config), shape, case.run()) == pytest.approx(kept, rel=0.05)
 
 
-def test_memory_is_what_two_processes_measure(tmp_path):
+@pytest.mark.slow
+def test_memory_is_what_two_processes_measure(tmp_path: Path):
     """DDP and FSDP2 over gloo, on two CPU processes that train nano.
 
     What each process holds when a step is done (weights, gradients, optimizer states) is compared exactly. The peak, to
@@ -178,7 +181,7 @@ def test_memory_is_what_two_processes_measure(tmp_path):
         Case("all", checkpointing=True, gpus=2),
         Case("all", checkpointing=True, strategy="fsdp2", gpus=2),
     ]
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("fork")  # which has imported all of it
     results = context.Queue()
     processes = [
         context.Process(target=measure_in_group, args=(rank, 2, str(tmp_path / "store"), cases, results))
@@ -210,8 +213,8 @@ def test_memory_is_what_two_processes_measure(tmp_path):
 @pytest.mark.parametrize(
     "recipe", sorted(path.relative_to(RECIPES).as_posix() for path in RECIPES.glob("**/stage*.yaml"))
 )
-def test_recipes_are_planned_without_the_hub(recipe, monkeypatch):
-    def no_hub(*_arguments, **_options):
+def test_recipes_are_planned_without_the_hub(recipe: str, monkeypatch: pytest.MonkeyPatch):
+    def no_hub(*_arguments: Any, **_options: Any):
         raise AssertionError("the Hub was asked")
 
     if "nano" not in recipe:
@@ -320,7 +323,7 @@ def test_a_plan_is_json():
 # Where a model comes from
 
 
-def test_what_a_stage_has_left_leads_to_its_base(tmp_path):
+def test_what_a_stage_has_left_leads_to_its_base(tmp_path: Path):
     (tmp_path / "stage1").mkdir()
     config: dict[str, Any] = {"model_type": "fusargpt", "weights": "tlm", "base_model_name_or_path": QWEN_7B}
     config["tlm_config"] = {"hidden_size": 256, "fusion": "sum", "sigma": 2.0}
@@ -333,14 +336,14 @@ def test_what_a_stage_has_left_leads_to_its_base(tmp_path):
     assert sizes == replace(QWEN_7B_SIZES, tlm_hidden=256, fusion="sum")
 
 
-def test_a_stage_that_has_not_run_leads_to_its_recipe_s_model(tmp_path):
+def test_a_stage_that_has_not_run_leads_to_its_recipe_s_model(tmp_path: Path):
     (tmp_path / "first.yaml").write_text(f"model_name_or_path: {NANO}\noutput_dir: out/first\n")
     (tmp_path / "notes.yaml").write_text("{not yaml")
     name, _, image_size = find_model("out/first", recipes=tmp_path)
     assert (name, image_size) == (str(NANO), 168)
 
 
-def test_a_fixed_square_of_the_processor_is_its_image_size(tmp_path):
+def test_a_fixed_square_of_the_processor_is_its_image_size(tmp_path: Path):
     tiny_config().save_pretrained(tmp_path)
     (tmp_path / "processor_config.json").write_text(
         json.dumps({"image_size": 336, "image_processor": {"size": {"shortest_edge": 3136, "longest_edge": 12845056}}})
@@ -365,12 +368,12 @@ def broken(folder: Path, files: dict[str, str]) -> str:
         ({"adapter_config.json": "{"}, "adapter_config.json: cannot be read"),
     ],
 )
-def test_a_model_that_cannot_be_planned_for_is_named(tmp_path, files, message):
+def test_a_model_that_cannot_be_planned_for_is_named(tmp_path: Path, files: dict[str, Any], message: str):
     with pytest.raises(InputError, match=message):
         find_model(broken(tmp_path, files))
 
 
-def test_a_model_that_leads_back_to_itself_ends(tmp_path):
+def test_a_model_that_leads_back_to_itself_ends(tmp_path: Path):
     adapter = {"adapter_config.json": json.dumps({"base_model_name_or_path": str(tmp_path)})}
     with pytest.raises(InputError, match="leads back to itself"):
         find_model(broken(tmp_path, adapter))
@@ -386,13 +389,13 @@ def test_a_model_that_leads_back_to_itself_ends(tmp_path):
         ({"triplets": []}, "--triplets: found none"),
     ],
 )
-def test_a_number_out_of_range_is_named(options, message):
+def test_a_number_out_of_range_is_named(options: dict[str, Any], message: str):
     with pytest.raises(InputError, match=message):
         plan(**options)
 
 
 @pytest.mark.parametrize("field", ["image_size", "anchors", "prompt_tokens", "answer_tokens", "pairs_per_image"])
-def test_data_that_cannot_be_are_refused(field):
+def test_data_that_cannot_be_are_refused(field: str):
     with pytest.raises(InputError, match=f"--{field.replace('_', '-')}: found 0"):
         Data(**{field: 0})
 
@@ -406,6 +409,6 @@ def test_data_that_cannot_be_are_refused(field):
         (("--pairs_per_sequence", "2"), "earlier_answers: hidden, which training refuses"),
     ],
 )
-def test_a_recipe_that_a_plan_does_not_know_is_refused(overrides, message):
+def test_a_recipe_that_a_plan_does_not_know_is_refused(overrides: tuple[str, str], message: str):
     with pytest.raises(InputError, match=message):
         plan("stage1.yaml", *overrides)

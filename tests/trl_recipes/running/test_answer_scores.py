@@ -30,7 +30,7 @@ EVALUATED = {"eval_strategy": "steps", "eval_steps": 1, "dataset_test_split": "t
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def folder(tmp_path_factory: pytest.TempPathFactory):
     """A tiny model in base/, and eight triplets with tasks in data/."""
     folder = tmp_path_factory.mktemp("evaluation")
     write_base(folder)
@@ -40,7 +40,7 @@ def folder(tmp_path_factory):
 
 @given(st.lists(st.sampled_from(["count", "detect", "other", None]), max_size=40), st.integers(0, 50))
 @settings(max_examples=60)
-def test_rows_are_spread_over_the_tasks_that_can_be_scored(tasks, count):
+def test_rows_are_spread_over_the_tasks_that_can_be_scored(tasks: list[str | None], count: int):
     chosen = choose_rows(tasks, count)
     scored = [row for row, task in enumerate(tasks) if task in ("count", "detect")]
     assert chosen == sorted(set(chosen)) and set(chosen) <= set(scored)
@@ -68,7 +68,9 @@ def stirred() -> tuple[AnyFusarGpt, FusarGptProcessor]:
 
 @pytest.mark.parametrize("backbone", ["qwen2_5", "qwen3"])
 @pytest.mark.parametrize("cached", [False, True])
-def test_answers_are_those_that_the_model_gives_when_asked(folder, tmp_path, cached, backbone):
+def test_answers_are_those_that_the_model_gives_when_asked(
+    folder: Path, tmp_path: Path, cached: bool, backbone: Backbone
+):
     model, processor = stirred_model(backbone), tiny_processor()
     rows = rows_of(folder)
     features, read = None, [rows]
@@ -80,7 +82,7 @@ def test_answers_are_those_that_the_model_gives_when_asked(folder, tmp_path, cac
     answers = [
         text
         for start in (0, 3, 6)
-        for text in scores._answers(model, scores.collator.questions(asked[start : start + 3]))
+        for text in scores._answers(model, scores.collator.questions(asked[start : start + 3]))  # pyright: ignore[reportPrivateUsage]  # before they are scored
     ]
     priors = [
         batch_priors([{name: row[name] for name in ("prior_embeddings", "prior_positions")}]) for row in rows.to_list()
@@ -96,7 +98,9 @@ def test_answers_are_those_that_the_model_gives_when_asked(folder, tmp_path, cac
     assert answers == alone and len(set(answers)) > 1
 
 
-def test_right_answers_score_all_and_wrong_ones_nothing(folder, stirred, monkeypatch):
+def test_right_answers_score_all_and_wrong_ones_nothing(
+    folder: Path, stirred: tuple[AnyFusarGpt, FusarGptProcessor], monkeypatch: pytest.MonkeyPatch
+):
     model, processor = stirred
     scores = AnswerScores(TripletCollator(processor), rows_of(folder), 6, max_new_tokens=1, batch_size=4)
     given_answers = iter(scores.references)
@@ -110,7 +114,7 @@ def test_right_answers_score_all_and_wrong_ones_nothing(folder, stirred, monkeyp
     assert wrong["count_accuracy"] == wrong["describe_exact"] == wrong["count_readable"] == 0
 
 
-def test_system_turns_are_asked_with_the_question(stirred):
+def test_system_turns_are_asked_with_the_question(stirred: tuple[AnyFusarGpt, FusarGptProcessor]):
     processor = stirred[1]
     row = {**triplet(0), "prompt": [{"role": "system", "content": "Be short."}, user(QUESTIONS[0])]}
     inputs = TripletCollator(processor).questions([row, triplet(1)])
@@ -119,7 +123,7 @@ def test_system_turns_are_asked_with_the_question(stirred):
     assert second.startswith("<|endoftext|>") and inputs["attention_mask"][1, 0] == 0
 
 
-def test_a_reference_that_no_metric_reads_is_named_before_the_first_step(folder, tmp_path):
+def test_a_reference_that_no_metric_reads_is_named_before_the_first_step(folder: Path, tmp_path: Path):
     rows = rows_of(folder).map(lambda row: {"completion": [assistant("many")]} if row["task"] == "count" else row)
     (tmp_path / "data").mkdir()
     rows.to_parquet(tmp_path / "data" / "train-00000-of-00001.parquet")
@@ -133,7 +137,7 @@ def evaluations(output_dir: Path) -> list[dict[str, Any]]:
     return [entry for entry in history if "eval_loss" in entry]
 
 
-def test_the_best_checkpoint_can_be_one_of_a_task(folder, tmp_path, monkeypatch):
+def test_the_best_checkpoint_can_be_one_of_a_task(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """The second of three evaluations is the best, and what is saved at the end is the TLM of then."""
     accuracies = iter([0.1, 0.9, 0.5])
     monkeypatch.setattr(AnswerScores, "__call__", lambda *_: {"count_accuracy": next(accuracies)})
@@ -149,21 +153,21 @@ def test_the_best_checkpoint_can_be_one_of_a_task(folder, tmp_path, monkeypatch)
         assert all(torch.equal(value, there[name]) for name, value in saved.items()) == same
 
 
-def test_pairs_of_one_sequence_are_asked_one_by_one(folder, tmp_path):
+def test_pairs_of_one_sequence_are_asked_one_by_one(folder: Path, tmp_path: Path):
     fields = {"train": "lora", "feature_cache": tmp_path / "features", "pairs_per_sequence": 2, "eval_answers": 5}
     main(arguments(folder, tmp_path / "out", **{**fields, **EVALUATED, "max_steps": 1}))
     (entry,) = evaluations(tmp_path / "out")
     assert {"eval_count_accuracy", "eval_describe_rouge_l", "eval_loss_count", "eval_loss_describe"} <= set(entry)
 
 
-def test_no_answers_are_asked_for_on_demand(folder, tmp_path):
+def test_no_answers_are_asked_for_on_demand(folder: Path, tmp_path: Path):
     main(arguments(folder, tmp_path / "out", train="tlm", **EVALUATED, eval_answers=0, max_steps=1))
     (entry,) = evaluations(tmp_path / "out")
     assert "eval_loss_count" in entry and "eval_count_accuracy" not in entry
 
 
 @pytest.mark.parametrize("metric", ["eval_count_mae", "eval_loss_detect"])
-def test_a_best_model_by_its_errors_has_the_fewest(folder, tmp_path, metric):
+def test_a_best_model_by_its_errors_has_the_fewest(folder: Path, tmp_path: Path, metric: str):
     fields = {"train": "tlm", "metric_for_best_model": metric}
     with pytest.raises(InputError, match="greater_is_better: found true"):
         parse(arguments(folder, tmp_path / "out", **fields))
@@ -171,7 +175,7 @@ def test_a_best_model_by_its_errors_has_the_fewest(folder, tmp_path, metric):
 
 
 @pytest.mark.parametrize("fields", [{"eval_answers": -1}, {"eval_answers": 1.5}, {"eval_answer_tokens": 0}])
-def test_fields_are_checked(folder, tmp_path, fields):
+def test_fields_are_checked(folder: Path, tmp_path: Path, fields: dict[str, Any]):
     (name,) = fields
     with pytest.raises(InputError, match=f"{name}: found"):
         parse(arguments(folder, tmp_path / "out", train="tlm", **fields))

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -43,7 +44,7 @@ LORA = {
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def folder(tmp_path_factory: pytest.TempPathFactory):
     folder = tmp_path_factory.mktemp("resume")
     write_base(folder)
     write_triplets(folder / "data", tasks=True)
@@ -85,8 +86,11 @@ MANY_KILLS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("fields", "kills"), [(TLM, FEW_KILLS), (LORA, MANY_KILLS)], ids=["tlm", "lora"])
-def test_a_run_killed_again_and_again_ends_as_one_that_was_not(folder, tmp_path, fields, kills):
+def test_a_run_killed_again_and_again_ends_as_one_that_was_not(
+    folder: Path, tmp_path: Path, fields: dict[str, Any], kills: Any
+):
     commands = {}
     for name in ("whole", "cut"):
         own = {"feature_cache": tmp_path / f"features of the {name}"} if fields is LORA else {}
@@ -105,7 +109,8 @@ def test_a_run_killed_again_and_again_ends_as_one_that_was_not(folder, tmp_path,
         main(commands["cut"])
 
 
-def test_a_killed_run_with_a_worker_resumes_when_the_worker_is_gone(folder, tmp_path):
+@pytest.mark.slow
+def test_a_killed_run_with_a_worker_resumes_when_the_worker_is_gone(folder: Path, tmp_path: Path):
     # Workers that live on from one epoch to the next draw their seed in the first one alone.
     fields = FIELDS | LORA | {"dataloader_num_workers": 1, "dataloader_persistent_workers": True, "max_steps": 6}
     fields |= {"pairs_per_sequence": 1, "per_device_train_batch_size": 2, "gradient_accumulation_steps": 2}
@@ -117,7 +122,7 @@ def test_a_killed_run_with_a_worker_resumes_when_the_worker_is_gone(folder, tmp_
     check_same(tmp_path / "whole", tmp_path / "cut")
 
 
-def test_a_result_is_finished_when_all_of_it_is_in_its_place(tmp_path, monkeypatch):
+def test_a_result_is_finished_when_all_of_it_is_in_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     files = ("adapter_config.json", "adapter_model.safetensors", "config.json", "tokenizer.json")
     rename, left = Path.rename, []
 
@@ -145,7 +150,7 @@ def test_a_result_is_finished_when_all_of_it_is_in_its_place(tmp_path, monkeypat
     assert finished_by(tmp_path) == "adapter_config.json"
 
 
-def test_two_runs_do_not_share_a_folder(folder, tmp_path, monkeypatch):
+def test_two_runs_do_not_share_a_folder(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(atomic_runs, "WAIT_SECONDS", 0.1)
     command = arguments(folder, tmp_path / "out", **FIELDS, **TLM)
     with holding(tmp_path / "out"):

@@ -6,11 +6,12 @@ import socket
 from itertools import count
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from transformers import TrainerCallback
@@ -31,7 +32,7 @@ WATCHED = {"tokens_per_second", "images_per_second", "tlm_gamma", "tlm_beta", "t
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def folder(tmp_path_factory: pytest.TempPathFactory):
     """A tiny model in base/; eight triplets with tasks in data/, the same without in plain/."""
     folder = tmp_path_factory.mktemp("watching")
     write_base(folder)
@@ -70,7 +71,7 @@ def base(folder: Path) -> tuple[FusarGptForConditionalGeneration, TripletCollato
 
 
 @pytest.mark.parametrize("accumulated", [1, 2])
-def test_the_loss_of_each_task_is_that_of_its_rows(folder, tmp_path, accumulated):
+def test_the_loss_of_each_task_is_that_of_its_rows(folder: Path, tmp_path: Path, accumulated: int):
     fields = {"max_steps": 1, "per_device_train_batch_size": 8 // accumulated}
     main(arguments(folder, tmp_path / "out", train="tlm", **fields, gradient_accumulation_steps=accumulated))
     model, collator, rows = base(folder)
@@ -82,8 +83,9 @@ def test_the_loss_of_each_task_is_that_of_its_rows(folder, tmp_path, accumulated
     assert logged["loss_count"] != pytest.approx(logged["loss_describe"], rel=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fields", [{"feature_cache": "features"}, {"kind": "messages"}])
-def test_losses_by_task_come_from_every_form_of_row(folder, tmp_path, fields):
+def test_losses_by_task_come_from_every_form_of_row(folder: Path, tmp_path: Path, fields: dict[str, Any]):
     kind = fields.pop("kind", "data")
     if "feature_cache" in fields:
         fields = {"feature_cache": tmp_path / "features"}
@@ -94,8 +96,9 @@ def test_losses_by_task_come_from_every_form_of_row(folder, tmp_path, fields):
     assert {name: logged[f"loss_{name}"] for name in TASKS} == {name: plain[f"loss_{name}"] for name in TASKS}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("earlier_answers", ["hidden", "visible"])
-def test_pairs_in_one_sequence_keep_their_tasks(folder, tmp_path, earlier_answers):
+def test_pairs_in_one_sequence_keep_their_tasks(folder: Path, tmp_path: Path, earlier_answers: str):
     """All rows are about one image, so that two pairs share each sequence."""
     recipe, _ = parse(arguments(folder, tmp_path / "read", train="tlm"))
     rows = load_split(recipe, "train")
@@ -120,19 +123,19 @@ def test_answers_are_told_apart_by_the_tokens_between_them():
     assert answer_tasks(labels, [[1, 0], [2, NO_TASK]], -100).tolist() == expected
 
 
-def test_without_a_task_column_there_is_no_loss_by_task(folder, tmp_path):
+def test_without_a_task_column_there_is_no_loss_by_task(folder: Path, tmp_path: Path):
     main(arguments(folder, tmp_path / "out", train="tlm", dataset_name=folder / "plain"))
     (first, _) = steps(tmp_path / "out")
     assert set(first) >= WATCHED and not [name for name in first if name.startswith("loss_")]
 
 
-def test_data_sets_with_and_without_tasks_train_together(folder, tmp_path):
+def test_data_sets_with_and_without_tasks_train_together(folder: Path, tmp_path: Path):
     both = [str(folder / "data"), str(folder / "plain")]
     main(arguments(folder, tmp_path / "out", train="tlm", dataset_name=both, per_device_train_batch_size=16))
     assert {"loss_count", "loss_describe"} <= set(steps(tmp_path / "out")[0])
 
 
-def test_a_task_column_of_numbers_is_named(folder, tmp_path):
+def test_a_task_column_of_numbers_is_named(folder: Path, tmp_path: Path):
     recipe, _ = parse(arguments(folder, tmp_path / "read", train="tlm"))
     rows = load_split(recipe, "train")
     (tmp_path / "numbers").mkdir()
@@ -142,7 +145,7 @@ def test_a_task_column_of_numbers_is_named(folder, tmp_path):
         main(arguments(folder, tmp_path / "out", train="tlm", dataset_name=tmp_path / "numbers"))
 
 
-def test_the_tlms_health_is_that_of_the_modulation(folder, tmp_path):
+def test_the_tlms_health_is_that_of_the_modulation(folder: Path, tmp_path: Path):
     main(arguments(folder, tmp_path / "out", train="tlm", max_steps=1, per_device_train_batch_size=8))
     model, collator, rows = base(folder)
     batch = collator(rows)
@@ -172,7 +175,7 @@ def test_tokens_near_anchors_count_as_modulated():
 
 
 @pytest.mark.parametrize("fusion", ["sum", "concat"])
-def test_fusions_that_only_add_have_no_gamma(fusion):
+def test_fusions_that_only_add_have_no_gamma(fusion: Literal["sum", "concat"]):
     model = TokenwiseLinearModulation(TlmConfig(fusion=fusion), 32, merge_size=2)
     health = run_metrics.TlmHealth(model)
     with torch.no_grad():
@@ -183,12 +186,12 @@ def test_fusions_that_only_add_have_no_gamma(fusion):
     assert read["tlm_beta"] == pytest.approx(added.abs().mean().item(), rel=1e-5) and "tlm_gamma" not in read
 
 
-def test_a_run_without_prior_reports_no_tlm(folder, tmp_path):
+def test_a_run_without_prior_reports_no_tlm(folder: Path, tmp_path: Path):
     main(arguments(folder, tmp_path / "out", train="language", prior="none"))
     assert not [name for name in steps(tmp_path / "out")[0] if name.startswith("tlm_")]
 
 
-def test_tokens_and_images_are_counted_without_padding(folder, tmp_path, monkeypatch):
+def test_tokens_and_images_are_counted_without_padding(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """A second passes between two looks at the clock, so that rates are counts; evaluations do not stop it."""
     monkeypatch.setattr(run_metrics, "time", Clock())
     fields = {"max_steps": 1, "per_device_train_batch_size": 4, "gradient_accumulation_steps": 2}
@@ -199,7 +202,8 @@ def test_tokens_and_images_are_counted_without_padding(folder, tmp_path, monkeyp
     assert (logged["tokens_per_second"], logged["images_per_second"]) == (tokens, 8)
 
 
-def test_a_resumed_run_counts_what_it_trains_itself(folder, tmp_path, monkeypatch):
+@pytest.mark.slow
+def test_a_resumed_run_counts_what_it_trains_itself(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     fields = {"train": "tlm", "max_steps": 3, "save_strategy": "steps", "save_steps": 1, "resume": True}
     rates = {}
     for name in ("whole", "cut"):
@@ -231,7 +235,10 @@ class Blind:
         return {}
 
 
-def test_watching_and_evaluating_change_no_bit_of_what_is_trained(folder, tmp_path, monkeypatch):
+@pytest.mark.slow
+def test_watching_and_evaluating_change_no_bit_of_what_is_trained(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     fields = {"train": "tlm+lora", "max_steps": 3, "lora_dropout": 0.3, "lora_r": 2}
     watched = {"eval_strategy": "steps", "eval_steps": 1, "dataset_test_split": "train", "eval_answer_tokens": 2}
     main(arguments(folder, tmp_path / "watched", **fields, **watched))
@@ -251,16 +258,16 @@ def test_watching_and_evaluating_change_no_bit_of_what_is_trained(folder, tmp_pa
 
 
 @pytest.fixture(scope="module")
-def reported(folder):
+def reported(folder: Path):
     """What two steps have left that reported to TensorBoard and were evaluated after each."""
     fields = {"report_to": "tensorboard", "eval_strategy": "steps", "eval_steps": 1, "dataset_test_split": "train"}
     main(arguments(folder, folder / "reported", train="tlm", **fields, eval_answer_tokens=2))
     return folder / "reported"
 
 
-def test_tensorboard_gets_the_same_numbers(reported):
+def test_tensorboard_gets_the_same_numbers(reported: Path):
     (events,) = reported.rglob("events.out.tfevents.*")
-    read = EventAccumulator(str(events)).Reload()
+    read: Any = EventAccumulator(str(events)).Reload()
     first, second = steps(reported)
     for name in {"loss", "loss_count", "loss_describe"} | WATCHED:
         scalars = read.Scalars(f"train/{name}")
@@ -269,13 +276,13 @@ def test_tensorboard_gets_the_same_numbers(reported):
     assert {"eval/loss", "eval/loss_count", "eval/count_accuracy", "eval/describe_bleu4"} <= set(read.Tags()["scalars"])
 
 
-def test_a_reporter_that_is_not_installed_is_named(folder, tmp_path, monkeypatch):
+def test_a_reporter_that_is_not_installed_is_named(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(recipe_arguments, "find_spec", lambda name: None)
     with pytest.raises(InputError, match=r"report_to: tensorboard is not installed.*fusargpt\[tensorboard\]"):
         parse(arguments(folder, tmp_path / "out", train="tlm", report_to="tensorboard"))
 
 
-def test_the_curves_lie_beside_what_was_trained(folder, reported, tmp_path):
+def test_the_curves_lie_beside_what_was_trained(folder: Path, reported: Path, tmp_path: Path):
     with Image.open(reported / "curves.png") as picture:
         assert picture.height == 5 * 330  # loss, loss by task, scores, TLM, throughput
     main(arguments(folder, tmp_path / "silent", train="tlm", logging_strategy="no"))
@@ -283,14 +290,17 @@ def test_the_curves_lie_beside_what_was_trained(folder, reported, tmp_path):
 
 
 def run_as(rank: int, port: int, given: list[str]) -> None:
-    """One of two processes of a run."""
-    run_metrics.time = Clock()  # pyright: ignore[reportAttributeAccessIssue]
+    """One of two processes of a run, forked from one that has run stages of its own."""
+    # accelerate has no other way to begin anew.
+    AcceleratorState._reset_state(reset_partial_state=True)  # pyright: ignore[reportPrivateUsage]
+    run_metrics.time = Clock()
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2"}
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     main(given)
 
 
-def test_two_processes_report_what_one_does(folder, tmp_path, monkeypatch):
+@pytest.mark.slow
+def test_two_processes_report_what_one_does(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """At a learning rate of 0, so that they stay the same model; five questions, which two cannot share evenly."""
     monkeypatch.setattr(run_metrics, "time", Clock())
     fields = {"train": "tlm", "max_steps": 1, "learning_rate": 0.0, "eval_strategy": "steps", "eval_steps": 1}
@@ -300,7 +310,7 @@ def test_two_processes_report_what_one_does(folder, tmp_path, monkeypatch):
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     given = arguments(folder, tmp_path / "two", **fields, per_device_train_batch_size=4, ddp_backend="gloo")
-    context = get_context("spawn")
+    context = get_context("fork")  # which has imported all of it
     processes = [context.Process(target=run_as, args=(rank, port, given)) for rank in range(2)]
     for process in processes:
         process.start()
