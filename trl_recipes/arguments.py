@@ -285,8 +285,9 @@ def parse(arguments: Sequence[str] | None = None) -> tuple[RecipeArguments, SFTC
         raise InputError(f"{error.filename}: cannot be read ({error.strerror}); expected a recipe") from error
     except ValueError as error:
         raise InputError(" ".join(str(error).split())) from error
-    # What TRL, transformers and accelerate raise on values that are not what they should be, and ImportError where a
-    # field needs a package; they raise of every type.
+    except ImportError as error:
+        raise InputError(f"a field needs a package that is not installed: {one_line(error)}") from error
+    # What TRL, transformers and accelerate raise on values that are not what they should be: of every type.
     except Exception as error:
         raise InputError(f"the recipe cannot be used: {type(error).__name__}: {one_line(error)}") from error
     metric = config.metric_for_best_model
