@@ -8,7 +8,6 @@ from typing import Literal, NoReturn, cast, get_args, get_type_hints
 
 from trl.scripts.utils import TrlParser
 from trl.trainer.sft_config import SFTConfig
-from yaml import YAMLError
 
 from fusargpt.errors import InputError, one_line
 from fusargpt.private_names import parsed_types
@@ -277,8 +276,6 @@ def parse(arguments: Sequence[str] | None = None) -> tuple[RecipeArguments, SFTC
         if given[0] == "--config":
             check_recipe(given[1], get_type_hints(SFTConfig) | get_type_hints(RecipeArguments))
         recipe, config = parser.parse_args_and_config(given)
-    except YAMLError as error:
-        raise InputError(f"the recipe is not YAML: {' '.join(str(error).split())}") from error
     except InputError:
         raise
     except OSError as error:

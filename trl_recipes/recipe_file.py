@@ -21,10 +21,9 @@ def check_recipe(path: str, hints: Mapping[str, Any]) -> None:
         hints: the types of the fields, by name; unknown names are the parser's to refuse.
 
     Raises:
-        InputError: a file that is large or no mapping of names to values; an alias, by which a small file can unfold to
+        InputError: a file that is no YAML, large or no mapping of names to values; an alias, by which a small file can unfold to
             any size; a key that stands there twice; dates and other values that no field has, or of another type than
             its field's.
-        YAMLError: no YAML.
         OSError: a file that cannot be read.
     """
     content = Path(path).read_bytes()
@@ -34,8 +33,12 @@ def check_recipe(path: str, hints: Mapping[str, Any]) -> None:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8") from error
-    _check_events(path, text)
-    values = yaml.safe_load(text)
+    try:
+        _check_events(path, text)
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        reason = " ".join(str(error).split()).replace('"<unicode string>"', f'"{path}"')
+        raise InputError(f"the recipe is not YAML: {reason}") from error
     if not isinstance(values, dict):
         raise InputError(f"{path}: found {type(values).__name__}; expected fields and their values, one a line")
     for name, value in values.items():

@@ -280,6 +280,7 @@ def test_a_full_disk_costs_no_answer(suffix: str, scene: Path, small_disk: Path,
 
 
 def test_a_closed_folder_is_said_before_a_model_is_loaded(scene: Path, tmp_path: Path, closed_folder: Path):
+    outputs: Any
     for outputs in (
         {"out": closed_folder / "ships.geojson"},
         {"out": tmp_path / "ships.geojson", "quicklook": closed_folder / "ships.png"},
