@@ -21,9 +21,9 @@ def check_recipe(path: str, hints: Mapping[str, Any]) -> None:
         hints: the types of the fields, by name; unknown names are the parser's to refuse.
 
     Raises:
-        InputError: a file that is no YAML, large or no mapping of names to values; an alias, by which a small file can unfold to
-            any size; a key that stands there twice; dates and other values that no field has, or of another type than
-            its field's.
+        InputError: a file that is no YAML, large or no mapping of names to values; an alias, by which a small file can
+            unfold to any size; a key that stands there twice; dates and other values that no field has, or of another
+            type than its field's.
         OSError: a file that cannot be read.
     """
     content = Path(path).read_bytes()

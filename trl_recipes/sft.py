@@ -128,8 +128,13 @@ def load_processor(recipe: RecipeArguments) -> FusarGptProcessor:
 
     Raises InputError for a size that the image processor would change once more, and a chat template that fails.
     """
-    found = FusarGptProcessor.from_pretrained(recipe.model_name_or_path, revision=recipe.model_revision)
-    with naming(f"model_name_or_path: {recipe.model_name_or_path}"):
+    name = f"model_name_or_path: {recipe.model_name_or_path}"
+    try:
+        found = FusarGptProcessor.from_pretrained(recipe.model_name_or_path, revision=recipe.model_revision)
+    # What transformers and tokenizers raise on files that are missing or damaged: of every type.
+    except Exception as error:
+        raise InputError(f"{name}: the processor cannot be loaded: {one_line(error)}") from error
+    with naming(name):
         check_template(found)
     if recipe.image_size is None:
         return found

@@ -48,6 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")
     options = _parser().parse_args(arguments)
     try:
+        for argument in options.arguments:
+            _check_text(argument)
         return _verb(options.verb)(options.arguments) or 0
     except InputError as error:
         print(f"fusargpt {options.verb}: error: {error}", file=sys.stderr)
@@ -65,6 +67,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return USAGE_ERROR
     except KeyboardInterrupt:
         return INTERRUPTED
+
+
+def _check_text(argument: str) -> None:
+    """Raises InputError for what the system could not have passed, and no file can be called."""
+    try:
+        whole = "\x00" not in os.fsencode(argument).decode("latin-1")
+    except UnicodeEncodeError:
+        whole = False
+    if not whole:
+        raise InputError(f"found the argument {argument!a}; expected text")
 
 
 def _verb(name: str) -> Callable[[Sequence[str]], int | None]:

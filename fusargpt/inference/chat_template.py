@@ -54,9 +54,11 @@ def _time_limit(seconds: float) -> Generator[None]:
         raise TimeoutError(f"it has run for {seconds:g} seconds")
 
     before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    timer = signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+        # What a limit around this one had left goes on, a little longer.
+        signal.setitimer(signal.ITIMER_REAL, *timer)

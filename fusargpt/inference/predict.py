@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Literal, cast
 import numpy as np
 import torch
 from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
-from huggingface_hub.errors import HfHubHTTPError, StrictDataclassError
+from huggingface_hub.errors import HfHubHTTPError
 from PIL import Image
-from safetensors import SafetensorError
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import BatchFeature
@@ -275,6 +274,8 @@ def load_parts(name: str, dtype: torch.dtype | Literal["auto"]) -> tuple[AnyFusa
         processor = FusarGptProcessor.from_pretrained(name)
         with naming(name):
             check_template(processor)
+            if processor.tokenizer.pad_token_id is None:
+                raise InputError("the tokenizer has no pad_token; expected one, with which batches are filled up")
         loaded, report = cast(
             tuple[AnyFusarGpt, LoadingReport],
             model_class(config).from_pretrained(name, dtype=dtype, merge_adapter=True, output_loading_info=True),
@@ -283,8 +284,8 @@ def load_parts(name: str, dtype: torch.dtype | Literal["auto"]) -> tuple[AnyFusa
         raise
     except ArtefactError as error:
         raise InputError(str(error)) from error
-    # What transformers and safetensors raise on files that are missing, damaged or do not fit each other.
-    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError, StrictDataclassError) as error:
+    # What transformers, tokenizers and safetensors raise on files that are missing, damaged or do not fit: of every type.
+    except Exception as error:
         raise InputError(f"{name}: the model cannot be loaded: {one_line(error)}") from error
     _check_report(name, is_backbone, report)
     return loaded, processor
