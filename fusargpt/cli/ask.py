@@ -9,7 +9,7 @@ from fusargpt.checkpoints import NANO
 from fusargpt.cli.argument_types import add_reading, reading_of
 from fusargpt.cli.extras import check_constrained
 from fusargpt.errors import InputError
-from fusargpt.tasks.prompts import MAX_NEW_TOKENS, TARGETS, TASKS, prompt
+from fusargpt.tasks.prompts import MAX_NEW_TOKENS, TARGETS, TASKS, check_question, prompt
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -66,8 +66,8 @@ def _parser() -> argparse.ArgumentParser:
 def _check(options: argparse.Namespace) -> None:
     if options.question is None and options.task is None:
         raise InputError("no QUESTION; give one, or --task to ask that task's own")
-    if options.question is not None and not options.question.strip():
-        raise InputError("QUESTION is empty; ask something, for example 'Describe this image.'")
+    if options.question is not None:
+        check_question(options.question, "QUESTION")
     if options.max_new_tokens < 1:
         raise InputError(f"--max-new-tokens: found {options.max_new_tokens}; expected at least 1")
     if options.constrained and options.task in (None, "describe"):

@@ -10,7 +10,7 @@ from fusargpt.checkpoints import NANO
 from fusargpt.cli.argument_types import add_reading, check_unread, names, reading_of
 from fusargpt.cli.extras import needs
 from fusargpt.errors import InputError
-from fusargpt.tasks.prompts import MAX_NEW_TOKENS, TARGETS, TASKS, prompt
+from fusargpt.tasks.prompts import MAX_NEW_TOKENS, TARGETS, TASKS, check_question, prompt
 
 if TYPE_CHECKING:
     from fusargpt.serving.batch_inputs import Source
@@ -48,8 +48,8 @@ def _check(options: argparse.Namespace) -> None:
     unknown = [task for task in options.tasks or () if task not in TASKS]
     if unknown:
         raise InputError(f"--task: found {unknown[0]!r}; expected of {', '.join(TASKS)}")
-    if options.question is not None and not options.question.strip():
-        raise InputError("--question is empty; ask something, for example 'Describe this image.'")
+    if options.question is not None:
+        check_question(options.question, "--question")
 
 
 def _run(options: argparse.Namespace) -> int:

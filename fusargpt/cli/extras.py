@@ -19,7 +19,7 @@ PACKAGES: dict[str, set[str]] = {
     "ray": _RAY,
     "scenes": {"pyogrio", "scipy", "shapely", "tqdm"} | _ALPHAEARTH,
     "serving": _METRICS | _RAY,
-    "train": {"accelerate", "filelock", "matplotlib", "peft", "trl", "yaml"} | _METRICS,
+    "train": {"accelerate", "matplotlib", "peft", "trl", "yaml"} | _METRICS,
 }
 """What each extra brings, by the names under which it is imported; as in pyproject.toml."""
 

@@ -11,7 +11,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from fusargpt.files import written_whole
+from fusargpt.files import output_file
 from fusargpt.geo.embeddings import dequantize
 from fusargpt.geo.prior import PRIOR_EMBEDDINGS, PRIOR_FIELDS, PRIOR_LONLAT, PRIOR_POSITIONS, Prior
 from fusargpt.geo.prior_colours import false_colours
@@ -163,5 +163,5 @@ def draw(predictor: FusarGpt, showcases: Sequence[Showcase], path: Path) -> None
             picture.paste(panel, (column * step, MARGIN + row * step))
     pen.text((3 * step + 190, 5), "predicted", fill=PREDICTED, font=font)
     pen.text((3 * step + 270, 5), "true", fill=(0, 150, 60), font=font)
-    with written_whole(path, keep_suffix=True) as partial:
+    with output_file(path, "choose another --out", keep_suffix=True) as partial:
         picture.save(partial)

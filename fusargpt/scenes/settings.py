@@ -9,7 +9,7 @@ from fusargpt.errors import InputError
 from fusargpt.geo.reading import Reading
 from fusargpt.geo.remote import identity
 from fusargpt.geo.stored import Stored
-from fusargpt.tasks.prompts import MAX_NEW_TOKENS, TARGETS, TASKS, prompt
+from fusargpt.tasks.prompts import MAX_NEW_TOKENS, TARGETS, TASKS, check_question, prompt
 
 ANCHORS_PER_SIDE = 8
 """Of a tile, as of a training chip."""
@@ -95,7 +95,7 @@ class SceneSettings:
         _check("task", self.task, self.task in TASKS, f"one of {', '.join(TASKS)}")
         _check("target", self.target, self.target in TARGETS, f"one of {', '.join(TARGETS)}")
         if self.question is not None:
-            _check("question", self.question, bool(self.question.strip()), "a text")
+            check_question(self.question)
         if self.tile is not None:
             fits = _SMALLEST_TILE <= self.tile <= _LARGEST_TILE
             _check("tile", self.tile, fits, f"{_SMALLEST_TILE} to {_LARGEST_TILE} pixels")

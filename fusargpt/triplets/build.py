@@ -6,7 +6,6 @@ same bytes. Scenes that fail are left out of the shards and listed in `failures.
 the next run builds only what is missing.
 """
 
-import fcntl
 import hashlib
 import json
 import os
@@ -23,7 +22,7 @@ import pyarrow as pa
 from tqdm import tqdm
 
 from fusargpt.errors import InputError, one_line
-from fusargpt.files import write_text_whole
+from fusargpt.files import held, write_text_whole
 from fusargpt.geo.remote import identity, shown
 from fusargpt.tasks.prompts import TARGETS
 from fusargpt.triplets.card import write_card
@@ -140,12 +139,7 @@ def _claimed(out: Path) -> Generator[None]:
         if out.is_dir() and any(out.iterdir()) and not (parts.is_dir() or (out / FINISHED).is_file()):
             raise InputError(f"{out}: holds files that no build of a dataset left there; name a new folder")
         parts.mkdir(parents=True, exist_ok=True)
-        (parts / "lock").touch()
-    with open(parts / "lock", "w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise InputError(f"{out}: another run is building in this folder; wait for it, or name another") from error
+    with held(parts / "lock", out):
         yield
 
 
@@ -247,7 +241,7 @@ def _conclude(report: Report, fingerprint: str, read_as: dict[str, str]) -> None
             }
             for failure in report.failures
         ]
-        (out / FAILURES).write_text("".join(json.dumps(line) + "\n" for line in lines))
+        write_text_whole(out / FAILURES, "".join(json.dumps(line) + "\n" for line in lines))
         return
     (out / FAILURES).unlink(missing_ok=True)
     summary = {

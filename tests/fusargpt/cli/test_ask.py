@@ -89,7 +89,7 @@ def check_refused(capsys: pytest.CaptureFixture[str], *arguments: object, messag
     ("arguments", "message"),
     [
         ([], "no QUESTION; give one, or --task"),
-        (["  "], "QUESTION is empty"),
+        (["  "], "QUESTION: found an empty text"),
         (["How many?", "--target", "ship"], "--target goes into the question of --task"),
         (["How many?", "--task", "count", "--target", "ship"], "--target goes into the question of --task"),
         (["How many?", "--band", "2"], "band 2 of a PNG image"),
