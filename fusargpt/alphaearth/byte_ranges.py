@@ -223,7 +223,7 @@ class _RemoteRanges:
         encoding = response.headers.get("Content-Encoding", "identity")
         if encoding.strip().lower() not in ("", "identity"):
             response.close()
-            raise InputError(f"{self.name}: the server packs what it sends ({one_line(encoding)}); use another server")
+            raise InputError(f"{self.name}: the server packs what it sends ({encoding[:40]!r}); use another server")
         until = time.monotonic() + READ_SECONDS + length / SLOWEST_BYTES_PER_SECOND
         pieces: list[bytes] = []
         missing = length + 1

@@ -187,9 +187,7 @@ class AlphaEarthTile:
         if not 0 < rows * columns <= _MAX_BLOCK_PIXELS:
             raise InputError(f"{self._ranges.name}: blocks of {columns} x {rows} pixels; write smaller ones")
         if page.compression not in _COMPRESSIONS:
-            raise InputError(
-                f"{self._ranges.name}: compressed by {page.compression.name}; expected Zstandard or Deflate"
-            )
+            raise InputError(f"{self._ranges.name}: compression {int(page.compression)}; expected Zstandard or Deflate")
         _ = page.decode
         expected = math.ceil(page.imagelength / rows) * math.ceil(page.imagewidth / columns)
         if page.planarconfig == tifffile.PLANARCONFIG.SEPARATE:

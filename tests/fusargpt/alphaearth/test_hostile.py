@@ -64,7 +64,7 @@ def test_an_overview_without_width_or_length_is_none(tile: Path, tag: int) -> No
 
 def test_a_compression_that_unpacks_to_any_size_is_refused(tile: Path) -> None:
     set_tag(tile, COMPRESSION, 7)
-    with pytest.raises(InputError, match=r"tile.tiff: .*(JPEG|damaged)"):
+    with pytest.raises(InputError, match=r"tile.tiff: .*(compression 7|damaged)"):
         AlphaEarthTile(open_ranges(tile))
 
 
@@ -143,7 +143,7 @@ def test_packed_answers_are_refused_unread() -> None:
 
     with (
         answering(answer) as url,
-        pytest.raises(InputError, match=r"file: the server packs what it sends \(gzip\); use another"),
+        pytest.raises(InputError, match=r"file: the server packs what it sends \('gzip'\); use another"),
     ):
         open_ranges(f"{url}/file")
 
