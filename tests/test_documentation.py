@@ -37,6 +37,7 @@ RUN = (
 ELSEWHERE = {
     "docs/how-to/backbone.md": "test_a_choice_about_deepstack_features_is_saved",
     "docs/how-to/convert.md": "test_what_the_stages_leave_loads",
+    "docs/how-to/fine-tune.md": "tests/trl_recipes/test_own_trainer.py",
     "docs/how-to/scenes.md": "test_the_scene_snippet_looks_for_its_scene",
     "docs/how-to/serve.md": "tests/fusargpt/serving/test_server.py, where vLLM is",
     "docs/how-to/triplets.md": "test_descriptions_are_worded_anew",

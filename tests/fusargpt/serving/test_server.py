@@ -155,6 +155,12 @@ def bad(**changed: Any) -> list[Any]:
     return [{**prior, **changed}]
 
 
+def test_a_picture_of_16_bit_gets_a_400_that_names_the_cure(client: OpenAI) -> None:
+    deep = Image.fromarray(np.full((168, 168), 5000, np.uint16))
+    with pytest.raises(BadRequestError, match=r"found a picture of mode I;16, expected 8 bit; fusargpt.geo.image"):
+        ask(client, deep, "How many ships are there in this image?")
+
+
 def test_a_bad_prior_gets_a_400_that_names_the_field(client: OpenAI, server: str) -> None:
     asked = sample_questions()
     image, question = asked.images[1], asked.questions[1]

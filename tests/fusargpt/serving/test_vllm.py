@@ -3,6 +3,7 @@
 """vLLM on the CPU gives, token for token, the greedy answers of the package's own batched path."""
 
 import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,6 +20,8 @@ os.environ |= {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "VLLM_CPU_KVCACHE_SPACE": 
 
 import numpy as np
 import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 from vllm import SamplingParams
 from vllm.lora.request import LoRARequest
@@ -224,3 +227,29 @@ def test_a_folder_without_a_whole_model_is_refused(adapter: Path, tmp_path: Path
     served = SimpleNamespace(model_config=SimpleNamespace(model="stage1", hf_config=config))
     with pytest.raises(ValueError, match="stage1: holds tlm weights alone; `fusargpt merge` writes the whole model"):
         FusarGptForConditionalGeneration(vllm_config=served)
+
+
+def test_a_picture_of_more_than_8_bit_is_refused(engine: VllmFusarGpt):
+    deep = Image.fromarray(np.full((168, 168), 5000, np.uint16))
+    with pytest.raises(InputError, match=r"image: found a picture of mode I;16, expected 8 bit"):
+        engine.answer(deep, "How many ships are there in this image?")
+    (prompt,) = prompts(engine, [None])
+    with pytest.raises(ValueError, match=r"image: found a picture of mode I;16, expected 8 bit"):
+        vllm_tokens(engine, [{**prompt, "multi_modal_data": {"image": deep}}])
+    assert vllm_tokens(engine, [prompt])[0]
+
+
+def test_lora_in_the_tower_is_refused_where_vllm_would_leave_it_out(
+    engine: VllmFusarGpt, adapter: Path, tmp_path: Path
+):
+    folder = tmp_path / "tower"
+    shutil.copytree(adapter, folder)
+    tensors = load_file(folder / "adapter_model.safetensors")
+    size = engine.processor.image_processor.patch_size
+    tensors["base_model.model.model.visual.blocks.0.attn.qkv.lora_A.weight"] = torch.zeros(4, size)
+    tensors["base_model.model.model.visual.blocks.0.attn.qkv.lora_B.weight"] = torch.zeros(3 * size, 4)
+    save_file(tensors, folder / "adapter_model.safetensors")
+    (prompt,) = prompts(engine, [None])
+    with pytest.raises(ValueError, match=r"found weights for visual.blocks.0.attn.qkv .* which vLLM leaves out"):
+        vllm_tokens(engine, [prompt], LoRARequest("tower", 7, str(folder)))
+    assert vllm_tokens(engine, [prompt])[0]
