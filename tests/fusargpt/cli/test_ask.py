@@ -199,3 +199,27 @@ def test_too_few_tokens_for_a_constrained_answer_are_refused(
 ):
     assert run(image, "--task", "detect", "--model", model, "--constrained") == 2
     assert "max_new_tokens: found 12, expected at least" in capsys.readouterr().err
+
+
+def test_a_folder_is_told_with_the_verb_for_folders(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    said = (
+        f"{tmp_path}: a folder; expected one image; for every image of a folder: fusargpt batch {tmp_path} --task count"
+    )
+    check_refused(capsys, tmp_path, "--task", "count", message=said)
+
+
+def test_a_scene_that_is_shrunk_names_the_verb_for_scenes(
+    tmp_path: Path, model: str, capsys: pytest.CaptureFixture[str]
+):
+    scene = tmp_path / "scene.png"
+    Image.new("L", (1000, 900)).save(scene)
+    assert main(["ask", str(scene), "--task", "count", "--model", model]) == 0
+    said = capsys.readouterr().err
+    assert "1,000 x 900 pixels are seen as" in said
+    assert f"fusargpt count {scene} --no-prior --out count.geojson" in said
+
+
+def test_a_file_given_to_batch_names_the_verbs_for_files(image: Path, capsys: pytest.CaptureFixture[str]):
+    assert main(["batch", str(image), "--task", "count", "--out", "answers.jsonl"]) == 2
+    said = capsys.readouterr().err
+    assert f"fusargpt ask {image} --task count" in said and f"fusargpt count {image} --no-prior" in said
