@@ -36,8 +36,8 @@ def _parser() -> argparse.ArgumentParser:
         description=(
             "Answer a question about a SAR image. The image is scaled to 8 bit: 8-bit files as they are, others in "
             "decibels from the 1st to the 99.5th percentile. The model sees the image whole, scaled down where it is "
-            "large: for a whole scene use fusargpt detect (or count, localize, classify, describe), which tiles it, and for a "
-            "folder of images fusargpt batch."
+            "large: for a whole scene use fusargpt detect (or count, localize, classify, describe), which tiles it, and "
+            "for a folder of images fusargpt batch."
         ),
         epilog=(
             "examples: fusargpt ask chip.tif 'How many ships are there in this image?'; "
@@ -132,7 +132,9 @@ def _answer(options: argparse.Namespace) -> None:
 
 def _tell_shrunk(options: argparse.Namespace, image: "Image", seen: tuple[int, int]) -> None:
     """Say on stderr that a scene was given to the verb for chips, when less than half of its pixels a side is seen."""
-    if seen[0] * SHRUNK >= image.width and seen[1] * SHRUNK >= image.height:
+    # Scenes are TIFF files; another large picture has no verb that tiles it.
+    shrunk = image.width > seen[0] * SHRUNK or image.height > seen[1] * SHRUNK
+    if not shrunk or options.image.suffix.lower() not in (".tif", ".tiff"):
         return
     verb = options.task or "detect"
     print(
