@@ -36,8 +36,8 @@ def _parser() -> argparse.ArgumentParser:
         description=(
             "Answer a question about a SAR image. The image is scaled to 8 bit: 8-bit files as they are, others in "
             "decibels from the 1st to the 99.5th percentile. The model sees the image whole, scaled down where it is "
-            "large: for a whole scene use fusargpt detect (or count, localize, classify, describe), which tiles it, and "
-            "for a folder of images fusargpt batch."
+            "large: for a whole scene use fusargpt detect (or count, localize, classify, describe), which tiles it; for "
+            "a folder of images fusargpt batch."
         ),
         epilog=(
             "examples: fusargpt ask chip.tif 'How many ships are there in this image?'; "
