@@ -29,7 +29,7 @@ def feature_collection(scene: UploadedScene, answers: Sequence[GivenAnswer]) -> 
             if inside := clip_box(box, width, height):
                 properties = {"kind": "box", "label": label, "bbox_2d": box, **asked}
                 features.append(_feature(scene, inside, properties))
-    return {"type": "FeatureCollection", "features": features}
+    return {"type": "FeatureCollection", "fusargpt": {"read_as": scene.read_as}, "features": features}
 
 
 def _cell(cell: int, width: int, height: int) -> tuple[float, float, float, float]:

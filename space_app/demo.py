@@ -10,7 +10,7 @@ from fusargpt.geo.prior import Prior, save_prior
 from fusargpt.inference.predict import FusarGpt
 from fusargpt.tasks.prompts import MAX_NEW_TOKENS
 from space_app.fields import fetch_anchors
-from space_app.inputs import read_question, read_small_prior
+from space_app.inputs import Told, read_question, read_small_prior
 from space_app.limits import MAX_ANSWER_SECONDS, Scratch, public_message
 from space_app.one_question import GivenAnswer, answers_to, priors_to_ask
 from space_app.scenes import UploadedScene, read_scene
@@ -28,8 +28,8 @@ class Question:
         target: "ship" or "aircraft".
         question: of "free".
         compare: answer with the prior, then without it.
-        band: of a TIFF, from 1.
         place: "west, south, east, north" in degrees for an image that does not say it; "" when unknown.
+        told: how the image is to be read.
     """
 
     image: str | None
@@ -38,8 +38,8 @@ class Question:
     target: str = "ship"
     question: str = ""
     compare: bool = False
-    band: float | None = 1
     place: str = ""
+    told: Told = field(default_factory=Told)
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,15 +67,13 @@ class Demo:
     def __post_init__(self) -> None:
         object.__setattr__(self, "stream", stream_of(self.predictor))
 
-    def look(self, image: str | None, band: float | None = 1, place: str = "") -> UploadedScene:
+    def look(self, image: str | None, told: Told | None = None, place: str = "") -> UploadedScene:
         """The image as `space_app.scenes.read_scene` reads it.
 
         Raises:
-            InputError: as `read_scene`, or a band that is no whole number.
+            InputError: as `read_scene` and `Told.reading`.
         """
-        if band is None or not float(band).is_integer():
-            raise InputError(f"Band: found {band}; expected a whole number from 1")
-        return read_scene(self.predictor, image, int(band), place)
+        return read_scene(self.predictor, image, (told or Told()).reading(), place)
 
     def prior(self, path: str | None) -> Prior | None:
         """The prior of a file; None without one.
@@ -103,7 +101,7 @@ class Demo:
             InputError: anything about the question that is not as it should be.
         """
         question = read_question(asked.task, asked.target, asked.question)
-        scene = self.look(asked.image, asked.band, asked.place)
+        scene = self.look(asked.image, asked.told, asked.place)
         prior = self.prior(asked.prior)
         priors = priors_to_ask(prior, asked.compare)
         growing = answers_to(

@@ -29,6 +29,7 @@ def report(scene: UploadedScene, model: str, answers: Sequence[GivenAnswer]) -> 
         "image": scene.name,
         "image_size": list(scene.picture.size),
         "seen_size": list(scene.seen.size),
+        "read_as": scene.read_as,
         "acquired": None if scene.acquired is None else scene.acquired.isoformat(),
         "model": model,
         "answers": [answer.as_json() for answer in answers],

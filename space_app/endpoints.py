@@ -12,6 +12,7 @@ from fusargpt.errors import InputError
 from space_app.boxes_geojson import feature_collection
 from space_app.demo import Demo, Question
 from space_app.downloads import report, write_downloads
+from space_app.inputs import Told
 from space_app.limits import Concurrency
 from space_app.stage import draw
 from space_app.widgets import Widgets
@@ -30,11 +31,15 @@ def add_endpoints(demo: Demo, widgets: Widgets, limits: dict[str, Concurrency]) 
     fetched = gr.File(visible=False, label="prior", interactive=False)
     triggers = {name: gr.Button(visible=False) for name in ("look", "anchors", "ask")}
     triggers["look"].click(
-        _look(demo), [widgets.image, widgets.band, widgets.place], found, api_name="look", **limits["reading"]
+        _look(demo),
+        [widgets.image, widgets.band, widgets.place, *widgets.told],
+        found,
+        api_name="look",
+        **limits["reading"],
     )
     triggers["anchors"].click(
         _anchors(demo),
-        [widgets.image, widgets.year, widgets.field, widgets.per_side, widgets.band, widgets.place],
+        [widgets.image, widgets.year, widgets.field, widgets.per_side, widgets.band, widgets.place, *widgets.told],
         [fetched, found],
         api_name="anchors",
         **limits["fetching"],
@@ -43,10 +48,19 @@ def add_endpoints(demo: Demo, widgets: Widgets, limits: dict[str, Concurrency]) 
 
 
 def _look(demo: Demo) -> Callable[..., dict[str, object]]:
-    def look(image: str | None, band: float | None, place: str) -> dict[str, object]:
+    def look(
+        image: str | None,
+        band: float | None,
+        place: str,
+        stored: str = "",
+        nodata: str = "",
+        crs: str = "",
+        height_m: float | None = None,
+        polarization: str = "",
+    ) -> dict[str, object]:
         """What is known of an image: sizes, bands, sensor, day, place."""
         try:
-            scene = demo.look(image, band, place)
+            scene = demo.look(image, Told(band, stored, nodata, crs, height_m, polarization), place)
             bounds = None if scene.geometry is None else list(scene.geometry.bounds())
         except InputError as error:
             raise _refused(demo, error, image) from error
@@ -59,6 +73,7 @@ def _look(demo: Demo) -> Callable[..., dict[str, object]]:
             "acquired": None if scene.acquired is None else scene.acquired.isoformat(),
             "bounds": bounds,
             "problem": scene.problem,
+            "read_as": scene.read_as,
         }
 
     return look
@@ -66,11 +81,22 @@ def _look(demo: Demo) -> Callable[..., dict[str, object]]:
 
 def _anchors(demo: Demo) -> Callable[..., tuple[str, dict[str, object]]]:
     def anchors(
-        image: str | None, year: float | None, field: str | None, per_side: float, band: float | None, place: str
+        image: str | None,
+        year: float | None,
+        field: str | None,
+        per_side: float,
+        band: float | None,
+        place: str,
+        stored: str = "",
+        nodata: str = "",
+        crs: str = "",
+        height_m: float | None = None,
+        polarization: str = "",
     ) -> tuple[str, dict[str, object]]:
         """The anchors of an image from one of the offered AlphaEarth fields, as the .npz file of a prior."""
         try:
-            path = demo.anchors(demo.look(image, band, place), year, field, per_side)
+            told = Told(band, stored, nodata, crs, height_m, polarization)
+            path = demo.anchors(demo.look(image, told, place), year, field, per_side)
             prior = demo.prior(path)
         except InputError as error:
             raise _refused(demo, error, image) from error
@@ -90,9 +116,15 @@ def _ask(demo: Demo) -> Callable[..., Generator[tuple[dict[str, object], list[st
         compare: bool,
         band: float | None,
         place: str,
+        stored: str = "",
+        nodata: str = "",
+        crs: str = "",
+        height_m: float | None = None,
+        polarization: str = "",
     ) -> Generator[tuple[dict[str, object], list[str] | None]]:
         """Answers to one question about one image, growing; the last item has boxes, cells, counts and pictures."""
-        asked = Question(image, prior, task, target, question, compare, band, place)
+        told = Told(band, stored, nodata, crs, height_m, polarization)
+        asked = Question(image, prior, task, target, question, compare, place, told)
         growing = demo.answers(asked)
         try:
             seen = None

@@ -9,7 +9,7 @@ from fusargpt.errors import InputError
 from space_app.demo import Demo, Question
 from space_app.downloads import side_by_side, write_downloads
 from space_app.fields import EXAMPLES
-from space_app.inputs import FREE, TASKS_WITH_TARGET
+from space_app.inputs import FREE, TASKS_WITH_TARGET, Told
 from space_app.limits import Concurrency
 from space_app.one_question import GivenAnswer
 from space_app.place_map import place_map
@@ -73,7 +73,7 @@ class Events:
         on = self.on
         private: _Private = {"api_visibility": "private"}
         quick: _Quick = {**private, "queue": False, "show_progress": "hidden"}
-        seen = [on.image, on.prior, on.band, on.place, on.year]
+        seen = [on.image, on.prior, on.band, on.place, on.year, *on.told]
         shown = [*_parts(on.first), *_parts(on.second), on.beside, on.map, *self._files, on.earlier, on.history]
         reading: _Reading = {
             **private,
@@ -85,10 +85,12 @@ class Events:
         on.image.change(self.look, seen, [*shown, on.band, on.place, on.year], **reading)
         # A prior belongs to one image; the last one's would be of another place.
         on.image.upload(lambda: (None, ""), None, [on.prior, on.fetched], **quick)
-        gr.on([on.prior.change, on.band.submit, on.place.submit], self.refresh, seen, shown, **reading)
+        told = [on.stored.input, on.nodata.submit, on.crs.submit, on.height_m.submit, on.polarization.submit]
+        changed = [on.prior.change, on.band.submit, on.place.submit, *told]
+        gr.on(changed, self.refresh, seen, shown, **reading)
         on.fetch.click(
             self.fetch,
-            [on.image, on.year, on.field, on.per_side, on.band, on.place],
+            [on.image, on.year, on.field, on.per_side, on.band, on.place, *on.told],
             [on.prior, on.fetched],
             **private,
             **self.limits["fetching"],
@@ -126,13 +128,26 @@ class Events:
             self.on.fetched: "",
         }
 
-    def look(self, image: str | None, prior: str | None, band: float | None, place: str, year: float | None) -> Changes:
+    def look(
+        self,
+        image: str | None,
+        prior: str | None,
+        band: float | None,
+        place: str,
+        year: float | None,
+        stored: str,
+        nodata: str,
+        crs: str,
+        height_m: float | None,
+        polarization: str,
+    ) -> Changes:
         """A new image: shown, and the place and the year filled in from it."""
         changes = {**self._blank(), self.on.place: gr.Textbox("", interactive=True), self.on.year: None}
         if image is None:
             return {**changes, self.on.first.stage: empty_stage(), self.on.first.note: hint(WELCOME)}
         try:
-            scene = self.demo.look(image)
+            # The band is the last image's.
+            scene = self.demo.look(image, Told(1, stored, nodata, crs, height_m, polarization))
         except InputError as error:
             return {**changes, self.on.first.stage: problem_stage(self.demo.message(error, image))}
         known = None if scene.acquired is None else scene.acquired.year
@@ -149,13 +164,23 @@ class Events:
         }
 
     def refresh(
-        self, image: str | None, prior: str | None, band: float | None, place: str, year: float | None
+        self,
+        image: str | None,
+        prior: str | None,
+        band: float | None,
+        place: str,
+        year: float | None,
+        stored: str,
+        nodata: str,
+        crs: str,
+        height_m: float | None,
+        polarization: str,
     ) -> Changes:
-        """Another prior, band or place for the same image."""
+        """Another prior, band, place or way to read the same image."""
         if image is None:
             return {self.on.first.stage: gr.skip()}
         try:
-            scene = self.demo.look(image, band, place)
+            scene = self.demo.look(image, Told(band, stored, nodata, crs, height_m, polarization), place)
         except InputError as error:
             # What is wrong with the image itself, `look` says.
             return {self.on.first.note: problem(self.demo.message(error, image)) if self._can_be_read(image) else ""}
@@ -170,10 +195,16 @@ class Events:
         per_side: float,
         band: float | None,
         place: str,
+        stored: str,
+        nodata: str,
+        crs: str,
+        height_m: float | None,
+        polarization: str,
     ) -> Changes:
         """Anchors, as the page's prior."""
         try:
-            path = self.demo.anchors(self.demo.look(image, band, place), year, field, per_side)
+            told = Told(band, stored, nodata, crs, height_m, polarization)
+            path = self.demo.anchors(self.demo.look(image, told, place), year, field, per_side)
             prior = self.demo.prior(path)
         except InputError as error:
             return {self.on.fetched: problem(self.demo.message(error, image))}
@@ -223,11 +254,17 @@ class Events:
         compare: bool,
         band: float | None,
         place: str,
+        stored: str,
+        nodata: str,
+        crs: str,
+        height_m: float | None,
+        polarization: str,
         history: list[list[GivenAnswer]],
         request: gr.Request,
     ) -> Generator[Changes]:
         """The answer as it is written, then drawn."""
-        asked = Question(image, prior, task, target, question, compare, band, place)
+        told = Told(band, stored, nodata, crs, height_m, polarization)
+        asked = Question(image, prior, task, target, question, compare, place, told)
         views = [self.on.first, self.on.second]
         growing = self.demo.answers(asked)
         try:

@@ -27,6 +27,14 @@ TASK_CHOICES = [
     ("Detect", "detect"),
     ("Ask freely", FREE),
 ]
+STORED_CHOICES = [
+    ("As the file says", ""),
+    ("Grey levels", "grey"),
+    ("Decibels", "decibels"),
+    ("Amplitude", "amplitude"),
+    ("Power", "power"),
+    ("Complex: I and Q", "iq"),
+]
 IMAGE_TYPES = [".tif", ".tiff", ".png", ".jpg", ".jpeg"]
 # How many of each kind of work run at the same time. An answer takes all the cores there are.
 LIMITS: dict[str, Concurrency] = {
@@ -59,7 +67,8 @@ def build(demo: Demo) -> gr.Blocks:
         add_endpoints(demo, widgets, LIMITS)
         Events(demo, widgets, examples, LIMITS).connect()
         # A number field shows 0 until it is told that there is none.
-        page.load(lambda: None, None, widgets.year, queue=False, show_progress="hidden", api_visibility="private")
+        empty = [widgets.year, widgets.height_m]
+        page.load(lambda: (None, None), None, empty, queue=False, show_progress="hidden", api_visibility="private")
     return page.queue(max_size=QUEUE_LENGTH)
 
 
@@ -89,6 +98,16 @@ def _image_and_question(examples: list[dict[str, str]]) -> dict[str, Any]:
         made["band"] = gr.Number(
             1, label="Band", info="Which band of the file to look at.", precision=0, minimum=1, visible=False
         )
+        with gr.Accordion("How the file is read", open=False):
+            made["stored"] = gr.Dropdown(
+                STORED_CHOICES, value="", label="Values", info="What was assumed stands below the image."
+            )
+            made["nodata"] = gr.Textbox(
+                "", label="Nodata", info="Marks pixels without data; none: no value does.", max_lines=1
+            )
+            made["crs"] = gr.Textbox("", label="CRS", info="Of the file's transform.", placeholder="EPSG:32611")
+            made["height_m"] = gr.Number(None, label="Height", info="Of the ground in metres, for files with RPCs.")
+            made["polarization"] = gr.Textbox("", label="Polarization", info="Of the band to read.", placeholder="VV")
     with gr.Column(elem_classes="fg-step"):
         gr.HTML("<h2><span>2</span> Question</h2><p>The image stays: ask one after the other.</p>")
         made["task"] = gr.Radio(

@@ -11,8 +11,9 @@ from PIL import Image
 from fusargpt.errors import InputError
 from fusargpt.geo.earth import Points
 from fusargpt.geo.geometry import Geometry
-from fusargpt.geo.image import read_image
+from fusargpt.geo.image import read_image_as
 from fusargpt.geo.mapping import WGS84
+from fusargpt.geo.reading import Reading
 from fusargpt.geo.sar_scene import SarScene
 from fusargpt.inference.predict import FusarGpt
 from space_app.limits import check_image_size, raster_environment
@@ -34,6 +35,7 @@ class UploadedScene:
         geometry: from the file, or from the place that was typed; None where neither is known.
         georeferenced: whether the file says where it lies.
         problem: why the file's own georeference is not used, one line; "" where it is, or where there is none.
+        read_as: what the file was read as, and why, in one line.
     """
 
     name: str
@@ -45,6 +47,7 @@ class UploadedScene:
     geometry: Geometry | None
     georeferenced: bool
     problem: str
+    read_as: str = ""
 
     def lonlat(self, seen_pixels: Points) -> Points:
         """Degrees [N, 2] of points (x, y) [N, 2] in pixels of `seen`.
@@ -58,13 +61,13 @@ class UploadedScene:
         return self.geometry.to_lonlat(np.asarray(seen_pixels, np.float64) * scale)
 
 
-def read_scene(predictor: FusarGpt, path: str | None, band: int = 1, place: str = "") -> UploadedScene:
+def read_scene(predictor: FusarGpt, path: str | None, reading: Reading | None = None, place: str = "") -> UploadedScene:
     """Read an image within the page's limits.
 
     Args:
         predictor: knows the size in which the model sees an image.
         path: of a PNG, JPEG or TIFF file, GeoTIFFs included.
-        band: from 1, of a TIFF.
+        reading: how the file is to be read; None leaves all to it.
         place: "west, south, east, north" in degrees, for an image whose file does not say it; "" when unknown. A file's
             own georeference wins.
 
@@ -79,20 +82,17 @@ def read_scene(predictor: FusarGpt, path: str | None, band: int = 1, place: str 
     bands: tuple[str, ...] = ("",)
     sensor, acquired, geometry, problem = "", None, None, ""
     with raster_environment():
-        picture = read_image(path, band)
+        picture, read_as = read_image_as(path, reading)
         if _is_tiff(path):
-            try:
-                with SarScene.open(path) as scene:
-                    bands, sensor, acquired = scene.polarizations, scene.sensor, scene.acquired
-                    geometry = scene.geometry
-            except InputError as error:
-                # The pixels were read: only the georeference is not as it should be, and a place can be typed instead.
-                problem = str(error).replace(str(path), name)
+            with SarScene.open(path, reading) as scene:
+                bands, sensor, acquired = scene.polarizations, scene.sensor, scene.acquired
+                # Where the georeference is not as it should be, a place can be typed instead.
+                geometry, problem = scene.geometry, scene.problem.replace(str(path), name)
     georeferenced = geometry is not None
     if not georeferenced and place.strip():
         geometry = typed_geometry(place, picture.width, picture.height)
     seen = picture.resize(predictor.seen_size(picture), Image.Resampling.BICUBIC)
-    return UploadedScene(name, picture, seen, bands, sensor, acquired, geometry, georeferenced, problem)
+    return UploadedScene(name, picture, seen, bands, sensor, acquired, geometry, georeferenced, problem, str(read_as))
 
 
 def typed_geometry(place: str, width: int, height: int) -> Geometry:

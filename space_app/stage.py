@@ -79,7 +79,8 @@ def _caption(scene: UploadedScene, prior: Prior | None) -> str:
         if not scene.problem
         else f'<br><span role="alert">Georeference not used: {html.escape(scene.problem)}</span>'
     )
-    return f"<figcaption>{html.escape(' · '.join(parts))}{problem}</figcaption>"
+    read_as = f'<br><small class="fg-read-as">{html.escape(scene.read_as)}</small>'
+    return f"<figcaption>{html.escape(' · '.join(parts))}{read_as}{problem}</figcaption>"
 
 
 def _data_url(picture: Image.Image) -> str:

@@ -23,6 +23,11 @@ class Widgets:
     image: gr.File
     band: gr.Number
     map: gr.HTML
+    stored: gr.Dropdown
+    nodata: gr.Textbox
+    crs: gr.Textbox
+    height_m: gr.Number
+    polarization: gr.Textbox
     place: gr.Textbox
     year: gr.Number
     field: gr.Dropdown
@@ -47,5 +52,11 @@ class Widgets:
 
     @property
     def asked(self) -> list[Component]:
-        """The controls that make a question, in the order of the fields of `space_app.demo.Question`."""
-        return [self.image, self.prior, self.task, self.target, self.question, self.compare, self.band, self.place]
+        """The controls that make a question."""
+        asked: list[Component] = [self.image, self.prior, self.task, self.target, self.question, self.compare]
+        return [*asked, self.band, self.place, *self.told]
+
+    @property
+    def told(self) -> list[Component]:
+        """What is said of the file beside its band, in the order of `space_app.inputs.Told`."""
+        return [self.stored, self.nodata, self.crs, self.height_m, self.polarization]

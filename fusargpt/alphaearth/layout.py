@@ -25,6 +25,8 @@ from fusargpt.alphaearth.index import INDEX_NAME
 from fusargpt.errors import InputError
 from fusargpt.files import written_whole
 from fusargpt.geo.embeddings import EMBEDDING_SIZE, NODATA, dequantize, quantize
+from fusargpt.geo.geometry import crs_name
+from fusargpt.geo.geometry import crs_name
 
 BLOCK_SIZE = 1024
 """Pixels on a side of one block of a published tile."""
@@ -122,7 +124,7 @@ def _index_row(root: Path, path: Path) -> dict[str, str | int | float]:
     with rasterio.open(path) as tile:
         if tile.crs is None:
             raise InputError(f"{path}: no coordinate reference system; expected that of a UTM zone")
-        crs = tile.crs.to_string()
+        crs = crs_name(tile.crs)
         # The rows of south-up tiles begin in the south.
         west, east = sorted((tile.bounds.left, tile.bounds.right))
         south, north = sorted((tile.bounds.bottom, tile.bounds.top))
@@ -187,7 +189,7 @@ def _vrt(files: list[MemoryFile], levels: list[NDArray[np.int8]], crs: str, tran
     geotransform = ", ".join(repr(float(value)) for value in transform.to_gdal())
     lines = [
         f'<VRTDataset rasterXSize="{columns}" rasterYSize="{rows}">',
-        f"<SRS>{escape(rasterio.CRS.from_user_input(crs).to_wkt())}</SRS>",
+        f"<SRS>{escape(rasterio.CRS.from_user_input(crs_name(crs)).to_wkt())}</SRS>",
         f"<GeoTransform>{geotransform}</GeoTransform>",
     ]
     for band in range(1, bands + 1):

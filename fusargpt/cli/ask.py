@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fusargpt.checkpoints import NANO
+from fusargpt.cli.argument_types import add_reading, reading_of
 from fusargpt.cli.extras import check_constrained
 from fusargpt.errors import InputError
 from fusargpt.tasks.prompts import MAX_NEW_TOKENS, TARGETS, TASKS, prompt
@@ -36,8 +37,8 @@ def _parser() -> argparse.ArgumentParser:
         description=(
             "Answer a question about a SAR image. The image is scaled to 8 bit: 8-bit files as they are, others in "
             "decibels from the 1st to the 99.5th percentile. The model sees the image whole, scaled down where it is "
-            "large: for a whole scene use fusargpt detect (or count, localize, classify, describe), which tiles it; for "
-            "a folder of images fusargpt batch."
+            "large: for a whole scene use fusargpt detect (or count, localize, classify, describe), which tiles it; "
+            "for a folder of images fusargpt batch."
         ),
         epilog=(
             "examples: fusargpt ask chip.tif 'How many ships are there in this image?'; "
@@ -54,7 +55,6 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="hold the answer to the form of --task, which is then always readable (extra: constrained)",
     )
-    parser.add_argument("--band", metavar="N", type=int, default=1, help="band of a TIFF to read (default: 1)")
     parser.add_argument(
         "--model",
         metavar="MODEL",
@@ -68,6 +68,7 @@ def _parser() -> argparse.ArgumentParser:
         default=MAX_NEW_TOKENS,
         help=f"where an answer is cut that does not end by itself (default: {MAX_NEW_TOKENS})",
     )
+    add_reading(parser)
     return parser
 
 
@@ -97,10 +98,10 @@ def _check(options: argparse.Namespace) -> None:
 
 def _answer(options: argparse.Namespace) -> None:
     # What is quick to check comes before the seconds that torch takes to import.
-    from fusargpt.geo.image import read_image
+    from fusargpt.geo.image import read_image_as
     from fusargpt.geo.prior import load_prior
 
-    image = read_image(options.image, options.band)
+    image, read_as = read_image_as(options.image, reading_of(vars(options)))
     prior = None if options.prior is None else load_prior(options.prior)
 
     from transformers import TextStreamer
@@ -116,6 +117,8 @@ def _answer(options: argparse.Namespace) -> None:
     question = options.question or prompt(options.task, options.target or "ship")
     streamer = TextStreamer(predictor.processor.tokenizer, skip_prompt=True, skip_special_tokens=True)
     form = AnswerForm(options.task) if options.constrained else None
+    if not read_as.is_picture:
+        print(f"{options.image}: {read_as}", file=sys.stderr)
     answer = predictor.answer(image, question, prior, options.max_new_tokens, streamer, form)
     if options.task == "detect":
         width, height = predictor.seen_size(image)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fusargpt.checkpoints import NANO
-from fusargpt.cli.argument_types import names
+from fusargpt.cli.argument_types import add_reading, check_unread, names, reading_of
 from fusargpt.cli.extras import needs
 from fusargpt.errors import InputError
 from fusargpt.tasks.prompts import MAX_NEW_TOKENS, TARGETS, TASKS, prompt
@@ -71,6 +71,8 @@ def _run(options: argparse.Namespace) -> int:
     )
     report = run_batch(_source(options), settings)
     print(f"{report.answered:,} answers: {report.out}")
+    for read_as, count in report.read_as:
+        print(f"  {count:,} {'images' if count > 1 else 'image'}: {read_as}")
     if not report.failures:
         return 0
     count = "1 item" if len(report.failures) == 1 else f"{len(report.failures):,} items"
@@ -85,11 +87,12 @@ def _source(options: argparse.Namespace) -> "Source":
 
     with_prior = options.prior == "given"
     if is_dataset(options.source):
-        if options.question is not None or options.target is not None or options.band != 1:
+        if options.question is not None or options.target is not None:
             raise InputError(
-                f"{options.source}: a dataset, whose rows bring their own questions; leave --question, --target and "
-                "--band out, and choose among the rows with --task"
+                f"{options.source}: a dataset, whose rows bring their own questions; leave --question and --target "
+                "out, and choose among the rows with --task"
             )
+        check_unread(vars(options), f"{options.source} is a dataset, whose images are ready to be seen")
         configs = None if options.configs is None else tuple(options.configs)
         chosen = None if options.tasks is None else tuple(options.tasks)
         return TripletDataset(options.source, options.split or "test", configs, chosen, with_prior)
@@ -101,7 +104,7 @@ def _source(options: argparse.Namespace) -> "Source":
         raise InputError("--target goes into the question of --task; leave --question out, or leave --target out")
     (task,) = options.tasks or ("",)
     question = options.question or prompt(task, options.target or "ship")
-    return ImageFolder(Path(options.source), question, task, options.band, with_prior)
+    return ImageFolder(Path(options.source), question, task, reading_of(vars(options)), with_prior)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -144,7 +147,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--prior", choices=("given", "none"), default="given", help="default: given, where there is one"
     )
-    parser.add_argument("--band", metavar="N", type=int, default=1, help="band of TIFF files (default: 1)")
     parser.add_argument("--split", help="of a dataset (default: test)")
     parser.add_argument("--config", metavar="A,B", dest="configs", type=names, help="of a dataset (default: all)")
     parser.add_argument(
@@ -154,4 +156,5 @@ def _parser() -> argparse.ArgumentParser:
         default=MAX_NEW_TOKENS,
         help=f"where an answer is cut (default: {MAX_NEW_TOKENS})",
     )
+    add_reading(parser)
     return parser

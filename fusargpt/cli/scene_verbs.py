@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fusargpt.cli.argument_types import add_reading
 from fusargpt.cli.extras import needs
 from fusargpt.errors import InputError
 from fusargpt.tasks.prompts import MAX_NEW_TOKENS, TARGETS
@@ -134,12 +135,13 @@ def _parser(task: str) -> argparse.ArgumentParser:
     parser.add_argument("scene", metavar="SCENE", help="GeoTIFF or COG; file or http, https, s3, gs URL")
     if targets:
         parser.add_argument("--target", choices=TARGETS, help="default: ship")
-    parser.add_argument("--out", metavar="FILE", type=Path, required=True, help=".geojson, .json (COCO) or .gpkg")
+    pixels = "COCO boxes" if task == "detect" else "tiles"
+    parser.add_argument(
+        "--out", metavar="FILE", type=Path, required=True, help=f".geojson or .gpkg, or .json ({pixels} in pixels)"
+    )
     parser.add_argument("--quicklook", metavar="PNG", type=Path, default=None, help="default: --out with .png")
     parser.add_argument("--no-quicklook", action="store_true", default=False, help="draw no picture")
-    parser.add_argument("--band", metavar="N", type=int, help="from 1 (default: 1)")
-    parser.add_argument("--polarization", metavar="VV", help="of the band, instead of --band")
-
+    add_reading(parser)
     parser.add_argument(
         "--stretch", choices=("scene", "tile"), help="whose percentiles become black and white (default: scene)"
     )

@@ -16,7 +16,7 @@ from fusargpt.errors import InputError
 POLARIZATIONS = ("HH", "HV", "VH", "VV", "RH", "RV")
 """Transmitted first; R is circular, right-handed."""
 
-# In this order. TIFFTAG_DATETIME comes after the file name: in Sentinel-1 products it is the date of processing.
+# In this order. TIFFTAG_DATETIME is not among them: it is the day on which the file was written.
 _DATE_TAGS = (
     "ACQUISITION_DATE",
     "ACQUISITION_DATETIME",
@@ -27,25 +27,39 @@ _DATE_TAGS = (
     "FIRST_LINE_TIME",
     "DATETIME",
 )
-_LAST_DATE_TAG = "TIFFTAG_DATETIME"
 _SENSOR_TAGS = ("SENSOR", "SATELLITE", "SATELLITE_NAME", "SATELLITEID", "PLATFORM", "MISSION")
 _POLARIZATION_TAGS = ("POLARIZATION", "POLARISATION", "POLARIZATIONS", "POLARISATIONS")
 _DESCRIPTION_TAG = "TIFFTAG_IMAGEDESCRIPTION"
 
+# Orbit and frame, then the day: ALOS2014410740-140829.
+_ALOS2 = re.compile(r"ALOS2\d{9}-(\d{6})(?!\d)")
+
 _NOT_BEFORE = 1978  # Seasat, the first SAR in orbit
 _MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
 
+# In this order: the first that is found. SAOCOM's products begin as Sentinel-1's do, as S1A_OPER_SAR_EOSSP.
 _SENSORS = {
-    r"(?:^|[^a-z])(?:s1|sentinel-?1)([a-d])(?![a-z0-9])": "Sentinel-1{}",
-    r"(?:^|[^a-z])sentinel-?1(?![a-z0-9])": "Sentinel-1",
-    r"(?:^|[_-])(?:tsx1?|terrasar-?x)(?![a-z0-9])": "TerraSAR-X",
-    r"(?:^|[_-])(?:tdx1?|tandem-?x)(?![a-z0-9])": "TanDEM-X",
-    r"(?:^|[_-])(?:rs2|radarsat-?2)(?![a-z0-9])": "RADARSAT-2",
-    r"(?:^|[_-])gf-?3(?![a-z0-9])": "Gaofen-3",
-    r"(?:^|[_-])(?:palsar-?2|alos-?2)": "ALOS-2 PALSAR-2",
-    r"(?:^|[_-])iceye": "ICEYE",
-    r"(?:^|[_-])capella": "Capella",
-    r"(?:^|[_-])umbra": "Umbra",
+    r"(?:^|[^a-z0-9])saocom-?1?[-_ ]?([ab])(?![a-z0-9])": "SAOCOM-1{}",
+    r"(?:^|[^a-z0-9])s1([ab])[-_]oper[-_]sar[-_]eossp": "SAOCOM-1{}",
+    r"(?:^|[^a-z0-9])sentinel[-_ ]?1[-_ ]?([a-d])(?![a-z0-9])": "Sentinel-1{}",
+    r"(?:^|[^a-z0-9])s1([a-d])(?![a-z0-9]|[-_]oper)": "Sentinel-1{}",
+    r"(?:^|[^a-z0-9])sentinel[-_ ]?1(?![a-z0-9])": "Sentinel-1",
+    r"(?:^|[^a-z0-9])(?:tsx1?|terrasar-?x)(?![a-z0-9])": "TerraSAR-X",
+    r"(?:^|[^a-z0-9])(?:tdx1?|tandem-?x)(?![a-z0-9])": "TanDEM-X",
+    r"(?:^|[^a-z0-9])paz1?(?![a-z0-9])": "PAZ",
+    r"(?:^|[^a-z0-9])(?:rs1|radarsat-?1)(?![a-z0-9])": "RADARSAT-1",
+    r"(?:^|[^a-z0-9])(?:rs2|radarsat-?2)(?![a-z0-9])": "RADARSAT-2",
+    r"(?:^|[^a-z0-9])rcm-?([1-3])(?![a-z0-9])": "RCM-{}",
+    r"(?:^|[^a-z0-9])(?:csg|cosmo-?skymed second generation)(?![a-z])": "COSMO-SkyMed Second Generation",
+    r"(?:^|[^a-z0-9])(?:csk(?:s?[1-4])?|cosmo-?skymed)(?![a-z])": "COSMO-SkyMed",
+    r"(?:^|[^a-z0-9])(?:k5|kompsat-?5)(?![a-z0-9])": "KOMPSAT-5",
+    r"(?:^|[^a-z0-9])gf-?3(?:[bc])?(?![a-z0-9])": "Gaofen-3",
+    r"(?:^|[^a-z0-9])(?:palsar-?2|alos-?2)": "ALOS-2 PALSAR-2",
+    r"(?:^|[^a-z0-9])iceye": "ICEYE",
+    r"(?:^|[^a-z0-9])capella": "Capella",
+    r"(?:^|[^a-z0-9])umbra": "Umbra",
+    r"(?:^|[^a-z0-9])novasar": "NovaSAR",
+    r"(?:^|[^a-z0-9])strix": "StriX",
 }
 # Of Sentinel-1 product names, as 1SDV: level, class, then the polarizations.
 _SENTINEL1_POLARIZATIONS = {"SV": ("VV",), "SH": ("HH",), "DV": ("VV", "VH"), "DH": ("HH", "HV")}
@@ -58,11 +72,11 @@ def file_stem(path_or_url: str) -> str:
 
 
 def acquired_on(tags: Mapping[str, str], stem: str) -> date | None:
-    """From the acquisition tags, then the file name, then the TIFF's own date; None where none of them has one."""
+    """From the acquisition tags, then the file name; None where neither has one."""
     for name in _DATE_TAGS:
         if name in tags and (found := parse_date(tags[name])):
             return found
-    return _date_of_name(stem) or parse_date(tags.get(_LAST_DATE_TAG, ""))
+    return _date_of_name(stem)
 
 
 def sensor_of(tags: Mapping[str, str], stem: str) -> str:
@@ -120,10 +134,12 @@ def parse_date(text: str) -> date | None:
 
 
 def _date_of_name(stem: str) -> date | None:
-    # A start, and perhaps an end, to the second: the start counts.
-    for match in re.finditer(r"(?<!\d)(\d{8})[Tt]\d{6}(?!\d)", stem):
+    # A start, and perhaps an end, to the second: the start counts. Of several that are not, as of a pair, too.
+    for match in re.finditer(r"(?<!\d)(\d{8})[Tt]?([01]\d|2[0-3])[0-5]\d[0-5]\d(?!\d)", stem):
         if found := parse_date(match[1]):
             return found
+    if (match := _ALOS2.search(stem.upper())) and (found := parse_date(f"20{match[1]}")):
+        return found
     texts = re.findall(r"(?<!\d)(?:\d{8}|\d{4}-\d{2}-\d{2})(?!\d)", stem)
     days = {found for text in texts if (found := parse_date(text))}
     # Two days are a period or a pair.

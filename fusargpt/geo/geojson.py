@@ -17,6 +17,8 @@ def box_polygon(
 ) -> dict[str, object]:
     """A box of an image as a polygon on Earth, counter-clockwise; two of them where the antimeridian is crossed.
 
+    A box that holds a pole is the cap about it, from -180 to 180 degrees and closed along the pole.
+
     Args:
         to_lonlat: degrees [N, 2] of pixels (x, y) [N, 2], as `fusargpt.geo.geometry.Geometry.to_lonlat`.
         box: [x1, y1, x2, y2] in these pixels.
@@ -29,6 +31,10 @@ def box_polygon(
     if not np.isfinite(lonlat).all():
         raise InputError("a part of the image lies nowhere on Earth by its georeference")
     ring = np.column_stack([np.unwrap(lonlat[:, 0], period=360), lonlat[:, 1]])
+    # Once more around, to where it began, or a turn away from there.
+    around = float(np.unwrap([ring[-1, 0], ring[0, 0]], period=360)[1] - ring[0, 0])
+    if abs(around) > 180:
+        return {"type": "Polygon", "coordinates": [_cap(ring, around)]}
     x, y = ring.T
     if np.sum(x * np.roll(y, -1) - np.roll(x, -1) * y) < 0:
         ring = ring[::-1]
@@ -47,6 +53,24 @@ def _edge(box: Sequence[float], points_per_edge: int) -> Points:
     corners = [(x1, y1), (x1, y2), (x2, y2), (x2, y1), (x1, y1)]
     edges = [np.outer(1 - ahead, a) + np.outer(ahead, b) for a, b in pairwise(corners)]
     return np.concatenate(edges)
+
+
+def _cap(ring: Points, around: float) -> list[list[float]]:
+    """The positions of a ring about a pole, counter-clockwise, with those along the pole."""
+    ring = ring if around > 0 else ring[::-1]
+    # Ascending from -180: the ring is cut there, at the latitude between its neighbours.
+    longitudes = np.concatenate([ring[:, 0], ring[:1, 0] + 360])
+    latitudes = np.concatenate([ring[:, 1], ring[:1, 1]])
+    cut = np.ceil((longitudes[0] + 180) / 360) * 360 - 180
+    at_cut = float(np.interp(cut, longitudes, latitudes))
+    after = longitudes[:-1] > cut
+    inside = np.concatenate([ring[after], ring[~after & (ring[:, 0] != cut)] + (360, 0)]) - (cut + 180, 0)
+    edge = [(-180.0, at_cut), *((float(x), float(y)) for x, y in inside), (180.0, at_cut)]
+    pole = 90.0 if ring[:, 1].mean() > 0 else -90.0
+    # Eastwards below the north pole and back along it; the other way about the south pole.
+    points = [*edge, (180.0, pole), (-180.0, pole)] if pole > 0 else [*edge[::-1], (-180.0, pole), (180.0, pole)]
+    rounded = [[round(x, _DECIMALS), round(y, _DECIMALS)] for x, y in points]
+    return [*rounded, rounded[0]]
 
 
 def _half(ring: Points, border: float, keep_east: bool) -> Points:

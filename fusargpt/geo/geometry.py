@@ -7,6 +7,7 @@ What is wrong by more than a hundredth of a pixel there and back is refused. Aff
 ground control points and RPCs to 1e-5, by their own model; how near that model comes to the ground is up to the file.
 """
 
+import re
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
@@ -26,6 +27,11 @@ from fusargpt.geo.mapping import WGS84, AffineMapping, ControlPointMapping, Mapp
 Bounds = tuple[float, float, float, float]
 """West, south, east, north in degrees."""
 
+# "EPSG:32611", "EPSG:32611+5773", "OGC:CRS84", "urn:ogc:def:crs:EPSG::32611", and WKT of any version.
+_CODE_OR_WKT = re.compile(
+    r"\s*(?:(?:urn:ogc:def:crs:[A-Za-z0-9_]+:[0-9.]*|[A-Za-z]+(?:_[0-9]+)?):[A-Za-z0-9]+(?:\+[0-9]+)?\s*\Z"
+    r"|[A-Z][A-Za-z0-9_]{4,}\s*[\[(]\s*\")"
+)
 _ROUND_TRIP_TOLERANCE = 0.01  # pixels
 _FINEST_RESOLUTION_M = 0.01
 _POINTS_PER_EDGE = 64
@@ -123,10 +129,11 @@ class Geometry:
         """West, south, east, north of the true outline of the image or of a window of it, in degrees.
 
         West is in [-180, 180). East is larger than west, and larger than 180 where the antimeridian is crossed:
-        `fusargpt.geo.earth.wrap_longitude` brings longitudes between the two back.
+        `fusargpt.geo.earth.wrap_longitude` brings longitudes between the two back. Around a pole they are -180 and 180,
+        and the pole is the northern or southern bound.
 
         Raises:
-            InputError: a pole lies inside, or a part of the window lies nowhere on Earth.
+            InputError: a part of the window lies nowhere on Earth.
         """
         outline = self._mapping.to_lonlat(_outline(*self._rectangle(window)))
         if not np.isfinite(outline).all():
@@ -136,8 +143,8 @@ class Geometry:
         longitudes = outline[np.abs(latitudes) < 90 - 1e-9, 0]
         longitudes = np.unwrap([*longitudes, longitudes[0]], period=360)
         if abs(longitudes[-1] - longitudes[0]) > 180:
-            pole = "north" if latitudes.mean() > 0 else "south"
-            raise InputError(f"the {pole} pole is inside: no bounds in degrees hold it; use windows beside the pole")
+            north = latitudes.mean() > 0
+            return -180.0, float(latitudes.min()) if north else -90.0, 180.0, 90.0 if north else float(latitudes.max())
         west = float(wrap_longitude(longitudes.min()))
         west = -180.0 if west == 180 else west
         return west, float(latitudes.min()), west + float(np.ptp(longitudes)), float(latitudes.max())
@@ -187,24 +194,47 @@ class Geometry:
         return centre, 2 * float(degrees_between(outline, centre).max()) + _MARGIN_DEGREES
 
 
+def check_crs_text(crs: str) -> None:
+    """That a text is a code or WKT: GDAL would open, or fetch, what a file name or an address names.
+
+    Raises:
+        InputError: anything else.
+    """
+    if not _CODE_OR_WKT.match(crs):
+        raise InputError(f"CRS {one_line(ValueError(crs))!r}: not a code or WKT; expected one as 'EPSG:32611'")
+
+
 def crs_name(crs: str | CRS) -> str:
     """The CRS as "EPSG:32611", or as WKT where it has no such code.
 
     Raises:
         InputError: not a CRS.
     """
+    if isinstance(crs, str):
+        check_crs_text(crs)
     try:
         # GDAL would print its error, too, outside an environment.
         with rasterio.Env():
-            return CRS.from_user_input(crs).to_string()
+            found = CRS.from_user_input(crs)
+            authority = found.to_authority()
+            if authority is None:
+                return found.to_wkt()
+            name = ":".join(authority)
+            # The code of what is most alike may be of another datum on the same ellipsoid, a hundred metres off.
+            return name if _datum(found) == _datum(CRS.from_user_input(name)) else found.to_wkt()
     except CRSError as error:
         raise InputError(f"CRS {crs!r}: not known ({one_line(error)}); expected one as 'EPSG:32611'") from error
+
+
+def _datum(crs: CRS) -> list[str]:
+    """Names and shifts of the datums in its WKT."""
+    return re.findall(r'(?:DATUM\["[^"]*"|TOWGS84\[[^]]*\])', crs.to_wkt())
 
 
 def _chosen_crs(argument: str | None, found: CRS | None, of: str) -> str | CRS:
     chosen = found if argument is None else argument
     if not chosen:
-        raise InputError(f"{of} without a CRS; say which one with crs=, as in 'EPSG:32611'")
+        raise InputError(f"{of} without a CRS; say which one with crs (--crs), as in 'EPSG:32611'")
     return chosen
 
 

@@ -4,14 +4,13 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
-from rasterio.errors import RasterioError
 
 from fusargpt.errors import InputError, naming
-from fusargpt.geo.bands import check_band, read_band
 from fusargpt.geo.radiometry import to_8bit
-from fusargpt.geo.remote import open_raster, raster_error
+from fusargpt.geo.reading import ReadAs, Reading
+from fusargpt.geo.sar_scene import SarScene
+from fusargpt.geo.stored import Kind, fill_of, kind_of
 
 MIN_SIDE = 28
 """Pixels; one visual token of Qwen2.5-VL covers 28 x 28."""
@@ -29,28 +28,32 @@ _SIGNATURES = {
 }
 
 
-def read_image(path: str | Path, band: int = 1) -> Image.Image:
+def read_image(path: str | Path, reading: Reading | None = None) -> Image.Image:
     """Read a SAR image and scale it to 8 bit by the rule of `fusargpt.geo.radiometry`.
 
     Args:
         path: a PNG, JPEG or TIFF file (GeoTIFF and BigTIFF included), known by its content, not by its name.
-        band: the band of a TIFF to read, from 1; a dual-polarisation image often has VV first, then VH.
+        reading: how it is to be read, as the band of a TIFF; None leaves all to the file.
 
     Returns:
         RGB image; three equal channels unless a PNG or JPEG is coloured. Transparent pixels and nodata are black.
 
     Raises:
         InputError: no such file, another format, a damaged file, no such band, a side below 28 or above 8,192 pixels,
-            or values that `to_8bit` refuses.
+            values that fit two kinds or that `to_8bit` refuses, or a reading that does not fit the file.
     """
-    path = Path(path)
+    return read_image_as(path, reading)[0]
+
+
+def read_image_as(path: str | Path, reading: Reading | None = None) -> tuple[Image.Image, ReadAs]:
+    """As `read_image`, and what the file was read as, which `str` says in one line."""
+    path, reading = Path(path), reading or Reading()
     file_format = _format(path)
-    if file_format != "TIFF" and band != 1:
-        raise InputError(f"{path}: band {band} of a {file_format} image; bands can be chosen in TIFF files only")
     if file_format == "TIFF":
-        return _read_tiff(path, band)
+        return _read_tiff(path, reading)
     with naming(str(path)):
-        return _read_picture(path, file_format)
+        reading.check_picture(f"a {file_format} image")
+        return _read_picture(path, file_format, reading)
 
 
 def _format(path: Path) -> str:
@@ -58,6 +61,9 @@ def _format(path: Path) -> str:
         raise InputError(f"{path}: a folder; expected a PNG, JPEG or TIFF file")
     if not path.exists():
         raise InputError(f"{path}: no such file")
+    # A named pipe would be waited for.
+    if not path.is_file():
+        raise InputError(f"{path}: no regular file; expected a PNG, JPEG or TIFF file")
     try:
         with open(path, "rb") as file:
             head = file.read(8)
@@ -74,7 +80,7 @@ def _format(path: Path) -> str:
     )
 
 
-def _read_picture(path: Path, file_format: str) -> Image.Image:
+def _read_picture(path: Path, file_format: str, reading: Reading) -> tuple[Image.Image, ReadAs]:
     # The side is checked before a pixel is decoded, to a stricter limit than Pillow's, which warns first.
     try:
         with warnings.catch_warnings():
@@ -82,7 +88,7 @@ def _read_picture(path: Path, file_format: str) -> Image.Image:
             with Image.open(path, formats=[file_format]) as picture:
                 _check_size(*picture.size)
                 picture.load()
-                return _to_rgb(picture)
+                return _to_rgb(picture, reading)
     except Image.DecompressionBombError as error:
         raise InputError(_too_large("more than 170 million pixels")) from error
     except InputError:
@@ -92,31 +98,38 @@ def _read_picture(path: Path, file_format: str) -> Image.Image:
         raise InputError(f"a damaged {file_format} file ({error})") from error
 
 
-def _to_rgb(picture: Image.Image) -> Image.Image:
+def _to_rgb(picture: Image.Image, reading: Reading) -> tuple[Image.Image, ReadAs]:
     if picture.mode.startswith("I") or picture.mode == "F":
-        return _grey(np.asarray(picture))
+        return _scaled(np.asarray(picture), reading)
+    for name, value in (("stored", reading.stored), ("nodata", reading.nodata)):
+        if value not in (None, "grey"):
+            raise InputError(f"{name}: found {value!r} for a picture of 8-bit grey levels; leave it out")
+    read_as = ReadAs.of_picture("grey", "8-bit values", None, reading, ())
     if picture.has_transparency_data:
         picture = picture.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", picture.size, "black"), picture).convert("RGB")
-    return picture.convert("RGB")
+        return Image.alpha_composite(Image.new("RGBA", picture.size, "black"), picture).convert("RGB"), read_as
+    return picture.convert("RGB"), read_as
 
 
-def _read_tiff(path: Path, band: int) -> Image.Image:
-    with open_raster(path) as dataset:
+def _scaled(values: np.ndarray, reading: Reading) -> tuple[Image.Image, ReadAs]:
+    """A picture of more than 8 bits."""
+    valid = np.isfinite(values)
+    kind = Kind(reading.stored, "told") if reading.stored is not None else kind_of(values[valid])
+    fill = fill_of(values[valid], kind.stored) if reading.nodata is None else (reading.nodata,)
+    valid &= ~np.isin(values, fill)
+    grey, stretch = to_8bit(values, valid, stored=kind.stored)
+    return Image.fromarray(grey).convert("RGB"), ReadAs.of_picture(kind.stored, kind.why, stretch, reading, fill)
+
+
+def _read_tiff(path: Path, reading: Reading) -> tuple[Image.Image, ReadAs]:
+    with SarScene.open(path, reading) as scene:
         with naming(str(path)):
-            _check_size(dataset.width, dataset.height)
-            check_band(dataset, band)
-        try:
-            values, valid = read_band(dataset, band)
-        except RasterioError as error:
-            raise raster_error(path, error) from error
-    with naming(str(path)):
-        return _grey(values, valid)
-
-
-def _grey(values: np.ndarray, valid: NDArray[np.bool_] | None = None) -> Image.Image:
-    grey, _ = to_8bit(values, valid)
-    return Image.fromarray(grey).convert("RGB")
+            _check_size(scene.width, scene.height)
+        values, valid = scene.read()
+        stretch = scene.stretch()
+        with naming(str(path)):
+            grey = to_8bit(values, valid, stretch, scene.stored)[0]
+        return Image.fromarray(grey).convert("RGB"), scene.read_as(stretch=stretch)
 
 
 def _check_size(width: int, height: int) -> None:

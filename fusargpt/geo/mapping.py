@@ -38,25 +38,29 @@ class Mapping(Protocol):
 class AffineMapping:
     """Six numbers, which may rotate, and the CRS they lead to. Exact both ways.
 
-    `centre_longitude` is that of the image in the numbers' own terms, as 181 or 243, where the CRS is in degrees.
+    `turn` is what a full turn about the Earth adds to x, as 360 where the CRS is in degrees and 40,075,017 in Web
+    Mercator; None where x does not come back. `centre_x` is that of the image in the numbers' own terms, as 181 or 243.
     """
 
     transform: Affine
     crs: str
-    centre_longitude: float | None
+    centre_x: float
+    turn: float | None
 
     @staticmethod
     def of(transform: Affine, crs: str, width: int, height: int) -> "AffineMapping":
-        centre = _apply(transform, np.array([[width / 2, height / 2]]))
-        return AffineMapping(transform, crs, float(centre[0, 0]) if CRS.from_user_input(crs).is_geographic else None)
+        x, y = np.meshgrid(np.linspace(0, width, 5), np.linspace(0, height, 5))
+        coordinates = _apply(transform, np.stack([x.ravel(), y.ravel()], axis=1))
+        # The middle one of 5 x 5.
+        return AffineMapping(transform, crs, float(coordinates[12, 0]), _turn(crs, coordinates))
 
     def to_lonlat(self, pixels: Points) -> Points:
         return project(self.crs, WGS84, _apply(self.transform, pixels))
 
     def to_pixel(self, lonlat: Points) -> Points:
         coordinates = project(WGS84, self.crs, lonlat)
-        if self.centre_longitude is not None:
-            coordinates[:, 0] += 360 * np.round((self.centre_longitude - coordinates[:, 0]) / 360)
+        if self.turn is not None:
+            coordinates[:, 0] += self.turn * np.round((self.centre_x - coordinates[:, 0]) / self.turn)
         return _apply(~self.transform, coordinates)
 
 
@@ -162,6 +166,19 @@ def project(source: str, target: str, points: Points) -> Points:
     projected = np.stack([x, y], axis=1)
     projected[~np.isfinite(projected).all(axis=1)] = np.nan
     return projected
+
+
+def _turn(crs: str, coordinates: Points) -> float | None:
+    """What a full turn about the Earth adds to x, if coordinates [N, 2] show that it adds anything."""
+    if CRS.from_user_input(crs).is_geographic:
+        return 360.0
+    # Beyond the antimeridian some projections go on, and come back from the other side.
+    back = project(WGS84, crs, project(crs, WGS84, coordinates))
+    off = back - coordinates
+    size = np.ptp(coordinates, axis=0).max()
+    turned = (np.abs(off[:, 0]) > 2 * size) & (np.abs(off[:, 1]) <= 1e-6 * size)
+    turns = np.abs(off[turned, 0])
+    return float(np.median(turns)) if len(turns) and np.ptp(turns) <= 1e-6 * size else None
 
 
 def _apply(transform: Affine, points: Points) -> Points:

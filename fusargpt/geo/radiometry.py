@@ -2,13 +2,11 @@
 
 The rule, in order:
 
-1. What the values are is told (`Stored`) or detected. Detected: 8-bit values are grey levels; of other types, when more
-   than 1 % of the valid values are negative, they are decibels; otherwise they are linear and taken as amplitude.
-   (Power told apart from amplitude only halves the decibels, which the stretch below cancels: both give the same image.
-   Decibels without a negative value cannot be told from linear values.) Complex values become their amplitude first.
+1. What the values are is told (`Stored`) or detected, see `fusargpt.geo.stored`. Complex values become their amplitude.
 2. Grey levels pass through unchanged: they are taken as scaled for display already.
-3. Amplitude becomes 20 log10(value) and power 10 log10(value); zeros and the few negative values that resampling or
-   noise removal leaves behind carry no signal and count as nodata. Decibels stay as they are.
+3. Amplitude becomes 20 log10(value) and power 10 log10(value). Zeros carry no signal and count as nodata. Negative
+   values, which noise removal and resampling leave behind, are data, darker than all limits. Decibels stay as they are,
+   but for those beyond 200, which are none.
 4. The decibels are stretched linearly so that their 1st percentile becomes 0 and their 99.5th becomes 255; the upper
    one is so high because ships and buildings are few and bright. Values beyond are clipped.
 5. NaN, infinite and nodata values become 0.
@@ -18,20 +16,23 @@ can be scaled alike.
 """
 
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fusargpt.errors import InputError, NoDataError
-
-Stored = Literal["grey", "decibels", "amplitude", "power"]
-"""What stored values are. Complex ones are "amplitude"."""
+from fusargpt.geo.stored import (
+    DECIBELS_PER_DECADE,
+    MOST_DECIBELS,
+    Stored,
+    check_fits,
+    check_stored,
+    fill_of,
+    kind_of,
+)
 
 LOW_PERCENTILE = 1.0
 HIGH_PERCENTILE = 99.5
-
-_DECIBELS_PER_DECADE = {"amplitude": 20, "power": 10}
 
 
 @dataclass(frozen=True)
@@ -59,12 +60,6 @@ class Stretch:
             raise InputError("stretch: found grey levels; expected decibels, amplitude or power")
 
 
-def check_stored(stored: str) -> None:
-    """Raise InputError unless `stored` is one of `Stored`."""
-    if stored not in get_args(Stored):
-        raise InputError(f"stored: found {stored!r}; expected one of {', '.join(get_args(Stored))}")
-
-
 def to_8bit(
     values: np.ndarray,
     valid: NDArray[np.bool_] | None = None,
@@ -88,12 +83,12 @@ def to_8bit(
     """
     if stretch is None:
         stretch = choose_stretch(values, valid, stored)
+        if stretch is None:
+            return (values if valid is None else np.where(valid, values, np.uint8(0))), None
     elif stored is None and values.dtype == np.uint8:
         raise InputError("a stretch was given for 8-bit values, which are not scaled")
     elif stored not in (None, stretch.stored):
         raise InputError(f"a stretch for {stretch.stored} was given for values that are {stored}")
-    if stretch is None:
-        return (values if valid is None else np.where(valid, values, np.uint8(0))), None
     decibels = _decibels(_usable_values(values, valid), stretch.stored)
     np.clip(decibels, stretch.low, stretch.high, out=decibels)
     decibels -= stretch.low
@@ -110,32 +105,39 @@ def choose_stretch(
     Args:
         values: of any shape, as for `to_8bit`.
         valid: of the same shape, False on nodata.
-        stored: what the values are; None detects it.
+        stored: what the values are; None detects it, and what fills them.
 
     Raises:
-        NoDataError: no valid pixel.
+        NoDataError: no valid pixel, or none with a signal.
         InputError: values of another type, or nearly all pixels equal.
     """
-    stored = _grey_or_not(values, stored)
-    if stored == "grey":
+    if values.dtype == np.uint8 and stored in (None, "grey"):
         return None
     usable = _usable_values(values, valid)
-    if stored is None:
-        stored = "decibels" if np.nanpercentile(usable, LOW_PERCENTILE) < 0 else "amplitude"
-    low, high = np.nanpercentile(_decibels(usable, stored), (LOW_PERCENTILE, HIGH_PERCENTILE))
+    if np.isnan(usable).all():
+        raise NoDataError("no pixel holds data: all are NaN or nodata")
+    stored = _known(values, usable, stored)
+    decibels = _decibels(usable, stored)
+    if np.isnan(decibels).all():
+        without = "beyond 200 dB" if stored == "decibels" else "0"
+        raise NoDataError(f"no pixel holds data: all are {without}, NaN or nodata")
+    low, high = np.nanpercentile(decibels, (LOW_PERCENTILE, HIGH_PERCENTILE))
     if low == high:
         raise InputError(f"nothing to see: nearly all valid pixels are at {low:g} dB")
-    return Stretch(float(low), float(high), stored)
+    return Stretch(float(low), float(high), "amplitude" if stored == "iq" else stored)
 
 
-def _grey_or_not(values: np.ndarray, stored: Stored | None) -> Stored | None:
-    if stored is None:
-        return "grey" if values.dtype == np.uint8 else None
-    check_stored(stored)
-    if stored == "grey" and values.dtype != np.uint8:
-        raise InputError(f"pixels of type {values.dtype} said to be grey levels; those are uint8")
-    if stored == "decibels" and values.dtype.kind == "c":
-        raise InputError("complex pixels said to be decibels; complex values are linear")
+def _known(values: np.ndarray, usable: NDArray[np.float32], stored: Stored | None) -> Stored:
+    """What the values are; what fills them is taken out of `usable`, in place, where nobody said what they are."""
+    if stored is not None:
+        check_stored(stored)
+        check_fits(values.dtype, stored)
+        return stored
+    if values.dtype.kind == "c":
+        return "amplitude"
+    sample = usable[~np.isnan(usable)]
+    stored = kind_of(sample).stored
+    usable[np.isin(usable, np.array(fill_of(sample, stored), np.float32))] = np.nan
     return stored
 
 
@@ -150,18 +152,15 @@ def _usable_values(values: np.ndarray, valid: NDArray[np.bool_] | None) -> NDArr
     usable[~np.isfinite(usable)] = np.nan
     if valid is not None:
         usable[~valid] = np.nan
-    if np.isnan(usable).all():
-        raise NoDataError("no pixel holds data: all are NaN or nodata")
     return usable
 
 
 def _decibels(usable: NDArray[np.float32], stored: Stored) -> NDArray[np.float32]:
-    """In place; NaN where a linear value is not positive."""
+    """In place; NaN where there is no signal."""
     if stored == "decibels":
+        usable[~(np.abs(usable) <= MOST_DECIBELS)] = np.nan
         return usable
     usable[~(usable > 0)] = np.nan
-    if np.isnan(usable).all():
-        raise NoDataError("no pixel holds data: all are 0, NaN or nodata")
     np.log10(usable, out=usable)
-    usable *= _DECIBELS_PER_DECADE[stored]
+    usable *= DECIBELS_PER_DECADE[stored]
     return usable

@@ -40,6 +40,7 @@ class Question:
         text: the question.
         prior: of the image's place; None answers from the image alone.
         form: that the answer must have; None leaves it free.
+        read_as: what the image's file was read as, where each has its own; "" otherwise.
     """
 
     item: Item
@@ -47,6 +48,7 @@ class Question:
     text: str
     prior: Prior | None
     form: AnswerForm | None = None
+    read_as: str = ""
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,7 @@ class Answer:
         anchors: of the prior; None without one.
         seconds: the batch's time divided by its size.
         skipped: why the model need not be asked, or "".
+        read_as: of the question.
     """
 
     id: str
@@ -73,6 +76,7 @@ class Answer:
     anchors: int | None
     seconds: float
     skipped: str = ""
+    read_as: str = ""
 
     @staticmethod
     def without_asking(item: Item, why: str) -> "Answer":

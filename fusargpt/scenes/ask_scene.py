@@ -1,5 +1,6 @@
 """A whole scene from file to answers on the map."""
 
+import sys
 import tempfile
 from collections import Counter
 from collections.abc import Generator
@@ -17,6 +18,7 @@ from fusargpt.checkpoints import NANO
 from fusargpt.errors import InputError
 from fusargpt.geo.embeddings import ATTRIBUTION
 from fusargpt.geo.geometry import Geometry
+from fusargpt.geo.reading import ReadAs
 from fusargpt.geo.remote import shown
 from fusargpt.geo.sar_scene import SarScene
 from fusargpt.inference.asking import Asking
@@ -25,7 +27,7 @@ from fusargpt.inference.predict import FusarGpt, load
 from fusargpt.inference.questions import Answer, Failure, FusarGptAnswerer
 from fusargpt.scenes import layers, quicklook, writing
 from fusargpt.scenes.layers import Layer, Place
-from fusargpt.scenes.opening import band_of, check_scene_path, field_and_year, stretch_of
+from fusargpt.scenes.opening import check_scene_path, field_and_year
 from fusargpt.scenes.settings import SceneSettings
 from fusargpt.scenes.tile_reader import TileReader, item_of
 from fusargpt.scenes.tiles import Tile, cut
@@ -76,6 +78,10 @@ class SceneResult:
         """COCO detection JSON of one image; of a detection alone."""
         return writing.coco(self.places, self.width, self.height, self.provenance)
 
+    def layer(self) -> dict[str, Any]:
+        """The places of the other tasks in pixels of the scene, as JSON."""
+        return writing.layer_in_pixels(self.places, self.width, self.height, self.provenance)
+
 
 def ask_scene(
     path: str | Path,
@@ -91,7 +97,7 @@ def ask_scene(
     Args:
         path: a GeoTIFF, COG or plain TIFF; a local file or an http(s), s3 or gs URL.
         settings: what to ask and how.
-        out: .geojson, .json (COCO) or .gpkg; None writes nothing and keeps no journal.
+        out: .geojson or .gpkg, or .json in pixels (COCO for a detection); None writes nothing and keeps no journal.
         quicklook_path: PNG; None draws none.
         predictor: a loaded model; None loads the one that the settings name.
 
@@ -100,17 +106,18 @@ def ask_scene(
             the result.
     """
     check_scene_path(str(path))
-    with rasterio.Env(GDAL_CACHEMAX=GDAL_CACHE_MB), SarScene.open(path) as scene:
+    with rasterio.Env(GDAL_CACHEMAX=GDAL_CACHE_MB), SarScene.open(path, settings.reading) as scene:
         out = None if out is None else Path(out)
-        form = None if out is None else writing.format_of(out, settings.task, scene.geometry is not None)
+        form = None if out is None else writing.format_of(out, settings.task, scene)
         _check_folders(out, quicklook_path)
-        band = band_of(scene, settings)
         field, year = field_and_year(scene, settings)
-        stretch = stretch_of(scene, band, settings)
+        stretch = scene.stretch(decibels=settings.decibels)
+        read_as = scene.read_as(stretch=stretch, limits_why=settings.limits_why)
         predictor = load(settings.model, settings.device) if predictor is None else predictor
         side, overlap = _tile_and_overlap(scene, settings, predictor)
+        tqdm.write(f"{shown(scene.path)}: {read_as}", sys.stderr)
         tiles = cut(scene.width, scene.height, side, overlap)
-        reader = TileReader(scene, band, stretch, field, year, settings)
+        reader = TileReader(scene, stretch, field, year, settings)
         items = [item_of(tile, settings) for tile in tiles]
         with _journal(out, settings.conditions(str(path), side, overlap)) as journal:
             with tqdm(total=len(items), initial=len(journal.answers), unit="tile") as progress:
@@ -132,7 +139,7 @@ def ask_scene(
                 scene.height,
                 scene.geometry,
                 {
-                    **_provenance(scene, settings, band, year),
+                    **_provenance(scene, settings, read_as, year),
                     "tile": side,
                     "overlap": overlap,
                     "tiles": _counts(answers, failures),
@@ -142,7 +149,7 @@ def ask_scene(
             if not failures:
                 _forget(out)
         if quicklook_path is not None:
-            picture = quicklook.draw(scene, band, stretch, layer.places, settings.target)
+            picture = quicklook.draw(scene, stretch, layer.places, settings.target)
             quicklook.save(Path(quicklook_path), picture)
             files.append(Path(quicklook_path))
     return replace(result, files=tuple(files))
@@ -153,9 +160,8 @@ def _tile_and_overlap(scene: SarScene, settings: SceneSettings, predictor: Fusar
     side = settings.tile or seen
     if settings.resolution_m is not None:
         if scene.geometry is None:
-            raise InputError(
-                f"resolution: {shown(scene.path)} has no georeference; give the tile in pixels with --tile"
-            )
+            why = scene.problem or f"{shown(scene.path)}: no georeference"
+            raise InputError(f"resolution: {why}; or give the tile in pixels with --tile")
         side = round(seen * settings.resolution_m / scene.geometry.resolution_m())
         if side < 1:
             raise InputError(f"resolution: {settings.resolution_m:g} m gives tiles of less than a pixel of the scene")
@@ -170,7 +176,7 @@ def _layer(settings: SceneSettings, tiles: list[Tile], answers: dict[str, Answer
     return layers.grid(settings.task, settings.target, tiles, answers, scene.width, scene.height)
 
 
-def _provenance(scene: SarScene, settings: SceneSettings, band: int, year: int | None) -> dict[str, object]:
+def _provenance(scene: SarScene, settings: SceneSettings, read_as: ReadAs, year: int | None) -> dict[str, object]:
     prior: dict[str, object] = {"prior": "none"}
     if settings.aef is not None:
         prior = {"prior": f"AlphaEarth {year}", "prior_root": shown(settings.aef), "attribution": ATTRIBUTION}
@@ -185,8 +191,9 @@ def _provenance(scene: SarScene, settings: SceneSettings, band: int, year: int |
         "scene": shown(scene.path),
         "acquired": None if scene.acquired is None else scene.acquired.isoformat(),
         "sensor": scene.sensor,
-        "band": band,
-        "polarization": scene.polarizations[band - 1],
+        "band": scene.band,
+        "polarization": scene.polarization,
+        "read_as": read_as.as_json(),
         "resolution_m": None if scene.geometry is None else round(scene.geometry.resolution_m(), 3),
         "stretch": settings.stretch if settings.decibels is None else list(settings.decibels),
         "constrained": settings.constrained,
@@ -209,6 +216,8 @@ def _counts(answers: dict[str, Answer], failures: list[Failure]) -> dict[str, in
 def _write(result: SceneResult, out: Path, form: str) -> Path:
     if form == "COCO":
         writing.write_json(out, result.coco())
+    elif form == "pixels":
+        writing.write_json(out, result.layer())
     elif form == "GeoJSON":
         writing.write_json(out, result.feature_collection())
     else:

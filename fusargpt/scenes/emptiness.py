@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter
 
-from fusargpt.geo.radiometry import Stored
+from fusargpt.geo.stored import Stored
 
 _WINDOW = 3  # pixels
 

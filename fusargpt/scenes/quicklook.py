@@ -19,12 +19,12 @@ LONGEST_SIDE = 2048
 _ROWS_PIXELS = 2**23  # read at a time
 
 
-def draw(scene: SarScene, band: int, stretch: Stretch | None, places: Sequence[Place], target: str) -> Image.Image:
+def draw(scene: SarScene, stretch: Stretch | None, places: Sequence[Place], target: str) -> Image.Image:
     """The scene with boxes, counts, classes or cells on it, RGB, at most 2,048 pixels on a side.
 
     What cannot be read of the scene is black.
     """
-    picture, scale = _picture(scene, band, stretch)
+    picture, scale = _picture(scene, stretch)
     pen = ImageDraw.Draw(picture, "RGBA")
     for place in places:
         x1, y1, x2, y2 = (edge * scale for edge in place.box)
@@ -48,7 +48,7 @@ def save(path: Path, picture: Image.Image) -> None:
         picture.save(partial, format="PNG")
 
 
-def _picture(scene: SarScene, band: int, stretch: Stretch | None) -> tuple[Image.Image, float]:
+def _picture(scene: SarScene, stretch: Stretch | None) -> tuple[Image.Image, float]:
     """Grey levels as RGB, and pixels of the picture for one of the scene."""
     stored = "grey" if stretch is None else stretch.stored
     step = math.ceil(max(scene.width, scene.height) / LONGEST_SIDE)
@@ -57,11 +57,11 @@ def _picture(scene: SarScene, band: int, stretch: Stretch | None) -> tuple[Image
     for top in range(0, scene.height, rows):
         height = min(rows, scene.height - top)
         try:
-            values, valid = scene.read(Window.from_slices((top, top + height), (0, scene.width)), band)
+            values, valid = scene.read(Window.from_slices((top, top + height), (0, scene.width)))
         except InputError:
             # Its tiles are among the failures of the run, and the rest of the picture is worth having.
             continue
-        grey = to_8bit(values, valid, stretch, stored)[0] if valid.any() else np.zeros(values.shape, np.uint8)
+        grey = to_8bit(values, valid, stretch, stored)[0]
         padded = np.pad(grey, ((0, -height % step), (0, -scene.width % step)))
         squares = padded.reshape(padded.shape[0] // step, step, padded.shape[1] // step, step)
         small.paste(Image.fromarray(squares.mean((1, 3)).astype(np.uint8)), (0, top // step))

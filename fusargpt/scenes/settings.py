@@ -6,6 +6,9 @@ from typing import Literal
 
 from fusargpt.checkpoints import NANO
 from fusargpt.errors import InputError
+from fusargpt.geo.reading import Reading
+from fusargpt.geo.remote import identity
+from fusargpt.geo.stored import Stored
 from fusargpt.tasks.prompts import MAX_NEW_TOKENS, TARGETS, TASKS, prompt
 
 ANCHORS_PER_SIDE = 8
@@ -29,8 +32,12 @@ class SceneSettings:
         resolution_m: metres that a pixel has as the model sees it; the tile's side follows from it. Instead of `tile`.
         overlap: pixels of the scene that neighbouring tiles share at least; None takes a quarter of the tile for
             "detect", whose boxes are merged, and 0 for the grid layers.
-        band: from 1. Instead of `polarization`; with neither, band 1.
-        polarization: as "VV", of the band to take.
+        band: from 1. With neither this nor `polarization`, band 1.
+        polarization: as "VV": of the band to take, or what it is where the file does not say.
+        stored: what the values are, "grey", "decibels", "amplitude", "power" or "iq"; None detects it.
+        nodata: the value that marks pixels without data; NaN for none. None takes what the file says.
+        crs: of the file's transform or control points, as "EPSG:32611"; None takes the file's.
+        height_m: of the ground above the ellipsoid, for files placed by RPCs.
         stretch: "scene" gives all tiles the grey levels of the whole scene, as the builder of triplets does; "tile"
             gives each its own.
         decibels: (low, high) that become black and white in every tile, instead of `stretch`. For calibrated
@@ -64,6 +71,10 @@ class SceneSettings:
     overlap: int | None = None
     band: int | None = None
     polarization: str | None = None
+    stored: Stored | None = None
+    nodata: float | None = None
+    crs: str | None = None
+    height_m: float | None = None
     stretch: Literal["scene", "tile"] = "scene"
     decibels: tuple[float, float] | None = None
     aef: str | None = None
@@ -94,10 +105,8 @@ class SceneSettings:
             _check("resolution", self.resolution_m, 0.05 <= self.resolution_m <= 1000, "0.05 to 1000 metres")
         if self.overlap is not None:
             _check("overlap", self.overlap, self.overlap >= 0, "0 or more pixels")
-        if self.band is not None:
-            _check("band", self.band, self.band >= 1, "1 or more")
-            if self.polarization is not None:
-                raise InputError("band and polarization: expected one of them")
+        # Raises on what it does not know.
+        _ = self.reading
         _check("stretch", self.stretch, self.stretch in ("scene", "tile"), "scene or tile")
         if self.decibels is not None:
             low, high = self.decibels
@@ -127,6 +136,27 @@ class SceneSettings:
         _check("max-new-tokens", self.max_new_tokens, self.max_new_tokens >= 1, "1 or more")
 
     @property
+    def reading(self) -> Reading:
+        """How the scene is to be read."""
+        return Reading(
+            stored=self.stored,
+            nodata=self.nodata,
+            crs=self.crs,
+            height_m=self.height_m,
+            band=self.band,
+            polarization=self.polarization,
+        )
+
+    @property
+    def limits_why(self) -> str:
+        """Where the limits of the grey levels come from."""
+        if self.decibels is not None:
+            return "told"
+        return (
+            "1st and 99.5th percentile of the scene" if self.stretch == "scene" else "of the scene; tiles have theirs"
+        )
+
+    @property
     def prompt(self) -> str:
         """The question that each tile is asked."""
         return prompt(self.task, self.target) if self.question is None else self.question
@@ -138,14 +168,15 @@ class SceneSettings:
         # Where batches end and how boxes are merged changes no answer.
         for name in ("batch_size", "device", "overlap_threshold"):
             del chosen[name]
+        chosen["aef"] = None if self.aef is None else identity(self.aef)
         return {"scene": stamp(scene), **chosen, "model": stamp(self.model)}
 
 
 def stamp(name: str) -> str:
-    """A file, the weights of a folder, or a name on a server: with sizes and times of change where it is local."""
+    """A file, the weights of a folder, or a name on a server, without its secrets: with sizes and times of change where it is local."""
     path = Path(name)
     files = [path] if path.is_file() else sorted(path.glob("*.safetensors")) if path.is_dir() else []
-    return " ".join([name, *(f"{file.stat().st_size}@{file.stat().st_mtime_ns}" for file in files)])
+    return " ".join([identity(name), *(f"{file.stat().st_size}@{file.stat().st_mtime_ns}" for file in files)])
 
 
 def _check(name: str, found: object, fits: bool, expected: str) -> None:

@@ -2,12 +2,15 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from fusargpt.alphaearth.anchors import spatiotemporal_anchors
 from fusargpt.alphaearth.field import AlphaEarth
+from fusargpt.errors import InputError
 from fusargpt.geo.prior import Prior
-from fusargpt.geo.radiometry import Stretch, to_8bit
+from fusargpt.geo.radiometry import Stretch, choose_stretch, to_8bit
 from fusargpt.geo.sar_scene import SarScene
 from fusargpt.inference.questions import Answer, Item, Question
 from fusargpt.scenes.emptiness import nothing_stands_out
@@ -23,7 +26,6 @@ class TileReader:
 
     Attributes:
         scene: is read window by window.
-        band: from 1.
         stretch: of the whole scene, or chosen; None for grey levels.
         field: that anchors come from; None without a prior.
         year: of the field; None without a prior.
@@ -31,7 +33,6 @@ class TileReader:
     """
 
     scene: SarScene
-    band: int
     stretch: Stretch | None
     field: AlphaEarth | None
     year: int | None
@@ -40,15 +41,23 @@ class TileReader:
     def read(self, item: Item) -> Question | Answer:
         """The tile as the model sees it, with its prior; or why the model need not see it."""
         tile = tile_of(item)
-        values, valid = self.scene.read(tile.window, self.band)
+        values, valid = self.scene.read(tile.window)
         if not valid.any():
             return Answer.without_asking(item, "no data")
         stored = "grey" if self.stretch is None else self.stretch.stored
         if self._may_be_empty and nothing_stands_out(values, valid, stored, self.settings.contrast_db):
             return Answer.without_asking(item, "nothing stands out")
-        stretch = self.stretch if self.settings.stretch == "scene" else None
-        grey = to_8bit(values, valid, stretch, stored)[0]
+        grey = to_8bit(values, valid, self._stretch_for(values, valid), stored)[0]
         return Question(item, Image.fromarray(grey).convert("RGB"), item.question, self._prior(tile), self._form)
+
+    def _stretch_for(self, values: np.ndarray, valid: NDArray[np.bool_]) -> Stretch | None:
+        if self.settings.stretch == "scene" or self.stretch is None:
+            return self.stretch
+        try:
+            return choose_stretch(values, valid, self.stretch.stored)
+        # All pixels alike, or none with a signal: such a tile has no limits of its own.
+        except InputError:
+            return self.stretch
 
     @property
     def _may_be_empty(self) -> bool:

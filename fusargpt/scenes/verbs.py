@@ -27,7 +27,7 @@ def detect(
     Args:
         scene: a GeoTIFF, COG or plain TIFF; a local file or an http(s), s3 or gs URL.
         target: "ship" or "aircraft".
-        out: .geojson, .json (COCO) or .gpkg; None writes nothing.
+        out: .geojson or .gpkg, or .json in pixels (COCO for a detection); None writes nothing.
         quicklook: PNG; None draws none.
         predictor: a model that `fusargpt.inference.predict.load` gave; None loads the one that `model` names.
         **options: further fields of `fusargpt.scenes.settings.SceneSettings`, such as `aef` or `no_prior`, one of which

@@ -1,4 +1,4 @@
-"""A scene's answers as files: GeoJSON, COCO JSON or a GeoPackage, each written whole or not at all."""
+"""A scene's answers as files: GeoJSON, a GeoPackage or JSON in pixels, each written whole or not at all."""
 
 import json
 from collections.abc import Generator, Mapping, Sequence
@@ -12,26 +12,28 @@ from fusargpt.errors import InputError, naming
 from fusargpt.files import written_whole
 from fusargpt.geo.geojson import box_polygon
 from fusargpt.geo.geometry import Geometry
+from fusargpt.geo.remote import shown
+from fusargpt.geo.sar_scene import SarScene
 from fusargpt.scenes.layers import Place
 
-SUFFIXES = {".geojson": "GeoJSON", ".json": "COCO", ".gpkg": "GeoPackage"}
+SUFFIXES = {".geojson": "GeoJSON", ".json": "pixels", ".gpkg": "GeoPackage"}
 
 
-def format_of(path: Path, task: str, georeferenced: bool) -> str:
-    """What a file name asks for: "GeoJSON", "COCO" or "GeoPackage".
+def format_of(path: Path, task: str, scene: SarScene) -> str:
+    """What a file name asks for: "GeoJSON", "GeoPackage", or in pixels "COCO" for boxes and "pixels" for a layer.
 
     Raises:
-        InputError: another suffix, a COCO file of another task than detect, or a map of a scene without a place.
+        InputError: another suffix, or a map of a scene without a place.
     """
     if path.suffix.lower() not in SUFFIXES:
         raise InputError(f"out: found {path.name}; expected a name that ends in {', '.join(SUFFIXES)}")
     found = SUFFIXES[path.suffix.lower()]
-    if found == "COCO" and task != "detect":
-        raise InputError(f"out: {path.name} is for COCO boxes, which only detect has; use .geojson or .gpkg for {task}")
-    if found != "COCO" and not georeferenced:
+    if found == "pixels":
+        return "COCO" if task == "detect" else found
+    if scene.geometry is None:
+        why = scene.problem or f"{shown(scene.path)}: the scene has no georeference"
         raise InputError(
-            f"out: {path.name} is a map, and the scene has no georeference; detect can write COCO boxes in pixels, "
-            "to a .json file"
+            f"out: {path.name} is a map. {why}; or write pixels, to --out {path.with_suffix('.json').name}"
         )
     return found
 
@@ -71,6 +73,15 @@ def coco(places: Sequence[Place], width: int, height: int, provenance: Mapping[s
         "images": [{"id": 1, "file_name": Path(provenance["scene"]).name, "width": width, "height": height}],
         "categories": [{"id": number, "name": label} for number, label in enumerate(labels, start=1)],
         "annotations": annotations,
+    }
+
+
+def layer_in_pixels(places: Sequence[Place], width: int, height: int, provenance: Mapping[str, Any]) -> dict[str, Any]:
+    """Tiles and cells of an image, each with its properties and `bbox` [x1, y1, x2, y2] in pixels of the image."""
+    return {
+        "fusargpt": dict(provenance),
+        "image": {"file_name": Path(provenance["scene"]).name, "width": width, "height": height},
+        "places": [{"bbox": [round(edge, 2) for edge in place.box], **place.properties} for place in places],
     }
 
 

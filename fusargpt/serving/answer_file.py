@@ -17,7 +17,7 @@ def write_answers(path: Path, answers: Sequence[Answer]) -> None:
     """Write a Parquet or JSON Lines file, whole or not at all; no Parquet file without a row.
 
     A row has id, task, question, answer, width and height of the image, seen_width and seen_height in which boxes of
-    the answer are, and the number of anchors, 0 without a prior.
+    the answer are, the number of anchors, 0 without a prior, and what the image's file was read as, "" in a dataset.
     """
     rows = [_row(answer) for answer in answers]
     if path.suffix == ".jsonl":
@@ -39,4 +39,5 @@ def _row(answer: Answer) -> dict[str, object]:
         "seen_width": seen_width,
         "seen_height": seen_height,
         "anchors": answer.anchors or 0,
+        "read_as": answer.read_as,
     }

@@ -1,6 +1,7 @@
 """A batch from its settings to its file, in this process or on a Ray cluster by the same worker."""
 
 import shutil
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -46,11 +47,12 @@ class BatchSettings:
 
 @dataclass(frozen=True)
 class Report:
-    """What came of a batch: rows in the file, and the items that are not there."""
+    """What came of a batch: rows in the file, the items that are not there, and as what how many files were read."""
 
     out: Path
     answered: int
     failures: list[Failure]
+    read_as: list[tuple[str, int]]
 
 
 def run_batch(source: Source, settings: BatchSettings) -> Report:
@@ -80,7 +82,10 @@ def run_batch(source: Source, settings: BatchSettings) -> Report:
         shutil.rmtree(journals)
     # In the order of the items, whatever the order in which they were asked.
     places = {item.id: place for place, item in enumerate(items)}
-    return Report(settings.out, len(answers), sorted(failures, key=lambda failure: places[failure.id]))
+    # Limits are each image's own.
+    read_as = Counter(answer.read_as.rpartition("; ")[0] for answer in answers if answer.read_as)
+    failures.sort(key=lambda failure: places[failure.id])
+    return Report(settings.out, len(answers), failures, read_as.most_common())
 
 
 def _run(work: Work, items: Sequence[Item], workers: int, advance: Callable[[int], object]) -> list[Failure]:

@@ -1,7 +1,7 @@
 """What a batch asks: every image of a folder one question, or every row of a dataset of triplets its own."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
@@ -10,8 +10,9 @@ from datasets import Dataset
 from PIL import Image
 
 from fusargpt.errors import InputError
-from fusargpt.geo.image import read_image
+from fusargpt.geo.image import read_image_as
 from fusargpt.geo.prior import PRIOR_COLUMNS, Prior, load_prior
+from fusargpt.geo.reading import Reading
 from fusargpt.inference.questions import Item
 from fusargpt.inference.rows import load_rows, read_picture, read_prior
 from fusargpt.tasks.prompts import TASKS
@@ -28,8 +29,11 @@ class Source(Protocol):
         """All there is to ask, in a fixed order, at least one. InputError when it cannot be listed."""
         ...
 
-    def read(self, item: Item) -> tuple[Image.Image, Prior | None]:
-        """Image and prior of an item. InputError, OSError or ValueError when they cannot be read."""
+    def read(self, item: Item) -> tuple[Image.Image, Prior | None, str]:
+        """Image and prior of an item, and what its image was read as, "" where it has no file of its own.
+
+        Raises InputError, OSError or ValueError when they cannot be read.
+        """
         ...
 
 
@@ -41,14 +45,14 @@ class ImageFolder:
         folder: exists.
         question: put to each image.
         task: which the question is of, or "".
-        band: of TIFF files.
+        reading: how files are to be read; the band is that of TIFF files, others have the one.
         with_prior: False leaves the `.npz` files alone.
     """
 
     folder: Path
     question: str
     task: str = ""
-    band: int = 1
+    reading: Reading = field(default_factory=Reading)
     with_prior: bool = True
 
     def items(self) -> list[Item]:
@@ -60,12 +64,12 @@ class ImageFolder:
             Item(name, self.task, self.question, name, _pixels(path)) for name, path in zip(names, paths, strict=True)
         ]
 
-    def read(self, item: Item) -> tuple[Image.Image, Prior | None]:
+    def read(self, item: Item) -> tuple[Image.Image, Prior | None, str]:
         path = self.folder / item.place
         prior = path.with_suffix(".npz")
-        # Bands can be chosen in TIFF files only; others have the one.
-        band = self.band if path.suffix.lower() in (".tif", ".tiff") else 1
-        return read_image(path, band), load_prior(prior) if self.with_prior and prior.exists() else None
+        reading = self.reading if path.suffix.lower() in (".tif", ".tiff") else replace(self.reading, band=None)
+        image, read_as = read_image_as(path, reading)
+        return image, load_prior(prior) if self.with_prior and prior.exists() else None, str(read_as)
 
 
 @dataclass(frozen=True)
@@ -99,9 +103,9 @@ class TripletDataset:
             raise InputError(f"{self.name}: split {self.split!r} has no row of {', '.join(self.tasks or ())}")
         return items
 
-    def read(self, item: Item) -> tuple[Image.Image, Prior | None]:
+    def read(self, item: Item) -> tuple[Image.Image, Prior | None, str]:
         row: Mapping[str, object] = _rows(self)[int(item.place)]
-        return read_picture(row), read_prior(row) if self.with_prior else None
+        return read_picture(row), read_prior(row) if self.with_prior else None, ""
 
 
 def _pixels(path: Path) -> int:

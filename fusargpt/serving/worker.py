@@ -56,5 +56,5 @@ class Worker:
         return self._asking.run(items)
 
     def _read(self, item: Item) -> Question:
-        image, prior = self._source.read(item)
-        return Question(item, image, item.question, prior)
+        image, prior, read_as = self._source.read(item)
+        return Question(item, image, item.question, prior, read_as=read_as)

@@ -14,7 +14,7 @@ import shutil
 from collections import Counter
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from fusargpt.errors import InputError, one_line
 from fusargpt.files import write_text_whole
-from fusargpt.geo.remote import shown
+from fusargpt.geo.remote import identity, shown
 from fusargpt.tasks.prompts import TARGETS
 from fusargpt.triplets.card import write_card
 from fusargpt.triplets.features import CAPTION_FEATURES, RECORD_FEATURES
@@ -110,13 +110,14 @@ def build(
             shards = _write_shards(out, splits, scenes, parts)
             counts = sum((Counter(part.counts) for row_parts in parts.values() for part in row_parts), Counter())
             of_splits = Counter(splits[scene.row.id] for scene in scenes)
+            read_as = {scene.row.id: parts[scene.row.number][0].read_as for scene in scenes}
             report = Report(out, shards, dict(sorted(counts.items())), dict(of_splits), tuple(failures))
             if shards:
                 shown_scenes = [(splits[scene.row.id], scene) for scene in scenes]
-                write_card(out, title, shown_scenes, report.counts, settings)
+                write_card(out, title, shown_scenes, report.counts, settings, list(read_as.values()))
             else:
                 (out / "README.md").unlink(missing_ok=True)
-            _conclude(report, fingerprint)
+            _conclude(report, fingerprint, read_as)
         return report
 
 
@@ -157,9 +158,10 @@ def _jobs(found: Sequence[Surveyed], settings: BuildSettings, folder: Path) -> l
     for scene in found:
         row = scene.row
         stamps = [_stamp(path) for path in (row.scene, row.boxes, row.land_cover)]
+        named = replace(row, scene=identity(row.scene), land_cover=row.land_cover and identity(row.land_cover))
         for first in range(0, scene.chips, CHIPS_PER_PART):
             part = Part(row, targets, first, min(first + CHIPS_PER_PART, scene.chips))
-            name = _digest([origin, str(row), stamps, targets, part.first, part.last])
+            name = _digest([origin, str(named), stamps, targets, part.first, part.last])
             jobs.append(Job(part, folder / f"{row.number:06d}-{first:08d}-{name}"))
     return jobs
 
@@ -232,7 +234,7 @@ def _write_shards(
     return shards
 
 
-def _conclude(report: Report, fingerprint: str) -> None:
+def _conclude(report: Report, fingerprint: str, read_as: dict[str, str]) -> None:
     """Say in files what was built and what failed; keep the parts when something is still to be done."""
     out = report.folder
     if report.failures:
@@ -253,6 +255,7 @@ def _conclude(report: Report, fingerprint: str) -> None:
         "shards": report.shards,
         "counts": report.counts,
         "scenes": report.scenes,
+        "read_as": read_as,
     }
     write_text_whole(out / FINISHED, json.dumps(summary, indent=1, sort_keys=True) + "\n")
     shutil.rmtree(out / _PARTS)

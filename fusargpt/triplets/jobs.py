@@ -33,11 +33,13 @@ def do_job(job: Job, settings: BuildSettings, schemas: Mapping[str, pa.Schema]) 
     try:
         writer = PartWriter(job.stem, schemas)
         counts: Counter[str] = Counter()
+        read_as = ""
         for chip in chips_of(job.part, settings):
             writer.add("captions", chip.captions)
             writer.add("instructions", chip.instructions)
             counts += chip.counts
-        writer.finish(counts)
+            read_as = read_as or chip.read_as
+        writer.finish(counts, read_as)
     # Whatever it is, it must not cost the other scenes.
     except Exception as error:
         return SceneFailure.of(job.part.row, error).reason

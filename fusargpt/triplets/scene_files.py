@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 from rasterio.windows import Window
 
 from fusargpt.errors import InputError
-from fusargpt.geo.image import read_image
+from fusargpt.geo.image import read_image_as
 from fusargpt.geo.radiometry import Stretch
+from fusargpt.geo.reading import ReadAs, Reading
 from fusargpt.geo.sar_scene import SarScene
 from fusargpt.triplets.manifest import SceneRow
 
@@ -24,11 +25,12 @@ class Picture:
     """
 
     geometry = None
+    band = 1
 
-    polarizations = ("",)
-
-    def __init__(self, path: str, acquired: date | None, sensor: str | None) -> None:
-        picture = np.asarray(read_image(path))
+    def __init__(self, path: str, reading: Reading, acquired: date | None, sensor: str | None) -> None:
+        image, self._read_as = read_image_as(path, reading)
+        picture = np.asarray(image)
+        self.polarization = self._read_as.polarization
         grey = picture[:, :, 0]
         # Some published SAR pictures have a tint; a question about one shows it to the model, and so do we.
         self._values: NDArray[np.uint8] = picture if (picture != grey[:, :, None]).any() else grey
@@ -43,16 +45,20 @@ class Picture:
     def __exit__(self, *_: object) -> None:
         return None
 
-    def read(self, window: Window, band: int = 1) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    def read(self, window: Window) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
         """Values and validity [h, w] of a window inside the picture; of a coloured one its red."""
-        values = self.chip(window, band)
+        values = self.chip(window)
         values = values if values.ndim == 2 else values[:, :, 0]
         return values, np.ones(values.shape, bool)
 
-    def stretch(self, band: int = 1) -> None:
+    def stretch(self) -> None:
         """None: what a picture holds is scaled already."""
 
-    def chip(self, window: Window, band: int = 1, stretch: Stretch | None = None) -> NDArray[np.uint8]:
+    def read_as(self, *, stretch: Stretch | None = None) -> ReadAs:
+        """What the picture was read as."""
+        return self._read_as
+
+    def chip(self, window: Window, *, stretch: Stretch | None = None) -> NDArray[np.uint8]:
         """Grey levels [h, w] of a window inside the picture, or [h, w, 3] where it is coloured; there is no stretch."""
         top, left = window.row_off, window.col_off
         return self._values[top : top + window.height, left : left + window.width]
@@ -65,40 +71,9 @@ def open_scene(row: SceneRow) -> SarScene | Picture:
         InputError: a file that is not there, is damaged or is of another kind.
     """
     if Path(row.scene.split("?")[0]).suffix.lower() in _PICTURES:
-        stored = None if row.stored == "grey" else row.stored
-        told = {"stored": stored, "nodata": row.nodata, "crs": row.crs, "height_m": row.height_m}
-        for column, value in told.items():
-            if value is not None:
-                raise InputError(f"{column}: found {value!r} for a picture; leave it out")
-        return Picture(row.scene, row.acquired, row.sensor)
-    return SarScene.open(
-        row.scene,
-        acquired=row.acquired,
-        sensor=row.sensor,
-        stored=row.stored,
-        nodata=row.nodata,
-        crs=row.crs,
-        height_m=row.height_m,
-    )
-
-
-def chosen_band(scene: SarScene | Picture, row: SceneRow) -> tuple[int, str]:
-    """The band of a scene, from 1, that a row asks for, and its polarization, "" where nobody says.
-
-    Raises:
-        InputError: no such band or polarization, one that contradicts the file, or several bands of which none is
-            known to be the polarization.
-    """
-    known, wanted, band = scene.polarizations, row.polarization, row.band
-    if band is None and wanted is not None and wanted not in known:
-        if len(known) > 1 or any(known):
-            found = ", ".join(name or "unknown" for name in known)
-            raise InputError(f"polarization: found {wanted!r}; the raster has {found}. Name its band with band")
-    elif band is None and wanted is not None:
-        band = known.index(wanted) + 1
-    band = band or 1
-    if band > len(known):
-        raise InputError(f"band: found {band}; the raster has {len(known)}")
-    if wanted is not None and known[band - 1] not in ("", wanted):
-        raise InputError(f"polarization: found {wanted!r}; band {band} of the raster is {known[band - 1]}")
-    return band, known[band - 1] or wanted or ""
+        return Picture(row.scene, row.reading, row.acquired, row.sensor)
+    scene = SarScene.open(row.scene, row.reading, acquired=row.acquired, sensor=row.sensor)
+    if scene.problem:
+        scene.close()
+        raise InputError(scene.problem)
+    return scene

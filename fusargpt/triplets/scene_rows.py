@@ -41,10 +41,10 @@ from fusargpt.triplets.annotations import SceneBoxes, read_boxes
 from fusargpt.triplets.boxes import assign, scale
 from fusargpt.triplets.cover import LandCover
 from fusargpt.triplets.manifest import SceneRow
-from fusargpt.triplets.scene_files import Picture, chosen_band, open_scene
+from fusargpt.triplets.scene_files import Picture, open_scene
 from fusargpt.triplets.settings import BuildSettings
 
-BUILDER_VERSION = 1
+BUILDER_VERSION = 2
 """Raised by every change of what a scene yields, so that parts of an earlier release are not mixed in."""
 CHIPS_PER_PART = 256
 """What one worker does at a time of a large scene."""
@@ -70,11 +70,12 @@ class Part:
 
 @dataclass
 class Chip:
-    """The rows of one chip, for each config, and what was counted on the way."""
+    """The rows of one chip for each config, what was counted, and, of a part's first, what its scene was read as."""
 
     captions: list[dict[str, object]] = field(default_factory=list)
     instructions: list[dict[str, object]] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
+    read_as: str = ""
 
 
 def chips_of(part: Part, settings: BuildSettings) -> Iterator[Chip]:
@@ -125,8 +126,6 @@ class _Cutter:
     part: Part
     settings: BuildSettings
     windows: list[Window]
-    band: int
-    polarization: str
     stretch: Stretch | None
     boxes: SceneBoxes | None
     year: int | None
@@ -137,16 +136,13 @@ class _Cutter:
         boxes = None
         if row.boxes is not None:
             boxes = read_boxes(row.boxes, row.scene, width, height, scene.geometry, settings.names)
-        band, polarization = chosen_band(scene, row)
         return _Cutter(
             scene=scene,
             cover=cover,
             part=part,
             settings=settings,
             windows=chip_windows(width, height, settings.chip_size, settings.overlap),
-            band=band,
-            polarization=polarization,
-            stretch=scene.stretch(band),
+            stretch=scene.stretch(),
             boxes=boxes,
             year=row.year or (scene.acquired.year if scene.acquired else None),
         )
@@ -155,10 +151,13 @@ class _Cutter:
         window = self.windows[number]
         outside = self.boxes.outside if self.boxes is not None and number == 0 else 0
         counts = Counter({"polygons outside their scene": outside})
-        if _share_without_data(*self.scene.read(window, self.band), self.stretch) > self.settings.max_nodata:
-            return Chip(counts=counts + Counter({"chips without enough data": 1}))
+        read_as = str(self.scene.read_as(stretch=self.stretch)) if number == self.part.first else ""
+        if _share_without_data(*self.scene.read(window)) > self.settings.max_nodata:
+            return Chip(counts=counts + Counter({"chips without enough data": 1}), read_as=read_as)
         image = self._image(window)
-        chip = Chip(counts=counts + Counter({"chips": 1, "chips with cut objects": int(bool(image.cut))}))
+        chip = Chip(
+            read_as=read_as, counts=counts + Counter({"chips": 1, "chips with cut objects": int(bool(image.cut))})
+        )
         fields = self._fields(image)
         chip.counts["chips without anchors"] += not fields[PRIOR_POSITIONS]
         self._describe(chip, image, fields)
@@ -166,7 +165,7 @@ class _Cutter:
         return chip
 
     def _image(self, window: Window) -> _Image:
-        grey = Image.fromarray(self.scene.chip(window, self.band, self.stretch))
+        grey = Image.fromarray(self.scene.chip(window, stretch=self.stretch))
         width, height = self.settings.seen_size(*grey.size)
         name = self.part.row.id
         if len(self.windows) > 1:
@@ -197,7 +196,7 @@ class _Cutter:
             "bounds": None if geometry is None else list(geometry.bounds(image.window)),
             "crs": "" if geometry is None else WGS84,
             "sensor": self.scene.sensor,
-            "polarization": self.polarization,
+            "polarization": self.scene.polarization,
             "resolution_m": None if geometry is None else geometry.resolution_m(image.window) * shrunk,
             "acquired": acquired.isoformat() if acquired else "",
             "objects": image.objects,
@@ -252,11 +251,8 @@ class _Cutter:
             chip.instructions.append({"id": f"{image.name}/{key}", **fields, **columns})
 
 
-def _share_without_data(values: np.ndarray, valid: NDArray[np.bool_], stretch: Stretch | None) -> float:
-    """Share of a chip's pixels that show nothing: nodata; zeros, where values are linear; all of one value."""
-    if stretch is not None and stretch.stored != "decibels":
-        # What fills the margins of many products that name no nodata value.
-        valid = valid & (np.abs(values) > 0)
+def _share_without_data(values: np.ndarray, valid: NDArray[np.bool_]) -> float:
+    """Share of a chip's pixels that show nothing: without data, or all of one value."""
     seen = values[valid]
     return 1.0 if not seen.size or (seen == seen[0]).all() else 1 - seen.size / values.size
 

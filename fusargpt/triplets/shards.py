@@ -23,11 +23,12 @@ SHARD_BYTES = 400 * 2**20
 
 @dataclass(frozen=True)
 class WrittenPart:
-    """A finished part: where it lies, its rows in each config, and what was counted on the way."""
+    """A finished part: where it lies, its rows in each config, what was counted, and as what its scene was read."""
 
     stem: Path
     rows: Mapping[str, int]
     counts: Mapping[str, int]
+    read_as: str
 
     def file(self, config: str) -> Path:
         return self.stem.with_suffix(f".{config}.parquet")
@@ -39,7 +40,7 @@ def written_part(stem: Path) -> WrittenPart | None:
         summary = json.loads(stem.with_suffix(".json").read_text())
     except FileNotFoundError:
         return None
-    return WrittenPart(stem, summary["rows"], summary["counts"])
+    return WrittenPart(stem, summary["rows"], summary["counts"], summary["read_as"])
 
 
 class PartWriter:
@@ -60,13 +61,14 @@ class PartWriter:
         if rows:
             self._files[config].add(pa.Table.from_pylist(list(rows), schema=self._files[config].schema))
 
-    def finish(self, counts: Mapping[str, int]) -> None:
+    def finish(self, counts: Mapping[str, int], read_as: str = "") -> None:
         """Close the files, give them their names and write the summary."""
         for config, file in self._files.items():
             file.close()
             if file.rows:
                 file.path.replace(self._paths[config])
-        summary = {"rows": {config: file.rows for config, file in self._files.items()}, "counts": dict(counts)}
+        rows = {config: file.rows for config, file in self._files.items()}
+        summary = {"rows": rows, "counts": dict(counts), "read_as": read_as}
         write_text_whole(self._stem.with_suffix(".json"), json.dumps(summary, sort_keys=True))
 
 

@@ -122,7 +122,9 @@ def upload(address: str, content: bytes, name: str = "chip.png") -> httpx.Respon
     return httpx.post(f"{address}gradio_api/upload", files={"files": (name, content)}, timeout=60)
 
 
-def outcome(address: str, path: str, name: str = "look", rest: tuple[Any, ...] = (1, "")) -> tuple[str, str]:
+def outcome(
+    address: str, path: str, name: str = "look", rest: tuple[Any, ...] = (1, "", "", "", "", None, "")
+) -> tuple[str, str]:
     """How a request without a client ends that names `path` as its image: complete or error, and its data."""
     call = f"{address}gradio_api/call/{name}"
     named = {"path": path, "meta": {"_type": "gradio.FileData"}}

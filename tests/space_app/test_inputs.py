@@ -5,8 +5,9 @@ import pytest
 
 from fusargpt.errors import InputError
 from fusargpt.geo.prior import Prior, save_prior
+from fusargpt.geo.reading import Reading
 from fusargpt.tasks.prompts import PROMPTS, prompt
-from space_app.inputs import MAX_ANCHORS, MAX_QUESTION, TASKS_WITH_TARGET, read_question, read_small_prior
+from space_app.inputs import MAX_ANCHORS, MAX_QUESTION, TASKS_WITH_TARGET, Told, read_question, read_small_prior
 from tests.tiny import random_prior
 
 
@@ -42,3 +43,21 @@ def test_a_prior_of_too_many_anchors_is_refused(tmp_path: Path):
     save_prior(tmp_path / "prior.npz", prior)
     with pytest.raises(InputError, match="4,097 anchors; at most 4,096"):
         read_small_prior(str(tmp_path / "prior.npz"))
+
+
+def test_what_is_told_of_a_file_is_read(tmp_path: Path):
+    assert Told().reading() == Reading(band=1)
+    told = Told(2, "power", " -9999", "EPSG:32611 ", 120, "VH")
+    assert told.reading() == Reading(
+        stored="power", nodata=-9999, crs="EPSG:32611", height_m=120, band=2, polarization="VH"
+    )
+    # The band's control shows 1 where none was chosen.
+    assert Told(1, polarization="VH").reading() == Reading(polarization="VH")
+    nodata = Told(nodata="none").reading().nodata
+    assert nodata is not None and nodata != nodata
+    for wrong, said in (
+        (Told(1.5), "Band: found 1.5"),
+        (Told(nodata="-"), "Nodata: found '-'; expected a number, or none"),
+    ):
+        with pytest.raises(InputError, match=said):
+            wrong.reading()

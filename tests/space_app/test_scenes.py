@@ -10,6 +10,7 @@ from PIL import Image
 
 from fusargpt.errors import InputError
 from fusargpt.geo.image import read_image
+from fusargpt.geo.reading import Reading
 from fusargpt.inference.predict import FusarGpt
 from space_app.scenes import read_scene
 
@@ -80,4 +81,7 @@ def test_a_georeference_that_is_wrong_leaves_the_image_usable_and_says_so(predic
     scene = read_scene(predictor, str(path))
     assert scene.geometry is None
     assert scene.problem.startswith("lost.tif: a geotransform without a CRS")
+    assert "georeference not used" in scene.read_as
+    told = read_scene(predictor, str(path), Reading(crs="EPSG:32632"))
+    assert told.geometry is not None and told.georeferenced and "EPSG:32632 (told)" in told.read_as
     assert read_scene(predictor, str(path), place="8, 53, 9, 54").geometry is not None

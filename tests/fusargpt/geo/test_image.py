@@ -12,6 +12,7 @@ from PIL import Image
 from fusargpt.errors import InputError
 from fusargpt.geo.image import read_image
 from fusargpt.geo.radiometry import to_8bit
+from fusargpt.geo.reading import Reading
 
 pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
 
@@ -40,7 +41,7 @@ def write_tiff(path: Path, *bands: np.ndarray, **profile: Any) -> Path:
 
 
 def read_grey(path: Path, band: int = 1) -> np.ndarray:
-    channels = np.asarray(read_image(path, band))
+    channels = np.asarray(read_image(path, Reading(band=band)))
     assert (channels == channels[..., :1]).all()
     return channels[..., 0]
 
@@ -112,13 +113,13 @@ def test_the_first_band_is_read_unless_another_is_chosen(tmp_path: Path):
     np.testing.assert_array_equal(read_grey(path), to_8bit(amplitude())[0])
     np.testing.assert_array_equal(read_grey(path, band=2), to_8bit(amplitude())[0][::-1])
     with pytest.raises(InputError, match="no band 3; the file has 2"):
-        read_image(path, band=3)
+        read_image(path, Reading(band=3))
 
 
 def test_a_band_of_a_png_is_refused(tmp_path: Path):
     Image.fromarray(grey_levels()).save(tmp_path / "chip.png")
     with pytest.raises(InputError, match="band 2 of a PNG"):
-        read_image(tmp_path / "chip.png", band=2)
+        read_image(tmp_path / "chip.png", Reading(band=2))
 
 
 def test_transparent_pixels_are_black(tmp_path: Path):

@@ -17,6 +17,7 @@ from rasterio.windows import Window
 
 from fusargpt.errors import InputError, NoDataError
 from fusargpt.geo.radiometry import to_8bit
+from fusargpt.geo.reading import Reading
 from fusargpt.geo.sampling import FEWEST_BLOCKS, READ_PIXELS, SAMPLE_PIXELS, sample_windows
 from fusargpt.geo.sar_scene import SarScene
 
@@ -92,7 +93,7 @@ def test_8bit_scenes_pass_unchanged(tmp_path: Path):
         assert scene.stretch() is None
         assert scene.stored == "grey"
         np.testing.assert_array_equal(scene.chip(window(10, 10, 50, 50)), grey[10:60, 10:60])
-    with SarScene.open(path, stored="amplitude") as scene:
+    with SarScene.open(path, Reading(stored="amplitude")) as scene:
         stretch = scene.stretch()
         assert stretch is not None and stretch.stored == "amplitude"
         assert (scene.chip(window(10, 10, 50, 50), stretch=stretch)[:10] == 0).all()
@@ -100,8 +101,9 @@ def test_8bit_scenes_pass_unchanged(tmp_path: Path):
 
 def test_what_is_told_of_the_values_wins(tmp_path: Path):
     path = write(tmp_path / "city.tif", decibels() + 60)
-    with SarScene.open(path) as scene, SarScene.open(path, stored="decibels") as told:
-        assert scene.stored == "amplitude"
+    with SarScene.open(path) as scene, SarScene.open(path, Reading(stored="decibels")) as told:
+        with pytest.raises(InputError, match=r"city.tif: values from 18 to 40.8 fit decibels and linear values alike"):
+            _ = scene.stored
         assert told.stored == "decibels"
         part = window(0, 0, 150, 120)
         expected, _ = to_8bit(decibels())
@@ -161,7 +163,7 @@ def test_pixels_without_data_are_known_black_and_do_not_count(tmp_path: Path, ma
     held[:40] = False
     held[60:70, 100:] = False
     arguments = mark(tmp_path / "scene.tif", decibels(), held)
-    with SarScene.open(tmp_path / "scene.tif", **arguments) as scene:
+    with SarScene.open(tmp_path / "scene.tif", Reading(**arguments)) as scene:
         np.testing.assert_array_equal(scene.read()[1], held)
         expected, limits = to_8bit(decibels(), held)
         stretch = scene.stretch()
@@ -236,14 +238,18 @@ def test_a_chip_without_data_is_named(tmp_path: Path):
             with pytest.raises(NoDataError) as caught:
                 scene.chip(window(0, 0, 64, 64), stretch=stretch)
             assert str(caught.value) == (
-                f"{path}: window of 64 x 64 pixels at (0, 0): no pixel holds data: all are NaN or nodata"
+                f"{path}: window of 64 x 64 pixels at (0, 0): no pixel holds data: all are nodata, NaN or, where they "
+                "are linear, 0"
             )
 
 
 def test_zeros_of_linear_values_hold_no_data_either(tmp_path: Path):
     values = amplitude()
     values[:64, :64] = 0
-    with SarScene.open(write(tmp_path / "slc.tif", values)) as scene, pytest.raises(NoDataError, match="all are 0"):
+    with (
+        SarScene.open(write(tmp_path / "slc.tif", values)) as scene,
+        pytest.raises(NoDataError, match="no pixel holds data"),
+    ):
         scene.chip(window(0, 0, 64, 64), stretch=scene.stretch())
 
 
@@ -306,8 +312,6 @@ def write_virtual(path: Path) -> None:
         (Path.touch, "a damaged TIFF file, or one of a kind that GDAL cannot read"),
         (lambda path: path.write_text("not an image"), "not recognized as being in a supported file format"),
         (write_virtual, "not recognized as being in a supported file format"),
-        (lambda path: write(path, decibels(), crs=None), "a geotransform without a CRS; say which one with crs="),
-        (lambda path: write(path, decibels(), crs="EPSG:4326"), "longitude 400000, latitude 3.7e.06 by EPSG:4326"),
     ],
 )
 def test_a_file_that_is_no_scene_gives_one_line_that_names_it(tmp_path: Path, write_file: Any, message: str):
@@ -319,12 +323,35 @@ def test_a_file_that_is_no_scene_gives_one_line_that_names_it(tmp_path: Path, wr
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("crs", "problem"),
+    [
+        (None, "a geotransform without a CRS; say which one with crs (--crs)"),
+        ("EPSG:4326", "longitude 400000, latitude 3.7e+06 by EPSG:4326"),
+    ],
+)
+def test_a_georeference_that_cannot_be_used_is_told_and_costs_no_pixel(tmp_path: Path, crs: str | None, problem: str):
+    path = write(tmp_path / "lost.tif", decibels(), crs=crs)
+    with SarScene.open(path) as scene:
+        assert scene.geometry is None and scene.problem.startswith(f"{path}: ") and problem in scene.problem
+        assert scene.chip(window(0, 0, 150, 120)).std() > 30
+        with pytest.raises(InputError, match=r"lost\.tif"):
+            scene.placed()
+    with SarScene.open(path, Reading(crs="EPSG:32611")) as scene:
+        assert scene.placed().crs == "EPSG:32611" and not scene.problem
+        assert "in EPSG:32611 (told)" in str(scene.read_as())
+    with pytest.raises(InputError, match=r"lost.tif: .* not on Earth"):
+        SarScene.open(path, Reading(crs="EPSG:4326"))
+
+
 def test_a_truncated_file_is_named_when_the_missing_part_is_read(tmp_path: Path):
     path = tmp_path / "scene.tif"
     write_truncated(path)
     with SarScene.open(path) as scene:
         assert scene.read(window(0, 0, 150, 50))[1].all()
-        for call in (scene.read, scene.stretch, lambda: scene.chip(window(0, 100, 20, 20))):
+        # Limits are taken of what can be read.
+        assert scene.stretch() is not None
+        for call in (scene.read, lambda: scene.chip(window(0, 100, 20, 20))):
             with pytest.raises(InputError, match="a damaged TIFF file") as caught:
                 call()
             assert str(caught.value).startswith(f"{path}: ")
@@ -360,9 +387,9 @@ def test_urls_of_other_kinds_are_refused(url: str):
 def test_arguments_that_do_not_fit_are_refused(tmp_path: Path):
     path = write(tmp_path / "scene.tif", decibels())
     with pytest.raises(InputError, match="stored: found 'intensity'"):
-        SarScene.open(path, stored="intensity")  # pyright: ignore[reportArgumentType]
+        SarScene.open(path, Reading(stored="intensity"))  # pyright: ignore[reportArgumentType]
     with pytest.raises(InputError, match="height_m=10 for an image with an affine transform has no use"):
-        SarScene.open(path, height_m=10)
+        SarScene.open(path, Reading(height_m=10))
 
 
 def test_one_huge_compressed_block_is_refused_before_it_is_read(tmp_path: Path):

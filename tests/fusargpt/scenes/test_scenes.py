@@ -143,7 +143,7 @@ def test_a_scene_without_a_place_gives_boxes_in_pixels(tmp_path: Path):
     assert boxes == sorted((x1, y1, x2 - x1, y2 - y1) for x1, y1, x2, y2 in SHIPS)
     assert content["images"] == [{"id": 1, "file_name": "plain.tif", "width": SIDE, "height": SIDE}]
     assert {annotation["category_id"] for annotation in content["annotations"]} == {1}
-    with pytest.raises(InputError, match=r"the scene has no georeference; detect can write COCO"):
+    with pytest.raises(InputError, match=r"no georeference; or write pixels, to --out ships.json"):
         detect(path, predictor=BrightBoxes(), out=tmp_path / "ships.geojson", no_prior=True)
     with pytest.raises(NoPriorError, match=r"no georeference, so that no place is known.*--no-prior"):
         detect(path, predictor=BrightBoxes(), out=tmp_path / "ships.json", aef="anywhere")
@@ -231,8 +231,16 @@ def test_what_does_not_fit_is_told_in_one_line(scene: Path, options: dict[str, A
     assert "\n" not in str(error.value)
 
 
-def test_a_layer_is_no_coco_file(scene: Path, tmp_path: Path):
-    with pytest.raises(InputError, match="COCO boxes, which only detect has"):
-        count(scene, predictor=BrightBoxes(), no_prior=True, out=tmp_path / "counts.json")
+def test_the_other_tasks_write_pixels_too(tmp_path: Path):
+    path = write_scene(tmp_path / "plain.tif", georeferenced=False)
+    result = count(path, predictor=BrightBoxes(), no_prior=True, out=tmp_path / "counts.json", tile=96)
+    content = json.loads((tmp_path / "counts.json").read_text())
+    assert content["image"] == {"file_name": "plain.tif", "width": SIDE, "height": SIDE}
+    assert content["fusargpt"]["read_as"]["stored"] == "decibels"
+    tiles = {tuple(place["bbox"]): place["count"] for place in content["places"]}
+    assert tiles[0, 0, 96, 96] == 2 and len(tiles) == len(result.places) == 6
+
+
+def test_an_option_that_does_not_exist_is_refused(scene: Path):
     with pytest.raises(TypeError):
         detect(scene, predictor=BrightBoxes(), no_prior=True, tyle=3)

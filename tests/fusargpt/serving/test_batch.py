@@ -83,7 +83,7 @@ def test_a_dataset_is_asked_its_own_questions(model: str, tmp_path: Path) -> Non
     items = source.items()
     read = [source.read(item) for item in items]
     questions = [item.question for item in items]
-    pictures, priors = [image for image, _ in read], [prior for _, prior in read]
+    pictures, priors = [image for image, *_ in read], [prior for _, prior, _ in read]
     assert [row["answer"] for row in found] == load(model).answers(pictures, questions, priors, TOKENS)
     assert {row["task"] for row in found} == {"count", "detect"} and [row["question"] for row in found] == questions
     assert all(row["anchors"] for row in found)

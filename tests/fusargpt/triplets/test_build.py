@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import rasterio
 from datasets import load_dataset
+from PIL import Image
 from rasterio.windows import Window
 
 from fusargpt.errors import InputError
@@ -25,7 +26,7 @@ from fusargpt.geo.embeddings import dequantize
 from fusargpt.geo.sar_scene import SarScene
 from fusargpt.triplets.build import Report, build
 from fusargpt.triplets.manifest import read_manifest
-from fusargpt.triplets.scene_files import chosen_band, open_scene
+from fusargpt.triplets.scene_files import open_scene
 from fusargpt.triplets.scene_rows import Part, chips_of
 from fusargpt.triplets.settings import BuildSettings
 from fusargpt.triplets.splits import gap_km
@@ -206,7 +207,7 @@ def test_failing_scenes_are_named_and_cost_the_others_nothing(built: Report, pla
         ({"scene": "undated.tif"}, "the scene has no date; name one as acquired or year"),
         ({"scene": "far.tif"}, "no data of 2021 in the AlphaEarth field.* add --missing-prior empty"),
         ({"scene": "nowhere.tif"}, "the image has no georeference"),
-        ({"scene": str(places / "scene1.tif"), "id": "x", "band": 3}, "band: found 3; the raster has 1"),
+        ({"scene": str(places / "scene1.tif"), "id": "x", "band": 3}, "no band 3; the file has 1"),
         ({"scene": str(places / "scene1.tif"), "id": "y", "boxes": [{"label": "ship"}]}, "boxes, object 1: expected"),
         ({"scene": str(places / "scene1.tif"), "id": "z", "land_cover": "absent.tif"}, r"absent\.tif: no such file"),
     ]
@@ -287,9 +288,10 @@ def test_what_the_raster_does_not_say_comes_from_the_manifest(places: Path, tmp_
 
 
 def test_a_picture_has_no_georeference_to_tell(tmp_path: Path) -> None:
+    Image.fromarray(np.arange(112 * 112, dtype=np.uint8).reshape(112, 112)).save(tmp_path / "a.png")
     for name, value in (("crs", CRS), ("nodata", 0), ("height_m", 3), ("stored", "power")):
         (row,) = read_manifest(write_manifest(tmp_path / "m.jsonl", [{"scene": "a.png", name: value}]))
-        with pytest.raises(InputError, match=f"{name}: found .* for a picture; leave it out"):
+        with pytest.raises(InputError, match=rf"a\.png: {name}: found .* for a .*; leave it out"):
             open_scene(row)
 
 
@@ -305,12 +307,12 @@ def test_scenes_are_read_in_windows_of_a_chip(tmp_path: Path, monkeypatch: pytes
     write_raster(tmp_path / "a.tif", decibels(3, 448, 560), CORNERS[0])
     manifest = write_manifest(tmp_path / "m.jsonl", [{"scene": "a.tif", "boxes": []}])
     monkeypatch.setattr(SarScene, "stretch", lambda *_: None)
-    monkeypatch.setattr(SarScene, "chip", lambda _, window, *__: np.zeros((window.height, window.width), np.uint8))
+    monkeypatch.setattr(SarScene, "chip", lambda _, window, **__: np.zeros((window.height, window.width), np.uint8))
     read, sizes = SarScene.read, []
 
-    def recorded(scene: SarScene, window: Window, band: int = 1):
+    def recorded(scene: SarScene, window: Window):
         sizes.append((window.width, window.height))
-        return read(scene, window, band)
+        return read(scene, window)
 
     monkeypatch.setattr(SarScene, "read", recorded)
     assert len(one_part(manifest)) == 20
@@ -365,14 +367,14 @@ def test_the_band_of_a_polarization(tmp_path: Path) -> None:
     ):
         (found,) = read_manifest(write_manifest(tmp_path / "m.jsonl", [{"scene": "dual.tif", **row}]))
         with open_scene(found) as scene:
-            assert chosen_band(scene, found) == expected
+            assert (scene.band, scene.polarization) == expected
     for row, message in (
-        ({"polarization": "HH"}, "polarization: found 'HH'; the raster has VV, VH"),
-        ({"polarization": "VV", "band": 2}, "polarization: found 'VV'; band 2 of the raster is VH"),
+        ({"polarization": "HH"}, "polarization: no band is 'HH'; found VV, VH"),
+        ({"polarization": "VV", "band": 2}, "polarization: found 'VV'; band 2 of the file is VH"),
     ):
         (found,) = read_manifest(write_manifest(tmp_path / "m.jsonl", [{"scene": "dual.tif", **row}]))
-        with open_scene(found) as scene, pytest.raises(InputError, match=message):
-            chosen_band(scene, found)
+        with pytest.raises(InputError, match=message):
+            open_scene(found)
 
 
 def test_folders_that_are_not_ours(places: Path, tmp_path: Path) -> None:
