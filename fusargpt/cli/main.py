@@ -13,14 +13,14 @@ from fusargpt.errors import InputError, one_line
 
 # Each is a module of this package with `main(arguments)`, which may return an exit code, or one of `SCENE_VERBS`.
 VERBS = {
-    "ask": "answer a question about a SAR image",
+    "ask": "answer a question about one SAR image (a chip)",
     "batch": "ask about every image of a folder, or every row of a dataset",
     "classify": "name the class of the targets all over a scene, as a map layer",
     "convert": "turn the authors' released weights into a model of this package",
     "count": "count ships or aircraft all over a scene, as a map layer",
     "demo": "serve a web page that answers questions about SAR images",
     "describe": "describe a scene tile by tile, as a map layer",
-    "detect": "box the ships or aircraft of a whole scene on the map",
+    "detect": "box the ships or aircraft of a whole scene, as a map layer",
     "evaluate": "score models on a dataset, with the prior true, absent or shuffled",
     "localize": "name the cells with ships or aircraft all over a scene, as a map layer",
     "merge": "write one plain checkpoint of a TLM or an adapter with its base",

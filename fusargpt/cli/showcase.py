@@ -16,6 +16,7 @@ from fusargpt.geo.embeddings import dequantize
 from fusargpt.geo.prior import PRIOR_EMBEDDINGS, PRIOR_FIELDS, PRIOR_LONLAT, PRIOR_POSITIONS, Prior
 from fusargpt.geo.prior_colours import false_colours
 from fusargpt.inference.predict import FusarGpt
+from fusargpt.metrics.detection import matched_overlaps
 from fusargpt.simulator.records import SPLIT_SEEDS, answer, scene_fields
 from fusargpt.simulator.simulated_scene import Scene, simulate_scene
 from fusargpt.tasks.answers import parse_boxes
@@ -23,10 +24,12 @@ from fusargpt.tasks.prompts import TASKS, prompt
 
 PANEL = 336  # pixels: twice the image
 MARGIN = 28
-SCALE = (176, 22)
+SCALE = (190, 22)
 """Pixels of the colour bar with its numbers, above its column."""
 MAX_NEW_TOKENS = 160  # twice what six boxes take
 CAPTIONS = ("SAR image", "AlphaEarth prior, false colour", "where the prior acts", "boxes: predicted and true")
+MET = 0.5
+"""IoU from which on a predicted box meets a true one."""
 PREDICTED, TRUE = (255, 96, 64), (64, 220, 120)
 
 
@@ -70,6 +73,24 @@ def ask_everything(predictor: FusarGpt, seeds: Sequence[int]) -> list[Showcase]:
     return showcases
 
 
+def compared(rows: Sequence[tuple[str, str, str, str]]) -> str:
+    """One line that says which answers are the truth and which are not; boxes are met from an IoU of 0.5 on."""
+    same = [task for task, _, said, true in rows if task != "detect" and said == true]
+    other = [task for task, _, said, true in rows if task != "detect" and said != true]
+    parts = [f"{', '.join(tasks)} {verdict}" for tasks, verdict in ((same, "as in truth"), (other, "not")) if tasks]
+    for task, _, *texts in rows:
+        if task == "detect":
+            found, there = map(box_list, texts)
+            met = sum(overlap >= MET for overlap in matched_overlaps(found, there))
+            parts.append(f"detect {len(found)} boxes, of {len(there)} true ones {met} met (IoU {MET} or more)")
+    return "Compared: " + "; ".join(parts)
+
+
+def box_list(text: str) -> list[Sequence[float]]:
+    """The boxes [x1, y1, x2, y2] of an answer or of the truth."""
+    return [box for box, _ in parse_boxes(text).value]
+
+
 def format_table(showcases: Sequence[Showcase]) -> str:
     """Question, answer and truth of every task, wrapped to a terminal of 110 columns."""
     widths = (9, 26, 34, 34)
@@ -84,6 +105,7 @@ def format_table(showcases: Sequence[Showcase]) -> str:
                 lines.append(line.rstrip())
             if cells[0] == "task":
                 lines.append("  ".join("-" * width for width in widths))
+        lines.append(compared(showcase.rows))
     return "\n".join(lines)
 
 
@@ -121,13 +143,12 @@ def _heat(share: np.ndarray) -> np.ndarray:
 
 def _scale(highest: float) -> Image.Image:
     """The colour bar of where the prior acts, from 0 to `highest` (how far it moves a token, of the token's length)."""
-    text = f"{highest:.0%} of a token" if highest >= 0.1 else f"{highest:.2g} of a token"
     picture = Image.new("RGB", SCALE, "white")
     pen = ImageDraw.Draw(picture)
     font = ImageFont.load_default(13)
     pen.text((0, 3), "0", fill="black", font=font)
-    picture.paste(Image.fromarray(_heat(np.linspace(0, 1, 64)[None].repeat(14, 0))), (12, 5))
-    pen.text((82, 3), text, fill="black", font=font)
+    picture.paste(Image.fromarray(_heat(np.linspace(0, 1, 50)[None].repeat(14, 0))), (12, 5))
+    pen.text((68, 3), f"{100 * highest:.3g}% of the token", fill="black", font=font)
     return picture
 
 
@@ -137,7 +158,7 @@ def _boxes(showcase: Showcase) -> Image.Image:
     scale = PANEL / showcase.image.width
     *_, answer, truth = next(row for row in showcase.rows if row[0] == "detect")
     for text, colour, grow in ((truth, TRUE, 2), (answer, PREDICTED, 0)):
-        for box, _ in parse_boxes(text).value:
+        for box in box_list(text):
             x1, y1, x2, y2 = (value * scale for value in box)
             if x2 > x1 and y2 > y1:
                 pen.rectangle((x1 - grow, y1 - grow, x2 + grow, y2 + grow), outline=colour, width=2)
