@@ -30,7 +30,7 @@ _RING, _RIM = (255, 255, 255), (20, 20, 25)
 
 
 @cache
-def _table() -> NDArray[np.float64]:
+def colour_table() -> NDArray[np.float64]:
     """[65, 3] as committed."""
     text = (files("fusargpt.geo") / "prior_colours.csv").read_text()
     header, *rows = csv.reader(text.splitlines())
@@ -44,7 +44,7 @@ def false_colours(embeddings: NDArray[np.float32]) -> NDArray[np.uint8]:
     Water comes out blue, trees green, fields ochre, buildings red; mixtures lie between. It is an aid for the eye, 3 of
     64 dimensions, and names no class.
     """
-    table = _table()
+    table = colour_table()
     return (np.clip(table[0] + embeddings @ table[1:], 0, 1) * 255).round().astype(np.uint8)
 
 

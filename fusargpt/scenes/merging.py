@@ -92,7 +92,7 @@ def merge(boxes: Sequence[SceneBox], threshold: float) -> list[SceneBox]:
             alike = members[labels[members] == label]
             ranked = alike[np.argsort(-margins[alike], kind="stable")]
             for group in _objects(edges[ranked], threshold):
-                merged.append(_one([boxes[ranked[index]] for index in group]))
+                merged.append(_one([boxes[int(ranked[index])] for index in group]))
     return sorted(merged, key=lambda found: (found.box[1], found.box[0]))
 
 

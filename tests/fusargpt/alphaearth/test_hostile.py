@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -70,7 +71,13 @@ def test_a_compression_that_unpacks_to_any_size_is_refused(tile: Path) -> None:
 
 def test_blocks_are_bounded(tmp_path: Path) -> None:
     path = tmp_path / "tile.tiff"
-    wide = {"tiled": True, "blockxsize": 4096, "blockysize": 4096, "compress": "deflate", "SPARSE_OK": True}
+    wide: dict[str, Any] = {
+        "tiled": True,
+        "blockxsize": 4096,
+        "blockysize": 4096,
+        "compress": "deflate",
+        "SPARSE_OK": True,
+    }
     write_plain_tile(path, random_codes(16, 16), **wide)
     with pytest.raises(InputError, match="blocks of 4096 x 4096 pixels; write smaller ones"):
         AlphaEarthTile(open_ranges(path))

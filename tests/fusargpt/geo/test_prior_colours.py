@@ -7,7 +7,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from fusargpt.geo.land_classes import LANDCOVER_CLASSES
-from fusargpt.geo.prior_colours import _table, false_colours
+from fusargpt.geo.prior_colours import colour_table, false_colours
 from fusargpt.simulator.landcover import load_statistics
 from scripts.derive_prior_colours import derive
 from tests.real_data import REAL_DATA, needs_real_data
@@ -24,7 +24,7 @@ def share_saturated(vectors: NDArray[np.float32]) -> float:
 
 
 def test_the_table_is_what_the_script_derives() -> None:
-    np.testing.assert_allclose(_table(), derive(load_statistics()), atol=2e-4)
+    np.testing.assert_allclose(colour_table(), derive(load_statistics()), atol=2e-4)
 
 
 def test_classes_of_land_cover_are_told_apart() -> None:
