@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from fusargpt.evaluation.evaluate import evaluate
     from fusargpt.geo.image import read_image
     from fusargpt.geo.prior import Prior, load_prior
+    from fusargpt.geo.reading import Reading
     from fusargpt.geo.sar_scene import SarScene
     from fusargpt.inference.predict import FusarGpt, load
     from fusargpt.scenes.verbs import classify, count, describe, detect, localize
@@ -35,6 +36,7 @@ _NAMES = {
     "NANO_BACKBONE": ("checkpoints", "NANO_BACKBONE"),
     "NANO_SSDD": ("checkpoints", "NANO_SSDD"),
     "Prior": ("geo.prior", "Prior"),
+    "Reading": ("geo.reading", "Reading"),
     "SarScene": ("geo.sar_scene", "SarScene"),
     "build_triplets": ("triplets.build", "build"),
     "classify": ("scenes.verbs", "classify"),
@@ -59,6 +61,7 @@ __all__ = [
     "FusarGpt",
     "InputError",
     "Prior",
+    "Reading",
     "SarScene",
     "__version__",
     "build_triplets",

@@ -1,17 +1,20 @@
 """Files and folders that are there whole or not at all; a full disk, whatever the library that was writing calls it.
 
 What is being written lies beside its place as NAME.partial. A run that is killed leaves it there, and the next one
-begins it anew. So two processes cannot write the same file at once.
+begins it anew. So two processes cannot write the same file at once: `held` keeps runs apart.
 """
 
 import errno
 import os
 import re
 import shutil
+import socket
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
 
+from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 
 from fusargpt.errors import InputError, one_line
@@ -52,10 +55,88 @@ def written_whole(path: Path, *, keep_suffix: bool = False) -> Generator[Path]:
             partial.unlink(missing_ok=True)
 
 
+@contextmanager
+def output_file(path: Path, remedy: str, *, keep_suffix: bool = False) -> Generator[Path]:
+    """As `written_whole`, for what a user asked for; `remedy` is how the line about what went wrong ends.
+
+    Raises:
+        FullDiskError: there is no room.
+        InputError: the file cannot be written for another reason.
+    """
+    try:
+        with (
+            written_whole(path, keep_suffix=keep_suffix) as partial,
+            watching_disk(path.parent, str(path), None, remedy),
+        ):
+            yield partial
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({reason(error)}); {remedy}") from error
+
+
+def check_writable(path: Path, remedy: str) -> None:
+    """Raise InputError now for what `output_file` could not write later: a folder, or a file in one that is closed."""
+    if path.is_dir():
+        raise InputError(f"{path}: a folder; expected the name of a file to write")
+    partial = partial_of(path)
+    try:
+        partial.touch()
+        partial.unlink()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({reason(error)}); {remedy}") from error
+
+
+def reason(error: OSError) -> str:
+    """Why a file cannot be used, in the system's words."""
+    return error.strerror or one_line(error)
+
+
 def write_text_whole(path: Path, text: str, errors: str = "strict") -> None:
     """Write `text` in UTF-8 as by `written_whole`; `errors` as of `Path.write_text`."""
     with written_whole(path) as partial:
         partial.write_text(text, encoding="utf-8", errors=errors)
+
+
+@contextmanager
+def held(lock: Path, output: object, seconds: float = 0.0) -> Generator[None]:
+    """Keep other runs off `output` by the file `lock`, which is there while the block runs.
+
+    Args:
+        lock: in a folder that exists, of `output` alone.
+        output: that is written, as messages begin.
+        seconds: for which another run's end is waited for.
+
+    Raises:
+        InputError: another run holds it, its folder cannot be written, or its file system has no locks.
+    """
+    file_lock = FileLock(lock, timeout=seconds)
+    remedy = "choose another place"
+    try:
+        file_lock.acquire()
+    except Timeout as error:
+        raise InputError(
+            f"{output}: another run is at work on it{_holder(lock)}; wait for its end, or {remedy}"
+        ) from error
+    except NotImplementedError as error:
+        raise InputError(f"{output}: its file system has no file locks, by which runs keep apart; {remedy}") from error
+    except OSError as error:
+        raise InputError(f"{output}: cannot be written ({reason(error)}); {remedy}") from error
+    try:
+        with suppress(OSError):  # of a full disk: it holds all the same
+            lock.write_text(f"process {os.getpid()} on {socket.gethostname()} since {datetime.now():%Y-%m-%d %H:%M}")
+        yield
+    finally:
+        with suppress(OSError):
+            lock.unlink(missing_ok=True)
+        file_lock.release()
+
+
+def _holder(lock: Path) -> str:
+    """Who says that it holds a lock, in brackets; nothing where nobody does."""
+    try:
+        found = lock.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+    return f" ({' '.join(found.split())})" if found.strip() else ""
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from fusargpt.geo.land_classes import LANDCOVER_CLASSES
+from fusargpt.simulator import landcover
 
 FACTOR_RANK = 16
 
@@ -46,7 +47,9 @@ def main(paths: list[str]) -> None:
     if not paths:
         sys.exit(f"no input: {__doc__}")
     points = pd.concat([pd.read_csv(path) for path in paths])
-    np.savez_compressed(Path(__file__).with_name("landcover_statistics.npz"), allow_pickle=False, **derive(points))
+    np.savez_compressed(
+        Path(landcover.__file__).with_name("landcover_statistics.npz"), allow_pickle=False, **derive(points)
+    )
 
 
 if __name__ == "__main__":

@@ -11,10 +11,11 @@ from fusargpt.inference.predict import FusarGpt
 from fusargpt.tasks.prompts import MAX_NEW_TOKENS
 from space_app.fields import fetch_anchors
 from space_app.inputs import Told, read_question, read_small_prior
-from space_app.limits import MAX_ANSWER_SECONDS, Scratch, public_message
+from space_app.limits import MAX_ANSWER_SECONDS, Scratch, Visitors, public_message
 from space_app.one_question import GivenAnswer, answers_to, priors_to_ask
 from space_app.scenes import UploadedScene, read_scene
 from space_app.streaming import Stream, stream_of
+from space_app.visitor import current_visitor
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,7 @@ class Demo:
         max_new_tokens: where an answer is cut.
         seconds: after which an answer is stopped.
         scratch: where files for visitors are written.
+        visitors: who has how many requests under way.
         stream: the model's answers.
     """
 
@@ -62,6 +64,7 @@ class Demo:
     max_new_tokens: int = MAX_NEW_TOKENS
     seconds: float = MAX_ANSWER_SECONDS
     scratch: Scratch = field(default_factory=Scratch)
+    visitors: Visitors = field(default_factory=Visitors)
     stream: Stream = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -71,9 +74,10 @@ class Demo:
         """The image as `space_app.scenes.read_scene` reads it.
 
         Raises:
-            InputError: as `read_scene` and `Told.reading`.
+            InputError: as `read_scene` and `Told.reading`, or too many requests of one visitor.
         """
-        return read_scene(self.predictor, image, (told or Told()).reading(), place)
+        with self.visitors.at_work(current_visitor()):
+            return read_scene(self.predictor, image, (told or Told()).reading(), place)
 
     def prior(self, path: str | None) -> Prior | None:
         """The prior of a file; None without one.
@@ -107,11 +111,12 @@ class Demo:
         growing = answers_to(
             self.stream, scene, question, asked.task, asked.target, priors, self.max_new_tokens, self.seconds
         )
-        try:
-            for answers in growing:
-                yield scene, prior, answers
-        finally:
-            growing.close()
+        with self.visitors.at_work(current_visitor()):
+            try:
+                for answers in growing:
+                    yield scene, prior, answers
+            finally:
+                growing.close()
 
     def message(self, error: InputError, *paths: str | None) -> str:
         """An error as a visitor may read it: files by their names, fields by theirs, and no markup."""

@@ -36,9 +36,10 @@ STORED_CHOICES = [
     ("Complex: I and Q", "iq"),
 ]
 IMAGE_TYPES = [".tif", ".tiff", ".png", ".jpg", ".jpeg"]
-# How many of each kind of work run at the same time. An answer takes all the cores there are.
+# How many of each kind of work run at the same time. An answer takes all the cores there are: of those at the model,
+# one is answered (see `space_app.streaming`), while the images of the others are read.
 LIMITS: dict[str, Concurrency] = {
-    "model": {"concurrency_id": "model", "concurrency_limit": 1},
+    "model": {"concurrency_id": "model", "concurrency_limit": 4},
     "reading": {"concurrency_id": "reading", "concurrency_limit": 2},
     "fetching": {"concurrency_id": "fetching", "concurrency_limit": 2},
 }
@@ -69,7 +70,8 @@ def build(demo: Demo) -> gr.Blocks:
         # A number field shows 0 until it is told that there is none.
         empty = [widgets.year, widgets.height_m]
         page.load(lambda: (None, None), None, empty, queue=False, show_progress="hidden", api_visibility="private")
-    return page.queue(max_size=QUEUE_LENGTH)
+    # Requests straight to the run endpoints would pass the queue and its limits.
+    return page.queue(max_size=QUEUE_LENGTH, api_open=False)
 
 
 def _image_and_question(examples: list[dict[str, str]]) -> dict[str, Any]:

@@ -62,6 +62,10 @@ def launch(page: gr.Blocks, host: str | None = None, port: int | None = None, wa
             theme=THEME,
             css_paths=STYLE,
             footer_links=["api"],
+            # Until the pinned gradio has the fix of CVE-2026-134825.
+            run_history=False,
+            ssr_mode=False,
+            enable_monitoring=False,
         )
     except OSError as error:
         raise InputError(f"cannot serve on {host} port {port}: {error}") from error

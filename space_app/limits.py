@@ -4,10 +4,13 @@ import contextlib
 import html
 import shutil
 import tempfile
+import threading
 import time
 import uuid
 import warnings
 import zipfile
+from collections import Counter
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -23,6 +26,12 @@ MAX_PIXELS = 4096 * 4096
 """Of an image; the model sees it whole and far smaller, and a few at a time must fit into memory."""
 MAX_BLOCK_BYTES = 256 * 2**20
 """Of the block of a TIFF that must be unpacked to read any part of it, all bands."""
+READING_SECONDS = 10.0
+"""Of a processor, that reading one upload may take."""
+READING_BYTES = 2 * 2**30
+"""Of memory, likewise."""
+MAX_AT_ONCE = 3
+"""Requests of one visitor that are worked on at the same time."""
 MAX_PRIOR_BYTES = 8 * 2**20
 """Of an unpacked .npz file."""
 MAX_ANCHORS = 4096
@@ -123,6 +132,36 @@ class Concurrency(TypedDict):
 
     concurrency_id: str
     concurrency_limit: int
+
+
+class Visitors:
+    """Who has how many requests under way, by address."""
+
+    def __init__(self, most: int = MAX_AT_ONCE) -> None:
+        self._most = most
+        self._lock = threading.Lock()
+        self._working: Counter[str] = Counter()
+
+    @contextlib.contextmanager
+    def at_work(self, visitor: str | None) -> Generator[None]:
+        """Counts one request of `visitor` while the block lasts; None is this process itself, which has no limit.
+
+        Raises:
+            InputError: as many are under way already.
+        """
+        if visitor is None:
+            yield
+            return
+        with self._lock:
+            if self._working[visitor] >= self._most:
+                raise InputError(f"{self._most} of your requests are under way; wait for one of them, then ask again.")
+            self._working[visitor] += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._working[visitor] -= 1
+                self._working += Counter()  # forgets who has none
 
 
 class Scratch:

@@ -11,14 +11,13 @@ from PIL import Image
 from fusargpt.errors import InputError
 from fusargpt.geo.earth import Points
 from fusargpt.geo.geometry import Geometry
-from fusargpt.geo.image import read_image_as
 from fusargpt.geo.mapping import WGS84
 from fusargpt.geo.reading import Reading
-from fusargpt.geo.sar_scene import SarScene
 from fusargpt.inference.predict import FusarGpt
-from space_app.limits import check_image_size, raster_environment
+from space_app.reader import Reader
 
-_TIFF_SIGNATURES = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
+READER = Reader()
+"""Of all pages of this process."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,22 +76,24 @@ def read_scene(predictor: FusarGpt, path: str | None, reading: Reading | None = 
     """
     if path is None:
         raise InputError("Upload an image first, or choose an example.")
-    check_image_size(path)
-    name = Path(path).name
-    bands: tuple[str, ...] = ("",)
-    sensor, acquired, geometry, problem = "", None, None, ""
-    with raster_environment():
-        picture, read_as = read_image_as(path, reading)
-        if _is_tiff(path):
-            with SarScene.open(path, reading) as scene:
-                bands, sensor, acquired = scene.polarizations, scene.sensor, scene.acquired
-                # Where the georeference is not as it should be, a place can be typed instead.
-                geometry, problem = scene.geometry, scene.problem.replace(str(path), name)
+    found = READER.read(path, reading)
+    picture, geometry = found.picture, found.geometry
     georeferenced = geometry is not None
     if not georeferenced and place.strip():
         geometry = typed_geometry(place, picture.width, picture.height)
     seen = picture.resize(predictor.seen_size(picture), Image.Resampling.BICUBIC)
-    return UploadedScene(name, picture, seen, bands, sensor, acquired, geometry, georeferenced, problem, str(read_as))
+    return UploadedScene(
+        Path(path).name,
+        picture,
+        seen,
+        found.bands,
+        found.sensor,
+        found.acquired,
+        geometry,
+        georeferenced,
+        found.problem,
+        found.read_as,
+    )
 
 
 def typed_geometry(place: str, width: int, height: int) -> Geometry:
@@ -117,8 +118,3 @@ def typed_geometry(place: str, width: int, height: int) -> Geometry:
         return Geometry.from_affine(transform, WGS84, width, height)
     except InputError as error:
         raise InputError(f"Place: {error}") from None
-
-
-def _is_tiff(path: str) -> bool:
-    with open(path, "rb") as file:
-        return file.read(4) in _TIFF_SIGNATURES

@@ -7,10 +7,10 @@ import io
 from PIL import Image
 
 from fusargpt.geo.prior import Prior
+from fusargpt.geo.prior_colours import mark_anchors, over_image
 from space_app.drawing import draw_answer, enlarge
 from space_app.inputs import FREE
 from space_app.one_question import GivenAnswer
-from space_app.prior_colours import mark_anchors, over_image
 from space_app.scenes import UploadedScene
 
 _LONGEST_SIDE = 1280

@@ -1,5 +1,6 @@
 """An answer as it grows, from a model that decodes in a thread of its own."""
 
+import threading
 import time
 from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,9 @@ from fusargpt.geo.prior import Prior
 from fusargpt.inference.predict import FusarGpt
 from space_app.accelerator import on_gpu
 from space_app.limits import MAX_ANSWER_SECONDS
+
+_WAITING_SECONDS = 0.5
+"""Between pieces without text, while another answer is written; a visitor may stop at each."""
 
 
 @dataclass(frozen=True)
@@ -96,9 +100,23 @@ def stream_of(predictor: FusarGpt) -> Stream:
     The model is bound to the function, not handed over with each call: what is handed over goes to another process.
     """
 
-    def stream(
+    def lent(
         image: Image.Image, question: str, prior: Prior | None, max_new_tokens: int, seconds: float
     ) -> Generator[Piece]:
         yield from stream_answer(predictor, image, question, prior, max_new_tokens, seconds)
 
-    return on_gpu(stream)
+    marked = on_gpu(lent)
+    # The model has one place, taken when everything else of a question is read.
+    place = threading.Lock()
+
+    def stream(
+        image: Image.Image, question: str, prior: Prior | None, max_new_tokens: int, seconds: float
+    ) -> Generator[Piece]:
+        while not place.acquire(timeout=_WAITING_SECONDS):
+            yield Piece("")
+        try:
+            yield from marked(image, question, prior, max_new_tokens, seconds)
+        finally:
+            place.release()
+
+    return stream

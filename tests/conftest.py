@@ -1,5 +1,8 @@
 import os
+import subprocess
 import sys
+from collections.abc import Generator
+from pathlib import Path
 from typing import Any, get_args
 
 # Before torch and numpy are loaded, here and in all processes that tests start: each works on one core, so that as many
@@ -52,6 +55,27 @@ def ray_cluster():
         pytest.skip(f"ray does not start on this machine: {error}")
     yield
     ray.shutdown()
+
+
+def _mounted(folder: Path, options: str) -> Generator[Path]:
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("mounting a disk takes the rights of root")
+    yield folder
+    subprocess.run(["umount", "--lazy", folder], check=True)  # torch may still have its file open
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Generator[Path]:
+    """A disk of 256 KiB."""
+    yield from _mounted(tmp_path / "disk", "size=256k")
+
+
+@pytest.fixture
+def closed_folder(tmp_path: Path) -> Generator[Path]:
+    """A folder in which root cannot write either."""
+    yield from _mounted(tmp_path / "closed", "ro")
 
 
 @pytest.fixture(scope="module", params=get_args(Backbone))

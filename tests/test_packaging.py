@@ -16,7 +16,7 @@ from tests.paths import ROOT
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 WHEEL = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]
 PACKAGES = [name for name in WHEEL["packages"] if (ROOT / name).is_dir()]
-DATA_SUFFIXES = {".yaml", ".parquet", ".safetensors", ".npz", ".json", ".jinja", ".md", ".txt", ".png"}
+DATA_SUFFIXES = {".csv", ".yaml", ".parquet", ".safetensors", ".npz", ".json", ".jinja", ".md", ".txt", ".png"}
 
 
 @pytest.fixture(scope="module")

@@ -4,14 +4,14 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
-from typing import Literal, NoReturn, cast, get_args
+from typing import Literal, NoReturn, cast, get_args, get_type_hints
 
 from trl.scripts.utils import TrlParser
 from trl.trainer.sft_config import SFTConfig
-from yaml import YAMLError
 
-from fusargpt.errors import InputError
+from fusargpt.errors import InputError, one_line
 from fusargpt.private_names import parsed_types
+from trl_recipes.recipe_file import check_recipe
 
 Train = Literal["tlm", "tlm+lora", "lora", "all", "language"]
 Prior = Literal["true", "none"]
@@ -310,15 +310,20 @@ def parse(arguments: Sequence[str] | None = None) -> tuple[RecipeArguments, SFTC
             )
         given.insert(0, "--config")
     try:
+        if given[0] == "--config":
+            check_recipe(given[1], get_type_hints(SFTConfig) | get_type_hints(RecipeArguments))
         recipe, config = parser.parse_args_and_config(given)
-    except YAMLError as error:
-        raise InputError(f"the recipe is not YAML: {' '.join(str(error).split())}") from error
     except InputError:
         raise
     except OSError as error:
         raise InputError(f"{error.filename}: cannot be read ({error.strerror}); expected a recipe") from error
     except ValueError as error:
-        raise InputError(str(error)) from error
+        raise InputError(" ".join(str(error).split())) from error
+    except ImportError as error:
+        raise InputError(f"a field needs a package that is not installed: {one_line(error)}") from error
+    # What TRL, transformers and accelerate raise on values that are not what they should be: of every type.
+    except Exception as error:
+        raise InputError(f"the recipe cannot be used: {type(error).__name__}: {one_line(error)}") from error
     metric = config.metric_for_best_model
     # The Trainer takes every metric whose name does not end in "loss" for one that grows.
     if metric and config.greater_is_better and (metric.endswith("_mae") or "loss_" in metric):

@@ -12,10 +12,11 @@ from datasets import config as datasets_config
 from transformers import set_seed
 from trl.trainer.sft_config import SFTConfig
 
-from fusargpt.errors import InputError, one_line
+from fusargpt.errors import InputError, naming, one_line
 from fusargpt.files import watching_disk
 from fusargpt.geo.prior import PRIOR_COLUMNS
 from fusargpt.inference.backbones import read_processor
+from fusargpt.inference.chat_template import check_template
 from modeling_fusargpt import AnyFusarGpt, FusarGptProcessor
 from trl_recipes.arguments import RecipeArguments, parse
 from trl_recipes.data.collator import TripletCollator
@@ -126,9 +127,16 @@ def answers_to_score(
 def load_processor(recipe: RecipeArguments) -> FusarGptProcessor:
     """The base's processor, with the recipe's ``image_size`` where it has one.
 
-    Raises InputError for a size that the image processor would change once more.
+    Raises InputError for a size that the image processor would change once more, and a chat template that fails.
     """
-    found = read_processor(recipe.model_name_or_path, recipe.model_revision)
+    name = f"model_name_or_path: {recipe.model_name_or_path}"
+    try:
+        found = read_processor(recipe.model_name_or_path, recipe.model_revision)
+    # What transformers and tokenizers raise on files that are missing or damaged: of every type.
+    except Exception as error:
+        raise InputError(f"{name}: the processor cannot be loaded: {one_line(error)}") from error
+    with naming(name):
+        check_template(found)
     if recipe.image_size is None:
         return found
     try:

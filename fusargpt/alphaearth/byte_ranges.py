@@ -8,12 +8,12 @@ import io
 import os
 import re
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
-from urllib.parse import quote
+from urllib.parse import quote, urljoin, urlsplit
 
 import urllib3
 
@@ -28,11 +28,14 @@ CONNECTIONS = 16
 
 CONNECT_SECONDS = 10.0
 READ_SECONDS = 20.0  # without a byte arriving
+SLOWEST_BYTES_PER_SECOND = 1000  # after the seconds above; as of scenes, see `fusargpt.geo.remote`
 RETRIES = 3
 BACKOFF_SECONDS = 0.5  # before the first retry; doubled for each one after it
 
 _PIECE_BYTES = 2**16
 _TRANSIENT = (408, 429, 500, 502, 503, 504)
+_REDIRECTS = (301, 302, 303, 307, 308)
+_MOST_REDIRECTS = 5
 
 
 class ByteRanges(Protocol):
@@ -118,8 +121,9 @@ class _LocalRanges:
         self._path = path
         with _local_errors(path):
             status = path.stat()
-        if path.is_dir():
-            raise InputError(f"{path}: a folder; expected a file")
+        # A named pipe would be waited for.
+        if not path.is_file():
+            raise InputError(f"{path}: {'a folder' if path.is_dir() else 'no regular file'}; expected a file")
         self.size = status.st_size
         self.version = f"{status.st_size}-{status.st_mtime_ns}"
 
@@ -145,14 +149,13 @@ class _RemoteRanges:
     def __init__(self, url: str) -> None:
         self.name = shown(url)
         self._address = https_address(url)
-        response = self._request(0, _PIECE_BYTES)
-        total = re.fullmatch(r"bytes \d+-\d+/(\d+)", response.headers.get("Content-Range", ""))
+        headers, self._head = self._request(0, _PIECE_BYTES)
+        total = re.fullmatch(r"bytes 0-\d+/(\d{1,18})", headers.get("Content-Range", ""))
         if not total:
             raise InputError(f"{self.name}: the server does not tell the size of the file; use another server")
         self.size = int(total[1])
-        self.version = f"{self.size}-{_stamp(response)}"
-        self._stamp = _stamp(response)
-        self._head = response.data
+        self._stamp = _stamp(headers)
+        self.version = f"{self.size}-{self._stamp}"
 
     def read(self, offset: int, length: int) -> bytes:
         length = min(length, self.size - offset)
@@ -160,29 +163,27 @@ class _RemoteRanges:
             return b""
         if offset + length <= len(self._head):
             return self._head[offset : offset + length]
-        response = self._request(offset, length)
-        if _stamp(response) != self._stamp:
+        headers, content = self._request(offset, length)
+        if _stamp(headers) != self._stamp:
             raise InputError(f"{self.name}: the file was replaced while it was read; run again")
-        if len(response.data) != length:
+        if len(content) != length:
             raise InputError(
-                f"{self.name}: the server sent {len(response.data):,} bytes from byte {offset:,}; expected {length:,}"
+                f"{self.name}: the server sent {len(content):,} bytes from byte {offset:,}; expected {length:,}"
             )
-        return response.data
+        return content
 
-    def _request(self, offset: int, length: int) -> urllib3.BaseHTTPResponse:
-        """A complete answer with status 206."""
-        headers = {"Range": f"bytes={offset}-{offset + length - 1}", "Accept-Encoding": "identity"}
+    def _request(self, offset: int, length: int) -> tuple[Mapping[str, str], bytes]:
+        """Headers and content of a complete answer with status 206."""
         failure = ""
         for attempt in range(RETRIES + 1):
             if attempt:
                 time.sleep(BACKOFF_SECONDS * 2 ** (attempt - 1))
             try:
-                response = _pool(os.getpid()).request("GET", self._address, headers=headers, preload_content=False)
+                response = self._answer(
+                    {"Range": f"bytes={offset}-{offset + length - 1}", "Accept-Encoding": "identity"}
+                )
                 if response.status == 206:
-                    # Kept in the response as `data`.
-                    response.read(cache_content=True)
-                    response.release_conn()
-                    return response
+                    return response.headers, self._content(response, length)
                 # A server that knows no ranges sends the whole file, which may be gigabytes: hang up.
                 response.close()
             # Also raised when the connection breaks halfway through the content.
@@ -197,6 +198,47 @@ class _RemoteRanges:
             "or try again later"
         )
 
+    def _answer(self, headers: dict[str, str]) -> urllib3.BaseHTTPResponse:
+        """What the server, or the place on the same server that it names instead, answers; the content is not read."""
+        address = self._address
+        for _ in range(_MOST_REDIRECTS + 1):
+            response = _pool(os.getpid()).request(
+                "GET", address, headers=headers, preload_content=False, redirect=False
+            )
+            place = response.headers.get("Location")
+            if response.status not in _REDIRECTS or not place:
+                return response
+            response.close()
+            before, address = address, urljoin(address, place)
+            if not _same_server(before, address):
+                # It may name any machine that this one reaches, this one included.
+                raise InputError(
+                    f"{self.name}: the server sends to another one, {shown(_server(address))}; give that address if "
+                    "you trust it"
+                )
+        raise InputError(f"{self.name}: more than {_MOST_REDIRECTS} redirects; check the address")
+
+    def _content(self, response: urllib3.BaseHTTPResponse, length: int) -> bytes:
+        """No more than `length` bytes, whatever is sent."""
+        encoding = response.headers.get("Content-Encoding", "identity")
+        if encoding.strip().lower() not in ("", "identity"):
+            response.close()
+            raise InputError(f"{self.name}: the server packs what it sends ({encoding[:40]!r}); use another server")
+        until = time.monotonic() + READ_SECONDS + length / SLOWEST_BYTES_PER_SECOND
+        pieces: list[bytes] = []
+        missing = length + 1
+        while missing and (piece := response.read1(min(missing, _PIECE_BYTES), decode_content=False)):
+            pieces.append(piece)
+            missing -= len(piece)
+            if time.monotonic() > until:
+                response.close()
+                raise InputError(f"{self.name}: less than {SLOWEST_BYTES_PER_SECOND} bytes a second; try again later")
+        if not missing:
+            response.close()
+            raise InputError(f"{self.name}: the server sends more than the {length:,} bytes it was asked for")
+        response.release_conn()
+        return b"".join(pieces)
+
 
 @cache
 def _pool(process: int) -> urllib3.PoolManager:
@@ -204,12 +246,27 @@ def _pool(process: int) -> urllib3.PoolManager:
     return urllib3.PoolManager(
         maxsize=CONNECTIONS,
         timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS),
-        retries=urllib3.Retry(total=None, connect=0, read=0, status=0, other=0, redirect=5),
+        retries=urllib3.Retry(total=None, connect=0, read=0, status=0, other=0, redirect=0),
     )
 
 
-def _stamp(response: urllib3.BaseHTTPResponse) -> str:
-    return response.headers.get("ETag") or response.headers.get("Last-Modified") or ""
+def _stamp(headers: Mapping[str, str]) -> str:
+    return headers.get("ETag") or headers.get("Last-Modified") or ""
+
+
+def _server(address: str) -> str:
+    """Scheme, host and port, without names and passwords."""
+    parts = urlsplit(address)
+    try:
+        return f"{parts.scheme}://{parts.hostname}:{parts.port or {'https': 443}.get(parts.scheme, 80)}"
+    except ValueError as error:
+        raise InputError(f"{shown(address)}: not an address ({error})") from error
+
+
+def _same_server(before: str, after: str) -> bool:
+    """Whether both are of one host and port; http may become https."""
+    old, new = _server(before), _server(after)
+    return new in (old, old.replace("http://", "https://").removesuffix(":80") + ":443")
 
 
 def _reason(error: urllib3.exceptions.HTTPError) -> str:

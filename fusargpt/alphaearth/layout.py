@@ -188,7 +188,7 @@ def _vrt(files: list[MemoryFile], levels: list[NDArray[np.int8]], crs: str, tran
     geotransform = ", ".join(repr(float(value)) for value in transform.to_gdal())
     lines = [
         f'<VRTDataset rasterXSize="{columns}" rasterYSize="{rows}">',
-        f"<SRS>{escape(rasterio.CRS.from_user_input(crs).to_wkt())}</SRS>",
+        f"<SRS>{escape(rasterio.CRS.from_user_input(crs_name(crs)).to_wkt())}</SRS>",
         f"<GeoTransform>{geotransform}</GeoTransform>",
     ]
     for band in range(1, bands + 1):

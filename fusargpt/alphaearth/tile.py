@@ -2,7 +2,6 @@
 
 import logging
 import math
-import struct
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -21,7 +20,10 @@ from fusargpt.geo.embeddings import EMBEDDING_SIZE, NODATA
 # What tifffile logs about damaged files, our errors say in one line; who sets up logging gets it all the same.
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
-_MAX_BLOCK_PIXELS = 4096 * 4096  # 1 GiB of memory
+_MAX_BLOCK_PIXELS = 2048 * 2048  # 256 MiB of codes, and as much again for each step of unpacking them
+# None, LZW, Deflate by two numbers, PackBits, LZMA, Zstandard by two numbers: unpacked to a size that is known before.
+_COMPRESSIONS = (1, 5, 8, 32946, 32773, 34925, 34926, 50000)
+_SLACK_BYTES = 2**16  # by which compressed blocks may be larger than their pixels
 _MAX_IMAGES = 64  # the full resolution, its overviews, masks; directories that lead in a circle have no end
 
 
@@ -99,8 +101,8 @@ class AlphaEarthTile:
                     self._check_blocks(level)
         except InputError:
             raise
-        # What tifffile raises on files that are damaged or end too early.
-        except (tifffile.TiffFileError, struct.error, ValueError, LookupError, TypeError, OverflowError) as error:
+        # tifffile raises whatever comes of a header that is damaged or ends too early.
+        except Exception as error:
             raise InputError(f"{ranges.name}: not a TIFF file, or a damaged one ({one_line(error)})") from error
 
     def level_for(self, spacing_m: float | None) -> Level:
@@ -120,12 +122,19 @@ class AlphaEarthTile:
         in_planes = page.planarconfig == tifffile.PLANARCONFIG.SEPARATE
         per_plane = across * math.ceil(page.imagelength / level.block_shape[0])
         segments = [band * per_plane + row * across + column for band in range(EMBEDDING_SIZE if in_planes else 1)]
+        pixels = level.block_shape[0] * level.block_shape[1]
+        largest = 2 * pixels * (1 if in_planes else EMBEDDING_SIZE) + _SLACK_BYTES
 
         def read(band: int) -> None:
             segment = segments[band]
             offset, length = page.dataoffsets[segment], page.databytecounts[segment]
             if not length:  # a block that was never written
                 return
+            if length > largest:
+                raise InputError(
+                    f"{self._ranges.name}: block {(row, column)} of {length:,} bytes; expected at most {largest:,}. "
+                    "Fetch the file again"
+                )
             values = self._decode(page, segment, self._read(offset, length), (row, column))
             if in_planes:
                 codes[band, : values.shape[0], : values.shape[1]] = values[:, :, 0]
@@ -137,7 +146,7 @@ class AlphaEarthTile:
         return codes
 
     def _read(self, offset: int, length: int) -> bytes:
-        data = self._ranges.read(offset, length)
+        data = self._ranges.read(offset, length) if 0 <= offset < self._ranges.size else b""
         if len(data) != length:
             raise InputError(
                 f"{self._ranges.name}: the file ends at byte {self._ranges.size:,}, inside a block of {length:,} bytes "
@@ -167,6 +176,8 @@ class AlphaEarthTile:
             raise InputError(f"{name}: the file ends at byte {self._ranges.size:,}, inside its header; fetch it again")
         if page.samplesperpixel != EMBEDDING_SIZE or page.dtype != np.int8:
             raise InputError(f"{name}: found {page.samplesperpixel} bands of {page.dtype}; expected 64 of int8")
+        if not (page.imagelength > 0 and page.imagewidth > 0):
+            raise InputError(f"{name}: {page.imagewidth} x {page.imagelength} pixels; expected at least one")
         if page.imagedepth != 1 or page.is_subsampled:
             raise InputError(f"{name}: found an image of another kind; expected rows and columns of pixels")
 
@@ -175,6 +186,8 @@ class AlphaEarthTile:
         page, (rows, columns) = level.page, level.block_shape
         if not 0 < rows * columns <= _MAX_BLOCK_PIXELS:
             raise InputError(f"{self._ranges.name}: blocks of {columns} x {rows} pixels; write smaller ones")
+        if page.compression not in _COMPRESSIONS:
+            raise InputError(f"{self._ranges.name}: compression {int(page.compression)}; expected Zstandard or Deflate")
         _ = page.decode
         expected = math.ceil(page.imagelength / rows) * math.ceil(page.imagewidth / columns)
         if page.planarconfig == tifffile.PLANARCONFIG.SEPARATE:
@@ -223,8 +236,8 @@ def _block_shape(page: tifffile.TiffPage) -> tuple[int, int]:
 def _halvings(full: tifffile.TiffPage, overview: tifffile.TiffPage) -> int:
     """How often `full` was halved, rounding up, to give `overview`; 0 where it was not."""
     rows, columns, number = full.imagelength, full.imagewidth, 0
-    while (rows, columns) != (overview.imagelength, overview.imagewidth):
-        if rows == columns == 1:
-            return 0
+    while max(rows, columns) > 1:
         rows, columns, number = math.ceil(rows / 2), math.ceil(columns / 2), number + 1
-    return number
+        if (rows, columns) == (overview.imagelength, overview.imagewidth):
+            return number
+    return 0

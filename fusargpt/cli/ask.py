@@ -4,12 +4,19 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fusargpt.checkpoints import NANO
 from fusargpt.cli.argument_types import add_reading, reading_of
 from fusargpt.cli.extras import check_constrained
 from fusargpt.errors import InputError
-from fusargpt.tasks.prompts import MAX_NEW_TOKENS, TARGETS, TASKS, prompt
+from fusargpt.tasks.prompts import MAX_NEW_TOKENS, TARGETS, TASKS, check_question, prompt
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+SHRUNK = 2
+"""Times a side is scaled down, from which on a file is taken for a scene rather than a chip."""
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -29,11 +36,13 @@ def _parser() -> argparse.ArgumentParser:
         prog="fusargpt ask",
         description=(
             "Answer a question about a SAR image. The image is scaled to 8 bit: 8-bit files as they are, others in "
-            "decibels from the 1st to the 99.5th percentile."
+            "decibels from the 1st to the 99.5th percentile. The model sees the image whole, scaled down where it is "
+            "large: for a whole scene use fusargpt detect (or count, localize, classify, describe), which tiles it; "
+            "for a folder of images fusargpt batch."
         ),
         epilog=(
-            "examples: fusargpt ask scene.tif 'How many ships are there in this image?'; "
-            "fusargpt ask scene.tif --task detect --target ship --prior scene.npz"
+            "examples: fusargpt ask chip.tif 'How many ships are there in this image?'; "
+            "fusargpt ask chip.tif --task detect --target ship --prior chip.npz"
         ),
     )
     parser.add_argument("image", metavar="IMAGE", type=Path, help="PNG, JPEG or TIFF (8 or 16 bit, float, complex)")
@@ -64,10 +73,17 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _check(options: argparse.Namespace) -> None:
+    if options.image.is_dir():
+        raise InputError(
+            f"{options.image}: a folder; expected one image; for every image of a folder: "
+            f"fusargpt batch {options.image} --task {options.task or 'describe'} --out answers.parquet"
+        )
+    if not options.image.exists():
+        raise InputError(f"{options.image}: no such file")
     if options.question is None and options.task is None:
         raise InputError("no QUESTION; give one, or --task to ask that task's own")
-    if options.question is not None and not options.question.strip():
-        raise InputError("QUESTION is empty; ask something, for example 'Describe this image.'")
+    if options.question is not None:
+        check_question(options.question, "QUESTION")
     if options.max_new_tokens < 1:
         raise InputError(f"--max-new-tokens: found {options.max_new_tokens}; expected at least 1")
     if options.constrained and options.task in (None, "describe"):
@@ -97,6 +113,7 @@ def _answer(options: argparse.Namespace) -> None:
 
     quiet_libraries()
     predictor = load(options.model)
+    _tell_shrunk(options, image, predictor.seen_size(image))
     question = options.question or prompt(options.task, options.target or "ship")
     streamer = TextStreamer(predictor.processor.tokenizer, skip_prompt=True, skip_special_tokens=True)
     form = AnswerForm(options.task) if options.constrained else None
@@ -114,3 +131,17 @@ def _answer(options: argparse.Namespace) -> None:
         if boxes.problems:
             said = "Not all of this answer can be read" if boxes.value else "This answer cannot be read as boxes"
             print(f"{said}: {boxes.problems[0]}", file=sys.stderr)
+
+
+def _tell_shrunk(options: argparse.Namespace, image: "Image", seen: tuple[int, int]) -> None:
+    """Say on stderr that a scene was given to the verb for chips, when less than half of its pixels a side is seen."""
+    # Scenes are TIFF files; another large picture has no verb that tiles it.
+    shrunk = image.width > seen[0] * SHRUNK or image.height > seen[1] * SHRUNK
+    if not shrunk or options.image.suffix.lower() not in (".tif", ".tiff"):
+        return
+    verb = options.task or "detect"
+    print(
+        f"{options.image}: {image.width:,} x {image.height:,} pixels are seen as {seen[0]} x {seen[1]}, in which small "
+        f"targets are lost; a whole scene is tiled by: fusargpt {verb} {options.image} --no-prior --out {verb}.geojson",
+        file=sys.stderr,
+    )

@@ -10,7 +10,7 @@ from fusargpt.checkpoints import NANO
 from fusargpt.cli.argument_types import add_reading, check_unread, names, reading_of
 from fusargpt.cli.extras import needs
 from fusargpt.errors import InputError
-from fusargpt.tasks.prompts import MAX_NEW_TOKENS, TARGETS, TASKS, prompt
+from fusargpt.tasks.prompts import MAX_NEW_TOKENS, TARGETS, TASKS, check_question, prompt
 
 if TYPE_CHECKING:
     from fusargpt.serving.batch_inputs import Source
@@ -48,8 +48,14 @@ def _check(options: argparse.Namespace) -> None:
     unknown = [task for task in options.tasks or () if task not in TASKS]
     if unknown:
         raise InputError(f"--task: found {unknown[0]!r}; expected of {', '.join(TASKS)}")
-    if options.question is not None and not options.question.strip():
-        raise InputError("--question is empty; ask something, for example 'Describe this image.'")
+    source, task = Path(options.source), (options.tasks or ["detect"])[0]
+    if source.is_file() and source.suffix != ".parquet":
+        raise InputError(
+            f"{source}: a file; expected a folder of images or a dataset; one chip is asked about by: fusargpt ask "
+            f"{source} --task {task}, and a whole scene by: fusargpt {task} {source} --no-prior --out {task}.geojson"
+        )
+    if options.question is not None:
+        check_question(options.question, "--question")
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -106,7 +112,8 @@ def _parser() -> argparse.ArgumentParser:
         prog="fusargpt batch",
         description=(
             "Ask one question about every image of a folder (its prior is an .npz file of the same name beside it), or "
-            "every question of a dataset of triplets. A run that was cut goes on with the same command."
+            "every question of a dataset of triplets. A run that was cut goes on with the same command. One image: "
+            "fusargpt ask; a whole scene, tiled and mapped: fusargpt detect."
         ),
         epilog=(
             "examples: fusargpt batch scenes --task detect --out answers.parquet; "

@@ -17,9 +17,9 @@ PACKAGES: dict[str, set[str]] = {
     "demo": {"gradio"} | _ALPHAEARTH,
     "metrics": _METRICS,
     "ray": _RAY,
-    "scenes": {"pyogrio", "scipy", "shapely", "supervision", "tqdm"} | _ALPHAEARTH,
+    "scenes": {"pyogrio", "scipy", "shapely", "tqdm"} | _ALPHAEARTH,
     "serving": _METRICS | _RAY,
-    "train": {"accelerate", "filelock", "matplotlib", "peft", "trl", "yaml"} | _METRICS,
+    "train": {"accelerate", "matplotlib", "peft", "trl", "yaml"} | _METRICS,
 }
 """What each extra brings, by the names under which it is imported; as in pyproject.toml."""
 

@@ -1,24 +1,26 @@
 """The `fusargpt` command. A verb is imported when it runs, so that help and usage errors come at once."""
 
 import argparse
+import io
+import os
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from importlib import import_module
 from importlib.metadata import version
 
-from fusargpt.errors import InputError
+from fusargpt.errors import InputError, one_line
 
 # Each is a module of this package with `main(arguments)`, which may return an exit code, or one of `SCENE_VERBS`.
 VERBS = {
-    "ask": "answer a question about a SAR image",
+    "ask": "answer a question about one SAR image (a chip)",
     "batch": "ask about every image of a folder, or every row of a dataset",
     "classify": "name the class of the targets all over a scene, as a map layer",
     "convert": "turn the authors' released weights into a model of this package",
     "count": "count ships or aircraft all over a scene, as a map layer",
     "demo": "serve a web page that answers questions about SAR images",
     "describe": "describe a scene tile by tile, as a map layer",
-    "detect": "box the ships or aircraft of a whole scene on the map",
+    "detect": "box the ships or aircraft of a whole scene, as a map layer",
     "evaluate": "score models on a dataset, with the prior true, absent or shuffled",
     "localize": "name the cells with ships or aircraft all over a scene, as a map layer",
     "merge": "write one plain checkpoint of a TLM or an adapter with its base",
@@ -30,6 +32,7 @@ VERBS = {
 SCENE_VERBS = ("classify", "count", "describe", "detect", "localize")
 USAGE_ERROR = 2
 INTERRUPTED = 130
+BROKEN_PIPE = 141
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -40,14 +43,40 @@ def main(arguments: Sequence[str] | None = None) -> int:
         items, 2 when the user's input is not what it should be (one line on stderr says what), 130 when interrupted.
         argparse itself exits with 2 on a wrong usage.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # Names of files may be no UTF-8, and terminals may know few letters; as stderr has it.
+        sys.stdout.reconfigure(errors="backslashreplace")
     options = _parser().parse_args(arguments)
     try:
+        for argument in options.arguments:
+            _check_text(argument)
         return _verb(options.verb)(options.arguments) or 0
     except InputError as error:
         print(f"fusargpt {options.verb}: error: {error}", file=sys.stderr)
         return USAGE_ERROR
+    except BrokenPipeError:
+        # Whoever read stdout has seen enough; Python would say so once more when it flushes it at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+    except OSError as error:
+        # A disk that is full, a folder that is closed, a file that is gone: it has a number. Others are ours to mend.
+        if error.errno is None:
+            raise
+        file = "" if error.filename is None else f"{error.filename}: "
+        print(f"fusargpt {options.verb}: error: {file}{error.strerror or one_line(error)}", file=sys.stderr)
+        return USAGE_ERROR
     except KeyboardInterrupt:
         return INTERRUPTED
+
+
+def _check_text(argument: str) -> None:
+    """Raises InputError for what the system could not have passed, and no file can be called."""
+    try:
+        whole = "\x00" not in os.fsencode(argument).decode("latin-1")
+    except UnicodeEncodeError:
+        whole = False
+    if not whole:
+        raise InputError(f"found the argument {argument!a}; expected text")
 
 
 def _verb(name: str) -> Callable[[Sequence[str]], int | None]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from fusargpt.checkpoints import NANO
 
-SEEDS = (2, 9, 3)  # of the test split: a harbour, an airfield, open sea
+SEEDS = (3, 12, 2)  # of the test split: open sea, an airfield, a harbour; what is wrong in them is said
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from fusargpt.scenes.ask_scene import SceneResult
 
 TILES_FAILED = 1
+PUBLIC_FIELD = "s3://us-west-2.opendata.source.coop/tge-labs/aef/v1/annual"
 DESCRIPTIONS = {
     "classify": "Name the class of the targets in each tile of a grid over a scene.",
     "count": "Count the ships or the aircraft in each tile of a grid over a scene.",
@@ -49,7 +50,17 @@ def run(task: str, arguments: Sequence[str]) -> int:
     if out.suffix.lower() not in _SUFFIXES:
         raise InputError(f"--out: found {out.name}; expected a name that ends in {', '.join(_SUFFIXES)}")
     if "://" not in scene and not scene.startswith("/vsi") and not Path(scene).is_file():
+        if Path(scene).is_dir():
+            raise InputError(
+                f"{scene}: a folder; expected one SAR scene as a GeoTIFF; for every image of a folder, without "
+                f"tiles and map: fusargpt batch {scene} --task {task} --out answers.parquet"
+            )
         raise InputError(f"{scene}: no such file; expected a SAR scene as a GeoTIFF")
+    if not chosen.get("no_prior") and "aef" not in chosen:
+        raise InputError(
+            "--aef and --no-prior: found neither; add --no-prior to answer from the image alone, or --aef ROOT with a "
+            f"folder or URL of AlphaEarth, which is public at {PUBLIC_FIELD}"
+        )
     with needs("--constrained needs", "constrained"), needs("scenes need", "scenes"):
         result = _ask(task, scene, out, quicklook, chosen)
     return _tell(task, result)
@@ -111,10 +122,11 @@ def _parser(task: str) -> argparse.ArgumentParser:
     about = " --target ship" if targets else ""
     parser = argparse.ArgumentParser(
         prog=f"fusargpt {task}",
-        description=f"{DESCRIPTIONS[task]} A run that was cut goes on with the same command.",
-        epilog=f"example: fusargpt {task} scene.tif{about} --aef s3://us-west-2.opendata.source.coop/tge-labs/aef/v1/"
-        f"annual --out {task}.geojson. Exit codes: 0; 1 when some tiles failed (they are listed); 2 when something is "
-        "wrong with the input.",
+        description=f"{DESCRIPTIONS[task]} A run that was cut goes on with the same command. "
+        "For a chip that the model sees whole: fusargpt ask; for a folder of chips: fusargpt batch.",
+        epilog=f"examples: fusargpt {task} scene.tif{about} --aef {PUBLIC_FIELD} --out {task}.geojson; "
+        f"without a prior: fusargpt {task} scene.tif{about} --no-prior --out {task}.geojson. "
+        "Exit codes: 0; 1 when some tiles failed (they are listed); 2 when something is wrong with the input.",
         allow_abbrev=False,
         # What is not given is left to fusargpt.scenes.settings.SceneSettings, whose import takes seconds; its
         # defaults are repeated in the help alone.

@@ -11,10 +11,12 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from fusargpt.files import written_whole
+from fusargpt.files import output_file
 from fusargpt.geo.embeddings import dequantize
 from fusargpt.geo.prior import PRIOR_EMBEDDINGS, PRIOR_FIELDS, PRIOR_LONLAT, PRIOR_POSITIONS, Prior
+from fusargpt.geo.prior_colours import false_colours
 from fusargpt.inference.predict import FusarGpt
+from fusargpt.metrics.detection import matched_overlaps
 from fusargpt.simulator.records import SPLIT_SEEDS, answer, scene_fields
 from fusargpt.simulator.simulated_scene import Scene, simulate_scene
 from fusargpt.tasks.answers import parse_boxes
@@ -22,8 +24,12 @@ from fusargpt.tasks.prompts import TASKS, prompt
 
 PANEL = 336  # pixels: twice the image
 MARGIN = 28
+SCALE = (190, 22)
+"""Pixels of the colour bar with its numbers, above its column."""
 MAX_NEW_TOKENS = 160  # twice what six boxes take
 CAPTIONS = ("SAR image", "AlphaEarth prior, false colour", "where the prior acts", "boxes: predicted and true")
+MET = 0.5
+"""IoU from which on a predicted box meets a true one."""
 PREDICTED, TRUE = (255, 96, 64), (64, 220, 120)
 
 
@@ -67,6 +73,24 @@ def ask_everything(predictor: FusarGpt, seeds: Sequence[int]) -> list[Showcase]:
     return showcases
 
 
+def compared(rows: Sequence[tuple[str, str, str, str]]) -> str:
+    """One line that says which answers are the truth and which are not; boxes are met from an IoU of 0.5 on."""
+    same = [task for task, _, said, true in rows if task != "detect" and said == true]
+    other = [task for task, _, said, true in rows if task != "detect" and said != true]
+    parts = [f"{', '.join(tasks)} {verdict}" for tasks, verdict in ((same, "as in truth"), (other, "not")) if tasks]
+    for task, _, *texts in rows:
+        if task == "detect":
+            found, there = map(box_list, texts)
+            met = sum(overlap >= MET for overlap in matched_overlaps(found, there))
+            parts.append(f"detect {len(found)} boxes, of {len(there)} true ones {met} met (IoU {MET} or more)")
+    return "Compared: " + "; ".join(parts)
+
+
+def box_list(text: str) -> list[Sequence[float]]:
+    """The boxes [x1, y1, x2, y2] of an answer or of the truth."""
+    return [box for box, _ in parse_boxes(text).value]
+
+
 def format_table(showcases: Sequence[Showcase]) -> str:
     """Question, answer and truth of every task, wrapped to a terminal of 110 columns."""
     widths = (9, 26, 34, 34)
@@ -81,15 +105,15 @@ def format_table(showcases: Sequence[Showcase]) -> str:
                 lines.append(line.rstrip())
             if cells[0] == "task":
                 lines.append("  ".join("-" * width for width in widths))
+        lines.append(compared(showcase.rows))
     return "\n".join(lines)
 
 
-def false_colour(prior: Prior, basis: np.ndarray) -> Image.Image:
-    """The prior as RGB: projections on `basis` [64, 3], scaled to [0, 255], anchors as squares of a regular grid."""
+def false_colour(prior: Prior) -> Image.Image:
+    """The prior in the colours of `fusargpt.geo.prior_colours`, anchors as squares of a regular grid."""
     side = round(len(prior.embeddings) ** 0.5)
-    values = (prior.embeddings @ basis).reshape(side, side, 3)
-    grey = np.clip((values + 0.6) / 1.2 * 255, 0, 255).astype(np.uint8)
-    return Image.fromarray(grey).resize((PANEL, PANEL), Image.Resampling.NEAREST)
+    colours = false_colours(prior.embeddings).reshape(side, side, 3)
+    return Image.fromarray(colours).resize((PANEL, PANEL), Image.Resampling.NEAREST)
 
 
 def modulation_strength(predictor: FusarGpt, showcase: Showcase) -> np.ndarray:
@@ -112,10 +136,20 @@ def modulation_strength(predictor: FusarGpt, showcase: Showcase) -> np.ndarray:
     return strength.reshape(height // merge, width // merge).numpy()
 
 
-def _heat(strength: np.ndarray, highest: float) -> Image.Image:
-    share = np.clip(strength / highest, 0, 1)
-    colour = np.stack([share * 255, share**2 * 210, 70 * (1 - share)], -1).astype(np.uint8)
-    return Image.fromarray(colour).resize((PANEL, PANEL), Image.Resampling.BILINEAR)
+def _heat(share: np.ndarray) -> np.ndarray:
+    """Colours uint8 [rows, columns, 3] of shares [rows, columns] of the strongest effect."""
+    return np.stack([share * 255, share**2 * 210, 70 * (1 - share)], -1).astype(np.uint8)
+
+
+def _scale(highest: float) -> Image.Image:
+    """The colour bar of where the prior acts, from 0 to `highest` (how far it moves a token, of the token's length)."""
+    picture = Image.new("RGB", SCALE, "white")
+    pen = ImageDraw.Draw(picture)
+    font = ImageFont.load_default(13)
+    pen.text((0, 3), "0", fill="black", font=font)
+    picture.paste(Image.fromarray(_heat(np.linspace(0, 1, 50)[None].repeat(14, 0))), (12, 5))
+    pen.text((68, 3), f"{100 * highest:.3g}% of the token", fill="black", font=font)
+    return picture
 
 
 def _boxes(showcase: Showcase) -> Image.Image:
@@ -124,7 +158,7 @@ def _boxes(showcase: Showcase) -> Image.Image:
     scale = PANEL / showcase.image.width
     *_, answer, truth = next(row for row in showcase.rows if row[0] == "detect")
     for text, colour, grow in ((truth, TRUE, 2), (answer, PREDICTED, 0)):
-        for box, _ in parse_boxes(text).value:
+        for box in box_list(text):
             x1, y1, x2, y2 = (value * scale for value in box)
             if x2 > x1 and y2 > y1:
                 pen.rectangle((x1 - grow, y1 - grow, x2 + grow, y2 + grow), outline=colour, width=2)
@@ -133,9 +167,6 @@ def _boxes(showcase: Showcase) -> Image.Image:
 
 def draw(predictor: FusarGpt, showcases: Sequence[Showcase], path: Path) -> None:
     """Write one row a scene: SAR, prior, modulation, boxes."""
-    every = np.concatenate([showcase.prior.embeddings for showcase in showcases])
-    # The three directions in which the priors of these scenes differ most.
-    _, _, directions = np.linalg.svd(every - every.mean(0), full_matrices=False)
     strengths = [modulation_strength(predictor, showcase) for showcase in showcases]
     highest = max(float(strength.max()) for strength in strengths) or 1.0
     step = PANEL + 8
@@ -144,12 +175,14 @@ def draw(predictor: FusarGpt, showcases: Sequence[Showcase], path: Path) -> None
     font = ImageFont.load_default(15)
     for column, caption in enumerate(CAPTIONS):
         pen.text((column * step + 4, 5), caption, fill="black", font=font)
+    picture.paste(_scale(highest), (2 * step + PANEL - SCALE[0], 3))
     for row, (showcase, strength) in enumerate(zip(showcases, strengths, strict=True)):
         sar = showcase.image.resize((PANEL, PANEL), Image.Resampling.NEAREST)
-        panels = (sar, false_colour(showcase.prior, directions[:3].T), _heat(strength, highest), _boxes(showcase))
+        acts = Image.fromarray(_heat(strength / highest)).resize((PANEL, PANEL), Image.Resampling.BILINEAR)
+        panels = (sar, false_colour(showcase.prior), acts, _boxes(showcase))
         for column, panel in enumerate(panels):
             picture.paste(panel, (column * step, MARGIN + row * step))
     pen.text((3 * step + 190, 5), "predicted", fill=PREDICTED, font=font)
     pen.text((3 * step + 270, 5), "true", fill=(0, 150, 60), font=font)
-    with written_whole(path, keep_suffix=True) as partial:
+    with output_file(path, "choose another --out", keep_suffix=True) as partial:
         picture.save(partial)

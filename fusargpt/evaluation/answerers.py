@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import cast
 
 import torch
@@ -16,6 +17,8 @@ from fusargpt.evaluation.entries import MAJORITY, OWN_TYPES, Entry
 from fusargpt.inference.faces import Generates, LoadingReport, Processes
 from fusargpt.inference.predict import load
 from fusargpt.inference.questions import Answerer, FusarGptAnswerer, Question
+from fusargpt.inference.rows import only_message
+from fusargpt.inference.user_texts import UserTexts
 from fusargpt.tasks.prompts import NONE_ANSWER, TASKS
 from modeling_fusargpt.configuration_fusargpt import FusarGptConfig, FusarGptQwen3Config
 
@@ -56,6 +59,8 @@ class AnyModelAnswerer:
         return image.size if self._unit is None else self._unit
 
     def _prompt(self, question: str) -> str:
+        if UserTexts(self._processor.tokenizer).shown(question) != question:
+            raise InputError("question: holds a special token, which a model of another type would not take for text")
         message = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": question}]}
         return self._processor.apply_chat_template([message], add_generation_prompt=True)
 
@@ -65,8 +70,11 @@ class MajorityAnswerer:
 
     def __init__(self, rows: Dataset) -> None:
         counts: dict[str, Counter[str]] = {task: Counter() for task in TASKS}
-        for task, completion in zip(rows["task"], rows["completion"], strict=True):
-            counts[task][completion[0]["content"]] += 1
+        for row in rows.select_columns(["task", "completion"]):
+            assert isinstance(row, dict)
+            # A row that says nothing costs none of the others.
+            with suppress(InputError, KeyError):
+                counts[row["task"]][only_message(row, "completion", "assistant")] += 1
         # Always answering None would find nothing.
         del counts["detect"][NONE_ANSWER]
         self._answers = {task: answers.most_common(1)[0][0] for task, answers in counts.items() if answers}

@@ -20,15 +20,17 @@ from fusargpt.evaluation.evaluated import Evaluation
 from fusargpt.evaluation.items import KnownItem, fingerprint, read_items
 from fusargpt.evaluation.priors import given_priors
 from fusargpt.evaluation.reading import Reading
-from fusargpt.files import write_text_whole
+from fusargpt.evaluation.scoring import Answers
+from fusargpt.files import held, output_file, reason
 from fusargpt.inference.asking import Asking
 from fusargpt.inference.journal import Journal, check_same
-from fusargpt.inference.questions import Answerer
+from fusargpt.inference.questions import Answerer, Failure
 from fusargpt.inference.rows import SIMULATOR, load_rows, read, simulated_rows
 from fusargpt.tasks.prompts import MAX_NEW_TOKENS, TASKS
 
 SETTINGS = "settings.json"
 _RUN = "an evaluation"
+_LOCK = ".lock"
 MAJORITY_SCENES = 2000
 """Of the simulator's training split, in which the most frequent answers are counted."""
 _PACKAGES = ("fusargpt", "torch", "transformers", "datasets", "numpy", "sacrebleu", "rouge-score")
@@ -78,8 +80,8 @@ def evaluate(options: Options) -> Evaluation:
     """Ask all that is not yet answered in `options.out`.
 
     Raises:
-        InputError: a model, dataset, task or split that is not what it should be; a folder with another benchmark; or
-            no answer to anything.
+        InputError: a model, dataset, task or split that is not what it should be; a folder with another benchmark, or
+            with a run at work on it; or no answer to anything.
     """
     entries = enter([options.model, *options.baselines], options.priors, options.answer_form)
     device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
@@ -92,9 +94,27 @@ def evaluate(options: Options) -> Evaluation:
         entry.label: dict(zip(names, given_priors(items, entry.prior, options.seed), strict=True)) for entry in entries
     }
     settings = _settings(options, items)
-    _claim(options.out, settings)
-    journals = {entry.label: _journal(options.out, entry, settings, device) for entry in entries}
     reading = Reading(rows, items, options.constrained)
+    with _claimed(options.out, settings):
+        answers, missing = _ask(options, entries, device, reading, items, given, settings)
+    failures += missing
+    if not any(answers.values()):
+        raise InputError(f"no question was answered; {failures[-1].id}: {failures[-1].reason}")
+    return Evaluation(settings, _versions(), device, entries, rows, items, answers, failures)
+
+
+def _ask(
+    options: Options,
+    entries: Sequence[Entry],
+    device: str,
+    reading: Reading,
+    items: Sequence[KnownItem],
+    given: Mapping[str, dict[str, int | None]],
+    settings: Mapping[str, object],
+) -> tuple[dict[str, Answers], list[Failure]]:
+    """The answers of each entry to all items, asked or asked before, and the questions that failed."""
+    failures: list[Failure] = []
+    journals = {entry.label: _journal(options.out, entry, settings, device) for entry in entries}
     left = {label: [item for item in items if item.id not in journal.answers] for label, journal in journals.items()}
     # Counted before hours go by: the training split may not be there.
     majority = _majority(options) if any(left[entry.label] for entry in entries if entry.model == MAJORITY) else None
@@ -114,13 +134,11 @@ def evaluate(options: Options) -> Evaluation:
                 )
                 failures += [replace(failure, entry=entry.label) for failure in asking.run(items)]
     asked = {item.id for item in items}
-    answers = {
+    answers: dict[str, Answers] = {
         label: {name: answer for name, answer in journal.answers.items() if name in asked}
         for label, journal in journals.items()
     }
-    if not any(answers.values()):
-        raise InputError(f"no question was answered; {failures[-1].id}: {failures[-1].reason}")
-    return Evaluation(settings, _versions(), device, entries, rows, items, answers, failures)
+    return answers, failures
 
 
 class _Models:
@@ -182,20 +200,33 @@ def _settings(options: Options, items: Sequence[KnownItem]) -> dict[str, object]
     }
 
 
+@contextmanager
+def _claimed(out: Path, settings: Mapping[str, object]) -> Generator[None]:
+    """The folder is this benchmark's, for this run alone: new, empty, or begun with the same settings."""
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out}: a file; choose another --out")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{out}: cannot be made a folder ({reason(error)}); choose another --out") from error
+    with held(out / _LOCK, out):
+        _claim(out, settings)
+        yield
+
+
 def _claim(out: Path, settings: Mapping[str, object]) -> None:
-    """The folder is this benchmark's: new, empty, or begun with the same settings."""
     path = out / SETTINGS
     if path.is_file():
         try:
             found = json.loads(path.read_text())
-        except ValueError as error:
+        except (OSError, ValueError) as error:
             raise InputError(f"{path}: a damaged file; choose another --out or remove the folder") from error
         check_same(str(out), found, settings, _RUN)
         return
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    if any(found.name != _LOCK for found in out.iterdir()):
         raise InputError(f"{out}: not empty, and no evaluation; choose another --out")
-    out.mkdir(parents=True, exist_ok=True)
-    write_text_whole(path, json.dumps(settings, indent=1))
+    with output_file(path, "make room, or choose another --out") as partial:
+        partial.write_text(json.dumps(settings, indent=1), encoding="utf-8")
 
 
 def _journal(out: Path, entry: Entry, settings: Mapping[str, object], device: str) -> Journal:

@@ -11,12 +11,11 @@ from PIL import Image
 from tqdm import tqdm
 
 from fusargpt.errors import InputError, one_line
-from fusargpt.geo.image import check_8bit
+from fusargpt.geo.image import PICTURE_FORMATS, check_8bit
 from fusargpt.geo.prior import PRIOR_EMBEDDINGS
 from fusargpt.inference.questions import Failure, Item
-from fusargpt.inference.rows import image_bytes, read_prior
+from fusargpt.inference.rows import RowName, image_bytes, name_rows, only_message, question_of, read_prior
 from fusargpt.metrics.scores import TALLIES
-from fusargpt.tasks.prompts import TASKS
 
 
 @dataclass(frozen=True)
@@ -52,20 +51,21 @@ def read_items(rows: Dataset, tasks: Sequence[str] | None, limit: int | None) ->
         limit: None takes all.
 
     Returns:
-        The items, and the rows that cannot be asked: an image or prior that cannot be read, a conversation that is not
-        one question and one answer, or an answer that is not in its task's form.
+        The items, and the rows that cannot be asked: those that `fusargpt.inference.rows.name_rows` does not name, an
+        image or prior that cannot be read, a conversation that is not one question and one answer, or an answer that is
+        not in its task's form.
 
     Raises:
-        InputError: an unknown task, one that does not occur, an id that occurs twice, or nothing that can be asked.
+        InputError: a task that does not occur, or nothing that can be asked.
     """
-    chosen = _choose(rows, tasks, limit)
-    items, failures = [], []
-    for index in tqdm(chosen, desc="reading", unit="row", disable=None, leave=False):
-        row: Mapping[str, object] = rows[index]
+    chosen, failures = _choose(rows, tasks, limit)
+    items = []
+    for name in tqdm(chosen, desc="reading", unit="row", disable=None, leave=False):
         try:
-            items.append(_item(index, row))
-        except (InputError, OSError, ValueError, Image.DecompressionBombError) as error:
-            failures.append(Failure(str(row["id"]), one_line(error)))
+            items.append(_item(name, rows[name.number]))
+        # Whatever is wrong with one row, and whatever a library says to it, costs no other.
+        except Exception as error:
+            failures.append(Failure(name.id, one_line(error)))
     if not items:
         raise InputError(f"none of {len(failures)} rows can be asked; {failures[0].id}: {failures[0].reason}")
     return items, failures
@@ -79,38 +79,35 @@ def fingerprint(items: Sequence[KnownItem]) -> str:
     return digest.hexdigest()[:16]
 
 
-def _choose(rows: Dataset, tasks: Sequence[str] | None, limit: int | None) -> list[int]:
-    chosen: dict[str, list[int]] = {}
-    names: set[str] = set()
-    for index, (name, task) in enumerate(zip(rows["id"], rows["task"], strict=True)):
-        if task not in TASKS:
-            raise InputError(f"{name}: task: found {task!r}; expected one of {', '.join(TASKS)}")
-        if name in names:
-            raise InputError(f"id: {name!r} is there twice; expected one for each row")
-        names.add(name)
-        if limit is None or len(chosen.get(task, ())) < limit:
-            chosen.setdefault(task, []).append(index)
+def _choose(rows: Dataset, tasks: Sequence[str] | None, limit: int | None) -> tuple[list[RowName], list[Failure]]:
+    named, failures = name_rows(rows, tasks)
+    chosen: dict[str, list[RowName]] = {}
+    for name in named:
+        if limit is None or len(chosen.get(name.task, ())) < limit:
+            chosen.setdefault(name.task, []).append(name)
     absent = [task for task in tasks or () if task not in chosen]
     if absent:
-        raise InputError(f"tasks: no row asks {', '.join(absent)}; found {', '.join(sorted(chosen))}")
-    return sorted(index for task in tasks or chosen for index in chosen[task])
+        raise InputError(f"tasks: no row asks {', '.join(absent)}; found {_found(rows)}")
+    return sorted((name for task in tasks or chosen for name in chosen[task]), key=lambda name: name.number), failures
 
 
-def _item(index: int, row: Mapping[str, Any]) -> KnownItem:
-    task, question, reference = row["task"], _content(row, "prompt", "user"), _content(row, "completion", "assistant")
-    if not question.strip():
-        raise InputError("prompt: found an empty text; expected a question")
-    TALLIES[task]([""], [reference])  # raises for a reference that is not in the task's form
+def _found(rows: Dataset) -> str:
+    return ", ".join(sorted({str(task) for task in rows["task"]}))
+
+
+def _item(name: RowName, row: Mapping[str, Any]) -> KnownItem:
+    question, reference = question_of(row), only_message(row, "completion", "assistant")
+    TALLIES[name.task]([""], [reference])  # raises for a reference that is not in the task's form
     image = image_bytes(row)
-    with Image.open(io.BytesIO(image)) as opened:
+    with Image.open(io.BytesIO(image), formats=PICTURE_FORMATS) as opened:
         check_8bit(opened)
         width, height = opened.size
     prior = read_prior(row) if PRIOR_EMBEDDINGS in row else None
     return KnownItem(
-        id=row["id"],
-        task=task,
+        id=name.id,
+        task=name.task,
         question=question,
-        place=str(index),
+        place=str(name.number),
         pixels=width * height,
         reference=reference,
         width=width,
@@ -118,15 +115,6 @@ def _item(index: int, row: Mapping[str, Any]) -> KnownItem:
         image=_hash(image),
         prior="" if prior is None else _hash(prior.embeddings.tobytes() + prior.positions.tobytes()),
     )
-
-
-def _content(row: Mapping[str, object], column: str, role: str) -> str:
-    turns = row[column]
-    if not isinstance(turns, list) or len(turns) != 1 or turns[0].get("role") != role:
-        raise InputError(f"{column}: expected one message, of the {role}")
-    if not isinstance(turns[0]["content"], str):
-        raise InputError(f"{column}: expected a message whose content is a text")
-    return turns[0]["content"]
 
 
 def _hash(content: bytes) -> str:

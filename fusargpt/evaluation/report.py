@@ -8,9 +8,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from fusargpt.evaluation.evaluated import Evaluation, Scores
 from fusargpt.evaluation.galleries import descriptions, detections
-from fusargpt.evaluation.results import clear, signed
+from fusargpt.evaluation.results import REMEDY, clear, signed
 from fusargpt.evaluation.tables import cell_recall, class_confusion, count_confusion, count_errors
-from fusargpt.files import write_text_whole
+from fusargpt.files import output_file
 from fusargpt.metrics.tally import Score
 
 REPORT = "report.html"
@@ -40,7 +40,11 @@ _COLOURS = 8  # of entries in the template
 
 
 def write_report(evaluation: Evaluation, folder: Path) -> Path:
-    """Write `report.html`: scores with intervals, differences, confusions, errors, best and worst images."""
+    """Write `report.html`: scores with intervals, differences, confusions, errors, best and worst images.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -51,7 +55,8 @@ def write_report(evaluation: Evaluation, folder: Path) -> Path:
     html = environment.get_template("report.html.jinja").render(contents(evaluation))
     path = folder / REPORT
     # A model may write anything, lone surrogates too.
-    write_text_whole(path, html, errors="replace")
+    with output_file(path, REMEDY) as partial:
+        partial.write_text(html, encoding="utf-8", errors="replace")
     return path
 
 

@@ -8,10 +8,12 @@ from pathlib import Path
 
 from fusargpt.evaluation.evaluated import Evaluation
 from fusargpt.evaluation.scoring import parsed, parts
-from fusargpt.files import write_text_whole
+from fusargpt.files import output_file
 from fusargpt.metrics.tally import Score
 
 RESULTS = "results.json"
+REMEDY = "the answers are kept; make room, and the same command asks nothing again"
+"""How the line about a file that cannot be written ends."""
 
 
 def main_metrics(metrics: Mapping[str, Mapping[str, Score]], all_readable: float) -> list[str]:
@@ -65,9 +67,14 @@ def clear(score: Score) -> bool:
 
 
 def write_results(evaluation: Evaluation, folder: Path) -> Path:
-    """Write `results.json`: settings, versions, scores, differences, every prediction and every failure."""
+    """Write `results.json`: settings, versions, scores, differences, every prediction and every failure.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
     path = folder / RESULTS
-    write_text_whole(path, json.dumps(as_json(evaluation), indent=1, allow_nan=False))
+    with output_file(path, REMEDY) as partial:
+        partial.write_text(json.dumps(as_json(evaluation), indent=1, allow_nan=False), encoding="utf-8")
     return path
 
 

@@ -27,6 +27,11 @@ from fusargpt.geo.mapping import WGS84, AffineMapping, ControlPointMapping, Mapp
 Bounds = tuple[float, float, float, float]
 """West, south, east, north in degrees."""
 
+# "EPSG:32611", "EPSG:32611+5773", "OGC:CRS84", "urn:ogc:def:crs:EPSG::32611", and WKT of any version.
+_CODE_OR_WKT = re.compile(
+    r"\s*(?:(?:urn:ogc:def:crs:[A-Za-z0-9_]+:[0-9.]*|[A-Za-z]+(?:_[0-9]+)?):[A-Za-z0-9]+(?:\+[0-9]+)?\s*\Z"
+    r"|[A-Z][A-Za-z0-9_]{4,}\s*[\[(]\s*\")"
+)
 _ROUND_TRIP_TOLERANCE = 0.01  # pixels
 _FINEST_RESOLUTION_M = 0.01
 _POINTS_PER_EDGE = 64
@@ -189,12 +194,24 @@ class Geometry:
         return centre, 2 * float(degrees_between(outline, centre).max()) + _MARGIN_DEGREES
 
 
+def check_crs_text(crs: str) -> None:
+    """That a text is a code or WKT: GDAL would open, or fetch, what a file name or an address names.
+
+    Raises:
+        InputError: anything else.
+    """
+    if not _CODE_OR_WKT.match(crs):
+        raise InputError(f"CRS {one_line(ValueError(crs))!r}: not a code or WKT; expected one as 'EPSG:32611'")
+
+
 def crs_name(crs: str | CRS) -> str:
     """The CRS as "EPSG:32611", or as WKT where it has no such code.
 
     Raises:
         InputError: not a CRS.
     """
+    if isinstance(crs, str):
+        check_crs_text(crs)
     try:
         # GDAL would print its error, too, outside an environment.
         with rasterio.Env():

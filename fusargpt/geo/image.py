@@ -18,6 +18,9 @@ MIN_SIDE = 28
 MAX_SIDE = 8192
 """Pixels; the model sees the image whole and scales it down to far less, so that nothing would be left of a ship."""
 
+PICTURE_FORMATS = ("PNG", "JPEG", "TIFF")
+"""Those that Pillow may open, of files and of rows of datasets; its other decoders are reached by nobody."""
+
 _SIGNATURES = {
     b"\x89PNG\r\n\x1a\n": "PNG",
     b"\xff\xd8\xff": "JPEG",
@@ -61,6 +64,9 @@ def _format(path: Path) -> str:
         raise InputError(f"{path}: a folder; expected a PNG, JPEG or TIFF file")
     if not path.exists():
         raise InputError(f"{path}: no such file")
+    # A named pipe would be waited for.
+    if not path.is_file():
+        raise InputError(f"{path}: no regular file; expected a PNG, JPEG or TIFF file")
     try:
         with open(path, "rb") as file:
             head = file.read(8)

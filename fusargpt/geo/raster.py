@@ -11,7 +11,7 @@ from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
 from fusargpt.errors import InputError, naming
-from fusargpt.geo.acquisition import file_stem, tags_of
+from fusargpt.geo.acquisition import file_stem, polarizations_of, tags_of
 from fusargpt.geo.bands import Band
 from fusargpt.geo.evidence import Words, words_about
 from fusargpt.geo.reading import Reading
@@ -111,8 +111,7 @@ class Raster:
             if band.form == "may be packed" and (packed := band.packed_or_plain(sample)).form == "packed":
                 del self._samples[band.number]
                 return KnownBand(packed, Kind("amplitude", "of I and Q as halves of each number"))
-            words = self._words(band)
-            kind = Kind(told, "told") if told is not None else kind_of(sample, words, self.dataset.count)
+            kind = Kind(told, "told") if told is not None else kind_of(sample, self._words(band), self._alike())
             return KnownBand(band, kind, fill_of(sample, kind.stored) if nodata is None else ())
 
     def _kind_without_a_look(self, band: Band) -> Kind | None:
@@ -132,6 +131,11 @@ class Raster:
         if told is None and band.is_plain_uint16 and self._words(band).kind is None:
             return Kind("amplitude", "16-bit integers, as products are delivered")
         return None
+
+    def _alike(self) -> int:
+        """Bands that may be parts of one image: those of different polarizations are not."""
+        known = polarizations_of(self.dataset, tags_of(self.dataset), file_stem(self.path))
+        return 1 if len(set(known)) > 1 else self.dataset.count
 
     def _words(self, band: Band) -> Words:
         return words_about(self.dataset, band.number, file_stem(self.path), tags_of(self.dataset))

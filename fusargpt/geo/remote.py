@@ -1,9 +1,11 @@
 """Local files and remote objects as GDAL opens them: one place for addresses, time limits, retries and drivers."""
 
+import hashlib
 import os
 import re
 import warnings
 from pathlib import Path
+from urllib.parse import parse_qsl
 
 import rasterio
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
@@ -36,6 +38,13 @@ _UNSIGNED = {
     "AWS_NO_SIGN_REQUEST": ("AWS_ACCESS_KEY_ID", "AWS_PROFILE", "AWS_ROLE_ARN", "AWS_CONTAINER_CREDENTIALS_FULL_URI"),
     "GS_NO_SIGN_REQUEST": ("GS_ACCESS_KEY_ID", "GS_OAUTH2_REFRESH_TOKEN", "GOOGLE_APPLICATION_CREDENTIALS"),
 }
+# Of queries: what Amazon, Google, Azure and CloudFront sign with, and what carries a key elsewhere.
+_SIGNED = re.compile(
+    "X-Amz-.*|X-Goog-.*|AWSAccessKeyId|GoogleAccessId|Signature|Expires|Policy|Key-Pair-Id|Hash-Algorithm"
+    "|sig|se|st|sp|spr|sv|sr|sdd|sip|ss|srt|ske|sks|skt|skv|skoid|sktid"
+    "|(?:access|auth|api|sas|subscription)?[-_]?(?:token|key|password|secret)",
+    re.IGNORECASE,
+)
 
 
 def is_remote(path_or_url: str | Path) -> bool:
@@ -82,6 +91,20 @@ def shown(path_or_url: str | Path) -> str:
     for secret in _secrets(text) if is_remote(path_or_url) else []:
         text = text.replace(secret, "")
     return text
+
+
+def identity(path_or_url: str | Path) -> str:
+    """What a file is told apart by in journals, which others may read: as `shown`, and a hash of the rest of a query.
+
+    Signatures, and when they end, take no part: the same address with a renewed one has the same identity.
+    """
+    if not is_remote(path_or_url):
+        return str(path_or_url)
+    query = str(path_or_url).partition("#")[0].partition("?")[2]
+    kept = sorted(pair for pair in parse_qsl(query, keep_blank_values=True) if not _SIGNED.fullmatch(pair[0]))
+    if not kept:
+        return shown(path_or_url)
+    return f"{shown(path_or_url)} {hashlib.sha256(repr(kept).encode()).hexdigest()[:16]}"
 
 
 def open_raster(path_or_url: str | Path) -> rasterio.DatasetReader:

@@ -86,7 +86,7 @@ def kind_of(values: np.ndarray, words: Words | None = None, bands: int = 1) -> K
     Args:
         values: of a sample, those that hold data, finite; fill may be among them.
         words: what the raster says of them.
-        bands: of the raster, for the message.
+        bands: of the raster that may be parts of one image.
 
     Raises:
         InputError: values that fit two kinds, or none.

@@ -19,6 +19,8 @@ from fusargpt.inference.questions import Answer, Answerer, Failure, Item, Questi
 
 _SETTLED_AT_ONCE = 512
 """Answers that needed no model and wait to be written; each is a line of the journal."""
+_BATCH_PIXELS = 2**26
+"""Of the images that wait for one batch: a tile of 8,192 x 8,192 pixels takes 200 MB before it is scaled down."""
 
 AnyItem = TypeVar("AnyItem", bound=Item)
 
@@ -69,6 +71,7 @@ class Asking(Generic[AnyItem]):
         for group in [left] if in_order else alike(left):
             questions: list[Question] = []
             settled: list[Answer] = []
+            pixels = 0
             for item in group:
                 try:
                     found = self._read(item)
@@ -78,10 +81,13 @@ class Asking(Generic[AnyItem]):
                     continue
                 if isinstance(found, Question):
                     questions.append(found)
+                    pixels += found.image.width * found.image.height
                 else:
                     settled.append(found)
-                if len(questions) >= self._batch_size or len(settled) >= _SETTLED_AT_ONCE:
+                full = len(questions) >= self._batch_size or pixels >= _BATCH_PIXELS
+                if full or len(settled) >= _SETTLED_AT_ONCE:
                     failures += self._flush(questions, settled)
+                    pixels = 0
             failures += self._flush(questions, settled)
         return failures
 

@@ -6,15 +6,18 @@ has a journal of its own in one folder.
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 from fusargpt.errors import InputError
-from fusargpt.files import write_text_whole
+from fusargpt.files import output_file, reason, watching_disk
 from fusargpt.inference.questions import Answer
+
+_REMEDY = "make room, and the same command goes on with what is answered; or choose another --out"
 
 
 class Journal:
@@ -29,7 +32,7 @@ class Journal:
         answers: by the ids of their items.
 
     Raises:
-        InputError: a file that was written under other conditions, or one that is damaged.
+        InputError: a file that was written under other conditions, one that is damaged, or one that cannot be written.
     """
 
     def __init__(self, path: Path, conditions: Mapping[str, object], run: str) -> None:
@@ -38,14 +41,17 @@ class Journal:
         if path.is_file():
             self.answers, whole = _read(path, conditions, run)
             # A line that broke off when the run was cut goes, so that the next one begins on its own.
-            os.truncate(path, whole)
+            with _writing(path):
+                os.truncate(path, whole)
         else:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_text_whole(path, _line(conditions))
+            with _writing(path):
+                path.parent.mkdir(parents=True, exist_ok=True)
+            with output_file(path, _REMEDY) as partial:
+                partial.write_text(_line(conditions), encoding="utf-8")
 
     def add(self, answers: Sequence[Answer]) -> None:
-        """Append, so that whatever happens next these are kept."""
-        with self._path.open("a", encoding="utf-8") as file:
+        """Append, so that whatever happens next these are kept; InputError where they cannot be."""
+        with _writing(self._path), self._path.open("a", encoding="utf-8") as file:
             file.write("".join(_line(asdict(answer)) for answer in answers))
         self.answers |= {answer.id: answer for answer in answers}
 
@@ -73,6 +79,16 @@ def check_same(name: str, found: object, expected: Mapping[str, object], run: st
             raise InputError(
                 f"{name}: {run} with {key} {before}, now {now}; choose another --out or remove what it left"
             )
+
+
+@contextmanager
+def _writing(path: Path) -> Generator[None]:
+    """Raises InputError where the block cannot write `path`."""
+    try:
+        with watching_disk(path.parent, str(path), None, _REMEDY):
+            yield
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({reason(error)}); {_REMEDY}") from error
 
 
 def _read(path: Path, conditions: Mapping[str, object], run: str) -> tuple[dict[str, Answer], int]:

@@ -9,21 +9,23 @@ from typing import TYPE_CHECKING, Literal, cast
 import numpy as np
 import torch
 from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
-from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, StrictDataclassError
+from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
 from PIL import Image
-from safetensors import SafetensorError
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 from transformers import BatchFeature
 from transformers.generation.streamers import BaseStreamer
 
-from fusargpt.errors import InputError, one_line
+from fusargpt.errors import InputError, naming, one_line
 from fusargpt.geo.image import check_8bit
 from fusargpt.geo.prior import Prior
 from fusargpt.inference.backbones import model_class, read_config, read_processor
+from fusargpt.inference.chat_template import check_template, render
 from fusargpt.inference.decoding import NO_TOKEN, decode
-from fusargpt.inference.faces import Generates, LoadingReport, Processes
+from fusargpt.inference.faces import Generates, LoadingReport
+from fusargpt.inference.user_texts import UserTexts
 from fusargpt.tasks.grammar import AnswerForm
-from fusargpt.tasks.prompts import MAX_NEW_TOKENS
+from fusargpt.tasks.prompts import MAX_NEW_TOKENS, check_question
 from modeling_fusargpt import AnyFusarGpt
 from modeling_fusargpt.artefacts import ADAPTER_CONFIG_FILE, HUB_ID, ArtefactError
 from modeling_fusargpt.processing_fusargpt import FusarGptProcessor
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 _MAX_ASPECT_RATIO = 200
 # One of them says what a model is; an adapter as peft writes it has the second alone.
 _DESCRIPTIONS = ("config.json", ADAPTER_CONFIG_FILE)
+_PICKLES = ("pytorch_model*.bin", "adapter_model*.bin", "model*.bin")
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +60,7 @@ class FusarGpt:
 
         Args:
             image: RGB, 8 bit, as `fusargpt.geo.image.read_image` returns it.
-            question: free text, or a task's prompt of `fusargpt.tasks.prompts`.
+            question: free text, or a task's prompt of `fusargpt.tasks.prompts`. Special tokens in it are text.
             prior: AlphaEarth embeddings of the same place; None answers from the image alone.
             max_new_tokens: where an answer is cut that has not ended by itself; one with a form is whole.
             streamer: receives the tokens as they are decoded, the question's first.
@@ -67,8 +70,8 @@ class FusarGpt:
             The answer's text. Boxes in it are pixels of the image as the model sees it, see `seen_size`.
 
         Raises:
-            InputError: an empty question, an image that is not of 8 bit or more than 200 times as long as wide, or
-                `max_new_tokens` that may not suffice for a form.
+            InputError: an empty question or one that is no text, an image that is not of 8 bit or more than 200 times
+                as long as wide, or `max_new_tokens` that may not suffice for a form.
             ModuleNotFoundError: a form without llguidance, which the extra `constrained` brings.
         """
         return self._text(self._generate([image], [question], [prior], [form], max_new_tokens, streamer))[0]
@@ -166,10 +169,10 @@ class FusarGpt:
             return_tensors="pt",
         )
         grids = features["image_grid_thw"]
-        head, questions_of_rows = self._prompts(questions)
+        head, behind = self._prompts(questions)
         placeholders = [self.processor.image_token * int(grid.prod() // self._merge**2) for grid in grids]
-        before = self._tokenize([head + tokens for tokens in placeholders])
-        after = self._tokenize(questions_of_rows)
+        before = self._padded([self.processor.tokenizer(head + tokens)["input_ids"] for tokens in placeholders])
+        after = self._padded(behind)
         text = {name: torch.cat([before[name][image_of_row], after[name]], dim=1) for name in before}
         text["mm_token_type_ids"] = (text["input_ids"] == self.processor.image_token_id).int()
         sizes = [(int(width) * self._patch, int(height) * self._patch) for _, height, width in grids[image_of_row]]
@@ -198,14 +201,22 @@ class FusarGpt:
         new_tokens = tokens[:, text["input_ids"].shape[1] :].tolist()
         return [[token for token in answer if token != NO_TOKEN] for answer in new_tokens]
 
-    def _prompts(self, questions: Sequence[str]) -> tuple[str, list[str]]:
-        """What stands before the image, which is the same whatever is asked, and what stands behind it."""
-        parts = [self._prompt(question).partition(self.processor.image_token) for question in questions]
-        return parts[0][0], [behind for _, _, behind in parts]
+    def _prompts(self, questions: Sequence[str]) -> tuple[str, list[list[int]]]:
+        """What stands before the image, which is the same whatever is asked, and the tokens of what stands behind."""
+        texts = UserTexts(self.processor.tokenizer)
+        parts = [self._prompt(question, texts).partition(self.processor.image_token) for question in questions]
+        return parts[0][0], [texts.tokens(behind) for _, _, behind in parts]
 
-    def _tokenize(self, texts: list[str]) -> dict[str, Tensor]:
+    def _padded(self, rows: Sequence[Sequence[int]]) -> dict[str, Tensor]:
+        """Tokens and their mask, int64 [rows, tokens]."""
         # Answers are decoded from the right end, so that padding must be on the left.
-        return dict(self.processor.tokenizer(texts, padding=True, padding_side="left", return_tensors="pt"))
+        tensors = [torch.tensor(row) for row in rows]
+        masks = [torch.ones_like(row) for row in tensors]
+        pad = self.processor.tokenizer.pad_token_id
+        return {
+            "input_ids": pad_sequence(tensors, batch_first=True, padding_value=pad, padding_side="left"),
+            "attention_mask": pad_sequence(masks, batch_first=True, padding_side="left"),
+        }
 
     def _text(self, tokens: Sequence[list[int]]) -> list[str]:
         return [answer.strip() for answer in self.processor.batch_decode(tokens, skip_special_tokens=True)]
@@ -234,14 +245,9 @@ class FusarGpt:
     def _merge(self) -> int:
         return self.processor.image_processor.merge_size
 
-    def _prompt(self, question: str) -> str:
-        if not question.strip():
-            raise InputError("question: found an empty text; ask something, for example 'Describe this image.'")
-        message: dict[str, object] = {
-            "role": "user",
-            "content": [{"type": "image"}, {"type": "text", "text": question}],
-        }
-        return cast(Processes, self.processor).apply_chat_template([message], add_generation_prompt=True)
+    def _prompt(self, question: str, texts: UserTexts) -> str:
+        check_question(question)
+        return render(self.processor, texts.shown(question))
 
 
 def load(model: str | Path, device: str | None = None) -> FusarGpt:
@@ -271,16 +277,22 @@ def load_parts(name: str, dtype: torch.dtype | Literal["auto"]) -> tuple[AnyFusa
     try:
         config, is_backbone = read_config(name)
         processor = read_processor(name)
+        with naming(name):
+            check_template(processor)
+            if processor.tokenizer.pad_token_id is None:
+                raise InputError("the tokenizer has no pad_token; expected one, with which batches are filled up")
         loaded, report = cast(
             tuple[AnyFusarGpt, LoadingReport],
-            model_class(config).from_pretrained(name, dtype=dtype, merge_adapter=True, output_loading_info=True),
+            model_class(config).from_pretrained(
+                name, dtype=dtype, merge_adapter=True, use_safetensors=True, output_loading_info=True
+            ),
         )
     except InputError:
         raise
     except ArtefactError as error:
         raise InputError(str(error)) from error
-    # What transformers and safetensors raise on files that are missing, damaged or do not fit each other.
-    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError, StrictDataclassError) as error:
+    # What transformers, tokenizers and safetensors raise on files that are missing or damaged: of every type.
+    except Exception as error:
         raise InputError(f"{name}: the model cannot be loaded: {one_line(error)}") from error
     _check_report(name, is_backbone, report)
     return loaded, processor
@@ -295,6 +307,12 @@ def check_name(name: str) -> None:
         if not any((folder / file).is_file() for file in _DESCRIPTIONS):
             found = ", ".join(sorted(path.name for path in folder.iterdir())[:8]) or "nothing"
             raise InputError(f"{name}: found {found}; expected a model folder with {' or '.join(_DESCRIPTIONS)}")
+        # Which of the two a library reads is its own choice, and a pickle can run code.
+        if pickles := sorted(path.name for pattern in _PICKLES for path in folder.glob(pattern)):
+            raise InputError(
+                f"{name}: found {pickles[0]}, weights in a pickle; expected safetensors alone. Remove the file where "
+                "safetensors lie beside it, or write them by save_pretrained"
+            )
     elif folder.exists():
         raise InputError(f"{name}: a file; expected a model folder or the Hub's owner/name")
     elif folder.parts[0] in (".", "..", "~") or Path(folder.parts[0]).is_dir() or not HUB_ID.fullmatch(name):

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,12 @@ from tqdm import tqdm
 
 from fusargpt.errors import InputError, one_line
 from fusargpt.geo.embeddings import EMBEDDING_SIZE, dequantize
-from fusargpt.geo.image import to_rgb
+from fusargpt.geo.image import PICTURE_FORMATS, to_rgb
 from fusargpt.geo.prior import PRIOR_COLUMNS, PRIOR_EMBEDDINGS, PRIOR_POSITIONS, Prior
+from fusargpt.inference.questions import Failure
 from fusargpt.simulator.records import SPLIT_SEEDS, records
 from fusargpt.simulator.simulated_scene import simulate_scene
-from fusargpt.tasks.prompts import TASKS
+from fusargpt.tasks.prompts import TASKS, check_question
 from fusargpt.triplets.features import RECORD_FEATURES
 
 SIMULATOR = "simulator"
@@ -25,6 +27,59 @@ SIMULATOR = "simulator"
 SIMULATED_SCENES = 500
 """As many as are simulated where no limit is given."""
 QUESTION_COLUMNS = ("id", "image", "task", "prompt", "completion")
+
+
+@dataclass(frozen=True)
+class RowName:
+    """A row that can be told from the others: its number in the dataset, its id and its task."""
+
+    number: int
+    id: str
+    task: str
+
+
+def name_rows(rows: Dataset, tasks: Sequence[str] | None) -> tuple[list[RowName], list[Failure]]:
+    """The rows of `tasks` by their names, in their order; None takes all tasks.
+
+    Returns:
+        The rows, and those that cannot be told from others or ask nothing that is known: without an id, with that of an
+        earlier row, or (where all tasks are taken) of a task that there is not.
+    """
+    named: list[RowName] = []
+    failures: list[Failure] = []
+    seen: dict[str, int] = {}
+    for number, (name, task) in enumerate(zip(rows["id"], rows["task"], strict=True)):
+        if tasks is not None and task not in tasks:
+            continue
+        shown = f"row {number}" if name is None or not str(name).strip() else str(name)
+        if shown != str(name):
+            failures.append(Failure(shown, f"id: found {name!r}; expected a text"))
+        elif shown in seen:
+            failures.append(Failure(f"row {number}", f"id: {shown!r} is that of row {seen[shown]} already"))
+        elif task not in TASKS:
+            failures.append(Failure(shown, f"task: found {task!r}; expected one of {', '.join(TASKS)}"))
+        else:
+            seen[shown] = number
+            named.append(RowName(number, shown, task))
+    return named, failures
+
+
+def only_message(row: Mapping[str, Any], column: str, role: str) -> str:
+    """The text of the one message that a column of a row holds; raises InputError for anything else."""
+    turns = row[column]
+    first = turns[0] if isinstance(turns, list) and len(turns) == 1 else None
+    if not isinstance(first, Mapping) or first.get("role") != role:
+        raise InputError(f"{column}: expected one message, of the {role}")
+    if not isinstance(first.get("content"), str):
+        raise InputError(f"{column}: expected a message whose content is a text")
+    return first["content"]
+
+
+def question_of(row: Mapping[str, Any]) -> str:
+    """What a row asks; raises InputError for a prompt that is not one question of the user."""
+    question = only_message(row, "prompt", "user")
+    check_question(question, "prompt")
+    return question
 
 
 def load_rows(name: str, configs: Sequence[str] | None, split: str, columns: Sequence[str]) -> Dataset:
@@ -98,7 +153,7 @@ def _undecoded(rows: Dataset) -> Dataset:
 
 def read_picture(row: Mapping[str, object]) -> PIL.Image.Image:
     """The image of a row in RGB; raises InputError for one that is not 8 bit, OSError for one that is damaged."""
-    with PIL.Image.open(io.BytesIO(image_bytes(row))) as image:
+    with PIL.Image.open(io.BytesIO(image_bytes(row)), formats=PICTURE_FORMATS) as image:
         return to_rgb(image)
 
 

@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from fusargpt.checkpoints import NANO
 from fusargpt.errors import InputError
+from fusargpt.files import check_writable, held
 from fusargpt.geo.embeddings import ATTRIBUTION
 from fusargpt.geo.geometry import Geometry
 from fusargpt.geo.reading import ReadAs
@@ -102,14 +103,18 @@ def ask_scene(
         predictor: a loaded model; None loads the one that the settings name.
 
     Raises:
-        InputError: a scene, field, model or file that is not what it should be. A single tile that fails is reported in
-            the result.
+        InputError: a scene, field, model or file that is not what it should be, or another run that writes `out`. A
+            single tile that fails is reported in the result.
     """
     check_scene_path(str(path))
-    with rasterio.Env(GDAL_CACHEMAX=GDAL_CACHE_MB), SarScene.open(path, settings.reading) as scene:
-        out = None if out is None else Path(out)
+    out = None if out is None else Path(out)
+    with (
+        rasterio.Env(GDAL_CACHEMAX=GDAL_CACHE_MB),
+        SarScene.open(path, settings.reading) as scene,
+        _held(out),
+    ):
         form = None if out is None else writing.format_of(out, settings.task, scene)
-        _check_folders(out, quicklook_path)
+        _check_outputs(path, out, quicklook_path)
         field, year = field_and_year(scene, settings)
         stretch = scene.stretch(decibels=settings.decibels)
         read_as = scene.read_as(stretch=stretch, limits_why=settings.limits_why)
@@ -146,12 +151,12 @@ def ask_scene(
                 },
             )
             files = [] if out is None or form is None else [_write(result, out, form)]
+            if quicklook_path is not None:
+                picture = quicklook.draw(scene, stretch, layer.places, settings.target)
+                quicklook.save(Path(quicklook_path), picture)
+                files.append(Path(quicklook_path))
             if not failures:
                 _forget(out)
-        if quicklook_path is not None:
-            picture = quicklook.draw(scene, stretch, layer.places, settings.target)
-            quicklook.save(Path(quicklook_path), picture)
-            files.append(Path(quicklook_path))
     return replace(result, files=tuple(files))
 
 
@@ -225,10 +230,32 @@ def _write(result: SceneResult, out: Path, form: str) -> Path:
     return out
 
 
-def _check_folders(*paths: str | Path | None) -> None:
+@contextmanager
+def _held(out: Path | None) -> Generator[None]:
+    """Of this run alone, where anything is written."""
+    if out is None:
+        yield
+        return
+    _check_folder(out)
+    with held(out.with_name(f".{out.name}.lock"), out):
+        yield
+
+
+def _check_outputs(scene: str | Path, *paths: str | Path | None) -> None:
+    """Before hours go by."""
     for path in paths:
-        if path is not None and not Path(path).absolute().parent.is_dir():
-            raise InputError(f"{path}: no folder {Path(path).absolute().parent}; make it first")
+        if path is None:
+            continue
+        _check_folder(Path(path))
+        if Path(path).exists() and Path(scene).exists() and Path(path).samefile(scene):
+            raise InputError(f"{path}: is the scene itself; choose another file to write")
+        check_writable(Path(path), "choose another place")
+
+
+def _check_folder(path: Path) -> None:
+    folder = path.absolute().parent
+    if not folder.is_dir():
+        raise InputError(f"{path}: no folder {folder}; make it first")
 
 
 def _journal_path(out: Path) -> Path:

@@ -15,7 +15,6 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from fusargpt.geo.box_drawing import clip_box
-from fusargpt.scenes.supervision_boxes import OverlapMetric, box_non_max_merge
 from fusargpt.scenes.tiles import Tile
 
 _CUT_SEEN_PIXELS = 2.0
@@ -89,10 +88,30 @@ def merge(boxes: Sequence[SceneBox], threshold: float) -> list[SceneBox]:
     margins = np.array([found.margin for found in boxes])
     merged = []
     for members in _neighbourhoods(edges):
-        ranked = np.column_stack([edges[members], margins[members], labels[members]]).astype(np.float64)
-        for group in box_non_max_merge(ranked, threshold, OverlapMetric.IOS):
-            merged.append(_one([boxes[members[index]] for index in group]))
+        for label in np.unique(labels[members]):
+            alike = members[labels[members] == label]
+            ranked = alike[np.argsort(-margins[alike], kind="stable")]
+            for group in _objects(edges[ranked], threshold):
+                merged.append(_one([boxes[int(ranked[index])] for index in group]))
     return sorted(merged, key=lambda found: (found.box[1], found.box[0]))
+
+
+def _objects(ranked: NDArray[np.float64], threshold: float) -> list[NDArray[np.intp]]:
+    """Indices of boxes [N, 4], the best first, of each object: a box, and those left that overlap it by `threshold`.
+
+    Greedy non-maximum merging, by intersection over the smaller of both boxes.
+    """
+    left, found = np.arange(len(ranked)), []
+    areas = np.prod(ranked[:, 2:] - ranked[:, :2], axis=1)
+    while len(left):
+        best = left[0]
+        corners = np.maximum(ranked[left, :2], ranked[best, :2]), np.minimum(ranked[left, 2:], ranked[best, 2:])
+        shared = np.prod((corners[1] - corners[0]).clip(0), axis=1)
+        same = shared >= threshold * np.minimum(areas[left], areas[best])
+        same[0] = True
+        found.append(left[same])
+        left = left[~same]
+    return found
 
 
 def _one(group: Sequence[SceneBox]) -> SceneBox:

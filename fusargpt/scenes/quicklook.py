@@ -9,11 +9,12 @@ from PIL import Image, ImageDraw
 from rasterio.windows import Window
 
 from fusargpt.errors import InputError
+from fusargpt.files import output_file
 from fusargpt.geo.box_drawing import COLOURS, FONT, INK, OTHER_COLOUR, draw_box
 from fusargpt.geo.radiometry import Stretch, to_8bit
 from fusargpt.geo.sar_scene import SarScene
 from fusargpt.scenes.layers import Place
-from fusargpt.scenes.writing import output_file
+from fusargpt.scenes.writing import REMEDY
 
 LONGEST_SIDE = 2048
 _ROWS_PIXELS = 2**23  # read at a time
@@ -44,7 +45,7 @@ def draw(scene: SarScene, stretch: Stretch | None, places: Sequence[Place], targ
 
 def save(path: Path, picture: Image.Image) -> None:
     """Raises InputError where the file cannot be written."""
-    with output_file(path) as partial:
+    with output_file(path, REMEDY) as partial:
         picture.save(partial, format="PNG")
 
 

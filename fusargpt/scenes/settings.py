@@ -7,8 +7,9 @@ from typing import Literal
 from fusargpt.checkpoints import NANO
 from fusargpt.errors import InputError
 from fusargpt.geo.reading import Reading
+from fusargpt.geo.remote import identity
 from fusargpt.geo.stored import Stored
-from fusargpt.tasks.prompts import MAX_NEW_TOKENS, TARGETS, TASKS, prompt
+from fusargpt.tasks.prompts import MAX_NEW_TOKENS, TARGETS, TASKS, check_question, prompt
 
 ANCHORS_PER_SIDE = 8
 """Of a tile, as of a training chip."""
@@ -94,7 +95,7 @@ class SceneSettings:
         _check("task", self.task, self.task in TASKS, f"one of {', '.join(TASKS)}")
         _check("target", self.target, self.target in TARGETS, f"one of {', '.join(TARGETS)}")
         if self.question is not None:
-            _check("question", self.question, bool(self.question.strip()), "a text")
+            check_question(self.question)
         if self.tile is not None:
             fits = _SMALLEST_TILE <= self.tile <= _LARGEST_TILE
             _check("tile", self.tile, fits, f"{_SMALLEST_TILE} to {_LARGEST_TILE} pixels")
@@ -167,14 +168,15 @@ class SceneSettings:
         # Where batches end and how boxes are merged changes no answer.
         for name in ("batch_size", "device", "overlap_threshold"):
             del chosen[name]
+        chosen["aef"] = None if self.aef is None else identity(self.aef)
         return {"scene": stamp(scene), **chosen, "model": stamp(self.model)}
 
 
 def stamp(name: str) -> str:
-    """A file, the weights of a folder, or a name on a server: with sizes and times of change where it is local."""
+    """A file, weights of a folder, or a name on a server (no secrets), with sizes and times of local changes."""
     path = Path(name)
     files = [path] if path.is_file() else sorted(path.glob("*.safetensors")) if path.is_dir() else []
-    return " ".join([name, *(f"{file.stat().st_size}@{file.stat().st_mtime_ns}" for file in files)])
+    return " ".join([identity(name), *(f"{file.stat().st_size}@{file.stat().st_mtime_ns}" for file in files)])
 
 
 def _check(name: str, found: object, fits: bool, expected: str) -> None:

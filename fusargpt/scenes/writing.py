@@ -1,21 +1,22 @@
 """A scene's answers as files: GeoJSON, a GeoPackage or JSON in pixels, each written whole or not at all."""
 
 import json
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from fusargpt.errors import InputError, naming
-from fusargpt.files import written_whole
+from fusargpt.errors import InputError, one_line
+from fusargpt.files import output_file
 from fusargpt.geo.geojson import box_polygon
 from fusargpt.geo.geometry import Geometry
 from fusargpt.geo.remote import shown
 from fusargpt.geo.sar_scene import SarScene
 from fusargpt.scenes.layers import Place
 
+REMEDY = "the answers are kept; make room, and the same command asks nothing again"
+"""How the line about a file that cannot be written ends."""
 SUFFIXES = {".geojson": "GeoJSON", ".json": "pixels", ".gpkg": "GeoPackage"}
 
 
@@ -87,7 +88,7 @@ def layer_in_pixels(places: Sequence[Place], width: int, height: int, provenance
 
 def write_json(path: Path, content: Mapping[str, object]) -> None:
     """Raises InputError where the file cannot be written."""
-    with output_file(path) as partial, partial.open("w", encoding="utf-8") as file:
+    with output_file(path, REMEDY) as partial, partial.open("w", encoding="utf-8") as file:
         json.dump(content, file)
         file.write("\n")
 
@@ -99,6 +100,7 @@ def write_geopackage(path: Path, collection: Mapping[str, Any], layer: str) -> N
         InputError: the file cannot be written.
     """
     import shapely
+    from pyogrio.errors import DataLayerError, DataSourceError, FeatureError
     from pyogrio.raw import write as write_layer
 
     features = collection["features"]
@@ -106,19 +108,24 @@ def write_geopackage(path: Path, collection: Mapping[str, Any], layer: str) -> N
     columns = [_column([feature["properties"].get(name) for feature in features]) for name in names]
     shapes = [shapely.from_geojson(json.dumps(feature["geometry"])) for feature in features]
 
-    with output_file(path) as partial:
-        write_layer(
-            partial,
-            geometry=np.array([shapely.to_wkb(shape) for shape in shapes], object),
-            field_data=columns,
-            fields=np.array(names, object),
-            layer=layer,
-            driver="GPKG",
-            crs="EPSG:4326",
-            geometry_type="MultiPolygon",
-            promote_to_multi=True,
-            layer_metadata={"fusargpt": json.dumps(collection["fusargpt"])},
-        )
+    try:
+        # GDAL knows the format by the suffix, too.
+        with output_file(path, REMEDY, keep_suffix=True) as partial:
+            write_layer(
+                partial,
+                geometry=np.array([shapely.to_wkb(shape) for shape in shapes], object),
+                field_data=columns,
+                fields=np.array(names, object),
+                layer=layer,
+                driver="GPKG",
+                crs="EPSG:4326",
+                geometry_type="MultiPolygon",
+                promote_to_multi=True,
+                layer_metadata={"fusargpt": json.dumps(collection["fusargpt"])},
+            )
+    # What GDAL says where it may not write; a full disk is known before.
+    except (DataSourceError, DataLayerError, FeatureError) as error:
+        raise InputError(f"{path}: cannot be written ({one_line(error)}); {REMEDY}") from error
 
 
 def _column(values: Sequence[object]) -> np.ndarray:
@@ -132,14 +139,3 @@ def _column(values: Sequence[object]) -> np.ndarray:
     return np.array(
         [None if value is None else value if isinstance(value, str) else json.dumps(value) for value in values], object
     )
-
-
-@contextmanager
-def output_file(path: Path) -> Generator[Path]:
-    """As `written_whole`; raises InputError where the file cannot be written."""
-    try:
-        # GDAL knows the format by the suffix, too.
-        with written_whole(path, keep_suffix=True) as partial, naming(str(path)):
-            yield partial
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror})") from error

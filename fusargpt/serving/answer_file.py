@@ -7,10 +7,11 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fusargpt.files import write_text_whole, written_whole
+from fusargpt.files import output_file
 from fusargpt.inference.questions import Answer
 
 SUFFIXES = (".parquet", ".jsonl")
+_REMEDY = "the answers are kept; make room, and the same command asks nothing again"
 
 
 def write_answers(path: Path, answers: Sequence[Answer]) -> None:
@@ -18,12 +19,16 @@ def write_answers(path: Path, answers: Sequence[Answer]) -> None:
 
     A row has id, task, question, answer, width and height of the image, seen_width and seen_height in which boxes of
     the answer are, the number of anchors, 0 without a prior, and what the image's file was read as, "" in a dataset.
+
+    Raises:
+        InputError: the file cannot be written.
     """
     rows = [_row(answer) for answer in answers]
     if path.suffix == ".jsonl":
-        write_text_whole(path, "".join(f"{json.dumps(row)}\n" for row in rows))
+        with output_file(path, _REMEDY) as partial:
+            partial.write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
     elif rows:
-        with written_whole(path) as partial:
+        with output_file(path, _REMEDY) as partial:
             pq.write_table(pa.Table.from_pylist(rows), partial)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from tqdm import tqdm
 
 from fusargpt.errors import InputError
+from fusargpt.files import held
 from fusargpt.inference.asking import alike
 from fusargpt.inference.journal import read_journals
 from fusargpt.inference.predict import check_name
@@ -59,11 +60,17 @@ def run_batch(source: Source, settings: BatchSettings) -> Report:
     """Ask all of `source` that has no answer yet, and write the file.
 
     Raises:
-        InputError: a source, model or engine that is not what it should be, or a file that is there already.
+        InputError: a source, model or engine that is not what it should be, or a file that is there already, cannot be
+            written, or has another run at work on it.
     """
     engine = choose_engine(settings.engine)
     check_name(settings.model)
-    items = source.items()
+    with held(settings.out.with_name(f".{settings.out.name}.lock"), settings.out):
+        return _run_batch(source, settings, engine)
+
+
+def _run_batch(source: Source, settings: BatchSettings, engine: str) -> Report:
+    items, unasked = source.items()
     conditions = _conditions(source, settings, engine)
     journals = settings.out.with_name(f".{settings.out.name}.journals")
     if settings.out.exists() and not journals.is_dir():
@@ -78,13 +85,13 @@ def run_batch(source: Source, settings: BatchSettings) -> Report:
     done = read_journals(journals, conditions, RUN)
     answers = [done[item.id] for item in items if item.id in done]
     write_answers(settings.out, answers)
-    if not failures:
+    if not failures and not unasked:
         shutil.rmtree(journals)
     # In the order of the items, whatever the order in which they were asked.
     places = {item.id: place for place, item in enumerate(items)}
     # Limits are each image's own.
     read_as = Counter(answer.read_as.rpartition("; ")[0] for answer in answers if answer.read_as)
-    failures.sort(key=lambda failure: places[failure.id])
+    failures = [*unasked, *sorted(failures, key=lambda failure: places[failure.id])]
     return Report(settings.out, len(answers), failures, read_as.most_common())
 
 

@@ -1,21 +1,21 @@
 """What a batch asks: every image of a folder one question, or every row of a dataset of triplets its own."""
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from datasets import Dataset
 from PIL import Image
 
 from fusargpt.errors import InputError
-from fusargpt.geo.image import read_image_as
+from fusargpt.geo.image import PICTURE_FORMATS, read_image_as
 from fusargpt.geo.prior import PRIOR_COLUMNS, Prior, load_prior
 from fusargpt.geo.reading import Reading
-from fusargpt.inference.questions import Item
-from fusargpt.inference.rows import load_rows, read_picture, read_prior
-from fusargpt.tasks.prompts import TASKS
+from fusargpt.inference.questions import Failure, Item
+from fusargpt.inference.rows import load_rows, name_rows, question_of, read_picture, read_prior
 from modeling_fusargpt.artefacts import HUB_ID
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
@@ -25,8 +25,8 @@ _COLUMNS = ("id", "image", "task", "prompt")
 class Source(Protocol):
     """Can be pickled; image and prior are read in the process that asks."""
 
-    def items(self) -> list[Item]:
-        """All there is to ask, in a fixed order, at least one. InputError when it cannot be listed."""
+    def items(self) -> tuple[list[Item], list[Failure]]:
+        """All that can be asked, in a fixed order, at least one, and what cannot. InputError when nothing can."""
         ...
 
     def read(self, item: Item) -> tuple[Image.Image, Prior | None, str]:
@@ -55,14 +55,22 @@ class ImageFolder:
     reading: Reading = field(default_factory=Reading)
     with_prior: bool = True
 
-    def items(self) -> list[Item]:
-        paths = sorted(path for path in self.folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
+    def items(self) -> tuple[list[Item], list[Failure]]:
+        paths = [path for path in self.folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and not path.is_dir()]
         if not paths:
             raise InputError(f"{self.folder}: no image; expected {', '.join(IMAGE_SUFFIXES)} files, or Parquet files")
-        names = [path.relative_to(self.folder).as_posix() for path in paths]
-        return [
-            Item(name, self.task, self.question, name, _pixels(path)) for name, path in zip(names, paths, strict=True)
-        ]
+        items: list[Item] = []
+        failures: list[Failure] = []
+        for path in sorted(paths):
+            name = path.relative_to(self.folder).as_posix()
+            shown = os.fsencode(name).decode("utf-8", "backslashreplace")
+            if shown != name:
+                failures.append(Failure(shown, "the name of the file is no UTF-8; rename it"))
+            elif not path.is_file():
+                failures.append(Failure(name, "a pipe, a device or a broken link; expected a file"))
+            else:
+                items.append(Item(name, self.task, self.question, name, _pixels(path)))
+        return _some(str(self.folder), items, failures)
 
     def read(self, item: Item) -> tuple[Image.Image, Prior | None, str]:
         path = self.folder / item.place
@@ -90,30 +98,43 @@ class TripletDataset:
     tasks: tuple[str, ...] | None = None
     with_prior: bool = True
 
-    def items(self) -> list[Item]:
-        rows = _rows(self).select_columns(["id", "task", "prompt"])
-        items = []
-        for index, row in enumerate(rows):
-            assert isinstance(row, Mapping)
-            if row["task"] not in TASKS:
-                raise InputError(f"{row['id']}: task: found {row['task']!r}; expected one of {', '.join(TASKS)}")
-            if self.tasks is None or row["task"] in self.tasks:
-                items.append(Item(row["id"], row["task"], _question(row), str(index), 0))
-        if not items:
+    def items(self) -> tuple[list[Item], list[Failure]]:
+        rows = _rows(self)
+        named, failures = name_rows(rows, self.tasks)
+        if not named and not failures:
             raise InputError(f"{self.name}: split {self.split!r} has no row of {', '.join(self.tasks or ())}")
-        return items
+        names = {name.number: name for name in named}
+        items: list[Item] = []
+        for number, row in enumerate(rows.select_columns(["prompt"])):
+            name = names.get(number)
+            if name is None:
+                continue
+            try:
+                assert isinstance(row, Mapping)
+                items.append(Item(name.id, name.task, question_of(row), str(number), 0))
+            except InputError as error:
+                failures.append(Failure(name.id, str(error)))
+        return _some(self.name, items, failures)
 
     def read(self, item: Item) -> tuple[Image.Image, Prior | None, str]:
         row: Mapping[str, object] = _rows(self)[int(item.place)]
         return read_picture(row), read_prior(row) if self.with_prior else None, ""
 
 
+def _some(name: str, items: list[Item], failures: list[Failure]) -> tuple[list[Item], list[Failure]]:
+    if not items:
+        first = failures[0]
+        raise InputError(f"{name}: none of {len(failures):,} items can be asked; {first.id}: {first.reason}")
+    return items, failures
+
+
 def _pixels(path: Path) -> int:
     """Of an image, from its header; 0 for one that cannot be read, which is told when it is asked about."""
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=PICTURE_FORMATS) as image:
             return image.width * image.height
-    except (OSError, ValueError, Image.DecompressionBombError):
+    # Pillow raises whatever a damaged file leads it to.
+    except Exception:
         return 0
 
 
@@ -122,13 +143,6 @@ def _rows(source: TripletDataset) -> Dataset:
     """Opened once in a process; a worker opens what the others have prepared."""
     columns = (*_COLUMNS, *(PRIOR_COLUMNS if source.with_prior else ()))
     return load_rows(source.name, source.configs, source.split, columns)
-
-
-def _question(row: Mapping[str, Any]) -> str:
-    turns: Sequence[Mapping[str, object]] = row["prompt"]
-    if len(turns) != 1 or turns[0]["role"] != "user" or not isinstance(turns[0]["content"], str):
-        raise InputError(f"{row['id']}: prompt: expected one message of the user, whose content is a text")
-    return turns[0]["content"]
 
 
 def is_dataset(name: str) -> bool:

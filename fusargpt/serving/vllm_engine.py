@@ -16,6 +16,7 @@ from vllm.platforms import current_platform
 from fusargpt.errors import InputError, one_line
 from fusargpt.geo.prior import Prior
 from fusargpt.inference.predict import FusarGpt, check_name
+from fusargpt.inference.user_texts import UserTexts
 from fusargpt.tasks.grammar import AnswerForm
 from fusargpt.tasks.prompts import MAX_NEW_TOKENS
 from modeling_fusargpt.artefacts import ArtefactError, read_artefact
@@ -60,7 +61,9 @@ class VllmFusarGpt(FusarGpt):
         prompts = []
         for image, question, prior in zip(images, questions, priors, strict=True):
             self.seen_size(image)  # refuses what the image processor cannot take, as `FusarGpt` does
-            prompts.append(request(image, self._prompt(question), prior))
+            texts = UserTexts(self.processor.tokenizer)
+            prompt = self._prompt(question, texts)
+            prompts.append(request(image, texts.tokens(prompt) if texts.hold_special_tokens else prompt, prior))
         # The model's own settings (a penalty for repetition, the tokens that end), but greedy.
         sampling = self.model.get_default_sampling_params()
         sampling.temperature, sampling.top_p, sampling.top_k = 0.0, 1.0, 0
@@ -70,9 +73,10 @@ class VllmFusarGpt(FusarGpt):
         return [answer.strip() for answer in self.processor.batch_decode(tokens, skip_special_tokens=True)]
 
 
-def request(image: Image.Image, prompt: str, prior: Prior | None) -> dict[str, object]:
-    """One prompt for `LLM.generate`: a text with one placeholder, its image, and the prior beside it."""
-    inputs: dict[str, object] = {"prompt": prompt, "multi_modal_data": {"image": image}}
+def request(image: Image.Image, prompt: str | list[int], prior: Prior | None) -> dict[str, object]:
+    """One prompt for `LLM.generate`: text or tokens with one placeholder, its image, and the prior beside it."""
+    form = "prompt" if isinstance(prompt, str) else "prompt_token_ids"
+    inputs: dict[str, object] = {form: prompt, "multi_modal_data": {"image": image}}
     if prior is not None:
         arrays = prior.columns()
         inputs["mm_processor_kwargs"] = {"priors": [arrays]}

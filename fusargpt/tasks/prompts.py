@@ -8,6 +8,8 @@ templates below are ours, and fusargpt-nano is trained on them.
 import json
 from collections.abc import Sequence
 
+from fusargpt.errors import InputError
+
 TASKS = ("describe", "count", "localize", "classify", "detect")
 TARGETS = ("ship", "aircraft")
 PLURALS = {"ship": "ships", "aircraft": "aircraft"}
@@ -53,6 +55,20 @@ def prompt(task: str, target: str = "ship", wording: int = 0) -> str:
         raise ValueError(f"target: found {target!r}, expected one of {', '.join(TARGETS)}")
     wordings = PROMPTS[task]
     return wordings[wording % len(wordings)].format(targets=PLURALS[target])
+
+
+def check_question(question: str, name: str = "question") -> None:
+    """Raises InputError for what cannot be asked: nothing, or what is no text."""
+    if not question.strip():
+        raise InputError(f"{name}: found an empty text; ask something, for example 'Describe this image.'")
+    try:
+        question.encode()
+    except UnicodeEncodeError as error:
+        found = question[error.start : error.end].encode("ascii", "backslashreplace").decode()
+        raise InputError(
+            f"{name}: found {found} at character {error.start + 1}, half of a character or a byte that is no UTF-8; "
+            "expected text"
+        ) from error
 
 
 def cell_of(box: Sequence[float], width: int, height: int) -> int:

@@ -1,20 +1,21 @@
 """The objects of a scene as they were annotated: read from VOC, COCO, GeoJSON or the manifest itself.
 
 Inline, in JSONL and GeoJSON manifests, an object is {"bbox_2d": [x1, y1, x2, y2], "label": ..., "fine_label": ...} or
-{"polygon": [[longitude, latitude], ...], "label": ...}; `fine_label` may be left out.
+{"polygon": [[longitude, latitude], ...], "label": ...}; `fine_label` may be left out, and "crowd": true says that it
+stands for an unknown number of objects.
 
 What the formats say is taken as edges in pixels: VOC's xmin, ymin, xmax, ymax and COCO's x, y, x + w, y + h. Polygons
 become the upright box about their corners, by the scene's true geometry; of several rings the outer ones count.
+
+A file of which nothing is understood is an error, never a scene without objects.
 """
 
-import math
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path, PurePosixPath
-from typing import Any, SupportsFloat
-from xml.etree import ElementTree
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,23 +23,35 @@ from numpy.typing import NDArray
 from fusargpt.errors import InputError
 from fusargpt.geo.earth import wrap_longitude
 from fusargpt.geo.geometry import Bounds, Geometry
+from fusargpt.triplets.annotation_checks import finite_number, naming_object
 from fusargpt.triplets.boxes import Box, LabelNames, visible_part
+from fusargpt.triplets.coco import coco_entries
 from fusargpt.triplets.manifest import parse_json
+from fusargpt.triplets.voc import voc_entries
 
-_KEYS = ("bbox_2d", "polygon", "label", "fine_label")
-_WGS84_NAMES = (
-    "urn:ogc:def:crs:OGC:1.3:CRS84",
-    "urn:ogc:def:crs:OGC::CRS84",
-    "urn:ogc:def:crs:EPSG::4326",
-    "EPSG:4326",
+_KEYS = ("bbox_2d", "polygon", "label", "fine_label", "crowd")
+_WGS84 = re.compile(
+    r"(urn:(x-)?ogc:def:crs:)?(https?://www\.opengis\.net/(def/crs/|gml/srs/))?"
+    r"((ogc)?[:/]?[\d.]*[:/]?crs:?84h?|(epsg(\.xml)?)?[:/#]*([\d.]+[:/]|[:/])?(4326|4979)|wgs[ _-]?(19)?84)",
+    re.IGNORECASE,
 )
+"""The names by which tools call longitude and latitude; the standard knows nothing else."""
 
 
 @dataclass(frozen=True)
 class SceneBoxes:
-    """The boxes of one scene, and how many polygons of a shared file lie outside it."""
+    """The boxes of one scene.
+
+    Attributes:
+        boxes: objects that have a class of ours.
+        crowds: each of an unknown number of such objects.
+        inside: objects that the scene shows, those that are to be ignored among them.
+        outside: polygons of a shared file that lie outside the scene.
+    """
 
     boxes: tuple[Box, ...]
+    crowds: tuple[Box, ...] = ()
+    inside: int = 0
     outside: int = 0
 
 
@@ -60,15 +73,18 @@ def read_boxes(
 
     Raises:
         InputError: a file that cannot be read or is of another kind, boxes without area or outside the image, numbers
-            that are not finite, polygons for a scene without georeference, or unknown labels.
+            that are not finite, polygons for a scene without georeference, unknown labels, an image that the file does
+            not know, or a file of which no object was read though it holds some.
     """
-    entries, shared = list(source), False
+    entries: list[Any] = list(source)
+    shared = False
     if isinstance(source, str):
         entries, shared = _entries_of(source, scene, width, height)
     bounds = geometry.bounds() if shared and geometry is not None else None
-    found, outside = [], 0
+    found: dict[bool, list[Box]] = {False: [], True: []}
+    inside = outside = 0
     for number, entry in enumerate(entries, start=1):
-        with _named(source, number):
+        with naming_object(source if isinstance(source, str) else "boxes", number):
             box = _box(entry, geometry, bounds)
             if box is not None and visible_part(box.edges, (0, 0, width, height)) is None:
                 if not shared:
@@ -76,9 +92,11 @@ def read_boxes(
                 box = None
             if box is None:
                 outside += 1
-            elif (named := names.normalise(box)) is not None:
-                found.append(named)
-    return SceneBoxes(tuple(found), outside)
+                continue
+            inside += 1
+            if (named := names.normalise(box)) is not None:
+                found[entry.get("crowd", False)].append(named)
+    return SceneBoxes(tuple(found[False]), tuple(found[True]), inside, outside)
 
 
 def labels_of(source: str | Sequence[object], scene: str, width: int, height: int, names: LabelNames) -> set[str]:
@@ -86,35 +104,25 @@ def labels_of(source: str | Sequence[object], scene: str, width: int, height: in
     entries = _entries_of(source, scene, width, height)[0] if isinstance(source, str) else source
     labels = set()
     for number, entry in enumerate(entries, start=1):
-        with _named(source, number):
+        with naming_object(source if isinstance(source, str) else "boxes", number):
             box = names.normalise(Box((0, 0, 1, 1), _label(_mapping(entry))))
         if box is not None:
             labels.add(box.label)
     return labels
 
 
-@contextmanager
-def _named(source: str | Sequence[object], number: int) -> Generator[None]:
-    """What is wrong with an object is said with its number."""
-    try:
-        yield
-    except InputError as error:
-        origin = source if isinstance(source, str) else "boxes"
-        raise InputError(f"{origin}, object {number}: {error}") from error
-
-
-def _entries_of(path: str, scene: str, width: int, height: int) -> tuple[list[object], bool]:
+def _entries_of(path: str, scene: str, width: int, height: int) -> tuple[list[Any], bool]:
     """Entries as they stand inline, and whether the file may be shared by scenes."""
     suffix = Path(path).suffix.lower()
     if suffix == ".xml":
-        return _voc(path, width, height), False
+        return voc_entries(path, width, height), False
     if suffix not in (".json", ".geojson"):
         raise InputError(f"{path}: boxes come from a VOC .xml, a COCO .json or a .geojson file")
     content = _json_file(path, _stamp(path))
     if isinstance(content, dict) and content.get("type") == "FeatureCollection":
         return _features(path, content), True
     if isinstance(content, dict) and "images" in content:
-        return _coco(path, content, scene, width, height), False
+        return coco_entries(path, content, scene, width, height), False
     raise InputError(f"{path}: neither COCO (no 'images') nor a GeoJSON FeatureCollection")
 
 
@@ -137,60 +145,10 @@ def _json_file(path: str, stamp: tuple[int, int]) -> object:
         raise InputError(f"{path}: not UTF-8 text; save it as UTF-8") from error
 
 
-def _voc(path: str, width: int, height: int) -> list[object]:
-    try:
-        root = ElementTree.parse(path).getroot()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-    except (ElementTree.ParseError, ValueError, LookupError) as error:
-        raise InputError(f"{path}: not XML ({error})") from error
-    if root.tag != "annotation":
-        raise InputError(f"{path}: the root is <{root.tag}>; VOC has <annotation>")
-    _check_size(path, root.findtext("size/width"), root.findtext("size/height"), width, height)
-    return [
-        {
-            "label": (item.findtext("name") or "").strip(),
-            "bbox_2d": [item.findtext(f"bndbox/{edge}") for edge in ("xmin", "ymin", "xmax", "ymax")],
-        }
-        for item in root.findall("object")
-    ]
-
-
-def _coco(path: str, content: dict[str, Any], scene: str, width: int, height: int) -> list[object]:
-    try:
-        categories = {category["id"]: category["name"] for category in content["categories"]}
-        name = PurePosixPath(scene.split("?")[0]).name
-        images = [image for image in content["images"] if PurePosixPath(str(image["file_name"])).name == name]
-        if len(images) != 1:
-            raise InputError(f"{path}: {len(images)} images are called {name!r}; expected the scene's, once")
-        _check_size(path, images[0].get("width"), images[0].get("height"), width, height)
-        entries: list[object] = []
-        for annotation in content["annotations"]:
-            if annotation["image_id"] == images[0]["id"]:
-                x, y, box_width, box_height = (_number(value) for value in annotation["bbox"])
-                corners = [x, y, x + box_width, y + box_height]
-                entries.append({"label": categories[annotation["category_id"]], "bbox_2d": corners})
-        return entries
-    except InputError:
-        raise
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(f"{path}: not COCO as it should be ({type(error).__name__}: {error})") from error
-
-
-def _check_size(path: str, found_width: object, found_height: object, width: int, height: int) -> None:
-    """Annotations of another size are those of another image, or of a resized one."""
-    if found_width is None or found_height is None:
-        return
-    if (str(found_width), str(found_height)) != (str(width), str(height)):
-        raise InputError(
-            f"{path}: says that the image has {found_width} x {found_height} pixels; the scene has {width} x {height}"
-        )
-
-
-def _features(path: str, content: Mapping[str, object]) -> list[object]:
+def _features(path: str, content: Mapping[str, Any]) -> list[Any]:
     # Written by older tools; the standard knows longitude and latitude only.
     crs = content.get("crs")
-    if crs is not None and not any(f"'{name}'" in str(crs) for name in _WGS84_NAMES):
+    if crs is not None and not _WGS84.fullmatch(_crs_name(crs)):
         raise InputError(f"{path}: crs {crs}; expected longitude and latitude, as GeoJSON prescribes")
     features = content.get("features")
     if not isinstance(features, list):
@@ -198,7 +156,17 @@ def _features(path: str, content: Mapping[str, object]) -> list[object]:
     return [_feature_entry(feature) for feature in features]
 
 
-def _feature_entry(feature: object) -> object:
+def _crs_name(crs: Any) -> str:
+    """Of a name, {"properties": {"name": ...}}, or {"type": "EPSG", "properties": {"code": ...}}; "" for another."""
+    if not isinstance(crs, dict):
+        return str(crs).strip()
+    properties = crs.get("properties", crs)
+    if not isinstance(properties, dict) or "name" in properties:
+        return str(properties["name"]).strip() if isinstance(properties, dict) else ""
+    return f"EPSG:{properties.get('code')}" if str(crs.get("type")).upper() == "EPSG" else ""
+
+
+def _feature_entry(feature: Any) -> Any:
     """The inline form; what is wrong in it is said where its number is known."""
     if not isinstance(feature, dict):
         return feature
@@ -226,6 +194,8 @@ def _mapping(entry: object) -> Mapping[str, object]:
         raise InputError(f"unknown key {', '.join(map(repr, sorted(unknown)))}; expected {', '.join(_KEYS)}")
     if ("bbox_2d" in entry) == ("polygon" in entry):
         raise InputError("expected either bbox_2d or polygon")
+    if not isinstance(entry.get("crowd", False), bool):
+        raise InputError(f"crowd: found {entry['crowd']!r}; expected true or false")
     return entry
 
 
@@ -256,7 +226,7 @@ def _box(entry: object, geometry: Geometry | None, bounds: Bounds | None) -> Box
         corners = entry["bbox_2d"]
         if not isinstance(corners, list) or len(corners) != 4:
             raise InputError(f"bbox_2d: found {corners!r}; expected [x1, y1, x2, y2]")
-        edges = tuple(_number(corner) for corner in corners)
+        edges = tuple(finite_number(corner) for corner in corners)
     x1, y1, x2, y2 = edges
     if not (x1 < x2 and y1 < y2):
         raise InputError(f"box {_text(edges)} has no area; expected x1 < x2 and y1 < y2")
@@ -268,7 +238,7 @@ def _positions(polygon: object) -> NDArray[np.float64]:
         raise InputError("polygon: expected a Polygon, or a list of three and more [longitude, latitude]")
     if not all(isinstance(position, list) and len(position) >= 2 for position in polygon):
         raise InputError("polygon: expected positions as [longitude, latitude]")
-    lonlat = np.array([[_number(value) for value in position[:2]] for position in polygon])
+    lonlat = np.array([[finite_number(value) for value in position[:2]] for position in polygon])
     if (np.abs(lonlat) > (360, 90)).any():
         raise InputError("polygon: a corner that is not on Earth; expected [longitude, latitude], longitude first")
     return lonlat
@@ -281,18 +251,6 @@ def _touches(lonlat: NDArray[np.float64], bounds: Bounds) -> bool:
     reach = (east - west) / 2
     beside = longitude.min() > reach or longitude.max() < -reach
     return not (beside or lonlat[:, 1].min() > north or lonlat[:, 1].max() < south)
-
-
-def _number(value: object) -> float:
-    try:
-        # JSON's true is a number to Python.
-        readable = None if isinstance(value, bool) or not isinstance(value, str | SupportsFloat) else value
-        number = math.nan if readable is None else float(readable)
-    except (ValueError, OverflowError):
-        number = math.nan
-    if not math.isfinite(number) or abs(number) > 1e9:
-        raise InputError(f"found {value!r}; expected a number of pixels or degrees")
-    return number
 
 
 def _text(edges: Sequence[float]) -> str:

@@ -24,6 +24,8 @@ from PIL import Image
 from tqdm import tqdm
 
 from fusargpt.errors import InputError
+from fusargpt.files import reason, watching_disk, write_text_whole
+from fusargpt.geo.image import PICTURE_FORMATS
 from fusargpt.tasks.prompts import TARGETS
 from fusargpt.tasks.stable_random import whole_number
 from fusargpt.triplets.annotations import read_boxes
@@ -52,7 +54,8 @@ def augment(
 
     Raises:
         InputError: a manifest that cannot be read, no picture in the split, one without boxes or with columns that are
-            true of the whole only, a picture that cannot be read or is not 8-bit grey or RGB, or numbers out of range.
+            true of the whole only, a picture that cannot be read or is not 8-bit grey or RGB, numbers out of range, or
+            a folder that cannot be written.
     """
     if split not in SPLITS:
         raise InputError(f"split: found {split!r}; expected one of {', '.join(SPLITS)}")
@@ -66,8 +69,18 @@ def augment(
         raise InputError(f"{manifest}: no row with split {split!r}")
     for row in chosen:
         _check(row)
+    try:
+        with watching_disk(out, str(out), None, "make room, or choose another --out"):
+            return _write(found, split, out, copies, smallest, seed)
+    except OSError as error:
+        raise InputError(f"{out}: cannot be written ({reason(error)}); choose another --out") from error
+
+
+def _write(
+    found: Sequence[SceneRow], split: str, out: Path, copies: int, smallest: float, seed: int
+) -> list[dict[str, Any]]:
     out.mkdir(parents=True, exist_ok=True)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for row in tqdm(found, desc="pictures", unit="picture"):
         columns = {name: value for name, value in asdict(row).items() if name in COLUMNS and value is not None}
         if row.acquired is not None:
@@ -76,7 +89,7 @@ def augment(
         if row.split == split:
             rows += _copies(row, columns, out, copies, smallest, seed)
     lines = "".join(json.dumps(columns) + "\n" for columns in rows)
-    (out / "manifest.jsonl").write_text(lines, encoding="utf-8")
+    write_text_whole(out / "manifest.jsonl", lines)
     return rows
 
 
@@ -92,17 +105,20 @@ def _copies(
     row: SceneRow, columns: dict[str, object], out: Path, copies: int, smallest: float, seed: int
 ) -> list[dict[str, Any]]:
     try:
-        with Image.open(row.scene) as image:
+        with Image.open(row.scene, formats=PICTURE_FORMATS) as image:
             if image.mode not in _MODES:
                 raise InputError(
                     f"{row.scene}: pixels of kind {image.mode}; expected 8-bit pictures, {', '.join(_MODES)}"
                 )
             picture = image.convert("L")
-    except OSError as error:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        if isinstance(error, InputError):
+            raise
         raise InputError(f"{row.scene}: cannot be read ({error}); expected a PNG or JPEG") from error
     names = LabelNames(TARGETS, {})
     assert row.boxes is not None
-    boxes = read_boxes(row.boxes, row.scene, picture.width, picture.height, None, names).boxes
+    found = read_boxes(row.boxes, row.scene, picture.width, picture.height, None, names)
+    boxes = found.boxes
     rows = []
     for copy in range(copies):
         rng = np.random.default_rng([seed, copy, whole_number(row.id)])
@@ -111,12 +127,13 @@ def _copies(
         part = _turned(picture.crop((left, top, right, bottom)), way)
         name = f"{row.id}-{copy:03d}"
         part.save(out / f"{name}.png")
-        shown = [(box, visible_part(box.edges, (left, top, right, bottom))) for box in boxes]
+        shown = [(box, visible_part(box.edges, (left, top, right, bottom))) for box in (*boxes, *found.crowds)]
         entries = [
             {
                 "bbox_2d": turned_box((x1 - left, y1 - top, x2 - left, y2 - top), right - left, bottom - top, way),
                 "label": box.label,
                 **({"fine_label": box.fine_label} if box.fine_label else {}),
+                **({"crowd": True} if box in found.crowds else {}),
             }
             for box, seen in shown
             if seen is not None

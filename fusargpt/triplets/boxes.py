@@ -8,6 +8,9 @@ the edges of an image or of a chip:
 - A box of which less is visible is *cut*: it is no object of the chip, and the chip is asked no question about its
   class, because "how many" would have two right answers.
 - What shows less than a pixel in width or height cannot be seen and does not count as cut.
+
+A crowd, the box of an unknown number of objects, is no object either: a chip that shows some of it is asked as little
+about its class as one that shows a cut object.
 """
 
 from collections.abc import Mapping, Sequence
@@ -75,7 +78,7 @@ class LabelNames:
 
 
 def assign(
-    boxes: Sequence[Box], chip: PixelBox, min_visible: float = MIN_VISIBLE
+    boxes: Sequence[Box], chip: PixelBox, min_visible: float = MIN_VISIBLE, crowds: Sequence[Box] = ()
 ) -> tuple[tuple[Box, ...], tuple[str, ...]]:
     """The objects of a chip, and the classes of which it shows cut ones.
 
@@ -83,13 +86,14 @@ def assign(
         boxes: of the scene, in its pixels.
         chip: edges of the chip in the scene's pixels.
         min_visible: share of a box's area that has to lie inside, above 0 and at most 1.
+        crowds: each of an unknown number of objects.
 
     Returns:
         The boxes that belong to the chip, clipped to it and in its own pixels, in the order given; and the labels of
-        cut boxes, sorted.
+        cut boxes and of crowds, sorted.
     """
     left, top = chip[:2]
-    objects, cut = [], set()
+    objects, cut = [], {crowd.label for crowd in crowds if visible_part(crowd.edges, chip) is not None}
     for box in boxes:
         inside = visible_part(box.edges, chip)
         if inside is None:

@@ -6,7 +6,6 @@ same bytes. Scenes that fail are left out of the shards and listed in `failures.
 the next run builds only what is missing.
 """
 
-import fcntl
 import hashlib
 import json
 import os
@@ -14,7 +13,7 @@ import shutil
 from collections import Counter
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -23,8 +22,8 @@ import pyarrow as pa
 from tqdm import tqdm
 
 from fusargpt.errors import InputError, one_line
-from fusargpt.files import write_text_whole
-from fusargpt.geo.remote import shown
+from fusargpt.files import held, write_text_whole
+from fusargpt.geo.remote import identity, shown
 from fusargpt.tasks.prompts import TARGETS
 from fusargpt.triplets.card import write_card
 from fusargpt.triplets.features import CAPTION_FEATURES, RECORD_FEATURES
@@ -140,12 +139,7 @@ def _claimed(out: Path) -> Generator[None]:
         if out.is_dir() and any(out.iterdir()) and not (parts.is_dir() or (out / FINISHED).is_file()):
             raise InputError(f"{out}: holds files that no build of a dataset left there; name a new folder")
         parts.mkdir(parents=True, exist_ok=True)
-        (parts / "lock").touch()
-    with open(parts / "lock", "w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise InputError(f"{out}: another run is building in this folder; wait for it, or name another") from error
+    with held(parts / "lock", out):
         yield
 
 
@@ -158,9 +152,10 @@ def _jobs(found: Sequence[Surveyed], settings: BuildSettings, folder: Path) -> l
     for scene in found:
         row = scene.row
         stamps = [_stamp(path) for path in (row.scene, row.boxes, row.land_cover)]
+        named = replace(row, scene=identity(row.scene), land_cover=row.land_cover and identity(row.land_cover))
         for first in range(0, scene.chips, CHIPS_PER_PART):
             part = Part(row, targets, first, min(first + CHIPS_PER_PART, scene.chips))
-            name = _digest([origin, str(row), stamps, targets, part.first, part.last])
+            name = _digest([origin, str(named), stamps, targets, part.first, part.last])
             jobs.append(Job(part, folder / f"{row.number:06d}-{first:08d}-{name}"))
     return jobs
 
@@ -246,7 +241,7 @@ def _conclude(report: Report, fingerprint: str, read_as: dict[str, str]) -> None
             }
             for failure in report.failures
         ]
-        (out / FAILURES).write_text("".join(json.dumps(line) + "\n" for line in lines))
+        write_text_whole(out / FAILURES, "".join(json.dumps(line) + "\n" for line in lines))
         return
     (out / FAILURES).unlink(missing_ok=True)
     summary = {

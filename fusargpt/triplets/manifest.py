@@ -36,8 +36,10 @@ from datetime import date
 from pathlib import Path, PurePosixPath
 from typing import SupportsFloat, cast, get_args
 
-from fusargpt.errors import InputError
+from fusargpt.errors import InputError, naming
+from fusargpt.geo.geometry import check_crs_text
 from fusargpt.geo.reading import Reading
+from fusargpt.geo.remote import shown
 from fusargpt.geo.stored import Stored
 
 SPLITS = ("train", "validation", "test")
@@ -123,6 +125,9 @@ def _read(path: Path) -> Iterator[tuple[int, Mapping[str, object]]]:
     reader = _READERS.get(path.suffix.lower())
     if reader is None:
         raise InputError(f"{path}: a manifest is a file that ends in {', '.join(_READERS)}")
+    # A named pipe would be waited for.
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path}: {'a folder' if path.is_dir() else 'no regular file'}; expected a manifest")
     try:
         # With or without the mark that spreadsheets put first.
         text = path.read_bytes().decode("utf-8-sig")
@@ -224,7 +229,7 @@ def _row(columns: Mapping[str, object], origin: str, number: int, folder: Path) 
     scene = _located(texts["scene"], folder)
     name = texts.get("id") or PurePosixPath(scene.split("?")[0]).stem
     if not name:
-        raise InputError(f"scene: found {scene!r}; expected a file, from whose name the id comes")
+        raise InputError(f"scene: found {shown(scene)!r}; expected a file, from whose name the id comes")
     land_cover, split = texts.get("land_cover"), texts.get("split")
     if split is not None and split not in SPLITS:
         raise InputError(f"split: found {split!r}; expected one of {', '.join(SPLITS)}")
@@ -239,7 +244,7 @@ def _row(columns: Mapping[str, object], origin: str, number: int, folder: Path) 
         band=_band(band),
         stored=_stored(texts.get("stored")),
         nodata=math.nan if str(nodata).strip().lower() == "none" and nodata is not None else _number("nodata", nodata),
-        crs=texts.get("crs"),
+        crs=_crs(texts.get("crs")),
         height_m=_number("height_m", height_m),
         year=_year(year),
         caption=texts.get("caption"),
@@ -322,6 +327,13 @@ def _stored(text: str | None) -> Stored | None:
     if text is not None and text not in get_args(Stored):
         raise InputError(f"stored: found {text!r}; expected one of {', '.join(get_args(Stored))}")
     return cast(Stored | None, text)
+
+
+def _crs(text: str | None) -> str | None:
+    if text is not None:
+        with naming("crs"):
+            check_crs_text(text)
+    return text
 
 
 def _in_range(year: int) -> bool:

@@ -59,11 +59,15 @@ def _check(folder: Path, partly: bool) -> None:
     if not (folder / FINISHED).is_file() and not partly:
         raise InputError(f"{folder}: the build has not finished; run it again")
     try:
-        header = yaml.safe_load(card.read_text(encoding="utf-8").split("---\n")[1])
+        text = card.read_text(encoding="utf-8").split("---\n")[1]
+        # Nested aliases make gigabytes of a few lines; the builder writes none.
+        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
+            raise ValueError("aliases")
+        header = yaml.safe_load(text)
         patterns = [item["path"] for config in header["configs"] for item in config["data_files"]]
         missing = [pattern for pattern in patterns if not any(folder.glob(pattern))]
     # A card that was edited: no text, no YAML, or another structure.
-    except (ValueError, yaml.YAMLError, LookupError, TypeError, NotImplementedError) as error:
+    except (ValueError, yaml.YAMLError, LookupError, TypeError, NotImplementedError, RecursionError) as error:
         raise InputError(f"{card}: no configs with data files in its YAML; build the folder again") from error
     if not patterns:
         raise InputError(f"{card}: names no shards; build the folder again")

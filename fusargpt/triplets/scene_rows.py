@@ -172,7 +172,8 @@ class _Cutter:
             name += f"/x{window.col_off}y{window.row_off}"
         left, top = window.col_off, window.row_off
         edges = (left, top, left + window.width, top + window.height)
-        boxes, cut = assign(self.boxes.boxes if self.boxes else (), edges, self.settings.min_visible)
+        found = self.boxes or SceneBoxes(())
+        boxes, cut = assign(found.boxes, edges, self.settings.min_visible, found.crowds)
         factors = width / window.width, height / window.height
         objects: list[_Object] = [
             {"bbox_2d": list(scale(box, *factors, width, height)), "label": box.label, "fine_label": box.fine_label}

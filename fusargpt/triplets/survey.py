@@ -1,6 +1,6 @@
 """What has to be known of all scenes before the first chip is cut: where they lie, how large, what is annotated."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from fusargpt.errors import InputError
 from fusargpt.geo.geometry import Bounds
 from fusargpt.geo.remote import shown
 from fusargpt.geo.tiling import chip_windows
-from fusargpt.triplets.annotations import labels_of
+from fusargpt.triplets.annotations import labels_of, read_boxes
 from fusargpt.triplets.manifest import SceneRow
 from fusargpt.triplets.scene_files import open_scene
 from fusargpt.triplets.settings import BuildSettings
@@ -45,6 +45,8 @@ class Surveyed:
         bounds: degrees, or None where it has no georeference.
         outline: its corners (longitude, latitude) in order, degrees; longitudes run on across the antimeridian.
         labels: classes of its annotations.
+        inside: annotated objects that it shows.
+        outside: polygons of its file that lie elsewhere.
     """
 
     row: SceneRow
@@ -52,6 +54,8 @@ class Surveyed:
     bounds: Bounds | None
     outline: tuple[tuple[float, float], ...]
     labels: frozenset[str]
+    inside: int = 0
+    outside: int = 0
 
     @property
     def located(self) -> Located:
@@ -73,17 +77,46 @@ def survey(
     # Threads: this waits for files and servers more than it computes.
     with ThreadPoolExecutor(max(threads, 1)) as pool:
         found = list(pool.map(look, rows))
-    return [item for item in found if isinstance(item, Surveyed)], [
-        item for item in found if isinstance(item, SceneFailure)
+    scenes = [item for item in found if isinstance(item, Surveyed)]
+    failures = [item for item in found if isinstance(item, SceneFailure)]
+    astray = _astray(scenes, {failure.row.boxes for failure in failures if isinstance(failure.row.boxes, str)})
+    failures = sorted([*failures, *astray], key=lambda failure: failure.row.number)
+    lost = {failure.row.number for failure in astray}
+    return [scene for scene in scenes if scene.row.number not in lost], failures
+
+
+def _astray(scenes: Sequence[Surveyed], unsure: Collection[str]) -> list[SceneFailure]:
+    """The scenes whose file of polygons has none in any scene: it is of other places, and says nothing of these.
+
+    Args:
+        scenes: that can be opened.
+        unsure: files that belong to others, too, of which it is not known what they show.
+    """
+    files: dict[str, list[Surveyed]] = {}
+    for scene in scenes:
+        if isinstance(scene.row.boxes, str) and scene.row.boxes not in unsure:
+            files.setdefault(scene.row.boxes, []).append(scene)
+    return [
+        SceneFailure(
+            scene.row,
+            f"{path}: none of its {scene.outside:,} polygons lies in a scene of the manifest; expected [longitude, "
+            "latitude], longitude first, of objects in the scenes",
+        )
+        for path, members in files.items()
+        if not any(member.inside for member in members)
+        for scene in members
+        if scene.outside
     ]
 
 
 def _look(row: SceneRow, settings: BuildSettings) -> Surveyed:
     with open_scene(row) as scene:
         width, height, geometry = scene.width, scene.height, scene.geometry
-    labels = frozenset[str]()
+    labels, inside, outside = frozenset[str](), 0, 0
     if row.boxes is not None:
         labels = frozenset(labels_of(row.boxes, row.scene, width, height, settings.names))
+        boxes = read_boxes(row.boxes, row.scene, width, height, geometry, settings.names)
+        inside, outside = boxes.inside, boxes.outside
     outline = ()
     if geometry is not None:
         corners = geometry.to_lonlat(np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float64))
@@ -95,4 +128,6 @@ def _look(row: SceneRow, settings: BuildSettings) -> Surveyed:
         bounds=None if geometry is None else geometry.bounds(),
         outline=outline,
         labels=labels,
+        inside=inside,
+        outside=outside,
     )

@@ -3,7 +3,7 @@
 python -m fusargpt.triplets.voc_manifest --images DIR --annotations DIR --split train=train.txt --out manifest.jsonl
 
 Each split file lists the images of a split, one a line, with or without suffix; without split files every image is
-taken. An annotation has the name of its image and ends in .xml.
+taken, and each annotation needs one. An annotation has the name of its image and ends in .xml.
 """
 
 import argparse
@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from fusargpt.errors import InputError
+from fusargpt.files import output_file
 from fusargpt.triplets.manifest import SPLITS
 
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff")
@@ -30,11 +31,11 @@ def voc_manifest(
         columns: what to say of every scene, as {"license": "apache-2.0"}.
 
     Raises:
-        InputError: a missing folder, list, image or annotation, or an image that is listed twice.
+        InputError: a missing folder, list, image or annotation, an image that is listed twice, or two of one name.
     """
-    found = {path.stem: path.absolute() for path in sorted(images.glob("*")) if path.suffix.lower() in _SUFFIXES}
-    if not found:
-        raise InputError(f"{images}: no picture; expected a folder of {', '.join(_SUFFIXES)} files")
+    found = _pictures(images)
+    if not splits:
+        _check_all_are_pictured(annotations, found, images)
     listed: dict[str, str | None] = dict.fromkeys(found) if not splits else {}
     for split, path in splits.items():
         if split not in SPLITS:
@@ -55,9 +56,36 @@ def voc_manifest(
     return rows
 
 
+def _pictures(folder: Path) -> dict[str, Path]:
+    """By their names without suffix."""
+    found: dict[str, Path] = {}
+    for path in sorted(folder.glob("*")):
+        if path.suffix.lower() not in _SUFFIXES:
+            continue
+        if path.stem in found:
+            raise InputError(
+                f"{folder}: {found[path.stem].name} and {path.name} are both {path.stem!r}, of which there is one "
+                "annotation; remove or rename one of them"
+            )
+        found[path.stem] = path.absolute()
+    if not found:
+        raise InputError(f"{folder}: no picture; expected a folder of {', '.join(_SUFFIXES)} files")
+    return found
+
+
+def _check_all_are_pictured(annotations: Path, found: Mapping[str, Path], images: Path) -> None:
+    without = [path.name for path in sorted(annotations.glob("*.xml")) if path.stem not in found]
+    if without:
+        more = f" and {len(without) - 1:,} more" if len(without) > 1 else ""
+        raise InputError(
+            f"{annotations}: {without[0]}{more} without a picture in {images}; expected one of "
+            f"{', '.join(_SUFFIXES)} for each, or a list of those to take as --split"
+        )
+
+
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read ({error}); expected a list of images, one a line") from error
     for number, line in enumerate(lines, start=1):
@@ -79,10 +107,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         splits = dict(_pair(text) for text in options.split)
         rows = voc_manifest(options.images, options.annotations, splits, columns)
+        with output_file(options.out, "choose another --out") as partial:
+            partial.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     except InputError as error:
         print(f"voc_manifest: error: {error}", file=sys.stderr)
         return 2
-    options.out.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     print(f"{len(rows)} rows in {options.out}")
     return 0
 

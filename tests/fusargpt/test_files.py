@@ -1,8 +1,10 @@
 """Files are whole or not there; a full disk ends a run with one line, or costs a checkpoint; what was saved stays."""
 
 import errno
+import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,17 @@ from safetensors.torch import save_file
 
 from fusargpt import files
 from fusargpt.errors import InputError
-from fusargpt.files import FullDiskError, check_room, new_folder, watching_disk, write_text_whole, written_whole
+from fusargpt.files import (
+    FullDiskError,
+    check_room,
+    check_writable,
+    held,
+    new_folder,
+    output_file,
+    watching_disk,
+    write_text_whole,
+    written_whole,
+)
 from tests.trl_recipes.stages import arguments, write_base
 from tests.trl_recipes.triplets import write_triplets
 from trl_recipes.data.feature_cache import FeatureCache
@@ -30,18 +42,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory):
     write_triplets(folder / "data")
     main(arguments(folder, folder / "whole", **FIELDS))
     return folder
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path):
-    """A disk of 256 KiB."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", disk], capture_output=True)
-    if mounted.returncode:
-        pytest.skip("mounting a small disk takes the rights of root")
-    yield disk
-    subprocess.run(["umount", "--lazy", disk], check=True)  # torch may still have its file open
 
 
 @pytest.fixture
@@ -174,3 +174,59 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path):
     refused = pytest.raises(InputError, match=r"file.model: cannot be written: .*Not a directory")
     with refused, new_folder(tmp_path / "file" / "model"):
         pass
+
+
+def test_runs_keep_apart_and_say_who_is_there(tmp_path: Path):
+    lock = tmp_path / ".out.lock"
+    refused = pytest.raises(InputError, match=rf"^out\.jsonl: another run is at work on it \(process {os.getpid()} on ")
+    with held(lock, "out.jsonl"):
+        with refused, held(lock, "out.jsonl"):
+            pass
+        assert lock.exists()
+    assert not lock.exists()
+    with pytest.raises(KeyboardInterrupt), held(lock, "out.jsonl"):
+        raise KeyboardInterrupt
+    with held(lock, "out.jsonl"):  # whoever failed holds it no longer
+        pass
+
+
+def test_the_lock_of_a_killed_run_is_free(tmp_path: Path):
+    lock = tmp_path / ".out.lock"
+    code = f"""
+from pathlib import Path
+from fusargpt.files import held
+with held(Path({str(lock)!r}), "out"):
+    print("held", flush=True)
+    input()
+"""
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stdout.readline() == b"held\n"
+        with pytest.raises(InputError, match=rf"\(process {process.pid} on .* since "), held(lock, "out"):
+            pass
+        process.kill()
+        process.wait()
+    assert lock.exists()
+    with held(lock, "out"):
+        pass
+
+
+def test_a_closed_folder_is_named(closed_folder: Path):
+    path = closed_folder / "answers.jsonl"
+    line = rf"{path}: cannot be written \(Read-only file system\); choose another place"
+    with pytest.raises(InputError, match=line):
+        check_writable(path, "choose another place")
+    with pytest.raises(InputError, match=line), output_file(path, "choose another place") as partial:
+        partial.write_text("new")
+    with pytest.raises(InputError, match=line), held(closed_folder / ".lock", path):
+        pass
+    with pytest.raises(InputError, match="closed: a folder; expected the name of a file"):
+        check_writable(closed_folder, "choose another place")
+
+
+def test_a_full_disk_is_named_and_nothing_is_left(small_disk: Path):
+    path = small_disk / "answers.jsonl"
+    path.write_text("old")
+    full = pytest.raises(FullDiskError, match=rf"^{path}: no room left in {small_disk} \(.* free now\); make room$")
+    with full, output_file(path, "make room") as partial:
+        partial.write_bytes(bytes(2**20))
+    assert path.read_text() == "old" and list(small_disk.iterdir()) == [path]

@@ -10,12 +10,13 @@ from space_app import launch
 from space_app.demo import Demo
 from space_app.fields import EXAMPLES, SIMULATED, open_fields
 from space_app.interface import build
-from space_app.limits import Scratch
+from space_app.limits import Scratch, Visitors
 from tests.paths import ROOT
 from tests.tiny import stir_tlm, tiny_model, tiny_processor
 
 MAX_NEW_TOKENS = 8
 UPLOAD_LIMIT = 2**20
+VISITOR_LIMIT = 20  # all tests are one visitor
 
 
 @pytest.fixture(scope="session")
@@ -28,7 +29,7 @@ def predictor() -> FusarGpt:
 @pytest.fixture(scope="session")
 def demo(predictor: FusarGpt) -> Demo:
     fields = open_fields({SIMULATED: str(EXAMPLES / "aef")})
-    return Demo(predictor, "tiny", fields, MAX_NEW_TOKENS, scratch=Scratch())
+    return Demo(predictor, "tiny", fields, MAX_NEW_TOKENS, scratch=Scratch(), visitors=Visitors(VISITOR_LIMIT))
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 """The named endpoints over loopback, as programs call them, and how the page refuses."""
 
+import contextlib
 import json
 import re
 import subprocess
@@ -18,7 +19,7 @@ from fusargpt.tasks.prompts import prompt
 from space_app.demo import Demo, Question
 from space_app.fields import EXAMPLES, SIMULATED
 from space_app.launch import launch
-from tests.space_app.conftest import UPLOAD_LIMIT
+from tests.space_app.conftest import UPLOAD_LIMIT, VISITOR_LIMIT
 
 ROOT = EXAMPLES.parents[1]
 README = (EXAMPLES.parent / "README.md").read_text()
@@ -178,3 +179,13 @@ def test_a_port_that_is_taken_is_named(address: str, demo: Demo):
     port = int(address.rstrip("/").rpartition(":")[2])
     with pytest.raises(InputError, match=f"port {port}"):
         launch(build(demo), "127.0.0.1", port, wait=False)
+
+
+def test_one_visitor_does_not_take_all_places(address: str, image: str, demo: Demo):
+    with contextlib.ExitStack() as busy:
+        for _ in range(VISITOR_LIMIT):
+            busy.enter_context(demo.visitors.at_work("127.0.0.1"))
+        (uploaded,) = upload(address, Path(image).read_bytes(), "harbour.tif").json()
+        how, said = outcome(address, uploaded)
+        assert how == "error" and "of your requests are under way" in said
+    assert outcome(address, uploaded)[0] == "complete"

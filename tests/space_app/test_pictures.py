@@ -12,10 +12,10 @@ from PIL import Image
 
 from fusargpt.geo.geometry import Geometry
 from fusargpt.geo.prior import Prior
+from fusargpt.geo.prior_colours import false_colours, mark_anchors, over_image
 from fusargpt.inference.predict import FusarGpt
 from space_app.demo import Demo
 from space_app.place_map import place_map
-from space_app.prior_colours import false_colours, mark_anchors, over_image
 from space_app.scenes import read_scene
 from space_app.stage import stage
 

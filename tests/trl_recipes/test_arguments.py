@@ -1,6 +1,8 @@
 """Recipes are read strictly: every YAML of the project parses, and what no field knows fails."""
 
 import dataclasses
+from importlib.util import find_spec
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -232,3 +234,62 @@ def test_help_names_the_recipe_and_every_field(capsys: pytest.CaptureFixture[str
     text = capsys.readouterr().out
     assert text.startswith("usage: trl_recipes.sft RECIPE.yaml")
     assert all(field in text for field in ("--train", "--pairs_per_sequence", "--learning_rate"))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: &a [1]\nb: *a\n", r"line 2: found the alias \*a; write the value itself"),
+        ("a: " + "[" * 5000 + "]" * 5000, "line 1: more than 8 lists and mappings in each other"),
+        ("train: tlm\nlearning_rate: 1.0e-4\ntrain: lora\n", "line 3: train stands there twice; keep one of them"),
+        ("- train\n", "found list; expected fields and their values"),
+        ("", "found NoneType; expected fields and their values"),
+        ("5: tlm\n", "found 5 as the name of a field"),
+        ("output_dir: 2024-06-30\n", "output_dir: found 2024-06-30, a date; put it in quotes"),
+        ("lr_scheduler_kwargs: {last: 2024-06-30 05:40:12}\n", "lr_scheduler_kwargs: found 2024-06-30 05:40:12, a dat"),
+        ("model_name_or_path: null\n", "model_name_or_path: found nothing; expected text"),
+        ("dataset_name: [null]\n", r"dataset_name: found \[None\]; expected a list"),
+        ("model_name_or_path: 7\n", "model_name_or_path: found 7; expected text"),
+        ("max_steps: [1]\n", r"max_steps: found \[1\]; expected a whole number"),
+        ("max_steps: 1.5\n", "max_steps: found 1.5; expected a whole number"),
+        ("seed: null\n", "seed: found nothing; expected a whole number"),
+        ("learning_rate: true\n", "learning_rate: found True; expected a number"),
+        ("bf16: 2\n", "bf16: found 2; expected true or false, or null"),
+        ("train: [tlm]\n", r"train: found \['tlm'\]; expected tlm or tlm\+lora or"),
+        ("!!python/object/apply:os.system [ls]\n", "the recipe is not YAML: could not determine a constructor"),
+        ("a: b: c\n", "the recipe is not YAML: mapping values are not allowed here"),
+    ],
+)
+def test_values_that_no_field_takes_are_named(tmp_path: Path, text: str, message: str):
+    path = tmp_path / "recipe.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=message) as caught:
+        parse([str(path)])
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 400
+
+
+def test_aliases_cannot_unfold(tmp_path: Path):
+    """A kilobyte of YAML that would be a billion values."""
+    levels = [f"{name}: &{name} [{', '.join([f'*{before}'] * 9)}]" for before, name in pairwise("abcdefghij")]
+    path = tmp_path / "recipe.yaml"
+    path.write_text("\n".join(["a: &a [x, x]", *levels]))
+    with pytest.raises(InputError, match=r"line 2: found the alias \*a"):
+        parse([str(path)])
+
+
+def test_a_recipe_is_a_small_text_in_utf_8(tmp_path: Path):
+    path = tmp_path / "recipe.yaml"
+    path.write_bytes(b"# " + bytes(2**20))
+    with pytest.raises(InputError, match="1,048,578 bytes; a recipe has at most 1,048,576"):
+        parse([str(path)])
+    path.write_bytes("train: Häfen".encode("latin-1"))
+    with pytest.raises(InputError, match=r"not UTF-8 text .* at byte 8"):
+        parse([str(path)])
+
+
+@pytest.mark.skipif(find_spec("deepspeed") is not None, reason="DeepSpeed is installed")
+def test_a_package_that_a_field_needs_is_named(tmp_path: Path):
+    (tmp_path / "ds.json").write_text("{}")
+    with pytest.raises(InputError, match=r"a field needs a package that is not installed: .*deepspeed") as caught:
+        parse([recipe(tmp_path, deepspeed=str(tmp_path / "ds.json"))])
+    assert "\n" not in str(caught.value)

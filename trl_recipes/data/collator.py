@@ -10,6 +10,7 @@ from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
 
 from fusargpt.geo.image import to_rgb
 from fusargpt.geo.prior import PRIOR_COLUMNS
+from fusargpt.inference.user_texts import UserTexts
 from fusargpt.tasks.answers import scale_boxes
 from modeling_fusargpt import FusarGptProcessor
 from modeling_fusargpt.processing_fusargpt import batch_priors
@@ -35,7 +36,8 @@ class TripletCollator(DataCollatorForVisionLanguageModeling):
     to which the processor resizes it: the model answers in pixels that it sees.
 
     Loss falls on the tokens of the assistant turns and on the ``<|im_end|>`` that closes each of them: on every
-    assistant turn of ``messages``, on the turns of ``completion`` only otherwise. All other labels are -100.
+    assistant turn of ``messages``, on the turns of ``completion`` only otherwise. All other labels are -100. A special
+    token that stands in the text of a turn is the letters of its name.
 
     Args:
         processor: a ``FusarGptProcessor`` whose template is ChatML (``<|im_start|>role ... <|im_end|>``).
@@ -106,13 +108,12 @@ class TripletCollator(DataCollatorForVisionLanguageModeling):
         """
         images = self._images(examples)
         prompts = [list(example["prompt"]) for example in self._in_seen_pixels(examples, images)]
-        texts = self._rendered(prompts, self._token_grids(images), ask=True)
+        rows = self._rendered(prompts, self._token_grids(images), ask=True)
         # Answers are decoded from the right end, so that padding must be on the left.
-        encoded = self.processor.tokenizer(texts, padding=True, padding_side="left", return_tensors="pt")
-        input_ids = encoded["input_ids"]
+        input_ids = _pad(rows, self.processor.tokenizer.pad_token_id, "left")
         tokens = {
             "input_ids": input_ids,
-            "attention_mask": encoded["attention_mask"],
+            "attention_mask": _pad([[1] * len(row) for row in rows], 0, "left"),
             "mm_token_type_ids": (input_ids == self.processor.image_token_id).long(),
         }
         return tokens | images | self._priors(examples)
@@ -159,18 +160,25 @@ class TripletCollator(DataCollatorForVisionLanguageModeling):
 
     def _rendered(
         self, conversations: list[list[Message]], grids: list[tuple[int, int]], ask: bool = False
-    ) -> list[str]:
-        """Texts of conversations, each about an image of its grid, with a token for every one of the image's.
+    ) -> list[list[int]]:
+        """Token ids of conversations, each about an image of its grid, with a token for every one of the image's.
 
-        With ``ask`` each ends where an answer begins.
+        With ``ask`` each ends where an answer begins. Special tokens in the text of a turn are text.
         """
+        written = UserTexts(self.processor.tokenizer)
+        shown = [
+            [{**turn, "content": written.shown(turn["content"])} for turn in messages] for messages in conversations
+        ]
         # A placeholder of its own for the image: the text before and after is tokenized as the processor does it.
         texts = self.processor.apply_chat_template(
-            [prepare_multimodal_messages(messages, images=[None]) for messages in conversations],
+            [prepare_multimodal_messages(messages, images=[None]) for messages in shown],
             tokenize=False,
             add_generation_prompt=ask,
         )
-        return [self._with_image(text, rows * columns) for text, (rows, columns) in zip(texts, grids, strict=True)]
+        with_images = [
+            self._with_image(text, rows * columns) for text, (rows, columns) in zip(texts, grids, strict=True)
+        ]
+        return [written.tokens(text) for text in with_images]
 
     def _sequences(
         self, examples: list[Row], grids: list[tuple[int, int]]
@@ -182,8 +190,7 @@ class TripletCollator(DataCollatorForVisionLanguageModeling):
             conversations += own
             own_grids += [grid] * len(own)
             lengths.append(len(own))
-        texts = self._rendered([messages for messages, _ in conversations], own_grids)
-        encoded = self.processor.tokenizer(texts)["input_ids"]
+        encoded = self._rendered([messages for messages, _ in conversations], own_grids)
         pairs = [(ids, self._labels(ids, learned)) for ids, (_, learned) in zip(encoded, conversations, strict=True)]
         sequences = []
         for length in lengths:
@@ -227,7 +234,7 @@ class TripletCollator(DataCollatorForVisionLanguageModeling):
         if text.count(placeholder) != 1:
             raise ValueError(
                 f"the rendered text shows {text.count(placeholder)} images, expected one: the chat template does not "
-                f"place images, or a message contains '{placeholder}' itself."
+                "place images."
             )
         return text.replace(placeholder, placeholder * tokens)
 
@@ -242,7 +249,7 @@ class TripletCollator(DataCollatorForVisionLanguageModeling):
         if len(starts) != len(learned):
             raise ValueError(
                 f"the row has {len(learned)} assistant turns, but its rendered text shows {len(starts)}: "
-                "the chat template is not ChatML, or a message contains '<|im_start|>' itself."
+                "the chat template is not ChatML."
             )
         labels = [IGNORED_LABEL] * len(ids)
         for start, carries_loss in zip(starts, learned, strict=True):
@@ -291,8 +298,9 @@ def in_seen_pixels(example: Row, own: tuple[int, int], seen: tuple[int, int]) ->
     return {**example, **moved}
 
 
-def _pad(rows: list[list[int]], value: int) -> Tensor:
-    return pad_sequence([torch.tensor(row) for row in rows], batch_first=True, padding_value=value)
+def _pad(rows: list[list[int]], value: int, side: str = "right") -> Tensor:
+    tensors = [torch.tensor(row) for row in rows]
+    return pad_sequence(tensors, batch_first=True, padding_value=value, padding_side=side)
 
 
 def _prior(example: Row) -> Row | None:

@@ -96,10 +96,9 @@ def find_problems(
 ) -> dict[int, str]:
     """What is wrong with each row that the collator could not take, by its number."""
     files = rows.cast_column("image", Image(decode=False))
-    reserved = [processor.image_token, "<|im_start|>"]
     found = files.map(
         _check,
-        fn_kwargs={"reserved": reserved, "rules": RULES},
+        fn_kwargs={"rules": RULES},
         batched=True,
         batch_size=ROWS_AT_ONCE,
         remove_columns=files.column_names,
@@ -115,7 +114,7 @@ def find_problems(
     return {row: problem for row, problem in enumerate(problems) if problem}
 
 
-def _check(rows: dict[str, list[object]], reserved: list[str], rules: int) -> dict[str, list[object]]:
+def _check(rows: dict[str, list[object]], rules: int) -> dict[str, list[object]]:
     """The first problem of each row, empty if there is none, one of its boxes, and its image's size, 0 if it has none.
 
     Boxes that cannot be read are a problem where they have to be moved alone: where the processor resizes the image.
@@ -131,7 +130,7 @@ def _check(rows: dict[str, list[object]], reserved: list[str], rules: int) -> di
                 sizes[content] = _decode(content)
             if PRIOR_EMBEDDINGS in row:
                 _check_prior(row)
-            _check_conversation(row, reserved)
+            _check_conversation(row)
             boxes = _unreadable_boxes(row)
             size = sizes[content]
         except InputError as error:
@@ -191,7 +190,7 @@ def _unreadable_boxes(row: Row) -> str:
     return ""
 
 
-def _check_conversation(row: Row, reserved: list[str]) -> None:
+def _check_conversation(row: Row) -> None:
     turns: list[tuple[str, Message]] = []
     for column in ("messages",) if "messages" in row else CONVERSATION:
         if not row[column]:
@@ -205,8 +204,6 @@ def _check_conversation(row: Row, reserved: list[str]) -> None:
             )
         if role == "assistant" and not content.strip():
             raise InputError(f"{column}: found an empty answer")
-        if any(token in content for token in reserved):
-            raise InputError(f"{column}: found one of {reserved} in a turn's text, where the template alone may put it")
     if not any(turn["role"] == "user" for _, turn in turns):
         raise InputError("found no turn of the user, to which the image belongs")
     if not any(turn["role"] == "assistant" for column, turn in turns if column != "prompt"):

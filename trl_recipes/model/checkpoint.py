@@ -60,6 +60,7 @@ def load_model(
                 dtype=dtype,
                 attn_implementation=attn_implementation,
                 merge_adapter=True,
+                use_safetensors=True,
                 output_loading_info=True,
             ),
         )

@@ -11,9 +11,8 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from fusargpt.errors import InputError
+from fusargpt.files import held, reason
 from modeling_fusargpt.artefacts import ADAPTER_CONFIG_FILE
 
 PARTIAL = "partial-"  # not `checkpoint-...`, where transformers would look for checkpoints
@@ -35,34 +34,19 @@ def holding(output_dir: Path) -> Generator[None]:
 
     Raises InputError when another run is still there, and for a folder that cannot be written or locked.
     """
-    lock = FileLock(output_dir / LOCK)
     try:
         output_dir.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=WAIT_SECONDS)
-    except Timeout as error:
-        raise InputError(
-            f"output_dir: another run is at work in {output_dir}; wait for its end, or choose another folder"
-        ) from error
-    except NotImplementedError as error:
-        raise InputError(
-            f"output_dir: the file system of {output_dir} has no file locks, by which runs keep apart; mount it with "
-            "them, or choose a folder elsewhere"
-        ) from error
     except OSError as error:
         raise InputError(
-            f"output_dir: {output_dir} cannot be written ({error.strerror}); choose a folder that can"
+            f"output_dir: {output_dir} cannot be written ({reason(error)}); choose a folder that can"
         ) from error
-    try:
+    with held(output_dir / LOCK, f"output_dir: {output_dir}", WAIT_SECONDS):
         if (output_dir / RESULT).is_dir():
             for name in MANIFESTS:  # of a result that has not been put in its place as a whole
                 (output_dir / name).unlink(missing_ok=True)
         for path in output_dir.glob(f"{PARTIAL}*"):
             shutil.rmtree(path)
         yield
-        # Whoever waits for it finds a finished stage. A run that fails leaves it, which does no harm.
-        Path(lock.lock_file).unlink()
-    finally:
-        lock.release()
 
 
 def partial_name(target: Path) -> Path:

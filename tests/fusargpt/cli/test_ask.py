@@ -89,7 +89,7 @@ def check_refused(capsys: pytest.CaptureFixture[str], *arguments: object, messag
     ("arguments", "message"),
     [
         ([], "no QUESTION; give one, or --task"),
-        (["  "], "QUESTION is empty"),
+        (["  "], "QUESTION: found an empty text"),
         (["How many?", "--target", "ship"], "--target goes into the question of --task"),
         (["How many?", "--task", "count", "--target", "ship"], "--target goes into the question of --task"),
         (["How many?", "--band", "2"], "band 2 of a PNG image"),
@@ -167,8 +167,10 @@ def test_real_images_are_answered(name: str, model: str, capsys: pytest.CaptureF
     assert run(REAL_DATA / name, "--task", "describe", "--model", model) == 0
     output = capsys.readouterr()
     assert output.out.strip()
-    # What was assumed of a TIFF, in one line.
-    assert output.err.count("\n") == name.endswith(".tif") == output.err.count(" read as decibels (negative values); ")
+    # What was assumed of a TIFF, in one line; of the port, which is a scene, also the verb that tiles it.
+    assert output.err.count(" read as decibels (negative values); ") == name.endswith(".tif")
+    assert ("fusargpt describe" in output.err) == ("port_of_la" in name)
+    assert output.err.count("\n") == name.endswith(".tif") + ("port_of_la" in name)
 
 
 def test_a_constrained_answer_has_the_form_of_its_task(image: Path, model: str, capsys: pytest.CaptureFixture[str]):
@@ -200,3 +202,27 @@ def test_too_few_tokens_for_a_constrained_answer_are_refused(
 ):
     assert run(image, "--task", "detect", "--model", model, "--constrained") == 2
     assert "max_new_tokens: found 12, expected at least" in capsys.readouterr().err
+
+
+def test_a_folder_is_told_with_the_verb_for_folders(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    said = (
+        f"{tmp_path}: a folder; expected one image; for every image of a folder: fusargpt batch {tmp_path} --task count"
+    )
+    check_refused(capsys, tmp_path, "--task", "count", message=said)
+
+
+def test_a_scene_that_is_shrunk_names_the_verb_for_scenes(
+    tmp_path: Path, model: str, capsys: pytest.CaptureFixture[str]
+):
+    scene = tmp_path / "scene.tif"
+    Image.new("L", (1000, 900)).save(scene)
+    assert main(["ask", str(scene), "--task", "count", "--model", model]) == 0
+    said = capsys.readouterr().err
+    assert "1,000 x 900 pixels are seen as" in said
+    assert f"fusargpt count {scene} --no-prior --out count.geojson" in said
+
+
+def test_a_file_given_to_batch_names_the_verbs_for_files(image: Path, capsys: pytest.CaptureFixture[str]):
+    assert main(["batch", str(image), "--task", "count", "--out", "answers.jsonl"]) == 2
+    said = capsys.readouterr().err
+    assert f"fusargpt ask {image} --task count" in said and f"fusargpt count {image} --no-prior" in said

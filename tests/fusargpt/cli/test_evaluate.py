@@ -3,7 +3,6 @@
 import re
 import shutil
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from fusargpt.evaluation.priors import SETTINGS
 from fusargpt.inference import predict
 from fusargpt.inference.questions import FusarGptAnswerer
 from fusargpt.tasks import prompts
-from tests.fusargpt.metrics.triplets import ANSWERS, read_results, write, write_backbone, write_model
+from tests.fusargpt.metrics.triplets import ANSWERS, SPOILT, read_results, spoil, write, write_backbone, write_model
 from tests.tiny import tiny_model, tiny_processor, tiny_tokenizer
 
 MODEL, TRUE, NONE, SHUFFLED = "tiny", "tiny, prior true", "tiny, prior none", "tiny, prior shuffled"
@@ -153,7 +152,7 @@ def test_a_folder_with_other_settings_is_refused(place: Path, tmp_path: Path, ca
     assert "not empty, and no evaluation" in refused(capsys, *base, "--out", tmp_path)
 
 
-def spoil(rows: list[dict[str, Any]]) -> None:
+def break_two(rows: list[dict[str, Any]]) -> None:
     rows[0]["image"] = {"bytes": b"no image", "path": None}
     rows[6]["completion"][0]["content"] = "several"
     rows[7]["prior_positions"] = rows[7]["prior_positions"] + 3
@@ -163,7 +162,7 @@ def spoil(rows: list[dict[str, Any]]) -> None:
 def test_items_that_fail_cost_no_others(
     place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
-    write(tmp_path, spoil)
+    write(tmp_path, break_two)
     plain = FusarGptAnswerer.answers
 
     def stumble(self: Any, batch: Any, max_new_tokens: int):
@@ -260,13 +259,6 @@ def test_a_parquet_file_and_the_simulator_are_asked_too(place: Path, tmp_path: P
     ]
 
 
-def alter(column: str, value: Any) -> Callable[[list[dict[str, Any]]], None]:
-    def change(rows: list[dict[str, Any]]) -> None:
-        rows[0][column] = value
-
-    return change
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -289,17 +281,87 @@ def test_wrong_arguments_are_refused_in_one_line(
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (alter("task", "counting"), "chip-0-describe: task: found 'counting'; expected one of describe"),
-        (alter("id", "chip-0-count"), "id: 'chip-0-count' is there twice"),
+        (
+            lambda rows: [row.update(task="counting") for row in rows],
+            "none of 15 rows can be asked; chip-0-describe: task: found 'counting'; expected one of describe",
+        ),
         (lambda rows: rows.clear(), "split 'test' cannot be read: "),
         (lambda rows: [row.update(task="count", completion=row["prompt"]) for row in rows], "none of 15 rows can be"),
     ],
 )
-def test_wrong_rows_are_refused_in_one_line(
+def test_rows_of_which_none_can_be_asked_are_refused_in_one_line(
     place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], change: Any, message: str
 ):
     write(tmp_path, change)
     assert message in refused(capsys, place / MODEL, tmp_path, "--out", tmp_path / "out")
+
+
+@pytest.mark.slow
+def test_bad_rows_cost_themselves_alone(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    write(tmp_path / "bad", spoil)
+    assert run(place, "--out", tmp_path / "out", data=str(tmp_path / "bad")) == 1
+    error = capsys.readouterr().err
+    assert f"{len(SPOILT)} questions failed; the same command tries them again:" in error
+    for expected in SPOILT:
+        assert f"  {expected}" in error, error
+    results = read_results(tmp_path / "out")
+    assert [failure["id"] for failure in results["failures"]].count("row 1") == 1
+    good = {name: answer for name, answer in answers(place / "done", TRUE).items() if name.startswith("chip-2")}
+    found = answers(tmp_path / "out", TRUE)
+    assert len(good) == 5 and {name: found[name] for name in good} == good
+    assert len(found) == 15 - len(SPOILT)
+
+
+@pytest.mark.slow
+def test_two_runs_on_one_folder(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    plain = FusarGptAnswerer.answers
+
+    def second(self: Any, batch: Any, max_new_tokens: int):
+        monkeypatch.setattr(FusarGptAnswerer, "answers", plain)
+        assert run(place, "--out", tmp_path / "out") == 2
+        return plain(self, batch, max_new_tokens)
+
+    monkeypatch.setattr(FusarGptAnswerer, "answers", second)
+    assert run(place, "--out", tmp_path / "out") == 0
+    assert f"{tmp_path / 'out'}: another run is at work on it (process " in capsys.readouterr().err
+    assert not (tmp_path / "out" / ".lock").exists()
+
+
+@pytest.mark.slow
+def test_a_disk_that_is_full_at_the_end_costs_no_answer(
+    place: Path, small_disk: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    """And the same command asks nothing again."""
+    out = small_disk / "out"
+    asked: list[int] = []
+    plain = FusarGptAnswerer.answers
+
+    def fill(self: Any, batch: Any, max_new_tokens: int):
+        asked.append(len(batch))
+        found = plain(self, batch, max_new_tokens)
+        if sum(asked) == 15:
+            (small_disk / "other").write_bytes(bytes(shutil.disk_usage(small_disk).free - 20_000))
+        return found
+
+    monkeypatch.setattr(FusarGptAnswerer, "answers", fill)
+    assert run(place, "--out", out, "--batch-size", 5) == 2
+    error = capsys.readouterr().err
+    assert re.search(
+        rf"fusargpt evaluate: error: {out}/report.html: no room left in {out} .*; the answers are kept", error
+    )
+    (small_disk / "other").unlink()
+    asked.clear()
+    assert run(place, "--out", out, "--batch-size", 5) == 0 and not asked
+
+
+def test_a_closed_folder_is_said_before_anything_is_asked(
+    place: Path, closed_folder: Path, capsys: pytest.CaptureFixture[str]
+):
+    assert "cannot be made a folder (Read-only file system); choose another --out" in refused(
+        capsys, place / MODEL, place / "data", "--out", closed_folder / "out"
+    )
 
 
 def test_a_dataset_without_the_columns_of_triplets_is_refused(

@@ -72,7 +72,7 @@ def test_triplets_that_are_no_numbers_are_refused_in_one_line(capsys: pytest.Cap
     ("text", "message"),
     [
         ("learning_rate: 1", "recipe.yaml: the following arguments are required: --model_name_or_path"),
-        ("- a list", "must contain a YAML mapping"),
+        ("- a list", "found list; expected fields and their values"),
         ("{", "recipe.yaml: the recipe is not YAML"),
     ],
 )

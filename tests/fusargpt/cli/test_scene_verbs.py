@@ -59,7 +59,7 @@ def test_constrained_answers_are_read(verb: str, folder: Path, tmp_path: Path, c
     ("arguments", "said"),
     [
         (["--out", "ships.txt", "--no-prior"], "--out: found ships.txt; expected a name that ends in"),
-        (["--out", "ships.geojson"], "aef and no-prior: expected one of them"),
+        (["--out", "ships.geojson"], "--aef and --no-prior: found neither; add --no-prior"),
         (["--out", "ships.geojson", "--aef", "nowhere"], "aef_index.parquet: no such file"),
         (["--out", "ships.geojson", "--no-prior", "--overlap", "48"], "overlap: found 48"),
         (["--out", "ships.geojson", "--no-prior", "--constrained"], "max-new-tokens: found 3; expected 128"),
@@ -84,6 +84,15 @@ def test_what_does_not_fit_is_one_line(
 def test_a_scene_that_is_not_there_is_told_before_torch_is_imported(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert main(["detect", str(tmp_path / "none.tif"), "--no-prior", "--out", "ships.geojson"]) == 2
     assert "none.tif: no such file" in capsys.readouterr().err
+
+
+def test_a_missing_prior_and_a_folder_are_told_with_what_to_type(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    scene = tmp_path / "scene.tif"
+    scene.touch()
+    assert main(["detect", str(scene), "--out", "ships.geojson"]) == 2
+    assert "add --no-prior to answer from the image alone, or --aef ROOT" in capsys.readouterr().err
+    assert main(["count", str(tmp_path), "--no-prior", "--out", "ships.geojson"]) == 2
+    assert f"fusargpt batch {tmp_path} --task count --out answers.parquet" in capsys.readouterr().err
 
 
 def test_the_documented_commands_are_understood(

@@ -9,6 +9,7 @@ from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rasterio.control import GroundControlPoint
+from rasterio.crs import CRS
 from rasterio.rpc import RPC
 from rasterio.windows import Window
 
@@ -200,13 +201,48 @@ def test_projections_that_go_on_beyond_the_antimeridian_are_found_again(crs: str
 def test_a_datum_is_not_guessed_from_its_ellipsoid():
     # As alike as ED50 / UTM zone 32N is, which lies 120 m away.
     own = "+proj=utm +zone=32 +ellps=intl +units=m +no_defs"
-    geometry = Geometry.from_affine(affine(4e5, 55e5, 10), own, WIDTH, HEIGHT)
+    geometry = Geometry.from_affine(affine(4e5, 55e5, 10), CRS.from_string(own), WIDTH, HEIGHT)
     assert geometry.crs.startswith("PROJCS")
     expected = project(own, WGS84, np.array([[4e5, 55e5]]))
     np.testing.assert_allclose(geometry.to_lonlat(np.array([[0.0, 0.0]])), expected, atol=1e-9)
     for known in ("EPSG:32611", "OGC:CRS84", "EPSG:23032"):
         assert crs_name(known) == known
-    assert crs_name("+proj=utm +zone=11 +datum=WGS84") == "EPSG:32611"
+    assert crs_name(CRS.from_string("+proj=utm +zone=11 +datum=WGS84")) == "EPSG:32611"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "http://127.0.0.1:1/crs",
+        "https://spatialreference.org/ref/epsg/4326/",
+        "/vsicurl/http://127.0.0.1:1/crs.prj",
+        "/etc/passwd",
+        "crs.prj",
+        "ESRI::crs.prj",
+        "+init=/etc/passwd:1",
+        "+proj=longlat +nadgrids=http://127.0.0.1:1/grid",
+        "EPSG:4326\nhttp://127.0.0.1:1/",
+        "",
+    ],
+)
+def test_a_crs_is_a_code_or_wkt_and_nothing_that_is_opened(text: str, monkeypatch: pytest.MonkeyPatch):
+    # Without the class there is nothing to ask GDAL with.
+    monkeypatch.delattr("fusargpt.geo.geometry.CRS")
+    with pytest.raises(InputError, match="not a code or WKT; expected one as 'EPSG:32611'"):
+        crs_name(text)
+
+
+def test_codes_and_wkt_of_any_version_are_crs():
+    known = CRS.from_epsg(32611)
+    for text in (
+        "EPSG:32611",
+        " epsg:32611 ",
+        "urn:ogc:def:crs:EPSG::32611",
+        known.to_wkt(),
+        known.to_wkt(version="WKT2_2019"),
+    ):
+        assert crs_name(text) == "EPSG:32611"
+    assert crs_name("OGC:CRS84") == "OGC:CRS84" and crs_name("ESRI:54009") == "ESRI:54009"
 
 
 def test_a_geometry_can_be_sent_to_another_process():
@@ -361,7 +397,7 @@ def test_the_crs_can_be_told_where_it_is_missing_or_wrong(tmp_path: Path):
         (affine(4e5, 37e5, 30), "EPSG:4326", r"pixel \(0, 0\) at longitude 400000, latitude 3.7e\+06 .* not on Earth"),
         (affine(-118, 34, 0.001), "EPSG:32611", "pixels of 0.001 m .* are these degrees, with a CRS in metres"),
         (affine(4e5, 37e5, 30), "EPSG:99999", "'EPSG:99999': not known"),
-        (affine(4e5, 37e5, 30), "nowhere", "'nowhere': not known"),
+        (affine(4e5, 37e5, 30), "nowhere", "'nowhere': not a code or WKT"),
         (affine(4e5, 37e5, 30), 'LOCAL_CS["plan",UNIT["metre",1]]', "not on Earth"),
         (Affine(0, 0, 1, 0, 0, 1), "EPSG:4326", "expected finite numbers that span an area"),
         (Affine(np.nan, 0, 1, 0, 1, 1), "EPSG:4326", "expected finite numbers that span an area"),

@@ -343,3 +343,12 @@ def test_any_values_have_a_kind_or_a_line_that_asks(numbers: list[float], dtype:
         fill_of(values, kind.stored)
     except InputError as error:
         assert "\n" not in str(error) and "(--" in str(error)
+
+
+def test_two_polarizations_are_no_parts_of_one_image(tmp_path: Path):
+    # Decibels of land, uncalibrated: balanced about zero.
+    values = np.random.default_rng(0).normal(0, 5, (SIDE, SIDE)).astype(np.float32)
+    with SarScene.open(write(tmp_path / "x.tif", values, values, descriptions=("VV", "VH"))) as scene:
+        assert scene.stored == "decibels"
+    with pytest.raises(InputError, match="balanced about zero"):
+        limits(write(tmp_path / "y.tif", values, values))

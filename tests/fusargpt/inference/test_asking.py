@@ -183,3 +183,11 @@ def test_like_inputs_stand_together(kinds: list[tuple[str, int]]) -> None:
         for task in dict.fromkeys(task for task, _ in kinds)
         for pixels in sorted(p for t, p in kinds if t == task)
     ]
+
+
+def test_large_images_wait_in_smaller_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fusargpt.inference.asking._BATCH_PIXELS", 2 * IMAGE.width * IMAGE.height)
+    model = Model()
+    engine, journal = asking(model, tmp_path, batch_size=16)
+    assert engine.run(items(5)) == [] and len(journal.answers) == 5
+    assert list(map(len, model.batches)) == [2, 2, 1]

@@ -44,8 +44,34 @@ def rows(tasks: Sequence[str] = tuple(ANSWERS), anchors: int = 4, first: int = 0
     return made
 
 
+SPOILT = (
+    "row 1: id: found None; expected a text",
+    "row 3: id: 'chip-0-describe' is that of row 0 already",
+    "chip-0-localize: task: found 'counting'; expected one of describe",
+    "chip-0-detect: task: found None; expected one of describe",
+    "chip-1-describe: prompt: expected one message, of the user",
+    "chip-1-count: prompt: expected one message, of the user",
+    "chip-1-localize: image: ",
+    "chip-1-classify: ",
+)
+"""What is said of the rows that `spoil` alters."""
+
+
+def spoil(made: list[dict[str, Any]]) -> None:
+    """Make rows that cannot be asked, of the first two images, each in another way."""
+    made[1]["id"] = None
+    made[3]["id"] = made[0]["id"]
+    made[2]["task"] = "counting"
+    made[4]["task"] = None
+    made[5]["prompt"] = None
+    made[6]["prompt"] = made[6]["prompt"] * 2
+    made[7]["image"] = None
+    made[8]["image"] = {"bytes": b"no image", "path": None}
+
+
 def write(folder: Path, change: Callable[[list[dict[str, Any]]], Any] | None = None) -> str:
     """A dataset of `rows` with the splits train and test; `change` alters the rows of the test split."""
+    folder.mkdir(exist_ok=True)
     test = rows()
     if change is not None:
         change(test)

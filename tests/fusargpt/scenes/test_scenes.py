@@ -1,6 +1,7 @@
 """Whole runs over small scenes, with a model that boxes what is bright."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,8 +14,10 @@ from rasterio.transform import rowcol
 from rasterio.warp import transform
 
 from fusargpt.errors import InputError, NoPriorError
-from fusargpt.scenes import classify, count, describe, detect, localize
+from fusargpt.inference.predict import FusarGpt
+from fusargpt.scenes import classify, count, describe, detect, localize, quicklook
 from tests.fusargpt.scenes.scenes import CRS, SHIPS, SIDE, TRANSFORM, BrightBoxes, write_field, write_scene
+from tests.tiny import tiny_model, tiny_processor
 
 TILES: dict[str, Any] = {"tile": 96, "overlap": 24, "batch_size": 4}
 
@@ -244,3 +247,80 @@ def test_the_other_tasks_write_pixels_too(tmp_path: Path):
 def test_an_option_that_does_not_exist_is_refused(scene: Path):
     with pytest.raises(TypeError):
         detect(scene, predictor=BrightBoxes(), no_prior=True, tyle=3)
+
+
+@pytest.mark.parametrize("suffix", [".geojson", ".json", ".gpkg"])
+def test_a_full_disk_costs_no_answer(suffix: str, scene: Path, small_disk: Path, monkeypatch: pytest.MonkeyPatch):
+    """Neither for the map nor for its picture; the same call asks nothing again."""
+    model, out = BrightBoxes(), small_disk / f"ships{suffix}"
+    answers = BrightBoxes.answers
+
+    def fill(self: BrightBoxes, *arguments: Any) -> list[str]:
+        found = answers(self, *arguments)
+        if len(self.asked) == 9:
+            (small_disk / "other").write_bytes(bytes(shutil.disk_usage(small_disk).free - 8192))
+        return found
+
+    monkeypatch.setattr(BrightBoxes, "answers", fill)
+    monkeypatch.setattr("fusargpt.scenes.writing.json.dump", lambda content, file: file.write(json.dumps(content) * 9))
+    options: dict[str, Any] = {"no_prior": True, "no_skip": True, "predictor": model, **TILES, "batch_size": 9}
+    with pytest.raises(InputError) as caught:
+        detect(scene, out=out, **options)
+    line = str(caught.value)
+    assert line.startswith(f"{out}: no room left in {small_disk} (")
+    assert line.endswith("; the answers are kept; make room, and the same command asks nothing again")
+    assert "\n" not in line and not out.exists()
+    (small_disk / "other").unlink()
+    draw = quicklook.draw
+
+    def fill_again(*arguments: Any) -> Image.Image:
+        (small_disk / "other").write_bytes(bytes(shutil.disk_usage(small_disk).free - 8192))
+        return draw(*arguments)
+
+    monkeypatch.setattr(quicklook, "draw", fill_again)
+    with pytest.raises(InputError, match=rf"^{small_disk}/ships\.png: no room left in"):
+        detect(scene, out=out, quicklook=small_disk / "ships.png", **options)
+    assert out.exists() and len(model.asked) == 9, "the map is there, and nothing was asked again"
+    (small_disk / "other").unlink()
+    monkeypatch.undo()
+    assert len(detect(scene, out=out, **options).places) == len(SHIPS)
+    assert len(model.asked) == 9 and list(small_disk.iterdir()) == [out]
+
+
+def test_a_closed_folder_is_said_before_a_model_is_loaded(scene: Path, tmp_path: Path, closed_folder: Path):
+    outputs: Any
+    for outputs in (
+        {"out": closed_folder / "ships.geojson"},
+        {"out": tmp_path / "ships.geojson", "quicklook": closed_folder / "ships.png"},
+    ):
+        with pytest.raises(InputError, match=r"closed/ships\.\w+: cannot be written \(Read-only file system\)"):
+            detect(scene, no_prior=True, model="nowhere", **outputs)
+    with pytest.raises(InputError, match="is the scene itself; choose another file to write"):
+        detect(scene, no_prior=True, out=tmp_path / "ships.json", quicklook=scene)
+    assert list(tmp_path.iterdir()) == [closed_folder]
+
+
+def test_two_runs_on_one_output(scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    out, refused = tmp_path / "ships.geojson", list[str]()
+    answers = BrightBoxes.answers
+
+    def second(self: BrightBoxes, *arguments: Any) -> list[str]:
+        if not refused:
+            with pytest.raises(InputError) as caught:
+                detect(scene, predictor=BrightBoxes(), out=out, no_prior=True, **TILES)
+            refused.append(str(caught.value))
+        return answers(self, *arguments)
+
+    monkeypatch.setattr(BrightBoxes, "answers", second)
+    assert detect(scene, predictor=BrightBoxes(), out=out, no_prior=True, **TILES).places
+    assert refused[0].startswith(f"{out}: another run is at work on it (process ")
+    assert list(tmp_path.iterdir()) == [out]
+
+
+def test_a_question_that_is_no_text_is_refused_and_special_tokens_are_text(tmp_path: Path):
+    path = write_scene(tmp_path / "harbour.tif", side=100, ships=((20, 30, 32, 36),))
+    model = FusarGpt(tiny_model(), tiny_processor())
+    chosen: dict[str, Any] = {"predictor": model, "no_prior": True, "tile": 48, "max_new_tokens": 3}
+    with pytest.raises(InputError, match=r"question: found .ud800 at character 6"):
+        detect(path, question="ships\ud800", **chosen)
+    assert not detect(path, question="<|image_pad|> <|vision_end|>", **chosen).failures

@@ -1,6 +1,8 @@
 """Batches over folders and datasets: the answers of `FusarGpt.answers`, gone on with where cut, no good work lost."""
 
 import json
+import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from fusargpt.inference.predict import FusarGpt, load
 from fusargpt.serving.batch import BatchSettings, Report, run_batch
 from fusargpt.serving.batch_inputs import ImageFolder, TripletDataset
 from fusargpt.tasks import prompts
+from tests.fusargpt.metrics.triplets import SPOILT, spoil, write
 from tests.fusargpt.serving.questions import DATASET
 from tests.tiny import random_image, random_prior, stir_tlm, tiny_model, tiny_processor
 
@@ -80,7 +83,8 @@ def test_a_dataset_is_asked_its_own_questions(model: str, tmp_path: Path) -> Non
     source = TripletDataset(DATASET, configs=("instructions",), tasks=("count", "detect"))
     run_batch(source, settings(tmp_path / "out.jsonl", model, batch_size=8))
     found = rows(tmp_path / "out.jsonl")
-    items = source.items()
+    items, unasked = source.items()
+    assert not unasked
     read = [source.read(item) for item in items]
     questions = [item.question for item in items]
     pictures, priors = [image for image, *_ in read], [prior for _, prior, _ in read]
@@ -179,7 +183,7 @@ def test_parts_of_another_batch_are_refused(images: Path, model: str, tmp_path: 
         (["--task", "segment", "--out", "a.jsonl"], "--task: found 'segment'; expected of describe, count"),
         (["--task", "count,detect", "--out", "a.jsonl"], "a folder of images; ask one --task"),
         (["--out", "a.jsonl"], "a folder of images; ask one --task"),
-        (["--question", " ", "--out", "a.jsonl"], "--question is empty"),
+        (["--question", " ", "--out", "a.jsonl"], "--question: found an empty text"),
         (["--task", "count", "--split", "test", "--out", "a.jsonl"], "neither --split nor --config"),
         (["--task", "count", "--batch-size", "0", "--out", "a.jsonl"], "--batch-size: found 0"),
         (["--task", "count", "--workers", "-1", "--out", "a.jsonl"], "--workers: found -1"),
@@ -215,3 +219,112 @@ def test_a_task_asks_its_own_question(images: Path, model: str, tmp_path: Path) 
     assert main([*command, "--engine", "transformers", "--prior", "none", "--out", str(out)]) == 0
     assert {row["question"] for row in rows(out)} == {prompts.prompt("count", "aircraft")}
     assert {row["anchors"] for row in rows(out)} == {0}
+
+
+@pytest.mark.slow
+def test_a_file_costs_itself_alone_whatever_it_is_called_and_is(
+    images: Path, model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    expected = rows(batch(images, model, tmp_path / "expected.jsonl").out)[1:]
+    os.rename(os.fsencode(images / "a.png"), os.fsencode(images) + b"/caf\xe9.png")
+    os.mkfifo(images / "pipe.png")
+    (images / "gone.png").symlink_to(images / "nowhere.png")
+    for suffix in (".jsonl", ".parquet"):
+        report = batch(images, model, tmp_path / f"out{suffix}")
+        assert [(failure.id, failure.reason) for failure in report.failures] == [
+            (r"caf\xe9.png", "the name of the file is no UTF-8; rename it"),
+            ("gone.png", "a pipe, a device or a broken link; expected a file"),
+            ("pipe.png", "a pipe, a device or a broken link; expected a file"),
+        ]
+    assert rows(tmp_path / "out.jsonl") == pq.read_table(tmp_path / "out.parquet").to_pylist() == expected
+    command = [str(images), "--question", QUESTION, "--model", model, "--engine", "transformers"]
+    assert main([*command, "--max-new-tokens", str(TOKENS), "--out", str(tmp_path / "out.jsonl")]) == 1
+    assert r"  caf\xe9.png: the name of the file is no UTF-8; rename it" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_bad_rows_of_a_dataset_cost_themselves_alone(model: str, tmp_path: Path) -> None:
+    write(tmp_path / "good")
+    write(tmp_path / "bad", spoil)
+    good = run_batch(TripletDataset(str(tmp_path / "good")), settings(tmp_path / "good.parquet", model))
+    bad = run_batch(TripletDataset(str(tmp_path / "bad")), settings(tmp_path / "bad.parquet", model))
+    said = [f"{failure.id}: {failure.reason}" for failure in bad.failures]
+    assert len(said) == len(SPOILT)
+    for expected in SPOILT:
+        assert any(line.startswith(expected) for line in said), expected
+    found, whole = (pq.read_table(report.out).to_pylist() for report in (bad, good))
+    assert found == [row for row in whole if row["id"] in {row["id"] for row in found}] and len(found) == 7
+    # Rows of other tasks than those that are asked are not looked at.
+    some = TripletDataset(str(tmp_path / "bad"), tasks=("detect",))
+    assert not some.items()[1] and len(some.items()[0]) == 2
+
+
+def test_a_dataset_of_which_no_row_can_be_asked_is_refused(model: str, tmp_path: Path) -> None:
+    write(tmp_path / "bad", lambda made: [row.update(prompt=None) for row in made])
+    with pytest.raises(
+        InputError, match="none of 15 items can be asked; chip-0-describe: prompt: expected one message"
+    ):
+        run_batch(TripletDataset(str(tmp_path / "bad")), settings(tmp_path / "out.parquet", model))
+
+
+def test_special_tokens_in_a_question_are_text(images: Path, model: str, tmp_path: Path) -> None:
+    source = ImageFolder(images, "Is <|image_pad|> a ship?<|im_end|>")
+    report = run_batch(source, settings(tmp_path / "out.jsonl", model))
+    assert report.answered == 5 and not report.failures
+
+
+def test_two_runs_on_one_output(images: Path, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = FusarGpt.answers
+    refused: list[str] = []
+
+    def second(self: FusarGpt, *arguments: Any, **options: Any) -> list[str]:
+        if not refused:
+            with pytest.raises(InputError) as caught:
+                batch(images, model, tmp_path / "out.jsonl")
+            refused.append(str(caught.value))
+        return answers(self, *arguments, **options)
+
+    monkeypatch.setattr(FusarGpt, "answers", second)
+    assert batch(images, model, tmp_path / "out.jsonl").answered == 5
+    assert refused[0].startswith(f"{tmp_path / 'out.jsonl'}: another run is at work on it (process {os.getpid()} on ")
+    assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.parametrize("when", ["while it asks", "at the end"])
+@pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
+def test_a_full_disk_is_said_in_one_line_and_costs_no_answer(
+    suffix: str, when: str, images: Path, model: str, tmp_path: Path, small_disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    filled: list[Path] = []
+
+    def answers(_: FusarGpt, pictures: Sequence[Image.Image], *__: Any) -> list[str]:
+        """Of 8 kB each, so that they fill what a disk has left."""
+        asked.append(len(pictures))
+        if filled and len(asked) == (2 if when == "while it asks" else 3):
+            filled[0].write_bytes(
+                bytes(shutil.disk_usage(small_disk).free - (0 if when == "while it asks" else 5 * 4096))
+            )
+        return [np.random.default_rng(picture.width).bytes(4000).hex() for picture in pictures]
+
+    monkeypatch.setattr(FusarGpt, "answers", answers)
+    whole = batch(images, model, tmp_path / f"whole{suffix}").out.read_bytes()
+    asked.clear()
+    filled.append(small_disk / "other")
+    with pytest.raises(InputError) as caught:
+        batch(images, model, small_disk / f"out{suffix}")
+    line = str(caught.value)
+    assert line.startswith(str(small_disk)) and "no room left in" in line and "\n" not in line
+    filled.pop().unlink()
+    asked.clear()
+    assert batch(images, model, small_disk / f"out{suffix}").out.read_bytes() == whole
+    # What was answered before the disk was full is not asked again.
+    assert sum(asked) == (3 if when == "while it asks" else 0)
+
+
+def test_a_closed_folder_is_said_before_a_model_is_loaded(
+    images: Path, model: str, closed_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fusargpt.serving.worker.load_engine", None)
+    with pytest.raises(InputError, match=r"out\.jsonl: cannot be written \(Read-only file system\)"):
+        batch(images, model, closed_folder / "out.jsonl")

@@ -30,6 +30,7 @@ from fusargpt.checkpoints import NANO
 from fusargpt.errors import InputError
 from fusargpt.geo.prior import Prior
 from fusargpt.inference.predict import FusarGpt, load
+from fusargpt.inference.user_texts import UserTexts
 from fusargpt.serving.batch import BatchSettings, run_batch
 from fusargpt.serving.batch_inputs import TripletDataset
 from fusargpt.serving.vllm_engine import VllmFusarGpt, load_vllm, request
@@ -44,6 +45,11 @@ from tests.tiny import random_prior
 IMAGE = "<|vision_start|><|image_pad|><|vision_end|>"
 STEP = 64
 """Tokens that vLLM computes in one step, fewer than most prompts have: those are prefilled in chunks."""
+
+
+def prompt_of(engine: FusarGpt, question: str) -> str:
+    texts = UserTexts(engine.processor.tokenizer)
+    return engine._prompt(question, texts)  # pyright: ignore[reportPrivateUsage]  # the same text
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +99,7 @@ def mapping(prior: Prior | None) -> dict[str, np.ndarray] | None:
 
 def prompts(engine: VllmFusarGpt, priors: Sequence[Prior | None]) -> list[dict[str, Any]]:
     asked = sample_questions()
-    texts = [engine._prompt(question) for question in asked.questions]  # pyright: ignore[reportPrivateUsage]  # the same text
+    texts = [prompt_of(engine, question) for question in asked.questions]
     return [request(*parts) for parts in zip(asked.images, texts, priors, strict=False)]
 
 
@@ -140,7 +146,7 @@ def test_the_same_image_with_another_prior_is_another_image(
     asked = sample_questions()
     both = [own_tokens(own, asked.given(prior), monkeypatch) for prior in ("prior", "none")]
     (index, *_) = [index for index, (one, other) in enumerate(zip(*both, strict=True)) if one != other]
-    text, image = engine._prompt(asked.questions[index]), asked.images[index]  # pyright: ignore[reportPrivateUsage]  # the same text
+    text, image = prompt_of(engine, asked.questions[index]), asked.images[index]
     # One after the other, so that each finds what the others have left in the caches; under one name of the client's.
     for name in (None, "scene-7"):
         for given, expected in ((asked.priors[index], both[0]), (None, both[1]), (asked.priors[index], both[0])):
@@ -151,7 +157,7 @@ def test_the_same_image_with_another_prior_is_another_image(
 
 def test_several_images_each_with_its_prior(engine: VllmFusarGpt, own: FusarGpt):
     asked = sample_questions()
-    text = engine._prompt("Describe this image.").replace(IMAGE, IMAGE + IMAGE)  # pyright: ignore[reportPrivateUsage]  # the same text
+    text = prompt_of(engine, "Describe this image.").replace(IMAGE, IMAGE + IMAGE)
     for first, second in ((asked.priors[0], asked.priors[1]), (None, asked.priors[1]), (asked.priors[1], None)):
         priors = [
             prior and {"prior_embeddings": prior.embeddings, "prior_positions": prior.positions}

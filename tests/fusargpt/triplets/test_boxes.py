@@ -232,7 +232,7 @@ def test_an_inline_polygon_outside_is_an_error() -> None:
             f"<annotation>{voc_object('ship', 1, 2, '', 4)}</annotation>",
             "object 1: found ''",
         ),
-        ("a.xml", "<annotation><object><name>ship</name></object></annotation>", "object 1: found None"),
+        ("a.xml", "<annotation><object><name>ship</name></object></annotation>", "object 1: found none for its place"),
         ("a.json", "{", "not JSON"),
         ("a.json", "[]", "neither COCO .* nor a GeoJSON"),
         ("a.json", '{"images": [], "categories": [], "annotations": []}', "0 images are called 'scene.tif'"),

@@ -416,7 +416,7 @@ def test_keys_in_addresses_are_not_shown(places: Path, tmp_path: Path, monkeypat
 
 def test_two_builds_in_one_folder(places: Path, tmp_path: Path) -> None:
     def second(*_: Any):
-        with pytest.raises(InputError, match="another run is building in this folder"):
+        with pytest.raises(InputError, match=r"out: another run is at work on it \(process \d+ on .*\); wait"):
             build(places / "manifest.jsonl", tmp_path / "out", settings(places), workers=0)
         raise KeyboardInterrupt
 

@@ -94,6 +94,7 @@ def test_a_spreadsheets_mark_and_blank_rows_do_not_matter(tmp_path: Path) -> Non
         ({"scene": "a.tif", "nodata": "nan"}, "nodata: found 'nan'; expected a number"),
         ({"scene": "a.tif", "height_m": True}, "height_m: found True; expected a number"),
         ({"scene": "a.tif", "stored": "dB"}, "stored: found 'dB'; expected one of grey, decibels"),
+        ({"scene": "a.tif", "crs": "/vsicurl/http://127.0.0.1:1/x"}, "crs: CRS '/vsicurl/.*not a code or WKT"),
         ({"scene": "a.tif", "split": "dev"}, "split: found 'dev'; expected one of train, validation, test"),
         ({"scene": "a.tif", "sensor": 1}, "sensor: found 1; expected text"),
         ({"scene": "a.tif", "id": "two\nlines"}, "expected one line of text"),

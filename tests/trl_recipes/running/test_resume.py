@@ -155,6 +155,8 @@ def test_two_runs_do_not_share_a_folder(folder: Path, tmp_path: Path, monkeypatc
     command = arguments(folder, tmp_path / "out", **FIELDS, **TLM)
     with holding(tmp_path / "out"):
         (tmp_path / "out" / "partial-checkpoint-2").mkdir()
-        with pytest.raises(InputError, match=r"another run is at work in .*out; wait"):
+        with pytest.raises(
+            InputError, match=r"output_dir: .*out: another run is at work on it \(process \d+ .*\); wait"
+        ):
             main(command)
         assert (tmp_path / "out" / "partial-checkpoint-2").is_dir()

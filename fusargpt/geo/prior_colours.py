@@ -1,10 +1,25 @@
-"""The prior as a picture: embeddings in false colour over the image, and the anchors they belong to."""
+"""The prior as a picture: embeddings in false colour over the image, and the anchors they belong to.
+
+One fixed affine map from the 64 numbers of a vector to red, green and blue serves every picture of the project, so that
+a colour means the same in all of them. It is the table `prior_colours.csv`, which `scripts/derive_prior_colours.py`
+derives from the land-cover statistics of the simulator.
+"The AlphaEarth Foundations Satellite Embedding dataset is produced by Google and Google DeepMind." (CC BY 4.0)
+"""
+
+import csv
+from functools import cache
+from importlib.resources import files
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from fusargpt.geo.embeddings import EMBEDDING_SIZE
 from fusargpt.geo.prior import Prior
+
+COLUMNS = ("number", "red", "green", "blue")
+ROWS = ("offset", *(f"A{index:02d}" for index in range(EMBEDDING_SIZE)))
+"""Of the table: the colour of the vector 0, then what each number adds; 1 is the full colour."""
 
 _SIDE = 64
 """Cells of the picture that the nearest anchor is looked up for; anchors are fewer."""
@@ -14,23 +29,23 @@ _REACH = 1.5
 _RING, _RIM = (255, 255, 255), (20, 20, 25)
 
 
-def false_colours(embeddings: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Colours uint8 [S, 3] of embeddings float32 [S, 64].
+@cache
+def colour_table() -> NDArray[np.float64]:
+    """[65, 3] as committed."""
+    text = (files("fusargpt.geo") / "prior_colours.csv").read_text()
+    header, *rows = csv.reader(text.splitlines())
+    assert tuple(header) == COLUMNS and tuple(name for name, *_ in rows) == ROWS
+    return np.array([[float(value) for value in values] for _, *values in rows])
 
-    Red, green and blue are the three directions in which these embeddings differ most, each from its 2nd to its 98th
-    percentile; alike embeddings have like colours, and colours of two priors cannot be compared.
+
+def false_colours(embeddings: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Colours uint8 [S, 3] of embeddings float32 [S, 64], unit vectors: the same for a vector in every picture.
+
+    Water comes out blue, trees green, fields ochre, buildings red; mixtures lie between. It is an aid for the eye, 3 of
+    64 dimensions, and names no class.
     """
-    centred = embeddings - embeddings.mean(0)
-    _, _, directions = np.linalg.svd(centred, full_matrices=False)
-    directions = directions[:3]
-    # The sign of a direction is arbitrary; this choice makes the picture the same everywhere.
-    strongest = np.take_along_axis(directions, np.abs(directions).argmax(1)[:, None], 1)
-    values = np.zeros((len(embeddings), 3))
-    values[:, : len(directions)] = centred @ (directions * np.sign(strongest)).T
-    low, high = np.percentile(values, (2, 98), axis=0)
-    spread = np.where(high - low > 1e-6, high - low, 1)
-    shares = np.where(high - low > 1e-6, (values - low) / spread, 0.5)
-    return (np.clip(shares, 0, 1) * 215 + 20).astype(np.uint8)
+    table = colour_table()
+    return (np.clip(table[0] + embeddings @ table[1:], 0, 1) * 255).round().astype(np.uint8)
 
 
 def over_image(seen: Image.Image, prior: Prior) -> Image.Image:

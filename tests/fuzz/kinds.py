@@ -1,0 +1,426 @@
+"""The kinds of inputs: what is changed, which verb gets it, and what must be there all the same."""
+
+import io
+import json
+import os
+import shutil
+from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import datasets
+import pyarrow as pa
+import pyarrow.parquet as pq
+import yaml
+from rasterio.transform import Affine
+
+from fusargpt.alphaearth.anchors import spatiotemporal_anchors
+from fusargpt.alphaearth.field import AlphaEarth
+from fusargpt.errors import InputError
+from fusargpt.geo.geometry import Geometry
+from fusargpt.triplets.augment import main as augment
+from fusargpt.triplets.voc_manifest import main as voc_manifest
+from tests.fusargpt.scenes.scenes import CRS, SIDE, TRANSFORM
+from tests.fuzz.material import Material
+from tests.fuzz.mutations import TEXTS, changed_bytes, changed_text, changed_value, odd_value
+from tests.fuzz.trial import Lost, Said, tell
+
+SCENE_VERBS = ("classify", "count", "describe", "detect", "localize")
+_SHORT = ["--max-new-tokens", "3"]
+_HEADER = 4096
+"""Bytes: where a tile's directories are."""
+
+
+def picture(random: Random, material: Material, place: Path) -> None:
+    """`ask` about a damaged picture, a damaged prior, or both."""
+    image = random.choice(sorted(material.pictures.iterdir()))
+    suffix = image.suffix if random.random() < 0.8 else random.choice((".png", ".jpg", ".tif"))
+    changed = place / f"image{suffix}"
+    changed.write_bytes(changed_bytes(random, image.read_bytes(), 200))
+    arguments = ["ask", str(changed), "How many ships?", "--model", str(material.model), *_SHORT]
+    if random.random() < 0.4:
+        prior = place / "prior.npz"
+        prior.write_bytes(changed_bytes(random, material.prior.read_bytes()))
+        arguments[1] = str(random.choice((image, changed)))
+        arguments += ["--prior", str(prior)]
+    tell(arguments)
+
+
+def words(random: Random, material: Material, place: Path) -> None:
+    """Questions that nobody would ask, of an image, a folder or a scene."""
+    question = "".join(random.choice((*TEXTS, "How many ships?", " ")) for _ in range(random.randrange(1, 5)))
+    model = ["--model", str(material.model), *_SHORT]
+    verb = random.choice(("ask", "batch", "detect"))
+    if verb == "ask":
+        said = tell(["ask", *model, "--", str(material.pictures / "grey.png"), question])
+    elif verb == "batch":
+        given = ["--question", question] if not question.startswith("-") else [f"--question={question}"]
+        said = tell(["batch", str(material.pictures), *given, *model, "--out", str(place / "out.jsonl")])
+    else:
+        scene = [str(material.harbour), "--no-prior", "--tile", "48", "--no-quicklook"]
+        said = tell(["detect", *scene, f"--question={question}", *model, "--out", str(place / "out.json")])
+    readable = question.strip() and "\x00" not in question and question.encode(errors="ignore").decode() == question
+    if (said.code == 0 and not readable) or (readable and said.code == 2 and len(question) < 1000):
+        raise Lost(f"{verb} {question!r}: code {said.code}\n{said.err}")
+
+
+def arguments(random: Random, material: Material, place: Path) -> None:
+    """A command line with words changed, left out, doubled or added."""
+    os.chdir(place)
+    commands = _commands(material)
+    verb = random.choice(sorted(commands))
+    line = list(commands[verb])
+    vocabulary = [word for words in commands.values() for word in words if not Path(word).exists()]
+    for _ in range(random.choice((1, 1, 2, 3))):
+        at = random.randrange(len(line) + 1)
+        kind = random.randrange(4)
+        if kind == 0 and at < len(line):
+            del line[at]
+        elif kind == 1 and at < len(line):
+            line[at] = random.choice(TEXTS)
+        else:
+            line.insert(at, random.choice((random.choice(vocabulary), random.choice(TEXTS))))
+    tell([verb, *line])
+
+
+def _commands(material: Material) -> dict[str, list[str]]:
+    """A good command line of each verb; nothing in it works on more than one process, nor for long."""
+    model, grey = str(material.model), str(material.pictures / "grey.png")
+    scene = [str(material.harbour), "--no-prior", "--tile", "48", "--model", model, *_SHORT, "--out", "out.geojson"]
+    verbs = {verb: list(scene) for verb in SCENE_VERBS}
+    return verbs | {
+        "ask": [grey, "--task", "count", "--target", "ship", "--model", model, *_SHORT, "--band", "1"],
+        "batch": [str(material.pictures), "--task", "count", "--model", model, *_SHORT, "--out", "out.parquet"],
+        "convert": [str(material.release), "--base", str(material.released_backbone), "--out", "converted"],
+        "demo": ["--model", model, "--host", "127.0.0.1", "--port", "7860"],
+        "evaluate": [model, str(material.dataset), "--tasks", "count", "--limit", "1", *_SHORT, "--out", "evaluation"],
+        "merge": [str(material.stage1), "--out", "merged", "--dtype", "float32"],
+        "plan": [str(material.recipe), "--gpus", "2", "--triplets", "100", "--model_name_or_path", model],
+        "quickstart": ["--model", "nowhere", "--out", "quickstart.png"],
+        "train": [str(material.recipe), "--model_name_or_path", "nowhere", "--output_dir", "stage"],
+        "triplets": ["build", str(material.root / "absent.jsonl"), "--workers", "0", "--out", "triplets"],
+    }
+
+
+def scene(random: Random, material: Material, place: Path) -> None:
+    """A verb over a damaged scene."""
+    changed = place / "scene.tif"
+    changed.write_bytes(changed_bytes(random, material.harbour.read_bytes(), 600))
+    out = place / f"out{random.choice(('.geojson', '.json', '.gpkg'))}"
+    prior = random.choice((["--no-prior"], ["--aef", str(material.field)]))
+    model = ["--model", str(material.model), "--tile", "48", *_SHORT]
+    tell([random.choice(SCENE_VERBS), str(changed), *prior, *model, "--out", str(out)])
+
+
+def tile(random: Random, material: Material, place: Path) -> None:
+    """Anchors from a tile with a changed header, or a changed index."""
+    field = place / "field"
+    shutil.copytree(material.field, field)
+    (path,) = field.rglob("*.tiff")
+    if random.random() < 0.2:
+        path = field / "aef_index.parquet"
+    path.write_bytes(changed_bytes(random, path.read_bytes(), _HEADER))
+    geometry = Geometry.from_affine(TRANSFORM @ Affine.scale(random.choice((0.5, 1.0))), CRS, SIDE, SIDE)
+    chosen: Any = {"grid": (4, 4)} if random.random() < 0.5 else {"spacing_m": 100.0, "resolution": "match"}
+    try:
+        source = AlphaEarth(field)
+        _ = source.years
+        spatiotemporal_anchors(geometry, 2023, source=source, missing=random.choice(("raise", "empty")), **chosen)
+    except InputError as error:
+        if len(str(error).split("\n")) > 1:
+            raise Lost(f"more than a line: {error}") from error
+
+
+def folder(random: Random, material: Material, place: Path) -> None:
+    """`batch` over a folder with one bad file among good ones."""
+    images = place / "images"
+    images.mkdir()
+    for name in ("colour.png", "grey.jpg"):
+        shutil.copy(material.pictures / name, images)
+    bad = random.choice(sorted(material.pictures.iterdir()))
+    name = random.choice((f"z{bad.suffix}", f"caf\udce9{bad.suffix}", f"{'z' * 200}{bad.suffix}", f"a\nb{bad.suffix}"))
+    content = changed_bytes(random, bad.read_bytes(), 200)
+    (images / name).write_bytes(content)
+    if random.random() < 0.3:
+        (images / name).with_suffix(".npz").write_bytes(changed_bytes(random, material.prior.read_bytes()))
+    out = place / f"out{random.choice(('.jsonl', '.parquet'))}"
+    said = tell(["batch", str(images), "--task", "count", "--model", str(material.model), *_SHORT, "--out", str(out)])
+    _check_there(said, _rows(out), {"colour.png", "grey.jpg"})
+
+
+def rows(random: Random, material: Material, place: Path) -> None:
+    """`batch` or `evaluate` over a dataset of which one row in three is altered."""
+    data = place / "data"
+    shutil.copytree(material.dataset, data)
+    (path,) = data.glob("test*.parquet")
+    table = pq.read_table(path)
+    records = table.to_pylist()
+    altered = set(random.sample(range(len(records)), 5))
+    for number in altered:
+        column = random.choice(("id", "task", "prompt", "completion", "image", "prior_embeddings", "prior_positions"))
+        records[number][column] = _of_type(random, table.schema.field(column).type, records[number][column])
+    pq.write_table(pa.Table.from_pylist(records, table.schema), path)
+    good = {records[number]["id"] for number in set(range(len(records))) - altered}
+    taken = {records[number]["id"] for number in altered}
+    if random.random() < 0.5:
+        out = place / "out.jsonl"
+        said = tell(["batch", str(data), "--model", str(material.model), *_SHORT, "--out", str(out)])
+        _check_there(said, _rows(out), good - taken)
+    else:
+        out = place / "evaluation"
+        said = tell(["evaluate", str(material.model), str(data), *_SHORT, "--device", "cpu", "--out", str(out)])
+        found = json.loads((out / "results.json").read_text()) if said.code < 2 else {"predictions": {"": []}}
+        _check_there(said, [row for rows in found["predictions"].values() for row in rows], good - taken)
+
+
+def _of_type(random: Random, kind: pa.DataType, value: Any) -> Any:
+    """Another value that a column can hold."""
+    if value is None or random.random() < 0.2:
+        return None
+    if pa.types.is_string(kind):
+        return random.choice([text for text in TEXTS if text.encode(errors="ignore").decode() == text])
+    if pa.types.is_struct(kind) and "bytes" in value:
+        return value | {"bytes": changed_bytes(random, value["bytes"], 200)}
+    if pa.types.is_list(kind) and value:
+        changed = list(value)
+        at = random.randrange(len(changed))
+        what = random.randrange(3)
+        if what == 0:
+            changed = changed[:at]
+        elif what == 1:
+            changed.insert(at, changed[at])
+        else:
+            changed[at] = _of_type(random, kind.value_type, changed[at])
+        return changed
+    if pa.types.is_struct(kind):
+        name = random.choice(sorted(value))
+        return value | {name: _of_type(random, kind.field(name).type, value[name])}
+    if pa.types.is_integer(kind):
+        return random.choice((0, 1, -128, 127))
+    return random.choice((0.0, float("nan"), float("inf"), -1.0, 2.0)) if pa.types.is_floating(kind) else None
+
+
+def columns(random: Random, material: Material, place: Path) -> None:
+    """A dataset whose columns are of other types, or are not there."""
+    (path,) = material.dataset.glob("test*.parquet")
+    table = pq.read_table(path)
+    name = random.choice(("id", "task", "prompt", "completion", "image", "prior_embeddings", "prior_positions"))
+    at = table.schema.get_field_index(name)
+    other = [random.choice((1, "text", None, ["a", "b"], b"\xff"))] * len(table)
+    table = table.remove_column(at) if random.random() < 0.2 else table.set_column(at, name, pa.array(other))
+    data = place / "data"
+    data.mkdir()
+    pq.write_table(table.replace_schema_metadata(None), data / "test-00000-of-00001.parquet")
+    if random.random() < 0.5:
+        tell(["batch", str(data), "--model", str(material.model), *_SHORT, "--out", str(place / "out.jsonl")])
+    else:
+        evaluation = ["--device", "cpu", "--out", str(place / "evaluation")]
+        tell(["evaluate", str(material.model), str(data), *_SHORT, *evaluation])
+
+
+def journal(random: Random, material: Material, place: Path) -> None:
+    """A run that was cut finds its journal, or settings, changed."""
+    verb = random.choice(("batch", "detect", "evaluate"))
+    out = place / {"batch": "out.jsonl", "detect": "out.json", "evaluate": "evaluation"}[verb]
+    model = ["--model", str(material.model), *_SHORT]
+    images = place / "images"
+    images.mkdir()
+    shutil.copy(material.pictures / "grey.png", images)
+    (images / "bad.png").write_bytes(b"no image")
+    evaluation = [*_SHORT, "--device", "cpu", "--tasks", "count"]
+    command = {
+        "batch": ["batch", str(images), "--task", "count", *model, "--out", str(out)],
+        "detect": ["detect", str(material.harbour), "--no-prior", "--tile", "48", *model, "--out", str(out)],
+        "evaluate": ["evaluate", str(material.model), str(material.dataset), *evaluation, "--out", str(out)],
+    }[verb]
+    if verb == "detect":
+        # As it stands while tiles are missing.
+        left = place / ".out.json.journal.jsonl"
+        left.write_text('{"scene": "other"}\n' + '{"id": "0,0", "answer": "None"}\n' * 2)
+    else:
+        tell(command)
+        found = [path for path in place.rglob("*.json*") if path.is_file() and path not in (out, out / "results.json")]
+        left = random.choice(sorted(found))
+    change = random.randrange(3)
+    if change == 0:
+        left.write_bytes(changed_bytes(random, left.read_bytes()))
+    elif change == 1:
+        left.write_text(changed_text(random, left.read_text()), errors="replace")
+    else:
+        lines = left.read_text().split("\n")
+        at = random.randrange(len(lines))
+        if lines[at]:
+            lines[at] = json.dumps(changed_value(random, json.loads(lines[at]))) if lines[at][0] == "{" else lines[at]
+        left.write_text("\n".join(lines))
+    tell(command)
+
+
+def manifest(random: Random, material: Material, place: Path) -> None:
+    """`triplets build` of a manifest that is changed."""
+    row = {"scene": str(material.scene), "acquired": "2021-06-01", "year": 2021, "polarization": "VV", "split": "train"}
+    kind = random.choice((".csv", ".jsonl", ".geojson"))
+    path = place / f"manifest{kind}"
+    if kind == ".csv":
+        text = "\n".join([",".join(row), ",".join(map(str, row.values())), ""])
+        text = changed_text(random, text)
+    else:
+        row |= {"boxes": [{"bbox_2d": [10, 12, 30, 24], "label": "ship"}]}
+        content: Any = [row, row | {"id": "b"}]
+        content = changed_value(random, content)
+        if kind == ".geojson":
+            features = [{"properties": one} for one in content] if isinstance(content, list) else content
+            text = json.dumps({"type": "FeatureCollection", "features": features})
+        else:
+            text = "\n".join(json.dumps(one) for one in content) if isinstance(content, list) else json.dumps(content)
+        if random.random() < 0.3:
+            text = changed_text(random, text)
+    path.write_bytes(text.encode("utf-8", "surrogatepass"))
+    if random.random() < 0.2:
+        path.write_bytes(changed_bytes(random, path.read_bytes()))
+    tell(["triplets", "build", str(path), *_BUILD, "--out", str(place / "out")])
+
+
+_BUILD = ["--workers", "0", "--missing-prior", "empty", "--chip-size", "56"]
+
+
+def annotations(random: Random, material: Material, place: Path) -> None:
+    """A good scene with good boxes, and one whose annotation file is changed; the first is built whatever the other."""
+    source = random.choice((material.voc, material.coco, material.polygons))
+    path = place / source.name
+    if source.suffix != ".xml" and random.random() < 0.5:
+        path.write_text(json.dumps(changed_value(random, json.loads(source.read_text()))))
+    elif random.random() < 0.5:
+        path.write_bytes(changed_text(random, source.read_text()).encode("utf-8", "surrogatepass"))
+    else:
+        path.write_bytes(changed_bytes(random, source.read_bytes()))
+    shutil.copy(material.scene, place / "scene.tif")
+    good = {"scene": str(material.scene), "id": "good", "boxes": str(material.voc)}
+    rows = [good, {"scene": "scene.tif", "id": "other", "boxes": str(path)}]
+    (place / "manifest.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    said = tell(["triplets", "build", str(place / "manifest.jsonl"), *_BUILD, "--out", str(place / "out")])
+    shards = (place / "out" / "instructions").glob("*.parquet")
+    found = [row["id"] for shard in shards for row in pq.read_table(shard).to_pylist() if row["id"].startswith("good/")]
+    if len(found) != 3 * 4:  # of its four chips one shows less than half of a ship
+        raise Lost(f"the good scene has {found}\n{said.err}")
+
+
+def pairs(random: Random, material: Material, place: Path) -> None:
+    """The commands beside the builder: folders of pictures and annotations that do not fit, copies of damaged ones."""
+    for name in ("images", "xml"):
+        (place / name).mkdir()
+    image = random.choice(sorted(material.pictures.iterdir()))
+    (place / "images" / image.name).write_bytes(changed_bytes(random, image.read_bytes()))
+    text = material.voc.read_text().replace("112", "48").replace("scene.tif", image.name)
+    (place / "xml" / f"{image.stem}.xml").write_bytes(changed_text(random, text).encode("utf-8", "surrogatepass"))
+    (place / "list.txt").write_bytes(changed_text(random, f"{image.name}\n").encode("utf-8", "surrogatepass"))
+    out = str(place / "manifest.jsonl")
+    command = ["--images", str(place / "images"), "--annotations", str(place / "xml"), "--out", out]
+    with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+        if voc_manifest([*command, "--split", f"train={place / 'list.txt'}"]) == 0:
+            augment([out, "--copies", "1", "--out", str(place / "copies")])
+
+
+def recipe(random: Random, material: Material, place: Path) -> None:
+    """`plan` or `train` of a changed recipe. What is understood is not trained."""
+    path = place / "recipe.yaml"
+    text = material.recipe.read_text()
+    if random.random() < 0.5:
+        values = yaml.safe_load(text) | {"model_name_or_path": str(material.model), "output_dir": str(place / "out")}
+        for _ in range(random.choice((1, 2))):
+            values[random.choice(sorted(values))] = odd_value(random)
+        text = json.dumps(values)
+    else:
+        text = changed_text(random, text.replace("build/nano/pretrain", str(material.model)))
+    path.write_bytes(text.encode("utf-8", "surrogatepass"))
+    os.chdir(place)
+    environment = dict(os.environ)
+    try:
+        tell([random.choice(("plan", "train")), str(path)])
+    finally:
+        os.environ.clear()
+        os.environ.update(environment)
+
+
+def model(random: Random, material: Material, place: Path) -> None:
+    """A model folder with one file changed or gone, as several verbs load it."""
+    source = random.choice((material.model, material.stage1, material.stage2, material.backbone))
+    changed = place / "model"
+    shutil.copytree(source, changed)
+    _change_file(random, changed)
+    verb = random.choice(("ask", "ask", "merge", "evaluate", "plan"))
+    if verb == "ask":
+        tell(["ask", str(material.pictures / "grey.png"), "How many?", "--model", str(changed), *_SHORT])
+    elif verb == "merge":
+        tell(["merge", str(changed), "--out", str(place / "out")])
+    elif verb == "plan":
+        tell(["plan", str(material.recipe), "--model_name_or_path", str(changed), "--output_dir", str(place / "out")])
+    else:
+        evaluation = ["--tasks", "count", "--limit", "1", *_SHORT, "--device", "cpu", "--out", str(place / "out")]
+        tell(["evaluate", str(changed), str(material.dataset), *evaluation])
+
+
+def template(random: Random, material: Material, place: Path) -> None:
+    """A chat template that is changed."""
+    changed = place / "model"
+    shutil.copytree(material.model, changed)
+    path = changed / "chat_template.jinja"
+    path.write_bytes(changed_text(random, path.read_text()).encode("utf-8", "surrogatepass"))
+    tell(["ask", str(material.pictures / "grey.png"), "How many?", "--model", str(changed), *_SHORT])
+
+
+def release(random: Random, material: Material, place: Path) -> None:
+    """`convert` of a release with one file changed or gone."""
+    changed = place / "release"
+    shutil.copytree(material.release, changed)
+    _change_file(random, changed)
+    merge = random.choice(([], ["--no-merge"]))
+    tell(["convert", str(changed), "--base", str(material.released_backbone), "--out", str(place / "out"), *merge])
+
+
+def _change_file(random: Random, folder: Path) -> None:
+    path = random.choice(sorted(path for path in folder.iterdir() if path.suffix not in (".py", ".md")))
+    kind = random.randrange(4)
+    if kind == 0:
+        path.unlink()
+    elif path.suffix == ".json" and kind < 3:
+        path.write_text(json.dumps(changed_value(random, json.loads(path.read_text()))))
+    else:
+        path.write_bytes(changed_bytes(random, path.read_bytes(), _HEADER))
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    if not path.exists():
+        return []
+    if path.suffix == ".parquet":
+        return pq.read_table(path).to_pylist()
+    return [json.loads(line) for line in path.read_text().split("\n") if line]
+
+
+def _check_there(said: Said, rows: list[dict[str, Any]], names: set[str]) -> None:
+    missing = names - {row["id"] for row in rows}
+    if missing:
+        raise Lost(f"{sorted(missing)} are not there\n{said.err}")
+
+
+KINDS: dict[str, tuple[int, Callable[[Random, Material, Path], None]]] = {
+    "picture": (8, picture),
+    "words": (4, words),
+    "arguments": (8, arguments),
+    "scene": (6, scene),
+    "tile": (12, tile),
+    "folder": (6, folder),
+    "rows": (6, rows),
+    "columns": (1, columns),
+    "journal": (3, journal),
+    "manifest": (6, manifest),
+    "annotations": (8, annotations),
+    "pairs": (3, pairs),
+    "recipe": (6, recipe),
+    "model": (4, model),
+    "template": (2, template),
+    "release": (2, release),
+}
+"""By name: how often, of all inputs, and what runs one."""
+datasets.disable_progress_bars()

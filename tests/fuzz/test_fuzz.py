@@ -1,0 +1,17 @@
+"""A part of the inputs of `python -m tests.fuzz`, some of each kind, with another seed than by hand."""
+
+import pytest
+
+from tests.fuzz.campaign import run
+from tests.fuzz.kinds import KINDS
+
+SEED = 14
+EACH = 4
+"""Inputs of a kind, and more of those that take milliseconds."""
+
+
+@pytest.mark.slow
+def test_no_input_ends_in_a_traceback_hangs_or_costs_others():
+    inputs = [(name, number) for name, (weight, _) in KINDS.items() for number in range(max(EACH, weight))]
+    found = [finding for _, _, finding in run(inputs, SEED) if finding is not None]
+    assert not found, "\n".join(map(str, found))

@@ -1,0 +1,113 @@
+"""One input, run in this process under a limit of time, and what is wrong with what came of it."""
+
+import io
+import resource
+import shutil
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from types import FrameType
+
+from fusargpt.cli.main import VERBS, main
+from tests.fuzz.material import Material
+
+SECONDS = 60.0
+"""An input that takes longer hangs. The machine may be busy with other things."""
+_GROWTH = 2**20
+"""KiB by which the peak of this process may grow with one input."""
+
+
+class Hang(BaseException):
+    """Past every `except Exception`."""
+
+
+class Lost(AssertionError):
+    """A good item is not there, or a message is not as it should be."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """An input that did harm, and how."""
+
+    kind: str
+    number: int
+    harm: str
+    detail: str
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.number}: {self.harm}\n{self.detail.rstrip()}\n"
+
+
+@dataclass(frozen=True)
+class Said:
+    """How a verb ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+Kind = Callable[[Random, Material, Path], None]
+
+
+def tell(arguments: list[str]) -> Said:
+    """Run `fusargpt`; Lost where it ends in another way than it promises."""
+    out, err = io.StringIO(), io.StringIO()
+    with redirect_stdout(out), redirect_stderr(err):
+        try:
+            code: object = main(arguments)
+        except SystemExit as end:
+            code = end.code or 0
+    said = Said(code if isinstance(code, int) else -1, out.getvalue(), err.getvalue())
+    lines = said.err.strip("\n").replace("\r", "\n").split("\n")
+    if said.code not in (0, 1, 2):
+        raise Lost(f"{arguments}: ended with {code!r}\n{said.err}")
+    by_argparse = any(line.startswith("usage: ") for line in lines)
+    verb = next((argument for argument in arguments if argument in VERBS), "")
+    if said.code == 2 and not by_argparse and not lines[-1].startswith(f"fusargpt {verb}: error: "):
+        raise Lost(f"{arguments}: the last of what was said is no error line\n{said.err[-2000:]}")
+    if "Traceback (most recent" in said.err:
+        raise Lost(f"{arguments}: a traceback was printed\n{said.err[-3000:]}")
+    return said
+
+
+def try_input(name: str, kind: Kind, number: int, seed: int, material: Material, place: Path) -> Finding | None:
+    """Run input `number` of a kind in the folder `place`, which is made and removed."""
+    place.mkdir()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    try:
+        with _time_limit(SECONDS):
+            kind(Random(f"{seed} {name} {number}"), material, place)
+    except Hang:
+        return Finding(name, number, f"hangs for {SECONDS:g} seconds", traceback.format_exc(limit=-12))
+    except Lost as lost:
+        return Finding(name, number, "is not told as it should be, or good work is lost", str(lost))
+    except Exception:
+        return Finding(name, number, "ends in a traceback", traceback.format_exc(limit=-12))
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    if grown > _GROWTH:
+        return Finding(name, number, f"takes {grown / 2**20:.1f} GiB", "")
+    return None
+
+
+@contextmanager
+def _time_limit(seconds: float) -> Generator[None]:
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        raise Hang
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    limit = sys.getrecursionlimit()
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+        sys.setrecursionlimit(limit)
