@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fusargpt.checkpoints import NANO
+from fusargpt.cli.answering import answering
 from fusargpt.cli.extras import check_constrained
 from fusargpt.errors import InputError
 from fusargpt.tasks.prompts import MAX_NEW_TOKENS, TARGETS, TASKS, check_question, prompt
@@ -99,7 +100,8 @@ def _answer(options: argparse.Namespace) -> None:
     question = options.question or prompt(options.task, options.target or "ship")
     streamer = TextStreamer(predictor.processor.tokenizer, skip_prompt=True, skip_special_tokens=True)
     form = AnswerForm(options.task) if options.constrained else None
-    answer = predictor.answer(image, question, prior, options.max_new_tokens, streamer, form)
+    with answering(options.model):
+        answer = predictor.answer(image, question, prior, options.max_new_tokens, streamer, form)
     if options.task == "detect":
         width, height = predictor.seen_size(image)
         print(
