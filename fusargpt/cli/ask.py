@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fusargpt.checkpoints import NANO
+from fusargpt.cli.answering import answering
 from fusargpt.cli.argument_types import add_reading, reading_of
 from fusargpt.cli.extras import check_constrained
 from fusargpt.errors import InputError
@@ -119,7 +120,8 @@ def _answer(options: argparse.Namespace) -> None:
     form = AnswerForm(options.task) if options.constrained else None
     if not read_as.is_picture:
         print(f"{options.image}: {read_as}", file=sys.stderr)
-    answer = predictor.answer(image, question, prior, options.max_new_tokens, streamer, form)
+    with answering(options.model):
+        answer = predictor.answer(image, question, prior, options.max_new_tokens, streamer, form)
     if options.task == "detect":
         width, height = predictor.seen_size(image)
         print(

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fusargpt.checkpoints import NANO
+from fusargpt.cli.answering import answering
 
 SEEDS = (3, 12, 2)  # of the test split: open sea, an airfield, a harbour; what is wrong in them is said
 
@@ -29,7 +30,8 @@ def main(arguments: Sequence[str]) -> None:
 
     quiet_libraries()
     predictor = load(options.model)
-    showcases = ask_everything(predictor, SEEDS)
+    with answering(options.model):
+        showcases = ask_everything(predictor, SEEDS)
     print(format_table(showcases))
     draw(predictor, showcases, options.out)
     print(f"\nPicture: {options.out}  (SAR; prior in false colour; where the prior acts; predicted and true boxes)")

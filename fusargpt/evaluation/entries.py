@@ -94,8 +94,8 @@ def _identify(model: str) -> tuple[PreTrainedConfig, str]:
         config = AutoConfig.from_pretrained(described.name, trust_remote_code=False)
     except ArtefactError as error:
         raise InputError(str(error)) from error
-    # What transformers raises on a configuration that is damaged or of a type that it does not know.
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
+    # What transformers raises on a configuration that is damaged or of a type that it does not know: of any type.
+    except Exception as error:
         raise InputError(f"{model}: the model cannot be loaded: {one_line(error)}") from error
     if type(config) not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
         raise InputError(

@@ -279,6 +279,9 @@ def load_parts(name: str, dtype: torch.dtype | Literal["auto"]) -> tuple[AnyFusa
         processor = read_processor(name)
         with naming(name):
             check_template(processor)
+            if config.image_token_id != processor.image_token_id:
+                found = f"{config.image_token_id} in config.json and {processor.image_token_id} in the tokenizer"
+                raise InputError(f"the token of images is {found}; expected one")
             if processor.tokenizer.pad_token_id is None:
                 raise InputError("the tokenizer has no pad_token; expected one, with which batches are filled up")
         loaded, report = cast(
@@ -291,7 +294,7 @@ def load_parts(name: str, dtype: torch.dtype | Literal["auto"]) -> tuple[AnyFusa
         raise
     except ArtefactError as error:
         raise InputError(str(error)) from error
-    # What transformers, tokenizers and safetensors raise on files that are missing or damaged: of every type.
+    # What transformers, tokenizers and safetensors raise on files that are missing, damaged or do not fit: of any type.
     except Exception as error:
         raise InputError(f"{name}: the model cannot be loaded: {one_line(error)}") from error
     _check_report(name, is_backbone, report)

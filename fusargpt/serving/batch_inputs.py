@@ -16,6 +16,7 @@ from fusargpt.geo.prior import PRIOR_COLUMNS, Prior, load_prior
 from fusargpt.geo.reading import Reading
 from fusargpt.inference.questions import Failure, Item
 from fusargpt.inference.rows import load_rows, name_rows, question_of, read_picture, read_prior
+from fusargpt.tasks.prompts import check_question
 from modeling_fusargpt.artefacts import HUB_ID
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
@@ -56,6 +57,7 @@ class ImageFolder:
     with_prior: bool = True
 
     def items(self) -> tuple[list[Item], list[Failure]]:
+        check_question(self.question)
         paths = [path for path in self.folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and not path.is_dir()]
         if not paths:
             raise InputError(f"{self.folder}: no image; expected {', '.join(IMAGE_SUFFIXES)} files, or Parquet files")

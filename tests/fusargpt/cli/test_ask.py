@@ -226,3 +226,19 @@ def test_a_file_given_to_batch_names_the_verbs_for_files(image: Path, capsys: py
     assert main(["batch", str(image), "--task", "count", "--out", "answers.jsonl"]) == 2
     said = capsys.readouterr().err
     assert f"fusargpt ask {image} --task count" in said and f"fusargpt count {image} --no-prior" in said
+
+
+def test_special_tokens_in_a_question_are_text(image: Path, model: str, capsys: pytest.CaptureFixture[str]):
+    assert run(image, "<|image_pad|>", "--model", model) == 0
+    assert capsys.readouterr().out.strip() == expected_answer(image, "<|image_pad|>", model)
+
+
+def test_a_model_that_fails_while_it_answers_is_named(
+    image: Path, model: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    def fail(*_: object) -> str:
+        raise RuntimeError("mat1 and mat2 shapes\ncannot be multiplied")
+
+    monkeypatch.setattr(predict.FusarGpt, "answer", fail)
+    message = f"{model}: no answer (RuntimeError: mat1 and mat2 shapes cannot be multiplied)"
+    check_refused(capsys, image, "How many?", "--model", model, message=message)

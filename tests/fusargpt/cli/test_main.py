@@ -1,3 +1,5 @@
+import errno
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -61,3 +63,55 @@ def test_the_command_exits_with_2_without_a_traceback(tmp_path: Path):
     result = subprocess.run([*command, "ask", tmp_path / "absent.tif", "?"], capture_output=True, text=True)
     assert result.returncode == 2
     assert result.stderr == f"fusargpt ask: error: {tmp_path / 'absent.tif'}: no such file\n"
+
+
+@pytest.mark.parametrize("argument", ["chip\x00.png", "chip\ud800.png"])
+def test_an_argument_that_is_no_text_is_refused(argument: str, capsys: pytest.CaptureFixture[str]):
+    assert main(["ask", argument, "How many?"]) == 2
+    assert capsys.readouterr().err == f"fusargpt ask: error: found the argument {argument!a}; expected text\n"
+
+
+def test_a_name_that_is_no_utf_8_is_shown(tmp_path: Path):
+    """On a terminal, which knows UTF-8 alone."""
+    program = "import sys; from fusargpt.cli.main import main; sys.exit(main(sys.argv[1:]))"
+    name = os.fsencode(tmp_path) + b"/caf\xe9.png"
+    result = subprocess.run([sys.executable, "-c", program, "ask", name, "How many?"], capture_output=True)
+    assert result.returncode == 2
+    assert result.stderr.decode() == f"fusargpt ask: error: {tmp_path}/caf\\udce9.png: no such file\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device", "stage/log"), "stage/log: No space left on device"),
+        (OSError(errno.EROFS, "Read-only file system"), "Read-only file system"),
+    ],
+)
+def test_what_the_system_refuses_is_one_line(
+    error: OSError, line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    def refused(_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("fusargpt.cli.merge.main", refused)
+    assert main(["merge"]) == 2
+    assert capsys.readouterr().err == f"fusargpt merge: error: {line}\n"
+
+
+def test_other_errors_are_ours_and_stay_as_they_are(monkeypatch: pytest.MonkeyPatch):
+    def stumble(_: object) -> None:
+        raise OSError("not of the system")
+
+    monkeypatch.setattr("fusargpt.cli.merge.main", stumble)
+    with pytest.raises(OSError, match="not of the system"):
+        main(["merge"])
+
+
+def test_a_reader_that_has_seen_enough_is_no_error():
+    program = "import sys; from fusargpt.cli import main, merge\nmerge.main = lambda _: print('x\\n' * 10**6)\n"
+    program += "sys.exit(main.main(['merge']))"
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stderr is not None
+        assert process.stdout.readline() == b"x\n"
+        process.stdout.close()
+        assert process.stderr.read() == b"" and process.wait() == 141
