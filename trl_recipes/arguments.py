@@ -1,5 +1,6 @@
 """The typed fields of a recipe, beside those of TRL's ``SFTConfig``, and the strict parser of both."""
 
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -324,6 +325,9 @@ def parse(arguments: Sequence[str] | None = None) -> tuple[RecipeArguments, SFTC
     # What TRL, transformers and accelerate raise on values that are not what they should be: of every type.
     except Exception as error:
         raise InputError(f"the recipe cannot be used: {type(error).__name__}: {one_line(error)}") from error
+    for name, value in (vars(recipe) | vars(config)).items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise InputError(f"{name}: found {value}, expected a finite number")
     metric = config.metric_for_best_model
     # The Trainer takes every metric whose name does not end in "loss" for one that grows.
     if metric and config.greater_is_better and (metric.endswith("_mae") or "loss_" in metric):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 from accelerate import PartialState
-from datasets import Dataset, concatenate_datasets, load_dataset
+from datasets import Dataset, Image, concatenate_datasets, load_dataset
 from datasets import config as datasets_config
 from transformers import set_seed
 from trl.trainer.sft_config import SFTConfig
@@ -51,8 +51,8 @@ def load_parts(recipe: RecipeArguments, split: str) -> list[tuple[str, Dataset]]
     for name in recipe.dataset_name:
         try:
             part = load_dataset(name, recipe.dataset_config, split=split)
-        # No such folder, repository, config or split, or no network; each is named by what datasets says.
-        except (OSError, ValueError) as error:
+        # No such folder, repository, config or split, no network, files of another kind: datasets raises of any type.
+        except Exception as error:
             raise InputError(f"dataset_name: {name}, split {split}, cannot be loaded: {one_line(error)}") from error
         conversation = ["messages"] if "messages" in part.column_names else ["prompt", "completion"]
         columns = ["image", *conversation, *(PRIOR_COLUMNS if recipe.prior == "true" else ())]
@@ -62,6 +62,8 @@ def load_parts(recipe: RecipeArguments, split: str) -> list[tuple[str, Dataset]]
                 f"dataset {name} has no column {', '.join(missing)}; found {', '.join(part.column_names)}; expected "
                 "image, messages (or prompt and completion), and both prior columns unless `prior: none`"
             )
+        if not isinstance(part.features["image"], Image):
+            raise InputError(f"dataset {name}: column image: found {part.features['image']}, expected images")
         if TASK_COLUMN in part.column_names:
             check_task_column(name, part)
             columns.append(TASK_COLUMN)

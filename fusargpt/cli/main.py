@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _check_text(argument)
         return _verb(options.verb)(options.arguments) or 0
     except InputError as error:
-        print(f"fusargpt {options.verb}: error: {error}", file=sys.stderr)
+        _tell(options.verb, str(error))
         return USAGE_ERROR
     except BrokenPipeError:
         # Whoever read stdout has seen enough; Python would say so once more when it flushes it at the end.
@@ -63,10 +63,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if error.errno is None:
             raise
         file = "" if error.filename is None else f"{error.filename}: "
-        print(f"fusargpt {options.verb}: error: {file}{error.strerror or one_line(error)}", file=sys.stderr)
+        _tell(options.verb, f"{file}{error.strerror or one_line(error)}")
         return USAGE_ERROR
     except KeyboardInterrupt:
         return INTERRUPTED
+
+
+def _tell(verb: str, message: str) -> None:
+    """On one line, whatever the names in it are."""
+    shown = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in message)
+    print(f"fusargpt {verb}: error: {shown}", file=sys.stderr)
 
 
 def _check_text(argument: str) -> None:

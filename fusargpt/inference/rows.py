@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import PIL.Image
 from datasets import Dataset, Image, concatenate_datasets, get_dataset_config_names, load_dataset
-from datasets.exceptions import DatasetsError
 from tqdm import tqdm
 
 from fusargpt.errors import InputError, one_line
@@ -103,8 +102,8 @@ def load_rows(name: str, configs: Sequence[str] | None, split: str, columns: Seq
         return _joined(parts, columns)
     except InputError:
         raise
-    # What datasets, pyarrow and the Hub's client raise on names and files that are not what they should be.
-    except (OSError, ValueError, RuntimeError, KeyError, DatasetsError) as error:
+    # What datasets, pyarrow and the Hub's client raise on names and files that are not as they should be: of any type.
+    except Exception as error:
         raise InputError(f"{name}: split {split!r} cannot be read: {one_line(error)}") from error
 
 

@@ -21,6 +21,7 @@ from tests.fuzz import material
 from tests.fuzz.kinds import KINDS
 from tests.fuzz.material import Material
 from tests.fuzz.trial import SECONDS, Finding, try_input
+from trl_recipes.sft import make_trainer
 
 
 def chosen(inputs: int, seed: int, only: Sequence[str] = ()) -> list[tuple[str, int]]:
@@ -46,7 +47,7 @@ def run(inputs: Sequence[tuple[str, int]], seed: int) -> Generator[tuple[str, in
 
 @contextmanager
 def _prepared(folder: Path) -> Generator[Material]:
-    """Models are loaded once, nothing is served or trained, and no network is asked."""
+    """Models are loaded once, nothing is served, stages end with their first batch, and no network is asked."""
     good = material.write(folder / "good")
     load = predict.load
 
@@ -60,13 +61,17 @@ def _prepared(folder: Path) -> Generator[Material]:
     def nothing(*_: Any) -> None:
         return None
 
+    def first_batch(recipe: Any, config: Any, _output_dir: Path) -> None:
+        """In place of a stage."""
+        next(iter(make_trainer(recipe, config).get_train_dataloader()))
+
     before = Path.cwd()
     with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for place in ("inference.predict", "scenes.ask_scene", "evaluation.answerers"):
             patch.setattr(f"fusargpt.{place}.load", load_good_once)
         patch.setattr("space_app.launch.serve", nothing)
-        patch.setattr("trl_recipes.sft._train", nothing)
+        patch.setattr("trl_recipes.sft._train", first_batch)
         patch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
         patch.setattr("datasets.config.HF_DATASETS_CACHE", folder / "cache")
         patch.setattr("datasets.config.HF_HUB_OFFLINE", True)

@@ -53,8 +53,8 @@ def words(random: Random, material: Material, place: Path) -> None:
     question = "".join(random.choice((*TEXTS, "How many ships?", " ")) for _ in range(random.randrange(1, 5)))
     model = ["--model", str(material.model), *_SHORT]
     verb = random.choice(("ask", "batch", "detect"))
-    if verb == "ask":
-        said = tell(["ask", *model, "--", str(material.pictures / "grey.png"), question])
+    if verb == "ask" and not question.startswith("-"):  # which argparse takes for an option
+        said = tell(["ask", *model, str(material.pictures / "grey.png"), question])
     elif verb == "batch":
         given = ["--question", question] if not question.startswith("-") else [f"--question={question}"]
         said = tell(["batch", str(material.pictures), *given, *model, "--out", str(place / "out.jsonl")])
@@ -343,6 +343,42 @@ def recipe(random: Random, material: Material, place: Path) -> None:
         os.environ.update(environment)
 
 
+def training(random: Random, material: Material, place: Path) -> None:
+    """`train` on a dataset of which rows are altered, or columns are of another type, up to its first batch."""
+    data = place / "data"
+    data.mkdir()
+    (path,) = material.triplets.glob("*.parquet")
+    table = pq.read_table(path)
+    records = table.to_pylist()
+    for _ in range(random.choice((1, 2, 4))):
+        record, column = random.choice(records), random.choice(table.column_names)
+        record[column] = _of_type(random, table.schema.field(column).type, record[column])
+    table = pa.Table.from_pylist(records, table.schema)
+    if random.random() < 0.3:
+        at = random.randrange(table.num_columns)
+        table = table.set_column(at, table.column_names[at], pa.array([random.choice((1, "text", None))] * len(table)))
+        table = table.replace_schema_metadata(None)
+    pq.write_table(table, data / path.name)
+    fields = {
+        "model_name_or_path": str(material.model),
+        "dataset_name": str(data),
+        "output_dir": str(place / "out"),
+        "unreadable": random.choice(("skip", "raise")),
+        "unreadable_share": 0.9,
+        "pairs_per_sequence": random.choice((1, 2)),
+        "remove_unused_columns": False,
+        "activation_checkpointing": False,
+        "use_cpu": True,
+        "bf16": False,
+        "max_steps": 1,
+        "report_to": "none",
+        "max_length": None,
+    }
+    recipe = place / "recipe.json"
+    recipe.write_text(json.dumps(fields))
+    tell(["train", str(recipe), "--train", "tlm"])
+
+
 def model(random: Random, material: Material, place: Path) -> None:
     """A model folder with one file changed or gone, as several verbs load it."""
     source = random.choice((material.model, material.stage1, material.stage2, material.backbone))
@@ -418,6 +454,7 @@ KINDS: dict[str, tuple[int, Callable[[Random, Material, Path], None]]] = {
     "annotations": (8, annotations),
     "pairs": (3, pairs),
     "recipe": (6, recipe),
+    "training": (3, training),
     "model": (4, model),
     "template": (2, template),
     "release": (2, release),

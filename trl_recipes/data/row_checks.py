@@ -10,6 +10,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import cast
 
 from datasets import Dataset, Image, concatenate_datasets
 from PIL import Image as Pillow
@@ -193,10 +194,12 @@ def _unreadable_boxes(row: Row) -> str:
 def _check_conversation(row: Row) -> None:
     turns: list[tuple[str, Message]] = []
     for column in ("messages",) if "messages" in row else CONVERSATION:
-        if not row[column]:
+        if not row[column] or not isinstance(row[column], list):
             raise InputError(f"{column}: found no turns")
         turns += [(column, turn) for turn in row[column]]
     for column, turn in turns:
+        if not isinstance(cast(object, turn), dict):
+            raise InputError(f"{column}: found {type(turn).__name__} for a turn, expected its role and content")
         role, content = turn.get("role"), turn.get("content")
         if role not in ROLES or not isinstance(content, str):
             raise InputError(

@@ -64,6 +64,7 @@ UNREADABLE: list[tuple[dict[str, Any], str]] = [
     ({"completion": None}, r"completion: found no turns"),
     ({"completion": [assistant(" ")]}, r"completion: found an empty answer"),
     ({"completion": [user("And?")]}, r"completion: found no turn of the assistant"),
+    ({"prompt": [None]}, r"prompt: found NoneType for a turn"),
     ({"prompt": [assistant("I begin.")]}, r"found no turn of the user"),
     ({"prompt": [{"role": "pilot", "content": "?"}]}, r"prompt: found a turn of 'pilot'"),
 ]
