@@ -312,7 +312,9 @@ def parse(arguments: Sequence[str] | None = None) -> tuple[RecipeArguments, SFTC
         given.insert(0, "--config")
     try:
         if given[0] == "--config":
-            check_recipe(given[1], get_type_hints(SFTConfig) | get_type_hints(RecipeArguments))
+            hints = get_type_hints(SFTConfig) | get_type_hints(RecipeArguments)
+            # Fields that are decided here have one value, whatever their type would take.
+            check_recipe(given[1], {name: hint for name, hint in hints.items() if name not in DECIDED_HERE})
         recipe, config = parser.parse_args_and_config(given)
     except InputError:
         raise

@@ -53,7 +53,8 @@ def test_an_interrupt_exits_with_130(
     def interrupt(*_arguments: Any):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("fusargpt.geo.image.read_image", interrupt)
+    monkeypatch.setattr("fusargpt.geo.image.read_image_as", interrupt)
+    (tmp_path / "image.png").touch()
     assert main(["ask", str(tmp_path / "image.png"), "What is this?"]) == 130
     assert capsys.readouterr().err == ""
 
