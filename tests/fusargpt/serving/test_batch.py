@@ -204,7 +204,7 @@ def test_what_is_wrong_is_said_before_a_model_is_loaded(
 def test_a_source_is_a_folder_or_a_dataset(source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     random_image(32, 32).save("scene.png")
-    with pytest.raises(InputError, match="expected a folder of images,? or a dataset"):
+    with pytest.raises(InputError, match=r"expected a folder of images,? or a dataset"):
         main([source, "--task", "count", "--out", "a.jsonl"])
 
 
