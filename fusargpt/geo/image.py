@@ -120,9 +120,10 @@ def check_8bit(picture: Image.Image) -> None:
     tiles = picture.tile if isinstance(picture, ImageFile.ImageFile) else []
     is_cut = any(";16" in str(tile[3]) for tile in tiles)
     if _is_deep(picture) or is_cut:
+        found = picture.mode if _is_deep(picture) else f"{picture.mode} with 16 bit a channel"
         raise InputError(
-            f"image: found a picture of mode {picture.mode}{' with 16 bit a channel' if is_cut else ''}, expected 8 "
-            "bit; fusargpt.geo.image.read_image scales a SAR file to 8 bit"
+            f"image: found a picture of mode {found}, expected 8 bit; fusargpt.geo.image.read_image scales a SAR file "
+            "to 8 bit"
         )
 
 

@@ -230,11 +230,10 @@ def check_8bit(picture: Image.Image) -> None:
     # Pillow has no mode for colours of 16 bit; the decoder to come is told of them.
     tiles = picture.tile if isinstance(picture, ImageFile.ImageFile) else []
     is_cut = any(";16" in str(tile[3]) for tile in tiles)
-    if picture.mode.startswith("I") or picture.mode == "F" or is_cut:
-        raise ValueError(
-            f"images: found a picture of mode {picture.mode}{' with 16 bit a channel' if is_cut else ''}, expected 8 "
-            f"bit; {SCALE_FIRST}."
-        )
+    is_deep = picture.mode.startswith("I") or picture.mode == "F"
+    if is_deep or is_cut:
+        found = picture.mode if is_deep else f"{picture.mode} with 16 bit a channel"
+        raise ValueError(f"images: found a picture of mode {found}, expected 8 bit; {SCALE_FIRST}.")
 
 
 def _squeeze(image: object, side: int) -> Image.Image:
