@@ -97,7 +97,8 @@ def test_two_clicks_to_an_answer_and_everything_can_be_taken_home(
     visit.see("#fg-first-stage .fg-prior")
     visit.see("#fg-map svg")
     expect(page.get_by_label("Year")).to_have_value("2024")
-    expect(page.get_by_label("Detect", exact=True)).to_be_checked()
+    expect(page.get_by_label("Count", exact=True)).to_be_checked()
+    page.get_by_label("Detect", exact=True).check()
     before = stage_pixels(page)
     page.screenshot(path=screenshots / "2-example.png", full_page=True)
     # The tiny model writes noise; what a trained one writes is put into its mouth.
