@@ -7,6 +7,7 @@ from pathlib import Path
 
 from fusargpt.cli.argument_types import names
 from fusargpt.cli.extras import check_constrained, needs
+from fusargpt.cli.parser import Parser
 from fusargpt.errors import InputError
 from fusargpt.tasks.prompts import MAX_NEW_TOKENS, TASKS
 
@@ -73,16 +74,18 @@ def _check(options: argparse.Namespace) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="fusargpt evaluate",
         description=(
             "Ask a model, and others beside it, the questions of a dataset. Scores come with 95 % bootstrap intervals, "
             "differences to the first model over the same images. A run that was cut goes on with the same command."
         ),
         epilog=(
-            "examples: fusargpt evaluate fusargpt/checkpoints/fusargpt-nano dataset_card --prior true,none,shuffled; "
-            "fusargpt evaluate fusargpt-7b harbours --baseline Qwen/Qwen2.5-VL-7B-Instruct --baseline majority. "
             "Exit codes: 0; 1 when some questions failed (they are listed); 2 when something is wrong with the input."
+        ),
+        examples=(
+            "fusargpt evaluate fusargpt/checkpoints/fusargpt-nano dataset_card --prior true,none,shuffled",
+            "fusargpt evaluate fusargpt-7b harbours --baseline Qwen/Qwen2.5-VL-7B-Instruct --baseline majority",
         ),
         allow_abbrev=False,
     )

@@ -9,6 +9,7 @@ from functools import partial
 from importlib import import_module
 from importlib.metadata import version
 
+from fusargpt.cli.parser import Parser
 from fusargpt.errors import InputError, one_line
 
 # Each is a module of this package with `main(arguments)`, which may return an exit code, or one of `SCENE_VERBS`.
@@ -46,7 +47,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         # Names of files may be no UTF-8, and terminals may know few letters; as stderr has it.
         sys.stdout.reconfigure(errors="backslashreplace")
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    if not (sys.argv[1:] if arguments is None else arguments):
+        parser.print_help(sys.stderr)
+        return USAGE_ERROR
+    options = parser.parse_args(arguments)
     try:
         for argument in options.arguments:
             _check_text(argument)
@@ -92,7 +97,7 @@ def _verb(name: str) -> Callable[[Sequence[str]], int | None]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="fusargpt",
         description="Ask a vision-language model about SAR images, with or without an AlphaEarth prior.",
         epilog="verbs:\n"
