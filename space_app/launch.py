@@ -16,6 +16,7 @@ from space_app.demo import Demo
 from space_app.fields import EXAMPLES, offered_roots, open_fields
 from space_app.interface import build
 from space_app.limits import MAX_UPLOAD_BYTES, SESSIONS, Scratch
+from space_app.scenes import READER
 
 MODEL_VARIABLE = "FUSARGPT_MODEL"
 # System fonts: the page asks no other server for anything.
@@ -75,6 +76,8 @@ def launch(page: gr.Blocks, host: str | None = None, port: int | None = None, wa
 def serve(model: str, host: str | None = None, port: int | None = None) -> None:
     """Load a model and serve its page until interrupted; raises what `load`, `offered_roots` and `launch` raise."""
     quiet_libraries()
+    # They load beside the model.
+    READER.start()
     fields = open_fields(offered_roots())
     scratch = Scratch()
     # What visitors upload lies where it is removed with the process.

@@ -18,7 +18,8 @@ import numpy as np
 import rasterio
 from PIL import Image
 
-from fusargpt.errors import InputError
+from fusargpt.errors import InputError, naming
+from fusargpt.geo.headers import check_header
 from fusargpt.geo.remote import open_raster
 
 MAX_UPLOAD_BYTES = 64 * 2**20
@@ -68,8 +69,10 @@ def check_image_size(path: str | Path) -> None:
     Files that are no image pass: who reads them says what they are.
 
     Raises:
-        InputError: more than 4,096 x 4,096 pixels, or a TIFF in too large blocks.
+        InputError: more than 4,096 x 4,096 pixels, a TIFF in too large blocks, or what `check_header` raises.
     """
+    with naming(Path(path).name):
+        check_header(path)
     with raster_environment():
         size = _raster_size(path) or _picture_size(path)
     if size is not None and size[0] * size[1] > MAX_PIXELS:

@@ -10,7 +10,8 @@ from urllib.parse import parse_qsl
 import rasterio
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
-from fusargpt.errors import InputError
+from fusargpt.errors import InputError, naming
+from fusargpt.geo.headers import check_header
 
 _DRIVER = "GTiff"
 """Cloud-optimised GeoTIFFs are read by this one too. Virtual formats, which can name other files, are not opened."""
@@ -111,9 +112,13 @@ def open_raster(path_or_url: str | Path) -> rasterio.DatasetReader:
     """Open a TIFF file, local or remote. Remote ones are opened and read inside `environment()`.
 
     Raises:
-        InputError: not found, not a TIFF, damaged, or a server that does not answer within the time limits.
+        InputError: not found, not a TIFF, damaged, refused by `check_header`, or a server that does not answer within
+            the time limits.
     """
     path = rasterio_path(path_or_url)
+    if not is_remote(path_or_url):
+        with naming(str(path_or_url)):
+            check_header(path_or_url)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", NotGeoreferencedWarning)

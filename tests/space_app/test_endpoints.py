@@ -21,9 +21,6 @@ from space_app.fields import EXAMPLES, SIMULATED
 from space_app.launch import launch
 from tests.space_app.conftest import UPLOAD_LIMIT, VISITOR_LIMIT
 
-# Each upload is read in a process of its own.
-pytestmark = pytest.mark.slow
-
 ROOT = EXAMPLES.parents[1]
 README = (EXAMPLES.parent / "README.md").read_text()
 ANY_SERVER = "http://127.0.0.1:7860"
