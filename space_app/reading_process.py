@@ -73,7 +73,8 @@ class ReadingProcess:
         timer.daemon = True
         timer.start()
         try:
-            pickle.dump((path, reading, self._seconds), process.stdin)
+            # gradio's own kind of text would have gradio loaded where it is read.
+            pickle.dump((str(path), reading, self._seconds), process.stdin)
             process.stdin.flush()
             # Written by our own code, which was told to read pixels and nothing else.
             return pickle.load(process.stdout)

@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+from gradio.utils import NamedString
 from PIL import Image
 
 from fusargpt.errors import InputError
@@ -73,6 +74,16 @@ def test_a_process_reads_many_files_and_one_that_died_is_replaced(kept: Reader, 
     Image.new("L", (32, 32)).save(other)
     assert kept.read(str(other)).picture.size == (32, 32)
     assert process.start() is not first
+
+
+def test_the_process_loads_nothing_of_the_page(kept: Reader, image: str) -> None:
+    """gradio hands paths over as a kind of text of its own, which takes a second to be known."""
+    kept.read(NamedString(image))
+    (process,) = kept._processes  # pyright: ignore[reportPrivateUsage]
+    maps = Path(f"/proc/{process.start().pid}/maps")
+    if not maps.exists():
+        pytest.skip("no /proc")
+    assert "rasterio" in maps.read_text() and "pandas" not in maps.read_text()
 
 
 def test_what_is_read_is_remembered_until_it_changes(kept: Reader, tmp_path: Path) -> None:
