@@ -1,6 +1,8 @@
 """What is said of a raster before it is read, and what was made of it: told, found in the file, or assumed."""
 
 import math
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -158,3 +160,12 @@ class ReadAs:
             "limits_why": self.limits_why,
             "place": self.place,
         }
+
+
+def kinds_read(lines: Iterable[str]) -> list[tuple[str, int]]:
+    """What files were read as but for their limits, which are each file's own, and how many; the most first.
+
+    Args:
+        lines: `str` of a `ReadAs` for each file; "" tells nothing.
+    """
+    return Counter(line.rpartition("; ")[0] for line in lines if line).most_common()

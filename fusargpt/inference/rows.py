@@ -11,6 +11,7 @@ from datasets import Dataset, Image, concatenate_datasets, get_dataset_config_na
 from tqdm import tqdm
 
 from fusargpt.errors import InputError, one_line
+from fusargpt.files import read_regular
 from fusargpt.geo.embeddings import EMBEDDING_SIZE, dequantize
 from fusargpt.geo.image import open_picture, to_rgb
 from fusargpt.geo.prior import PRIOR_COLUMNS, PRIOR_EMBEDDINGS, PRIOR_POSITIONS, Prior
@@ -172,4 +173,4 @@ def image_bytes(row: Mapping[str, Any]) -> bytes:
     stored = row["image"]
     if stored is None:
         raise InputError("image: there is none")
-    return Path(stored["path"]).read_bytes() if stored["bytes"] is None else stored["bytes"]
+    return read_regular(stored["path"]) if stored["bytes"] is None else stored["bytes"]

@@ -16,6 +16,7 @@ from PIL import Image as Pillow
 from PIL import UnidentifiedImageError
 
 from fusargpt.errors import InputError
+from fusargpt.files import read_regular
 from fusargpt.geo.image import open_picture, upright
 from fusargpt.geo.prior import PRIOR_COLUMNS, PRIOR_EMBEDDINGS
 from fusargpt.private_names import count_image_tokens
@@ -146,7 +147,7 @@ def _read(image: Row | None) -> bytes:
     if image["bytes"] is not None:
         return image["bytes"]
     try:
-        return Path(image["path"]).read_bytes()
+        return read_regular(image["path"])
     except OSError as error:
         raise InputError(f"image: {image['path']} cannot be read ({error.strerror})") from error
 

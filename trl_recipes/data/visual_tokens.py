@@ -16,6 +16,7 @@ from tqdm import tqdm
 from trl.trainer.sft_config import SFTConfig
 
 from fusargpt.errors import InputError
+from fusargpt.files import read_regular
 from fusargpt.geo.image import open_picture, to_rgb, upright_size
 from fusargpt.private_names import attention_of, count_image_tokens
 from modeling_fusargpt import AnyFusarGpt, FusarGptProcessor, FusarGptQwen3ForConditionalGeneration
@@ -71,7 +72,7 @@ def _describe(row: Row, index: int) -> dict[str, str | int]:
     if image is None:
         raise InputError(f"row {index}: image: found nothing, expected an image; leave the row out of the data set")
     try:
-        content = image["bytes"] if image["bytes"] is not None else Path(image["path"]).read_bytes()
+        content = image["bytes"] if image["bytes"] is not None else read_regular(image["path"])
         with open_picture(content) as opened:
             width, height = upright_size(opened)
     except (OSError, InputError) as error:
