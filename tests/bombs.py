@@ -5,8 +5,10 @@ import struct
 from pathlib import Path
 
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
+_EXIF_MARK = b"Exif\0\0"
 _GDAL_METADATA = 42112
 
 
@@ -29,6 +31,30 @@ def jpeg_of_exif(path: Path, segments: int = 200) -> Path:
     content = _encoded()
     piece = b"\xff\xe1" + struct.pack(">H", 65533) + b"Exif\0\0" + bytes(65533 - 8)
     path.write_bytes(content[:2] + piece * segments + content[2:])
+    return path
+
+
+def jpeg_of_nested_exif(path: Path, marks: int = 170_000) -> Path:
+    """A JPEG with Exif within Exif: Pillow takes the marks off one by one, and copies what is left each time."""
+    content, nested = _encoded(), marks * _EXIF_MARK
+    pieces = [nested[start : start + 65_520] for start in range(0, len(nested), 65_520)]
+    exif = b"".join(b"\xff\xe1" + struct.pack(">H", len(piece) + 8) + _EXIF_MARK + piece for piece in pieces)
+    path.write_bytes(content[:2] + exif + content[2:])
+    return path
+
+
+def png_of_nested_exif(path: Path, marks: int = 170_000) -> Path:
+    """The same in a chunk of a PNG."""
+    Image.new("L", (64, 64)).save(path, "PNG", exif=marks * _EXIF_MARK)
+    return path
+
+
+def png_of_raw_exif(path: Path, marks: int = 80_000) -> Path:
+    """The same as text."""
+    info = PngInfo()
+    nested = marks * _EXIF_MARK
+    info.add_text("Raw profile type exif", f"\nexif\n{len(nested):8}\n{nested.hex()}", zip=True)
+    Image.new("L", (64, 64)).save(path, "PNG", pnginfo=info)
     return path
 
 

@@ -9,7 +9,7 @@ from datasets import Dataset
 from tqdm import tqdm
 
 from fusargpt.errors import InputError, one_line
-from fusargpt.geo.image import open_picture, upright_size
+from fusargpt.geo.image import upright_size
 from fusargpt.geo.prior import PRIOR_EMBEDDINGS
 from fusargpt.inference.questions import Failure, Item
 from fusargpt.inference.rows import RowName, image_bytes, name_rows, only_message, question_of, read_prior
@@ -97,8 +97,7 @@ def _item(name: RowName, row: Mapping[str, Any]) -> KnownItem:
     question, reference = question_of(row), only_message(row, "completion", "assistant")
     TALLIES[name.task]([""], [reference])  # raises for a reference that is not in the task's form
     image = image_bytes(row)
-    with open_picture(image) as opened:
-        width, height = upright_size(opened)
+    width, height = upright_size(image)
     prior = read_prior(row) if PRIOR_EMBEDDINGS in row else None
     return KnownItem(
         id=name.id,

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from fusargpt.errors import InputError
 
+EXIF_MARK = b"Exif\0\0"
 MAX_EXIF_SEGMENTS = 16
 """Of 64 KiB. A camera writes one."""
 MAX_SCANS = 200
@@ -40,13 +41,27 @@ def check_header(path_or_content: str | Path | bytes) -> None:
         path_or_content: a local file, or what one holds.
 
     Raises:
-        InputError: more than 16 segments of Exif or 200 scans in a JPEG, or more than 4,096 items in a TIFF.
+        InputError: Exif within Exif, more than 16 segments of it or 200 scans in a JPEG, or more than 4,096 items in a
+            TIFF.
     """
     with _bytes_of(path_or_content) as content:
         if content[:3] == b"\xff\xd8\xff":
             _check_jpeg(content)
         elif content[:4] in _TIFF:
             _check_tiff(content)
+
+
+def check_exif(exif: bytes) -> None:
+    """Refuse Exif within Exif, whose marks Pillow takes off one by one, copying what is left each time.
+
+    Args:
+        exif: from its mark on, as `info["exif"]` of a picture; or the beginning of it.
+
+    Raises:
+        InputError: more than two marks, one after the other.
+    """
+    if exif.startswith(3 * EXIF_MARK):
+        raise InputError(f"Exif within Exif; {_ADVICE}")
 
 
 def check_upright(path: str | Path) -> None:
@@ -86,13 +101,17 @@ def _bytes_of(path_or_content: str | Path | bytes) -> Generator[Content]:
 
 def _check_jpeg(content: Content) -> None:
     exif = scans = 0
+    joined = b""
     position = 2
     while (found := _NEXT_MARKER.search(content, position)) is not None:
         marker, position = content[found.end() - 1], found.end()
         if marker == _END or position + 2 > len(content):
             return
         length = struct.unpack(">H", content[position : position + 2])[0]
-        exif += marker == _EXIF and content[position + 2 : position + 8] == b"Exif\0\0"
+        if marker == _EXIF and content[position + 2 : position + 8] == EXIF_MARK:
+            exif += 1
+            joined += content[position + 2 + (6 if joined else 0) : position + length][: 3 * len(EXIF_MARK)]
+            check_exif(joined)
         scans += marker == _START_OF_SCAN
         if exif > MAX_EXIF_SEGMENTS:
             raise InputError(f"a JPEG with more than {MAX_EXIF_SEGMENTS} segments of Exif; {_ADVICE}")

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageFile, ImageOps
 
 from fusargpt.errors import InputError, naming
-from fusargpt.geo.headers import check_header
+from fusargpt.geo.headers import EXIF_MARK, check_exif, check_header
 from fusargpt.geo.radiometry import to_8bit
 from fusargpt.geo.reading import ReadAs, Reading
 from fusargpt.geo.sar_scene import SarScene
@@ -25,6 +25,7 @@ PICTURE_FORMATS = ("PNG", "JPEG", "TIFF")
 
 _ORIENTATION = ExifTags.Base.Orientation
 _TURNED_BY_A_QUARTER = (5, 6, 7, 8)
+_PNG_TURNS = (b"eXIf", b"Raw profile type exif", b"XML:com.adobe.xmp")
 _SIGNATURES = {
     b"\x89PNG\r\n\x1a\n": "PNG",
     b"\xff\xd8\xff": "JPEG",
@@ -153,15 +154,33 @@ def upright(picture: Image.Image) -> Image.Image:
     """A picture, decoded, as its EXIF or TIFF orientation wants it seen; as `datasets` and viewers of pictures do."""
     # Pillow turns a TIFF when it decodes it.
     picture.load()
+    _check_exif(picture)
     return ImageOps.exif_transpose(picture) if picture.getexif().get(_ORIENTATION, 1) != 1 else picture
 
 
-def upright_size(picture: Image.Image) -> tuple[int, int]:
-    """Width and height that `upright` gives, from the header alone."""
-    width, height = picture.size
-    # Of a TIFF Pillow tells this size already.
-    is_turned = picture.format != "TIFF" and picture.getexif().get(_ORIENTATION, 1) in _TURNED_BY_A_QUARTER
-    return (height, width) if is_turned else (width, height)
+def upright_size(content: bytes) -> tuple[int, int]:
+    """Width and height that `upright` gives of a stored picture, decoded only where a PNG may be turned.
+
+    Raises:
+        InputError: and others, as `open_picture`.
+    """
+    with open_picture(content) as picture:
+        width, height = picture.size
+        # Of a TIFF Pillow tells this size already; of a PNG it looks for more behind the pixels.
+        if picture.format == "TIFF" or (picture.format == "PNG" and not any(mark in content for mark in _PNG_TURNS)):
+            return width, height
+        _check_exif(picture)
+        is_turned = picture.getexif().get(_ORIENTATION, 1) in _TURNED_BY_A_QUARTER
+        return (height, width) if is_turned else (width, height)
+
+
+def _check_exif(picture: Image.Image) -> None:
+    with naming("image"):
+        check_exif(picture.info.get("exif") or b"")
+        # As ImageMagick writes it: three lines, then hexadecimal digits.
+        digits = "".join(str(picture.info.get("Raw profile type exif", "")).split("\n")[3:])[: 6 * len(EXIF_MARK)]
+        if digits == 3 * EXIF_MARK.hex():
+            check_exif(3 * EXIF_MARK)
 
 
 def to_rgb(picture: Image.Image) -> Image.Image:

@@ -22,7 +22,7 @@ from space_app.limits import Visitors
 from space_app.reader import Reader
 from space_app.reading_process import ReadingProcess
 from space_app.streaming import stream_of
-from tests.bombs import jpeg_of_exif, jpeg_of_scans, tiff_of_items
+from tests.bombs import jpeg_of_exif, jpeg_of_nested_exif, jpeg_of_scans, png_of_nested_exif, tiff_of_items
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def test_a_file_that_keeps_a_decoder_busy_is_left_and_costs_nobody_else(
         assert hurried.read(image).bands == ("VV",)
 
 
-@pytest.mark.parametrize("bomb", [jpeg_of_scans, jpeg_of_exif, tiff_of_items])
+@pytest.mark.parametrize("bomb", [jpeg_of_scans, jpeg_of_exif, jpeg_of_nested_exif, png_of_nested_exif, tiff_of_items])
 def test_small_files_that_cost_much_are_one_line(kept: Reader, tmp_path: Path, bomb: Callable[[Path], Path]) -> None:
     path = bomb(tmp_path / "bomb")
     with pytest.raises(InputError, match=r"bomb: .* save it again") as caught:

@@ -17,7 +17,7 @@ from trl.trainer.sft_config import SFTConfig
 
 from fusargpt.errors import InputError
 from fusargpt.files import read_regular
-from fusargpt.geo.image import open_picture, to_rgb, upright_size
+from fusargpt.geo.image import to_rgb, upright_size
 from fusargpt.private_names import attention_of, count_image_tokens
 from modeling_fusargpt import AnyFusarGpt, FusarGptProcessor, FusarGptQwen3ForConditionalGeneration
 from trl_recipes.data.feature_cache import SHARD_BYTES, FeatureCache
@@ -73,8 +73,7 @@ def _describe(row: Row, index: int) -> dict[str, str | int]:
         raise InputError(f"row {index}: image: found nothing, expected an image; leave the row out of the data set")
     try:
         content = image["bytes"] if image["bytes"] is not None else read_regular(image["path"])
-        with open_picture(content) as opened:
-            width, height = upright_size(opened)
+        width, height = upright_size(content)
     except (OSError, InputError) as error:
         raise _unreadable(index, error) from error
     key = hashlib.blake2b(content, digest_size=16).hexdigest()
