@@ -13,7 +13,14 @@ from space_app.endpoints import add_endpoints
 from space_app.events import Events
 from space_app.fields import EXAMPLES
 from space_app.inputs import FREE
-from space_app.limits import KEEP_SECONDS, MAX_ANCHORS_PER_SIDE, MAX_UPLOAD_BYTES, QUEUE_LENGTH, Concurrency
+from space_app.limits import (
+    KEEP_SECONDS,
+    MAX_ANCHORS_PER_SIDE,
+    MAX_AT_ONCE,
+    MAX_UPLOAD_BYTES,
+    QUEUE_LENGTH,
+    Concurrency,
+)
 from space_app.place_map import place_map
 from space_app.stage import empty_stage
 from space_app.widgets import AnswerView, Widgets
@@ -40,7 +47,8 @@ IMAGE_TYPES = [".tif", ".tiff", ".png", ".jpg", ".jpeg"]
 # one is answered (see `space_app.streaming`), while the images of the others are read.
 LIMITS: dict[str, Concurrency] = {
     "model": {"concurrency_id": "model", "concurrency_limit": 4},
-    "reading": {"concurrency_id": "reading", "concurrency_limit": 2},
+    # More than one visitor may have under way, whose files are read one by one.
+    "reading": {"concurrency_id": "reading", "concurrency_limit": MAX_AT_ONCE + 1},
     "fetching": {"concurrency_id": "fetching", "concurrency_limit": 2},
 }
 

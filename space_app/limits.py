@@ -144,6 +144,8 @@ class Visitors:
         self._most = most
         self._lock = threading.Lock()
         self._working: Counter[str] = Counter()
+        self._turns: dict[str, threading.Lock] = {}
+        self._in_turns: Counter[str] = Counter()
 
     @contextlib.contextmanager
     def at_work(self, visitor: str | None) -> Generator[None]:
@@ -165,6 +167,24 @@ class Visitors:
             with self._lock:
                 self._working[visitor] -= 1
                 self._working += Counter()  # forgets who has none
+
+    @contextlib.contextmanager
+    def in_turn(self, visitor: str | None) -> Generator[None]:
+        """One block of `visitor` after the other: what one visitor waits for leaves places to the others."""
+        if visitor is None:
+            yield
+            return
+        with self._lock:
+            turn = self._turns.setdefault(visitor, threading.Lock())
+            self._in_turns[visitor] += 1
+        try:
+            with turn:
+                yield
+        finally:
+            with self._lock:
+                self._in_turns[visitor] -= 1
+                if not self._in_turns[visitor]:
+                    del self._in_turns[visitor], self._turns[visitor]
 
 
 class Scratch:

@@ -115,6 +115,29 @@ def test_a_visitor_has_so_many_requests_and_others_have_theirs() -> None:
         pass
 
 
+def test_the_files_of_one_visitor_are_read_one_by_one() -> None:
+    visitors, begun, may_end = Visitors(), threading.Event(), threading.Event()
+
+    def slowly() -> None:
+        with visitors.in_turn("a"):
+            begun.set()
+            may_end.wait(30)
+
+    with ThreadPoolExecutor(2) as at_once:
+        first = at_once.submit(slowly)
+        assert begun.wait(30)
+        begun.clear()
+        second = at_once.submit(slowly)
+        assert not begun.wait(0.1)
+        # Another one's, meanwhile.
+        with visitors.in_turn("b"), visitors.in_turn(None):
+            pass
+        may_end.set()
+        first.result(30)
+        second.result(30)
+    assert begun.is_set()
+
+
 def test_the_model_s_place_is_waited_for_piece_by_piece(predictor: FusarGpt) -> None:
     stream = stream_of(predictor)
     picture = Image.new("RGB", (56, 56))
