@@ -1,6 +1,7 @@
 """Bands that are not one image of backscatter: colours, phases, angles."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,9 +22,9 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "scene.tif"
 
 
-def write(path: Path, values: np.ndarray, names: tuple[str, ...] = (), **options: str) -> Path:
+def write(path: Path, values: np.ndarray, names: tuple[str, ...] = (), **options: Any) -> Path:
     count, height, width = values.shape
-    shape = {"count": count, "height": height, "width": width}
+    shape: dict[str, Any] = {"count": count, "height": height, "width": width}
     with rasterio.open(path, "w", driver="GTiff", dtype=values.dtype, **shape, **options) as file:
         file.write(values)
         for band, name in enumerate(names, 1):
@@ -36,7 +37,7 @@ def grey(path: Path, reading: Reading | None = None) -> np.ndarray:
 
 
 @pytest.mark.parametrize("extra", [{}, {"interleave": "pixel"}])
-def test_colours_are_seen_by_their_luma_and_the_line_says_so(path: Path, extra: dict[str, str]) -> None:
+def test_colours_are_seen_by_their_luma_and_the_line_says_so(path: Path, extra: dict[str, Any]) -> None:
     write(path, COLOURS, photometric="rgb", **extra)
     image, read_as = read_image_as(path)
     assert np.array_equal(np.asarray(image)[..., 0], LUMA)

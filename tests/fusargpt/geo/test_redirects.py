@@ -5,6 +5,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -48,7 +49,7 @@ def leading_to(target: str) -> Generator[tuple[str, list[str]]]:
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     values = np.random.default_rng(0).integers(1, 1000, (64, 64)).astype(np.uint16)
-    shape = {"width": 64, "height": 64, "count": 1, "dtype": "uint16"}
+    shape: dict[str, Any] = {"width": 64, "height": 64, "count": 1, "dtype": "uint16"}
     with rasterio.open(tmp_path / "scene.tif", "w", driver="GTiff", **shape) as dataset:
         dataset.write(values, 1)
     return tmp_path
