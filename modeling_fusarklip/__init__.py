@@ -13,10 +13,15 @@ from transformers import (
     AutoProcessor,
 )
 
-from .configuration_fusarklip import FusarKlipConfig, GeographyConfig, LossesConfig, TlmConfig
-from .modeling_fusarklip import DIMENSIONS, IMAGE_INPUTS, FusarKlipModel, FusarKlipOutput
-from .modeling_fusarklip_heads import FusarKlipForConditionalGeneration, FusarKlipForImageClassification
+from .configuration_fusarklip import DIMENSIONS, FusarKlipConfig, GeographyConfig, LossesConfig, TlmConfig
+from .modeling_fusarklip import (
+    FusarKlipForConditionalGeneration,
+    FusarKlipForImageClassification,
+    FusarKlipModel,
+    FusarKlipOutput,
+)
 from .processing_fusarklip import FusarKlipProcessor
+from .towers_fusarklip import IMAGE_INPUTS
 from .two_pass import two_pass_step
 from .vision_fusarklip import FusarKlipVisionModel
 

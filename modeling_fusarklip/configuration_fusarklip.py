@@ -10,6 +10,8 @@ from typing import Any, ClassVar, Literal, Self, cast
 from huggingface_hub.dataclasses import strict
 from transformers import BlipConfig, BlipTextConfig, BlipVisionConfig, PreTrainedConfig
 
+DIMENSIONS = 16
+"""Parts of a description: eight of landforms, eight of targets."""
 SENSORS = (
     "Sentinel-1",
     "Gaofen-3",
@@ -39,8 +41,8 @@ AUTO_MAP = {
     "AutoConfig": "configuration_fusarklip.FusarKlipConfig",
     "AutoModel": "modeling_fusarklip.FusarKlipModel",
     "AutoModelForZeroShotImageClassification": "modeling_fusarklip.FusarKlipModel",
-    "AutoModelForImageTextToText": "modeling_fusarklip_heads.FusarKlipForConditionalGeneration",
-    "AutoModelForImageClassification": "modeling_fusarklip_heads.FusarKlipForImageClassification",
+    "AutoModelForImageTextToText": "modeling_fusarklip.FusarKlipForConditionalGeneration",
+    "AutoModelForImageClassification": "modeling_fusarklip.FusarKlipForImageClassification",
     "AutoProcessor": "processing_fusarklip.FusarKlipProcessor",
 }
 """Written to every saved config.json, so that one folder serves all auto classes whichever model saved it."""

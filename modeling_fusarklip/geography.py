@@ -33,11 +33,11 @@ class Acquisition(NamedTuple):
         return torch.stack([*(field != 0 for field in self[:4]), (self.location != 0).any(-1)]).any(0)
 
     def drop(self, drop_field: float, drop_all: float) -> "Acquisition":
-        """With fields taken for unknown by chance: each by itself, and all of an image. Draws from torch's generator."""
+        """With fields taken for unknown by chance, by torch's generator: each by itself, and all of an image."""
         chance = torch.rand(len(self) + 1, len(self.month), device=self.month.device)
         kept = (chance[:-1] >= drop_field) & (chance[-1] >= drop_all)
-        *scalars, location = (field * keep.view(-1, *[1] * (field.ndim - 1)) for field, keep in zip(self, kept))
-        return Acquisition(*scalars, location)
+        fields = [field * keep for field, keep in zip(self[:4], kept, strict=False)]
+        return Acquisition(*fields, self.location * kept[4][:, None])
 
 
 class AcquisitionToken(nn.Module):

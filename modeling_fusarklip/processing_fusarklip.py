@@ -19,11 +19,10 @@ from transformers import BatchFeature, BlipProcessor, PreTrainedTokenizerBase
 from transformers.image_processing_base import ImageProcessingMixin
 from transformers.models.blip.image_processing_pil_blip import BlipImageProcessorPil
 
-from .configuration_fusarklip import POLARIZATIONS, SENSORS
+from .configuration_fusarklip import DIMENSIONS, POLARIZATIONS, SENSORS
 from .inputs import PRIOR_KEYS, batch_priors, check_8bit
 
 GEOGRAPHY_KEYS = ("lon", "lat", "resolution_m", "sensor", "polarization", "acquired")
-DIMENSIONS = 16
 PRIOR_INPUTS = ["prior_embeddings", "prior_positions", "prior_mask"]
 ACQUISITION_INPUTS = ["resolution_m", "sensor", "polarization", "month"]
 _LOCATED = re.compile(r"^At \d+\.\d\d degrees (east|west), \d+\.\d\d degrees (north|south)\. ")
@@ -188,8 +187,8 @@ class FusarKlipProcessor(BlipProcessor):
         for index, length in enumerate(lengths):
             if length > self.max_text_tokens:
                 raise ValueError(
-                    f"text[{index}]: found {length} tokens, expected {self.max_text_tokens} at most; split the text, it "
-                    "is never cut."
+                    f"text[{index}]: found {length} tokens, expected {self.max_text_tokens} at most; split the text, "
+                    "it is never cut."
                 )
         read = {name: cast(Tensor, encoded[name]) for name in ("input_ids", "attention_mask")}
         if spans is None:
@@ -203,8 +202,8 @@ class FusarKlipProcessor(BlipProcessor):
             for dimension, first, end in of_text:
                 if not (0 <= dimension < DIMENSIONS and 0 <= first < end <= len(text)):
                     raise ValueError(
-                        f"spans[{row}]: found {(dimension, first, end)}, expected (dimension 0 to {DIMENSIONS - 1}, first "
-                        f"character, end) within a text of {len(text)} characters."
+                        f"spans[{row}]: found {(dimension, first, end)}, expected (dimension 0 to {DIMENSIONS - 1}, "
+                        f"first character, end) within a text of {len(text)} characters."
                     )
                 starts, ends = offsets[row, :, 0], offsets[row, :, 1]
                 inside = (starts >= first + shift) & (ends <= end + shift) & (ends > starts)
@@ -249,7 +248,8 @@ class FusarKlipProcessor(BlipProcessor):
                 f"geography: found {len(told)} entries for {len(texts)} texts, expected one for each; location is "
                 "'text', and coordinates stand in the texts."
             )
-        return [_sentence(entry["lonlat"]) + text if entry["located"] else text for entry, text in zip(told, texts)]
+        sentences = [_sentence(entry["lonlat"]) if entry["located"] else "" for entry in told]
+        return [sentence + text for sentence, text in zip(sentences, texts, strict=True)]
 
     def _read_geography(self, entry: object, name: str) -> dict[str, Any]:
         """Codes of one entry, checked; 0 for what is unknown."""
@@ -291,7 +291,9 @@ class FusarKlipProcessor(BlipProcessor):
         size = cast(Any, self.image_processor).size
         scales = [math.sqrt(picture.width * picture.height / (size["width"] * size["height"])) for picture in pictures]
         fields = {
-            "resolution_m": torch.tensor([entry["resolution_m"] * scale for entry, scale in zip(told, scales)]),
+            "resolution_m": torch.tensor(
+                [entry["resolution_m"] * scale for entry, scale in zip(told, scales, strict=True)]
+            ),
             **{name: torch.tensor([entry[name] for entry in told]) for name in ("sensor", "polarization", "month")},
         }
         if self.location == "token":

@@ -6,7 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .modeling_fusarklip import IMAGE_INPUTS, FusarKlipModel, FusarKlipOutput
+from .modeling_fusarklip import FusarKlipModel, FusarKlipOutput
+from .towers_fusarklip import IMAGE_INPUTS
 
 
 def two_pass_step(

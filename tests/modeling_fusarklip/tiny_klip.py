@@ -104,7 +104,7 @@ def pictures(count: int) -> list[Image.Image]:
 
 
 def tiny_klip_inputs(count: int = 4, geography: bool = True, **training: Any) -> dict[str, torch.Tensor]:
-    """A batch of random images and texts; with geography the second image has no prior, the third nothing is told of."""
+    """A batch of random images and texts; with geography image 1 has no prior, and nothing is told of 2."""
     processor = tiny_klip_processor()
     told: list[dict[str, object] | None] = [
         {"resolution_m": 5.0, "sensor": "Sentinel-1A", "polarization": "VV", "acquired": "2024-06-30"},
