@@ -7,7 +7,7 @@ from typing import Literal, cast, get_args
 from trl.trainer.sft_config import SFTConfig
 
 from fusargpt.errors import InputError
-from trl_recipes.recipe_parser import DECIDED_FOR_ALL, Decided, parse_recipe
+from trl_recipes.recipe_parser import DECIDED_FOR_ALL, Decided, check_effect, parse_recipe
 
 Train = Literal["tlm", "tlm+lora", "lora", "all", "language"]
 Prior = Literal["true", "none"]
@@ -221,12 +221,7 @@ class RecipeArguments:
             (self.pairs_per_sequence != 1, ("earlier_answers",), "pairs_per_sequence above 1"),
             (self.unreadable == "skip", ("unreadable_share",), "unreadable: skip"),
         ):
-            for name in names if not does else ():
-                value, default = vars(self)[name], self.__dataclass_fields__[name].default
-                if value != default:
-                    raise InputError(
-                        f"{name}: found {value!r}, which has no effect without {needs}; set that too, or leave it out"
-                    )
+            check_effect(self, {name: self.__dataclass_fields__[name].default for name in names}, does, needs)
 
     def _check_feature_cache_and_pairs(self) -> None:
         if self.feature_cache is not None and self.train == "all":
