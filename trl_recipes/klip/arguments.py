@@ -11,6 +11,7 @@ from trl_recipes.arguments import OnFullDisk, Unreadable
 from trl_recipes.recipe_parser import DECIDED_FOR_ALL, Decided, check_effect, parse_recipe
 
 System = Literal["fusar-klip"]
+SaveDtype = Literal["float32", "bfloat16"]
 Frozen = Literal["none", "below_geography", "tower"]
 Texts = Literal["parts", "caption"]
 Prior = Literal["true", "none"]
@@ -99,13 +100,17 @@ class KlipArguments:
     )
     acquisition: bool = field(
         default=True,
-        metadata={"help": "Whether the model is told resolution, sensor, polarization and month, where rows have them."},
+        metadata={"help": "Whether the model is told resolution, sensor, polarization and month where rows say."},
     )
     acquisition_field_dropout: float = field(
         default=0.3, metadata={"help": "Share of the known fields of an acquisition that are left out, each by itself."}
     )
     acquisition_dropout: float = field(
         default=0.2, metadata={"help": "Share of images of whose acquisition nothing is told."}
+    )
+    save_dtype: SaveDtype = field(
+        default="float32",
+        metadata={"help": "Type of the weights that output_dir holds at the end."},
     )
     resume: bool = field(
         default=False,
@@ -156,6 +161,7 @@ class KlipArguments:
             "texts": Texts,
             "prior": Prior,
             "contrastive": Contrastive,
+            "save_dtype": SaveDtype,
             "unreadable": Unreadable,
             "on_full_disk": OnFullDisk,
         }

@@ -9,7 +9,7 @@ from tokenizers import Tokenizer
 from fusargpt.errors import InputError
 from fusargpt.geo.prior import PRIOR_EMBEDDINGS
 from fusargpt.tasks.facts import LANDFORM_COLUMN, phrases_of
-from fusargpt.tasks.part_texts import SAYS_LITTLE, part_text
+from fusargpt.tasks.part_texts import SAYS_LITTLE
 from trl_recipes.data.row_checks import ROWS_AT_ONCE, check_prior, image_size, read_image
 from trl_recipes.data.rows import Row
 from trl_recipes.klip.texts import TextEncoder
@@ -64,7 +64,7 @@ def _check(
 def _check_parts(row: Row, tokenizer: str, max_tokens: int) -> None:
     known = phrases_of(row)
     if not set(known) - {SAYS_LITTLE}:
-        raise InputError(f"{LANDFORM_COLUMN}: found nothing but {SAYS_LITTLE}, expected more that is known of the image")
+        raise InputError(f"{LANDFORM_COLUMN}: found nothing but {SAYS_LITTLE}, expected more about the image")
     if empty := [name for name, phrase in known.items() if not phrase.strip()]:
         raise InputError(f"{empty[0]}: found an empty phrase; leave out (null) what is not known")
     backend = _tokenizer(tokenizer)
@@ -73,8 +73,6 @@ def _check_parts(row: Row, tokenizer: str, max_tokens: int) -> None:
     longest = sum(lengths[-2:]) + _SPECIAL_TOKENS
     if longest > max_tokens:
         raise InputError(f"two parts of its texts have {longest} tokens, expected at most {max_tokens}")
-
-
 
 
 def _longest_part(backend: Tokenizer, dimension: str, phrase: str) -> int:

@@ -1,4 +1,4 @@
-"""Texts of a batch: some parts of what is known of each scene, drawn anew in every epoch, as tokens with their facts."""
+"""Texts of a batch: some parts of what is known of each scene, drawn anew in every epoch, as tokens with facts."""
 
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
 from fusargpt.errors import InputError
-from fusargpt.tasks.facts import DIMENSIONS, fact_keys
+from fusargpt.tasks.facts import fact_keys
 from fusargpt.tasks.part_texts import FEWEST_PARTS, PartText, counterfactual, draw_part_text, part_text
 from trl_recipes.data.rows import Batch
 
@@ -145,5 +145,3 @@ def part_of_tokens(text: PartText, encoding: Encoding) -> NDArray[np.int64]:
     offsets = np.array(encoding.offsets)
     parts = dimensions[np.searchsorted(ends, offsets[:, 0], side="right").clip(max=len(ends) - 1)] + 1
     return np.where(offsets[:, 1] > offsets[:, 0], parts, 0)
-
-

@@ -41,6 +41,7 @@ class CurveSoFar(TypedDict):
     metrics: NotRequired[dict[str, list[float]]]
     training: NotRequired[bool]
     watched: NotRequired[list[list[float]]]
+    parts: NotRequired[dict[str, list[float]]]
 
 
 class Resumable(Trainer):
