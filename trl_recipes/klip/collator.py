@@ -66,7 +66,7 @@ class KlipCollator:
         columns: pa.Table = self.columns[rows]
         batch = self._texts(columns, places)
         if self.states is not None:
-            batch["image_states"] = torch.stack(self.states.batch(columns[KEY].to_pylist())[0].pooler_output)
+            batch["image_states"] = torch.stack(self.states.batch(columns[KEY].to_pylist())[0].pooler_output).float()
             sizes = list(zip(columns["image_height"].to_pylist(), columns["image_width"].to_pylist(), strict=True))
         else:
             images = [to_rgb(row["image"]) for row in (self.images[row] for row in rows)]
