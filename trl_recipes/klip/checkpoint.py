@@ -40,7 +40,7 @@ def load_model(recipe: KlipArguments) -> FusarKlipModel:
         raise InputError(f"{name}: found {found}; expected config.json. Has the phase that makes it run to its end?")
     try:
         config = FusarKlipConfig.from_pretrained(recipe.model_name_or_path, revision=recipe.model_revision)
-        for loss in ("itc", "itm", "mlm", "lm", "mim", "contrastive"):
+        for loss in ("itc", "itm", "mlm", "lm", "mim", "contrastive", "match_share"):
             setattr(config.losses, loss, vars(recipe)[loss])
         config.geography.drop_field = recipe.acquisition_field_dropout
         config.geography.drop_all = recipe.acquisition_dropout

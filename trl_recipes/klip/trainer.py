@@ -60,6 +60,10 @@ class KlipTrainer(Resumable):
         self.throughput = Throughput()
         self.add_callback(self.throughput)
 
+    def get_decay_parameter_names(self, model: nn.Module) -> list[str]:
+        # A decayed temperature would sharpen the contrast by itself.
+        return [name for name in super().get_decay_parameter_names(model) if name != "temperature"]
+
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
         optimizer = super().create_optimizer(model)
         ratio = self.recipe.vision_learning_rate_ratio
