@@ -297,9 +297,9 @@ class FusarKlipProcessor(BlipProcessor):
         fitting = [known for known in names if name.casefold().startswith(known.casefold())]
         return names.index(max(fitting, key=len)) + 1 if fitting else 0
 
-    def _acquisitions(self, told: list[dict[str, Any]], pictures: list[Image.Image]) -> dict[str, Tensor]:
-        size = cast(Any, self.image_processor).size
-        scales = [math.sqrt(picture.width * picture.height / (size["width"] * size["height"])) for picture in pictures]
+    def _acquisitions(self, told: list[dict[str, Any]], sizes: Sequence[tuple[int, int]]) -> dict[str, Tensor]:
+        seen = cast(Any, self.image_processor).size
+        scales = [math.sqrt(height * width / (seen["width"] * seen["height"])) for height, width in sizes]
         fields = {
             "resolution_m": torch.tensor(
                 [entry["resolution_m"] * scale for entry, scale in zip(told, scales, strict=True)]
