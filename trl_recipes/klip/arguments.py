@@ -133,7 +133,6 @@ class KlipArguments:
         },
     )
     model_revision: str = field(default="main", metadata={"help": "Branch, tag or commit of a Hub model."})
-    attn_implementation: str | None = field(default=None, metadata={"help": "sdpa (the default), eager."})
     dataset_config: str | None = field(default=None, metadata={"help": "Config of the dataset, as its card names it."})
     dataset_train_split: str = field(default="train", metadata={"help": "Split to train on."})
     dataset_test_split: str = field(default="validation", metadata={"help": "Split of the evaluations, if any."})

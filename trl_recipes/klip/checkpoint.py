@@ -51,7 +51,6 @@ def load_model(recipe: KlipArguments) -> FusarKlipModel:
                 config=config,
                 revision=recipe.model_revision,
                 dtype=torch.float32,
-                attn_implementation=recipe.attn_implementation,
                 use_safetensors=True,
                 output_loading_info=True,
             ),

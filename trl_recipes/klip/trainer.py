@@ -161,7 +161,7 @@ class KlipTrainer(Resumable):
             beginning = "" if mode == "train" else "eval_"
             logs |= {f"{beginning}{name}": value for name, value in self.parts[mode].take(self._add_up).items()}
         if mode == "train":
-            logs["temperature"] = float(self.model.temperature)
+            logs["temperature"] = self.model.temperature.item()
             logs |= self.throughput.read(self._add_up(self.throughput.take(self.args.device)).tolist())
         super().log(logs, start_time)
 
