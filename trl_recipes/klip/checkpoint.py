@@ -8,6 +8,7 @@ from transformers import PreTrainedTokenizerFast
 
 from fusargpt.errors import InputError, one_line
 from fusargpt.inference.faces import LoadingReport
+from modeling_fusargpt.artefacts import HUB_ID
 from modeling_fusarklip.configuration_fusarklip import FusarKlipConfig
 from modeling_fusarklip.modeling_fusarklip import FusarKlipModel
 from modeling_fusarklip.processing_fusarklip import FusarKlipProcessor
@@ -35,6 +36,10 @@ def load_model(recipe: KlipArguments) -> FusarKlipModel:
     """
     name = f"model_name_or_path: {recipe.model_name_or_path}"
     folder = Path(recipe.model_name_or_path)
+    if not folder.exists() and not HUB_ID.fullmatch(recipe.model_name_or_path):
+        raise InputError(
+            f"{name}: there is no such folder, and it is no Hub id (owner/name); run the phase that makes it first"
+        )
     if folder.is_dir() and not (folder / "config.json").is_file():
         found = ", ".join(sorted(path.name for path in folder.iterdir())) or "nothing"
         raise InputError(f"{name}: found {found}; expected config.json. Has the phase that makes it run to its end?")
