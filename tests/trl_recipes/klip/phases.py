@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from datasets import Dataset
 from PIL import Image as Pillow
+from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 from transformers.models.blip.image_processing_pil_blip import BlipImageProcessorPil
 
@@ -73,8 +74,6 @@ def tokenizer_content() -> str:
 
 
 def klip_tokenizer() -> PreTrainedTokenizerFast:
-    from tokenizers import Tokenizer
-
     return PreTrainedTokenizerFast(
         tokenizer_object=Tokenizer.from_str(tokenizer_content()),
         pad_token="[PAD]",
@@ -86,8 +85,14 @@ def klip_tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
-def write_klip_base(folder: Path, max_tokens: int = MAX_TOKENS) -> None:
-    """A tiny model in base/, of two layers an image and a text, geography before the second."""
+def klip_processor() -> FusarKlipProcessor:
+    """Images of 24 pixels, the words of the scenes."""
+    image_processor = BlipImageProcessorPil(size={"height": IMAGE_SIZE, "width": IMAGE_SIZE})
+    return FusarKlipProcessor(image_processor, klip_tokenizer(), max_text_tokens=MAX_TOKENS)
+
+
+def tiny_klip_model() -> FusarKlipModel:
+    """Of two layers an image and a text, geography before the second."""
     tokenizer = klip_tokenizer()
     sizes = {"hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 2, "num_hidden_layers": 2}
     config = FusarKlipConfig(
@@ -104,12 +109,16 @@ def write_klip_base(folder: Path, max_tokens: int = MAX_TOKENS) -> None:
         image_text_hidden_size=16,
         geography_layer=1,
         mask_token_id=tokenizer.mask_token_id,
-        max_text_tokens=max_tokens,
+        max_text_tokens=MAX_TOKENS,
     )
     torch.manual_seed(0)
-    FusarKlipModel(config).save_pretrained(folder / "base")
-    image_processor = BlipImageProcessorPil(size={"height": IMAGE_SIZE, "width": IMAGE_SIZE})
-    FusarKlipProcessor(image_processor, tokenizer, max_text_tokens=max_tokens).save_pretrained(folder / "base")
+    return FusarKlipModel(config)
+
+
+def write_klip_base(folder: Path) -> None:
+    """A tiny model in base/, with its processor."""
+    tiny_klip_model().save_pretrained(folder / "base")
+    klip_processor().save_pretrained(folder / "base")
 
 
 def klip_arguments(folder: Path, output_dir: Path, **fields: object) -> list[str]:

@@ -161,7 +161,7 @@ def test_plain_captions_train_too(folder: Path, tmp_path: Path) -> None:
         ({"gradient_accumulation_steps": 2}, "gradient_accumulation_steps: found 2, expected 1: a contrast knows no"),
         ({"dataset_test_split": "test"}, "dataset_test_split: found 'test' without evaluations"),
         ({"dataset_name": "/no/such/folder"}, "dataset_name: /no/such/folder, split train, cannot be loaded"),
-        ({"model_name_or_path": "nowhere"}, "model_name_or_path: nowhere: there is no such folder, and it is no Hub id"),
+        ({"model_name_or_path": "nowhere"}, "model_name_or_path: nowhere: there is no such folder"),
         ({"texts": "caption"}, "has no column caption"),
     ],
 )  # fmt: skip
