@@ -163,6 +163,7 @@ def test_plain_captions_train_too(folder: Path, tmp_path: Path) -> None:
         ({"dataset_name": "/no/such/folder"}, "dataset_name: /no/such/folder, split train, cannot be loaded"),
         ({"model_name_or_path": "nowhere"}, "model_name_or_path: nowhere: there is no such folder"),
         ({"texts": "caption"}, "has no column caption"),
+        ({"texts": "caption", "caption_column": "description"}, "column description: found {.*, expected texts"),
     ],
 )  # fmt: skip
 def test_what_a_recipe_cannot_mean_is_refused(
@@ -177,6 +178,8 @@ BAD_ROWS: list[tuple[dict[str, Any], str]] = [
     ({"prior_positions": None}, "row 11: prior_positions: found nothing beside the other prior column"),
     ({"prior_positions": [[0.5, 2.0]] * 4}, r"row 11: prior\['prior_positions'\]: found values from 0.5 to 2"),
     ({"description": None, "target_description": None}, "row 11: description: found nothing but roads"),
+    ({"polarization": "upright"}, r"row 11: \['polarization'\]: found 'upright', expected None or one of HH"),
+    ({"acquired": "in June"}, r"row 11: \['acquired'\]: found 'in June', expected a date"),
     ({"description": {"terrain": " "}}, "row 11: terrain: found an empty phrase"),
     (
         {"description": {"terrain": "water " * 300}},
