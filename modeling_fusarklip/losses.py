@@ -23,8 +23,8 @@ class _Gathered(torch.autograd.Function):
         return torch.cat(parts)
 
     @staticmethod
-    def backward(context: Any, *gradients: Tensor) -> Tensor:
-        summed = gradients[0].contiguous().clone()
+    def backward(context: Any, *grad_outputs: Any) -> Tensor:
+        summed = grad_outputs[0].contiguous().clone()
         torch.distributed.all_reduce(summed)
         first = torch.distributed.get_rank() * context.count
         return summed[first : first + context.count]

@@ -67,7 +67,7 @@ def build_config(tokenizer: PreTrainedTokenizerFast) -> FusarKlipConfig:
         image_text_hidden_size=64,
         tlm_config={"hidden_size": 384},
         geography_layer=GEOGRAPHY_LAYER,
-        mask_token_id=tokenizer.mask_token_id,
+        mask_token_id=cast(int, tokenizer.mask_token_id),
         max_text_tokens=MAX_TOKENS,
     )
 

@@ -1,8 +1,9 @@
 """Rows that FUSAR-KLIP cannot be trained on, found before the first step: image, prior, texts."""
 
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
+import pyarrow as pa
 from datasets import Dataset, Image
 from tokenizers import Tokenizer
 
@@ -47,8 +48,8 @@ def _acquisition_problems(rows: Dataset, processor: FusarKlipProcessor) -> dict[
     problems: dict[int, str] = {}
     if not set(ACQUISITION_COLUMNS) <= set(rows.column_names):
         return problems
-    told = rows.select_columns(list(ACQUISITION_COLUMNS)).with_format("arrow")[:].to_pylist()
-    for row, one in enumerate(told):
+    columns = cast(pa.Table, rows.select_columns(list(ACQUISITION_COLUMNS)).with_format("arrow")[:])
+    for row, one in enumerate(columns.to_pylist()):
         try:
             processor.acquisitions([one], [(1, 1)])
         except ValueError as error:

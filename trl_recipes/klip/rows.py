@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
+from typing import cast
 
 import torch
 from datasets import Dataset, Image, Value, load_dataset
@@ -61,9 +62,10 @@ def text_columns(recipe: KlipArguments) -> dict[str, tuple[str, ...]]:
 
 def _check_texts(name: str, column: str, feature: object, known: tuple[str, ...]) -> None:
     """Raises InputError for a column that holds something else than a text, or than phrases with `known` names."""
-    found = feature if known else {"": feature}
-    is_right = isinstance(found, Mapping) and set(found) <= set(known or ("",))
-    if not is_right or not all(isinstance(one, Value) and "string" in one.dtype for one in found.values()):
+    found: object = feature if known else {"": feature}
+    named = cast(Mapping[str, object], found) if isinstance(found, Mapping) else {None: found}
+    is_text = all(isinstance(one, Value) and "string" in one.dtype for one in named.values())
+    if not is_text or not set(named) <= set(known or ("",)):
         raise InputError(
             f"dataset {name}: column {column}: found {feature}, expected "
             + (f"texts named {', '.join(known)}" if known else "texts")

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from modeling_fusarklip.modeling_fusarklip import FusarKlipModel
+from modeling_fusarklip.processing_fusarklip import FusarKlipProcessor
 from modeling_fusarklip.two_pass import two_pass_step
 from trl_recipes.data.row_checks import LeftOut
 from trl_recipes.data.rows import Batch
@@ -31,7 +32,8 @@ class KlipTrainer(Resumable):
         arguments: go to ``Trainer`` unchanged.
     """
 
-    model: FusarKlipModel
+    model: FusarKlipModel  # pyright: ignore[reportIncompatibleVariableOverride]
+    processing_class: FusarKlipProcessor
 
     def __init__(
         self,
