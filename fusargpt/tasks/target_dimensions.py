@@ -185,8 +185,7 @@ def _distribution(corners: NDArray[np.float64], size: tuple[int, int]) -> str:
     along, across = principal_axes(centres)
     if len(corners) > 2 and np.ptp(across) <= ROW_RATIO * np.ptp(along):
         return "in a row"
-    spans = np.hypot(*np.moveaxis(centres[:, None] - centres, -1, 0))
-    return "close together" if spans.max() <= CLOSE_SHARE * np.hypot(*size) else "scattered"
+    return "close together" if np.ptp(along) <= CLOSE_SHARE * np.hypot(*size) else "scattered"
 
 
 def _whole(corners: NDArray[np.float64], margin: int, shape: tuple[int, ...]) -> list[tuple[slice, slice]]:
