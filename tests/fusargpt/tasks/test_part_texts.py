@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from fusargpt.geo.land_classes import LANDCOVER_CLASSES
 from fusargpt.simulator.description import scene_phrases
 from fusargpt.simulator.simulated_scene import IMAGE_SIZE, Scene, simulate_scene
-from fusargpt.tasks.facts import DIMENSIONS, fact_key, fact_keys, parse_phrase
+from fusargpt.tasks.facts import DIMENSIONS, counts_in, fact_key, fact_keys, parse_phrase
 from fusargpt.tasks.false_facts import FINE_LABELS, false_phrases
 from fusargpt.tasks.part_texts import counterfactual, draw_part_text, part_text
 from fusargpt.tasks.wordings import SENTENCES, TARGET_SENTENCES
@@ -119,8 +119,10 @@ def _false(name: str, phrase: str, phrases: dict[str, str], scene: Scene) -> boo
     covers = {cover for cover in LANDCOVER_CLASSES if re.search(rf"\b{cover}\b", phrase)} - {"water", "built area"}
     if covers - present:
         return True
-    if name in ("target_category", "target_count"):
+    if name == "target_category":
         return parse_phrase(name, phrase) != parse_phrase(name, phrases[name])
+    if name == "target_count":
+        return counts_in(phrase) != counts_in(phrases[name])
     return name in ("functionality", "distribution") and _numbers(phrase) != _numbers(phrases[name])
 
 
