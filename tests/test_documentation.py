@@ -132,7 +132,8 @@ def test_descriptions_are_worded_anew(
     build += ["--split-shares", "1,0,0", "--chip-size", "112", "--workers", "0", "--out", "harbours"]
     assert main(build) == 0
     capsys.readouterr()
-    monkeypatch.setenv("HF_HOME", str(tmp_path / "cache"))
+    # Read once from the environment; another dataset of that name may lie in the user's own.
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", str(tmp_path / "cache"))
     names: dict[str, Any] = {}
     exec(worded, names)
     wordings = capsys.readouterr().out.splitlines()
