@@ -143,7 +143,8 @@ class FusarKlipProcessor(BlipProcessor):
         Args:
             rows: Records with `image` (PIL, or bytes as `datasets` stores them), and what they have of
                 `prior_embeddings` and `prior_positions`, `sensor`, `polarization`, `resolution_m`, `acquired` and
-                `bounds` [west, south, east, north] in degrees (`crs` EPSG:4326). A sensor that the model does not know is unknown.
+                `bounds` [west, south, east, north] in degrees (`crs` EPSG:4326). A sensor that the model does not know
+                is unknown.
         """
         pictures = [_picture(row.get("image"), f"rows[{index}]['image']") for index, row in enumerate(rows)]
         priors = [

@@ -11,7 +11,9 @@ from fusargpt.errors import InputError
 from fusargpt.geo.embeddings import dequantize
 from fusargpt.tasks.facts import DIMENSIONS, fact_keys, phrases_of
 from fusargpt.tasks.part_texts import draw_part_text, part_text
+from modeling_fusarklip.batches import pairs_to_match, training_batch
 from modeling_fusarklip.losses import truth_matrix
+from tests.modeling_fusarklip.tiny_klip import tiny_klip_config
 from tests.trl_recipes.klip.phases import MAX_TOKENS, klip_arguments, klip_processor, klip_row, write_klip_rows
 from trl_recipes.data.rows import Batch
 from trl_recipes.klip.arguments import parse
@@ -135,3 +137,22 @@ def test_every_epoch_has_all_rows_in_an_order_of_its_own() -> None:
         assert {row for row, _ in drawn} == set(range(10)) and {of for _, of in drawn} == {epoch}
         orders.append([row for row, _ in drawn])
     assert orders[0] == orders[1] != orders[2] == orders[3] != orders[4]
+
+
+def test_a_share_of_the_batch_is_matched_against_all_of_it() -> None:
+    # What one text says is true of its own image alone, and much like the last one's.
+    facts = torch.zeros(4, 16, dtype=torch.int64)
+    facts[:, 0] = torch.arange(1, 5)
+    ids = torch.arange(12).reshape(4, 3)
+    logits = torch.zeros(4, 4)
+    logits[:, 3] = 100.0
+    found = {}
+    for share in (0.5, 1.0):
+        config = tiny_klip_config(losses_config={"match_share": share})
+        batch = training_batch(config, ids, None, torch.zeros(4, 2, 8), facts, facts, None, None)
+        found[share] = pairs_to_match(config, batch, logits, ids + 20, None)
+    half, whole = found[0.5], found[1.0]
+    assert half is not None and whole is not None
+    assert half.labels.tolist() == [1] * 2 + [0] * 6 and whole.labels.tolist() == [1] * 4 + [0] * 12
+    true, false_texts = half.texts.images[:2].tolist(), half.texts.input_ids[2:4].tolist()
+    assert true == [0, 1] and false_texts == [ids[3].tolist()] * 2
