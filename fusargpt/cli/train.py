@@ -30,12 +30,10 @@ def main(arguments: Sequence[str]) -> None:
         from trl_recipes.recipe_file import system_of
 
         if arguments and system_of(arguments[0]) is not None:
-            from trl_recipes.klip.arguments import parse
-            from trl_recipes.klip.train import run
+            from trl_recipes.klip.train import run_recipe
         else:
-            from trl_recipes.arguments import parse
-            from trl_recipes.sft import run
+            from trl_recipes.sft import run_recipe
     try:
-        run(*parse(arguments))
+        run_recipe(arguments)
     except (FileExistsError, FileNotFoundError) as error:
         raise InputError(str(error)) from error

@@ -3,7 +3,7 @@
 import json
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -13,9 +13,8 @@ from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 from transformers.models.blip.image_processing_pil_blip import BlipImageProcessorPil
 
-from fusargpt.simulator.description import scene_descriptions
+from fusargpt.simulator.description import scene_descriptions, scene_phrases
 from fusargpt.simulator.simulated_scene import simulate_scene
-from fusargpt.tasks.facts import phrases
 from fusargpt.tasks.part_texts import draw_part_text
 from fusargpt.triplets.features import CAPTION_FEATURES
 from modeling_fusarklip import FusarKlipConfig, FusarKlipModel, FusarKlipProcessor
@@ -24,8 +23,10 @@ from trl_recipes.klip.tokenizer import build_tokenizer
 
 IMAGE_SIZE, PATCH_SIZE, MAX_TOKENS = 24, 8, 192
 SCENES = 6
-COLUMNS = ("image", "prior_embeddings", "prior_positions", "sensor", "polarization", "resolution_m", "acquired")
-COLUMNS += ("description", "target_description")
+COLUMNS = (
+    *("image", "prior_embeddings", "prior_positions", "sensor", "polarization", "resolution_m", "acquired"),
+    *("description", "target_description"),
+)
 
 
 @lru_cache
@@ -68,7 +69,7 @@ def write_klip_rows(folder: Path, rows: int = 12, **replaced: Any) -> Path:
 
 @lru_cache
 def tokenizer_content() -> str:
-    known = [phrases(*scene_descriptions(simulate_scene(seed))) for seed in range(SCENES)]
+    known = [scene_phrases(simulate_scene(seed)) for seed in range(SCENES)]
     texts = [draw_part_text(one, seed).text for one in known for seed in range(20)]
     return build_tokenizer(texts, 1024, MAX_TOKENS).backend_tokenizer.to_str()
 
@@ -108,7 +109,7 @@ def tiny_klip_model() -> FusarKlipModel:
         },
         image_text_hidden_size=16,
         geography_layer=1,
-        mask_token_id=tokenizer.mask_token_id,
+        mask_token_id=cast(int, tokenizer.mask_token_id),
         max_text_tokens=MAX_TOKENS,
     )
     torch.manual_seed(0)

@@ -60,10 +60,10 @@ def test_a_frozen_tower_stands_still(folder: Path, tmp_path: Path) -> None:
 def test_the_tower_may_be_slower(folder: Path, tmp_path: Path) -> None:
     fields = {"vision_learning_rate_ratio": 0.25, "weight_decay": 0.1}
     trainer = make_trainer(*parse(klip_arguments(folder, tmp_path / "out", **fields)))
-    trainer.create_optimizer()
+    optimizer = trainer.create_optimizer()
     rates: dict[str, float] = {}
     names = {parameter: name for name, parameter in trainer.model.named_parameters()}
-    for group in trainer.optimizer.param_groups:
+    for group in optimizer.param_groups:
         rates |= {names[parameter]: group["lr"] for parameter in group["params"]}
         assert group["weight_decay"] == 0 or "temperature" not in {names[parameter] for parameter in group["params"]}
     assert rates["vision_model.encoder.layers.1.mlp.fc1.weight"] == 0.25e-2
@@ -199,7 +199,7 @@ def test_bad_rows_are_named_or_left_out(folder: Path, tmp_path: Path, replaced: 
         make_trainer(*parse(klip_arguments(folder, tmp_path / "out", dataset_name=data)))
     skip = {"unreadable": "skip", "unreadable_share": 0.1}
     trainer = make_trainer(*parse(klip_arguments(folder, tmp_path / "out", dataset_name=data, **skip)))
-    assert len(trainer.train_dataset) == 11 and list(trainer.left_out[0].problems) == [11]
+    assert len(trainer.sampler) == 11 and list(trainer.left_out[0].problems) == [11]
 
 
 def test_a_finished_phase_is_not_overwritten(folder: Path, tmp_path: Path) -> None:
