@@ -124,7 +124,7 @@ class FusarKlipProcessor(BlipProcessor):
             batch |= {name: torch.from_numpy(value) for name, value in batch_priors(priors).items()}
         told = [self._read_geography(entry, f"geography[{index}]") for index, entry in enumerate(geography or [])]
         if told:
-            batch |= self._acquisitions(told, pictures)
+            batch |= self._acquisitions(told, [(picture.height, picture.width) for picture in pictures])
         if text is not None:
             batch |= self._read_texts(texts, told, spans, padding)
         for name, facts in (("image_facts", image_facts), ("text_facts", text_facts), ("part_weights", part_weights)):
@@ -156,6 +156,16 @@ class FusarKlipProcessor(BlipProcessor):
     def from_row(self, row: Mapping[str, Any], text: str | Sequence[str] | None = None, **kwargs: Any) -> BatchFeature:
         """As `from_rows` of one record; several texts may be asked of it."""
         return self.from_rows([row], text, **kwargs)
+
+    def acquisitions(self, rows: Sequence[Mapping[str, Any]], sizes: Sequence[tuple[int, int]]) -> dict[str, Tensor]:
+        """The acquisition alone of records, as `from_rows` reads it, where their images are not at hand.
+
+        Args:
+            rows: Records with what they have of `sensor`, `polarization`, `resolution_m`, `acquired` and `bounds`.
+            sizes: Height and width of each one's image in pixels.
+        """
+        told = [self._read_geography(self._told(row), f"rows[{index}]") for index, row in enumerate(rows)]
+        return self._acquisitions(told, sizes)
 
     def _told(self, row: Mapping[str, Any]) -> dict[str, object]:
         told: dict[str, object] = {
@@ -291,9 +301,9 @@ class FusarKlipProcessor(BlipProcessor):
         fitting = [known for known in names if name.casefold().startswith(known.casefold())]
         return names.index(max(fitting, key=len)) + 1 if fitting else 0
 
-    def _acquisitions(self, told: list[dict[str, Any]], pictures: list[Image.Image]) -> dict[str, Tensor]:
-        size = self.image_processor.size
-        scales = [math.sqrt(picture.width * picture.height / (size["width"] * size["height"])) for picture in pictures]
+    def _acquisitions(self, told: list[dict[str, Any]], sizes: Sequence[tuple[int, int]]) -> dict[str, Tensor]:
+        seen = self.image_processor.size
+        scales = [math.sqrt(height * width / (seen["width"] * seen["height"])) for height, width in sizes]
         fields = {
             "resolution_m": torch.tensor(
                 [entry["resolution_m"] * scale for entry, scale in zip(told, scales, strict=True)]
