@@ -28,9 +28,10 @@ from fusargpt.inference.predict import FusarGpt, load
 from fusargpt.inference.questions import Answer, Failure, FusarGptAnswerer
 from fusargpt.scenes import layers, quicklook, writing
 from fusargpt.scenes.layers import Layer, Place
-from fusargpt.scenes.opening import check_scene_path, field_and_year
+from fusargpt.scenes.opening import check_scene_path, tile_side
 from fusargpt.scenes.settings import SceneSettings
 from fusargpt.scenes.tile_reader import TileReader, item_of
+from fusargpt.scenes.tile_view import TileView
 from fusargpt.scenes.tiles import Tile, cut
 
 GDAL_CACHE_MB = 256
@@ -115,20 +116,18 @@ def ask_scene(
     ):
         form = None if out is None else writing.format_of(out, settings.task, scene)
         _check_outputs(path, out, quicklook_path)
-        field, year = field_and_year(scene, settings)
-        stretch = scene.stretch(decibels=settings.decibels)
-        read_as = scene.read_as(stretch=stretch, limits_why=settings.limits_why)
+        view = TileView.of(scene, settings)
+        read_as = scene.read_as(stretch=view.stretch, limits_why=settings.limits_why)
         predictor = load(settings.model, settings.device) if predictor is None else predictor
         side, overlap = _tile_and_overlap(scene, settings, predictor)
         tqdm.write(f"{shown(scene.path)}: {read_as}", sys.stderr)
         tiles = cut(scene.width, scene.height, side, overlap)
-        reader = TileReader(scene, stretch, field, year, settings)
-        items = [item_of(tile, settings) for tile in tiles]
+        items = [item_of(tile, settings.task, settings.prompt) for tile in tiles]
         with _journal(out, settings.conditions(str(path), side, overlap)) as journal:
             with tqdm(total=len(items), initial=len(journal.answers), unit="tile") as progress:
                 failures = Asking(
                     FusarGptAnswerer(predictor),
-                    reader.read,
+                    TileReader(view, settings).read,
                     journal,
                     batch_size=settings.batch_size,
                     max_new_tokens=settings.max_new_tokens,
@@ -144,7 +143,7 @@ def ask_scene(
                 scene.height,
                 scene.geometry,
                 {
-                    **_provenance(scene, settings, read_as, year),
+                    **_provenance(scene, settings, read_as, view.year),
                     "tile": side,
                     "overlap": overlap,
                     "tiles": _counts(answers, failures),
@@ -152,7 +151,7 @@ def ask_scene(
             )
             files = [] if out is None or form is None else [_write(result, out, form)]
             if quicklook_path is not None:
-                picture = quicklook.draw(scene, stretch, layer.places, settings.target)
+                picture = quicklook.draw(scene, view.stretch, layer.places, settings.target)
                 quicklook.save(Path(quicklook_path), picture)
                 files.append(Path(quicklook_path))
             if not failures:
@@ -161,15 +160,7 @@ def ask_scene(
 
 
 def _tile_and_overlap(scene: SarScene, settings: SceneSettings, predictor: FusarGpt) -> tuple[int, int]:
-    seen = predictor.seen_size(Image.new("RGB", (_CHIP_SIDE, _CHIP_SIDE)))[0]
-    side = settings.tile or seen
-    if settings.resolution_m is not None:
-        if scene.geometry is None:
-            why = scene.problem or f"{shown(scene.path)}: no georeference"
-            raise InputError(f"resolution: {why}; or give the tile in pixels with --tile")
-        side = round(seen * settings.resolution_m / scene.geometry.resolution_m())
-        if side < 1:
-            raise InputError(f"resolution: {settings.resolution_m:g} m gives tiles of less than a pixel of the scene")
+    side = tile_side(scene, settings, predictor.seen_size(Image.new("RGB", (_CHIP_SIDE, _CHIP_SIDE)))[0])
     if settings.overlap is not None:
         return side, settings.overlap
     return side, side // _DETECTION_OVERLAP if settings.task == "detect" else 0
