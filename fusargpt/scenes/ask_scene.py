@@ -1,10 +1,7 @@
 """A whole scene from file to answers on the map."""
 
 import sys
-import tempfile
 from collections import Counter
-from collections.abc import Generator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -16,19 +13,18 @@ from tqdm import tqdm
 
 from fusargpt.checkpoints import NANO
 from fusargpt.errors import InputError
-from fusargpt.files import check_writable, held
 from fusargpt.geo.embeddings import ATTRIBUTION
 from fusargpt.geo.geometry import Geometry
 from fusargpt.geo.reading import ReadAs
 from fusargpt.geo.remote import shown
 from fusargpt.geo.sar_scene import SarScene
 from fusargpt.inference.asking import Asking
-from fusargpt.inference.journal import Journal
 from fusargpt.inference.predict import FusarGpt, load
 from fusargpt.inference.questions import Answer, Failure, FusarGptAnswerer
 from fusargpt.scenes import layers, quicklook, writing
 from fusargpt.scenes.layers import Layer, Place
 from fusargpt.scenes.opening import check_scene_path, tile_side
+from fusargpt.scenes.run_files import check_outputs, forget_journal, held_output, journal_of
 from fusargpt.scenes.settings import SceneSettings
 from fusargpt.scenes.tile_reader import TileReader, item_of
 from fusargpt.scenes.tile_view import TileView
@@ -112,10 +108,10 @@ def ask_scene(
     with (
         rasterio.Env(GDAL_CACHEMAX=GDAL_CACHE_MB),
         SarScene.open(path, settings.reading) as scene,
-        _held(out),
+        held_output(out),
     ):
         form = None if out is None else writing.format_of(out, settings.task, scene)
-        _check_outputs(path, out, quicklook_path)
+        check_outputs(path, out, quicklook_path)
         view = TileView.of(scene, settings)
         read_as = scene.read_as(stretch=view.stretch, limits_why=settings.limits_why)
         predictor = load(settings.model, settings.device) if predictor is None else predictor
@@ -123,7 +119,7 @@ def ask_scene(
         tqdm.write(f"{shown(scene.path)}: {read_as}", sys.stderr)
         tiles = cut(scene.width, scene.height, side, overlap)
         items = [item_of(tile, settings.task, settings.prompt) for tile in tiles]
-        with _journal(out, settings.conditions(str(path), side, overlap)) as journal:
+        with journal_of(out, settings.conditions(str(path), side, overlap)) as journal:
             with tqdm(total=len(items), initial=len(journal.answers), unit="tile") as progress:
                 failures = Asking(
                     FusarGptAnswerer(predictor),
@@ -155,7 +151,7 @@ def ask_scene(
                 quicklook.save(Path(quicklook_path), picture)
                 files.append(Path(quicklook_path))
             if not failures:
-                _forget(out)
+                forget_journal(out)
     return replace(result, files=tuple(files))
 
 
@@ -219,50 +215,3 @@ def _write(result: SceneResult, out: Path, form: str) -> Path:
     else:
         writing.write_geopackage(out, result.feature_collection(), result.provenance["task"])
     return out
-
-
-@contextmanager
-def _held(out: Path | None) -> Generator[None]:
-    """Of this run alone, where anything is written."""
-    if out is None:
-        yield
-        return
-    _check_folder(out)
-    with held(out.with_name(f".{out.name}.lock"), out):
-        yield
-
-
-def _check_outputs(scene: str | Path, *paths: str | Path | None) -> None:
-    """Before hours go by."""
-    for path in paths:
-        if path is None:
-            continue
-        _check_folder(Path(path))
-        if Path(path).exists() and Path(scene).exists() and Path(path).samefile(scene):
-            raise InputError(f"{path}: is the scene itself; choose another file to write")
-        check_writable(Path(path), "choose another place")
-
-
-def _check_folder(path: Path) -> None:
-    folder = path.absolute().parent
-    if not folder.is_dir():
-        raise InputError(f"{path}: no folder {folder}; make it first")
-
-
-def _journal_path(out: Path) -> Path:
-    return out.with_name(f".{out.name}.journal.jsonl")
-
-
-@contextmanager
-def _journal(out: Path | None, conditions: dict[str, object]) -> Generator[Journal]:
-    if out is not None:
-        yield Journal(_journal_path(out), conditions, "a run")
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        yield Journal(Path(folder) / "journal.jsonl", conditions, "a run")
-
-
-def _forget(out: Path | None) -> None:
-    """What a finished run leaves is its output."""
-    if out is not None:
-        _journal_path(out).unlink(missing_ok=True)

@@ -46,6 +46,7 @@ class SceneSettings(TileSettings):
         if self.question is not None:
             check_question(self.question)
         super().__post_init__()
+        self.check_prior()
         check("contrast", self.contrast_db, 0 < self.contrast_db <= 60, "above 0, at most 60 dB")
         check("overlap-threshold", self.overlap_threshold, 0 < self.overlap_threshold <= 1, "above 0, at most 1")
         if self.constrained and self.task == "describe":

@@ -89,20 +89,20 @@ class TileSettings:
             check("decibels", f"{low:g} to {high:g}", -100 <= low < high <= 100, "two of -100 to 100, ascending")
             if self.stretch != "scene":
                 raise InputError("stretch and decibels: expected one of them")
-        self._check_prior()
-        check("batch-size", self.batch_size, self.batch_size >= 1, "1 or more")
-
-    def _check_prior(self) -> None:
-        if self.no_prior == (self.aef is not None):
-            raise InputError(
-                "aef and no-prior: expected one of them; name the root of an AlphaEarth field with --aef, or answer "
-                "from the image alone with --no-prior"
-            )
         check("anchors", self.anchors, 1 <= self.anchors <= 128, "1 to 128 a side")
         if self.anchor_spacing_m is not None:
             check("anchor-spacing", self.anchor_spacing_m, 10 <= self.anchor_spacing_m <= 1e5, "10 m or more")
         found = self.anchor_resolution
         check("anchor-resolution", found, found in ("native", "match"), "native or match")
+        check("batch-size", self.batch_size, self.batch_size >= 1, "1 or more")
+
+    def check_prior(self) -> None:
+        """Raises InputError unless a prior was chosen, or none: a user should know that there is one to have."""
+        if self.no_prior == (self.aef is not None):
+            raise InputError(
+                "aef and no-prior: expected one of them; name the root of an AlphaEarth field with --aef, or answer "
+                "from the image alone with --no-prior"
+            )
 
     @property
     def reading(self) -> Reading:
