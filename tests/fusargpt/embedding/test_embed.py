@@ -1,10 +1,11 @@
-"""Vectors of scenes, folders and datasets: what is in the file, what a run that was cut or an image that fails costs."""
+"""Vectors of scenes, folders and datasets: what is in the file, what a cut run or an image that fails costs."""
 
 import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import rasterio
@@ -58,8 +59,7 @@ def test_the_file_is_geoparquet_with_vectors_of_one_size(scene: Path, tmp_path: 
     assert column["encoding"] == "WKB" and column["geometry_types"] == ["Polygon"] and "crs" not in column
     bounds = shapely.total_bounds(shapely.from_wkb(pq.read_table(out)["geometry"].to_pylist()))
     assert column["bbox"] == pytest.approx(bounds.tolist())
-    assert str(schema.field("embedding").type).startswith("fixed_size_list") and schema.field("embedding").type[1:] != ""
-    assert schema.field("embedding").type.list_size == 2
+    assert schema.field("embedding").type == pa.list_(pa.float32(), 2)
 
 
 def test_without_georeference_there_is_no_geometry(tmp_path: Path):
@@ -150,14 +150,16 @@ def test_images_have_the_prior_beside_them_and_tiffs_their_place(folder: Path):
 
 def test_several_files_are_named_as_they_are(folder: Path):
     files = [folder / "harbour.tif", folder / "inland.png"]
-    assert embed(*files, embedder=bright_embedder()[0]).features.table["id"].to_pylist() == [str(file) for file in files]
+    assert embed(*files, embedder=bright_embedder()[0]).features.table["id"].to_pylist() == [
+        str(file) for file in files
+    ]
 
 
 def test_an_image_of_a_dataset_is_embedded_once_whatever_is_asked_about_it():
     embedder, towers = bright_embedder()
     features = embed(DATASET, embedder=embedder, configs=("captions", "instructions"), split="test").features
-    rows = pq.read_table(next((DATASET / "data").glob("captions/test*")) if (DATASET / "data").is_dir() else DATASET)
-    assert len(features) == len(towers.seen) <= rows.num_rows
+    rows = sum(pq.read_metadata(path).num_rows for path in DATASET.glob("*/test-*.parquet"))
+    assert len(features) == len(towers.seen) < rows
     assert features.outline(0) is not None and features.table["anchors"][0].as_py() == 64
     assert towers.seen[0][2] is not None and towers.seen[0][2].sensor == "simulated SAR"
 
@@ -177,13 +179,13 @@ def test_options_that_do_not_fit_a_scene_are_one_line(scene: Path, options: dict
         embed(scene, embedder=bright_embedder()[0], **options)
 
 
-def test_what_cannot_be_embedded_is_one_line(scene: Path, tmp_path: Path):
+def test_what_cannot_be_embedded_is_one_line(scene: Path, folder: Path, tmp_path: Path):
     embedder, _ = bright_embedder()
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match="empty: no image; expected .png"):
+    with pytest.raises(InputError, match="empty: no image; expected"):
         embed(tmp_path / "empty", embedder=embedder)
     with pytest.raises(InputError, match="tile: has no use for a folder of images"):
-        embed(EXAMPLES, embedder=embedder, tile=50)
+        embed(folder, embedder=embedder, tile=50)
     with pytest.raises(InputError, match="no such file; expected an image"):
         embed(tmp_path / "none.png", embedder=embedder)
     with pytest.raises(InputError, match="there are none; name a scene"):
@@ -192,5 +194,5 @@ def test_what_cannot_be_embedded_is_one_line(scene: Path, tmp_path: Path):
         profile = dataset.profile
     with rasterio.open(tmp_path / "void.tif", "w", **profile) as dataset:
         dataset.write(np.full((SIDE, SIDE), -99, np.float32), 1)
-    with pytest.raises(InputError, match="void.tif: no pixel holds data"):
+    with pytest.raises(InputError, match=r"void\.tif: no pixel holds data"):
         embed(tmp_path / "void.tif", embedder=embedder, **TILES)
