@@ -59,11 +59,11 @@ def measure(count: int, width: int, repeats: int) -> dict[str, object]:
     ours: list[float] = []
     theirs: list[float] = []
     for query in queries:
-        ours.append(timed(lambda query=query: best(scores(features, query), TOP)))
+        ours.append(timed(lambda query=query: best(scores(features.vectors, query), TOP)))
         if index is not None:
             theirs.append(timed(lambda query=query: index.search(query[None], TOP)))
             found = index.search(query[None], TOP)[1][0].tolist()
-            assert set(found) == {hit.row for hit in best(scores(features, query), TOP)}, "both find the same"
+            assert set(found) == {hit.row for hit in best(scores(features.vectors, query), TOP)}, "both find the same"
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "features.parquet"
         features.write(path)

@@ -105,7 +105,7 @@ def search_in(features: Features, query: Query, embedder: Embedder, top: int, re
     else:
         assert query.image is not None
         vector = embedder.images([query.image])[0]
-    found = scores(features, vector)
+    found = scores(features.vectors, vector)
     hits = best(found, max(top, rerank))
     failures: list[Failure] = []
     if rerank:
