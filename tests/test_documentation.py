@@ -44,6 +44,7 @@ ELSEWHERE = {
     "docs/how-to/triplets.md": "test_descriptions_are_worded_anew",
     "metrics/README.md": "tests/metrics/test_evaluate_modules.py",
     "modeling_fusargpt/README.md": "tests/modeling_fusargpt/test_card.py",
+    "modeling_fusarklip/README.md": "tests/modeling_fusarklip/test_card.py",
     "space_app/README.md": "tests/space_app/test_endpoints.py",
     **{
         f"metrics/sar_{name}/README.md": "tests/metrics/test_evaluate_modules.py"
