@@ -56,7 +56,7 @@ def heat_map(
     low, high = float(scores.min()), float(scores.max())
     shades = colours((scores - low) / (high - low or 1.0))
     layer = np.zeros((picture.height, picture.width, 3), np.uint8)
-    scored = np.zeros((picture.height, picture.width), bool)
+    scored: NDArray[np.bool_] = np.zeros((picture.height, picture.width), np.bool_)
     for row in np.argsort(scores, kind="stable"):
         x1, y1, x2, y2 = places[row]
         layer[y1:y2, x1:x2] = shades[row]

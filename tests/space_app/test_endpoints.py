@@ -98,7 +98,7 @@ def test_search_finds_the_tiles_that_words_are_about(client: Client, image: str,
     ],
 )
 def test_a_search_that_cannot_be_made_is_one_line(client: Client, image: str, arguments: dict[str, Any], message: str):
-    given = {"image": handle_file(image), "words": "ships", "prior": None, "tile": None, **arguments}
+    given: dict[str, Any] = {"image": handle_file(image), "words": "ships", "prior": None, "tile": None, **arguments}
     with pytest.raises(AppError, match=message):
         client.predict(**given, api_name="/search")
 

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -41,7 +41,7 @@ def test_tiles_of_a_scene_have_unit_vectors_and_lie_where_they_are(scene: Path, 
     assert len(set(ids)) == 16 and features.boxes[ids.index("50,100")].tolist() == [50, 100, 100, 150]
     outline = features.outline(ids.index("50,100"))
     assert outline is not None and shapely.is_ccw(shapely.get_exterior_ring(outline))
-    x, y = transform("EPSG:4326", CRS, *np.array(outline.exterior.coords).T)
+    x, y = cast(Any, transform)("EPSG:4326", CRS, *shapely.get_coordinates(outline).T)
     rows, columns = rowcol(TRANSFORM, x, y, op=lambda value: value)
     assert [round(float(edge)) for edge in (min(columns), min(rows), max(columns), max(rows))] == [50, 100, 100, 150]
     assert set(features.table["model"].to_pylist()) == {"bright"}
