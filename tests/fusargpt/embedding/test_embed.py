@@ -148,6 +148,11 @@ def test_images_have_the_prior_beside_them_and_tiffs_their_place(folder: Path):
     assert alone.table["anchors"].to_pylist() == [0, 0]
 
 
+def test_images_that_the_model_sees_far_smaller_are_told(folder: Path, capsys: pytest.CaptureFixture[str]):
+    embed(folder, embedder=bright_embedder()[0])
+    assert "2 of 2 images are more than 2 times as large as the model sees them (32 pixels)" in capsys.readouterr().err
+
+
 def test_several_files_are_named_as_they_are(folder: Path):
     files = [folder / "harbour.tif", folder / "inland.png"]
     assert embed(*files, embedder=bright_embedder()[0]).features.table["id"].to_pylist() == [
