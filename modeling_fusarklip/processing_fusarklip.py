@@ -13,6 +13,7 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from PIL import Image
 from torch import Tensor
 from transformers import BatchFeature, BlipProcessor, PreTrainedTokenizerBase
@@ -73,10 +74,10 @@ class FusarKlipProcessor(BlipProcessor):
         text: str | Sequence[str] | None = None,
         priors: Sequence[Mapping[str, object] | None] | None = None,
         geography: Sequence[Mapping[str, object] | None] | None = None,
-        image_facts: Sequence[Sequence[int]] | None = None,
-        text_facts: Sequence[Sequence[int]] | None = None,
+        image_facts: ArrayLike | None = None,
+        text_facts: ArrayLike | None = None,
         spans: Sequence[Sequence[_Span]] | None = None,
-        part_weights: Sequence[Sequence[float]] | None = None,
+        part_weights: ArrayLike | None = None,
         counterfactuals: Sequence[str | None] | None = None,
         padding: bool | str = True,
         return_tensors: str = "pt",
@@ -114,7 +115,7 @@ class FusarKlipProcessor(BlipProcessor):
         texts = [text] if isinstance(text, str) else list(text or [])
         if images is not None:
             batch |= self._read_pictures(pictures)
-        for name, entries in (("priors", priors), ("geography", geography), ("image_facts", image_facts)):
+        for name, entries in (("priors", priors), ("geography", geography)):
             if entries is not None and len(entries) != len(pictures):
                 raise ValueError(
                     f"{name}: found {len(entries)} entries, expected one for each of the {len(pictures)} images."
@@ -142,7 +143,8 @@ class FusarKlipProcessor(BlipProcessor):
         Args:
             rows: Records with `image` (PIL, or bytes as `datasets` stores them), and what they have of
                 `prior_embeddings` and `prior_positions`, `sensor`, `polarization`, `resolution_m`, `acquired` and
-                `bounds` [west, south, east, north]. A sensor that the model does not know is unknown.
+                `bounds` [west, south, east, north] in degrees (`crs` EPSG:4326). A sensor that the model does not know
+                is unknown.
         """
         pictures = [_picture(row.get("image"), f"rows[{index}]['image']") for index, row in enumerate(rows)]
         priors = [
@@ -156,7 +158,9 @@ class FusarKlipProcessor(BlipProcessor):
         return self.from_rows([row], text, **kwargs)
 
     def _told(self, row: Mapping[str, Any]) -> dict[str, object]:
-        told = {name: row.get(name) for name in ("resolution_m", "sensor", "polarization", "acquired")}
+        told: dict[str, object] = {
+            name: row.get(name) for name in ("resolution_m", "sensor", "polarization", "acquired")
+        }
         if told["sensor"] and not self._code(str(told["sensor"]), self.sensors):
             told["sensor"] = None
         bounds = row.get("bounds")
@@ -288,7 +292,7 @@ class FusarKlipProcessor(BlipProcessor):
         return names.index(max(fitting, key=len)) + 1 if fitting else 0
 
     def _acquisitions(self, told: list[dict[str, Any]], pictures: list[Image.Image]) -> dict[str, Tensor]:
-        size = cast(Any, self.image_processor).size
+        size = self.image_processor.size
         scales = [math.sqrt(picture.width * picture.height / (size["width"] * size["height"])) for picture in pictures]
         fields = {
             "resolution_m": torch.tensor(
@@ -317,7 +321,7 @@ def _picture(value: object, name: str) -> Image.Image:
     raise ValueError(f"{name}: found {type(value).__name__}, expected a PIL image or a mapping with its bytes.")
 
 
-def _table(rows: Sequence[Sequence[float]], count: int, name: str) -> Tensor:
+def _table(rows: ArrayLike, count: int, name: str) -> Tensor:
     """`[count, 16]`: int64 of facts, float32 of weights."""
     array = np.asarray(rows)
     kinds, expected = ("fi", "weights") if name == "part_weights" else ("i", "integers")
