@@ -76,7 +76,7 @@ def heat_map(
 def _hatched(grey: NDArray[np.float32]) -> NDArray[np.float32]:
     """The picture under diagonal lines."""
     rows, columns = np.indices(grey.shape[:2])
-    lines: NDArray[np.bool_] = (rows + columns) % _HATCH_STEP < 2
+    lines = np.less((rows + columns) % _HATCH_STEP, 2)
     return np.where(lines[..., None], np.array(_HATCH, np.float32), grey)
 
 
