@@ -39,10 +39,12 @@ ELSEWHERE = {
     "docs/how-to/convert.md": "test_what_the_stages_leave_loads",
     "docs/how-to/fine-tune.md": "tests/trl_recipes/test_own_trainer.py",
     "docs/how-to/scenes.md": "test_the_scene_snippet_looks_for_its_scene",
+    "docs/how-to/search.md": "test_the_search_snippets_look_for_their_scene",
     "docs/how-to/serve.md": "tests/fusargpt/serving/test_server.py, where vLLM is",
     "docs/how-to/triplets.md": "test_descriptions_are_worded_anew",
     "metrics/README.md": "tests/metrics/test_evaluate_modules.py",
     "modeling_fusargpt/README.md": "tests/modeling_fusargpt/test_card.py",
+    "modeling_fusarklip/README.md": "tests/modeling_fusarklip/test_card.py",
     "space_app/README.md": "tests/space_app/test_endpoints.py",
     **{
         f"metrics/sar_{name}/README.md": "tests/metrics/test_evaluate_modules.py"
@@ -122,20 +124,34 @@ def test_the_scene_snippet_looks_for_its_scene(tmp_path: Path, monkeypatch: pyte
         exec(snippet, {})
 
 
+def test_the_search_snippets_look_for_their_scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    snippets = python_snippets("docs/how-to/search.md")
+    assert len(snippets) == 2
+    for snippet in snippets:
+        with pytest.raises(InputError, match=r"scene\.tif: no such file"):
+            exec(snippet, {})
+
+
 def test_descriptions_are_worded_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (snippet,) = python_snippets("docs/how-to/triplets.md")
+    worded, drawn = python_snippets("docs/how-to/triplets.md")
     world = make_world(tmp_path / "world", places=1, years=(2023,), seed=1, sides=(112,))
     monkeypatch.chdir(tmp_path)
     build = ["triplets", "build", str(world.folder / "manifest.jsonl"), "--aef", str(world.folder / "aef")]
     build += ["--split-shares", "1,0,0", "--chip-size", "112", "--workers", "0", "--out", "harbours"]
     assert main(build) == 0
     capsys.readouterr()
-    monkeypatch.setenv("HF_HOME", str(tmp_path / "cache"))
-    exec(snippet, {})
+    # Read once from the environment; another dataset of that name may lie in the user's own.
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    names: dict[str, Any] = {}
+    exec(worded, names)
     wordings = capsys.readouterr().out.splitlines()
     assert len(set(wordings)) == 3
+    exec(drawn, names)
+    texts = capsys.readouterr().out.splitlines()
+    assert len(set(texts)) == 6 and all(text.endswith(" True") for text in texts[::2])
 
 
 @pytest.mark.parametrize("words", VERBS, ids=" ".join)

@@ -11,8 +11,6 @@ if TYPE_CHECKING:
 
 STORED = ("grey", "decibels", "amplitude", "power", "iq")
 """As in fusargpt.geo.radiometry, whose import takes its time."""
-PUBLIC_FIELD = "s3://us-west-2.opendata.source.coop/tge-labs/aef/v1/annual"
-"""AlphaEarth as Source Cooperative serves it; as in fusargpt.alphaearth.field, whose import takes its time."""
 READING = ("stored", "nodata", "crs", "height_m", "band", "polarization")
 """The names of the options of `add_reading`."""
 

@@ -7,9 +7,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fusargpt.cli.argument_types import PUBLIC_FIELD, add_reading
 from fusargpt.cli.extras import needs
+from fusargpt.cli.label_options import add_labels, classify_by_labels
 from fusargpt.cli.parser import Parser
+from fusargpt.cli.scene_options import (
+    PUBLIC_FIELD,
+    add_grey_levels,
+    add_prior,
+    add_tiles,
+    check_out,
+    counted,
+    list_problems,
+)
 from fusargpt.errors import InputError
 from fusargpt.tasks.prompts import MAX_NEW_TOKENS, TARGETS
 
@@ -18,7 +27,7 @@ if TYPE_CHECKING:
 
 TILES_FAILED = 1
 DESCRIPTIONS = {
-    "classify": "Name the class of the targets in each tile of a grid over a scene.",
+    "classify": "Name the class of the targets in each tile of a grid over a scene, or with --labels one of yours.",
     "count": "Count the ships or the aircraft in each tile of a grid over a scene.",
     "describe": "Describe each tile of a grid over a scene.",
     "detect": "Box the ships or the aircraft of a whole scene: tiles with overlap, boxes merged.",
@@ -27,7 +36,6 @@ DESCRIPTIONS = {
 _WITH_TARGET = ("count", "detect", "localize")
 _SUFFIXES = (".geojson", ".json", ".gpkg")
 _PICTURES = (".png", ".jpg", ".jpeg")
-_SHOWN_PROBLEMS = 5
 
 
 def run(task: str, arguments: Sequence[str]) -> int:
@@ -41,14 +49,19 @@ def run(task: str, arguments: Sequence[str]) -> int:
         InputError: an extra is not installed, or what `fusargpt.scenes.ask_scene.ask_scene` raises.
     """
     chosen = vars(_parser(task).parse_args(arguments))
+    if "decibels" in chosen:
+        chosen["decibels"] = tuple(chosen["decibels"])
+    if "labels" in chosen:
+        check_out(task, chosen)
+        return classify_by_labels(chosen)
+    if "prompt" in chosen:
+        raise InputError("--prompt: makes captions of --labels; give some, or leave it out")
     _check_whole(task, chosen)
     scene, out, quicklook = chosen.pop("scene"), chosen.pop("out"), chosen.pop("quicklook")
     if chosen.pop("no_quicklook"):
         quicklook = None
     elif quicklook is None:
         quicklook = out.with_suffix(".png")
-    if "decibels" in chosen:
-        chosen["decibels"] = tuple(chosen["decibels"])
     # What is quick to check comes before the seconds that torch takes to import.
     if out.suffix.lower() not in _SUFFIXES:
         raise InputError(f"--out: found {out.name}; expected a name that ends in {', '.join(_SUFFIXES)}")
@@ -83,8 +96,7 @@ def _check_whole(task: str, chosen: dict[str, Any]) -> None:
             f"alone), or with AlphaEarth, a folder or what is public: fusargpt {task} {name} --aef {PUBLIC_FIELD} "
             f"--out {out}"
         )
-    if "out" not in chosen:
-        raise InputError(f"found no --out; add where the map is to be written, as: --out {task}.geojson")
+    check_out(task, chosen)
 
 
 def _ask(task: str, scene: str, out: Path, quicklook: Path | None, chosen: dict[str, Any]) -> "SceneResult":
@@ -103,15 +115,15 @@ def _tell(task: str, result: "SceneResult") -> int:
     tiles = result.provenance["tiles"]
     total = tiles["asked"] + tiles["no data"] + tiles["nothing stands out"] + tiles["failed"]
     print(
-        f"{_counted(total, 'tile')}: {tiles['asked']:,} asked, {tiles['nothing stands out']:,} in which nothing stands "
+        f"{counted(total, 'tile')}: {tiles['asked']:,} asked, {tiles['nothing stands out']:,} in which nothing stands "
         f"out, {tiles['no data']:,} without data, {tiles['failed']:,} failed"
     )
     if task == "detect":
         cut = sum(place.properties["cut"] for place in result.places)
-        print(f"{_counted(len(result.places), 'box')}, {cut:,} of them cut by an edge between tiles")
+        print(f"{counted(len(result.places), 'box')}, {cut:,} of them cut by an edge between tiles")
     if task == "count":
         counts = [place.properties["count"] for place in result.places]
-        print(f"{sum(count or 0 for count in counts):,} counted in {_counted(len(counts), 'tile')}")
+        print(f"{sum(count or 0 for count in counts):,} counted in {counted(len(counts), 'tile')}")
     for path in result.files:
         print(path)
     if tiles["asked without anchors"]:
@@ -120,27 +132,13 @@ def _tell(task: str, result: "SceneResult") -> int:
             "from the image alone (anchors: 0).",
             file=sys.stderr,
         )
-    _list("answer", "could not be read in whole", result.problems)
-    _list(
+    list_problems("answer", "could not be read in whole", result.problems)
+    list_problems(
         "tile",
         "failed; the same command tries again",
         [f"tile {one.id}: {one.reason}" for one in result.failures],
     )
     return TILES_FAILED if result.failures else 0
-
-
-def _counted(count: int, noun: str) -> str:
-    """As 1 box, 2 boxes."""
-    return f"{count:,} {noun}" + ("" if count == 1 else "es" if noun.endswith("x") else "s")
-
-
-def _list(noun: str, said: str, lines: Sequence[str]) -> None:
-    if lines:
-        print(f"{_counted(len(lines), noun)} {said}:", file=sys.stderr)
-        for line in lines[:_SHOWN_PROBLEMS]:
-            print(f"  {line}", file=sys.stderr)
-        if len(lines) > _SHOWN_PROBLEMS:
-            print(f"  and {len(lines) - _SHOWN_PROBLEMS:,} more", file=sys.stderr)
 
 
 def _parser(task: str) -> argparse.ArgumentParser:
@@ -169,46 +167,10 @@ def _parser(task: str) -> argparse.ArgumentParser:
     )
     parser.add_argument("--quicklook", metavar="PNG", type=Path, default=None, help="default: --out with .png")
     parser.add_argument("--no-quicklook", action="store_true", default=False, help="draw no picture")
-    add_reading(parser)
-    parser.add_argument(
-        "--stretch", choices=("scene", "tile"), help="whose percentiles become black and white (default: scene)"
-    )
-    parser.add_argument(
-        "--decibels",
-        metavar=("LOW", "HIGH"),
-        type=float,
-        nargs=2,
-        help="what becomes black and white, instead of --stretch: what the model was trained with (nano: -25 0 in VV)",
-    )
-
-    prior = parser.add_argument_group("prior (one of --aef and --no-prior is needed)")
-    prior.add_argument("--aef", metavar="ROOT", help="AlphaEarth field: folder or http, https, s3, gs URL")
-    prior.add_argument("--no-prior", action="store_true", help="answer from the image alone")
-    prior.add_argument("--year", metavar="Y", type=int, help="of the field (default: the acquisition's)")
-    prior.add_argument("--anchors", metavar="N", type=int, help="N x N a tile (default: 8)")
-    prior.add_argument(
-        "--anchor-spacing", metavar="M", type=float, dest="anchor_spacing_m", help="metres, instead of --anchors"
-    )
-    prior.add_argument(
-        "--anchor-resolution",
-        choices=("native", "match"),
-        help="10 m pixels, or the overview that fits the spacing and needs far fewer bytes (default: native)",
-    )
-
+    add_grey_levels(parser)
+    add_prior(parser)
     tiles = parser.add_argument_group("tiles")
-    tiles.add_argument(
-        "--tile", metavar="PX", type=int, help="side in the scene's pixels (default: what the model sees unscaled)"
-    )
-    tiles.add_argument(
-        "--resolution",
-        metavar="M",
-        type=float,
-        dest="resolution_m",
-        help="of a pixel as the model sees it; the tile follows from it, instead of --tile",
-    )
-    tiles.add_argument(
-        "--overlap", metavar="PX", type=int, help="of neighbours, at least (default: a quarter for detect, else 0)"
-    )
+    add_tiles(tiles.add_argument, overlap="a quarter for detect, else 0")
     if task == "detect":
         tiles.add_argument(
             "--overlap-threshold",
@@ -226,6 +188,8 @@ def _parser(task: str) -> argparse.ArgumentParser:
         )
         tiles.add_argument("--no-skip", action="store_true", help="ask about every tile that holds data")
 
+    if task == "classify":
+        add_labels(parser)
     model = parser.add_argument_group("model")
     model.add_argument("--model", metavar="MODEL", help="folder, or owner/name on the Hub (default: fusargpt-nano)")
     model.add_argument("--question", metavar="TEXT", help="instead of the task's own; the answer is read as the task's")

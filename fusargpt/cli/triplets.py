@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fusargpt.cli.argument_types import PUBLIC_FIELD, names
+from fusargpt.cli.argument_types import names
 from fusargpt.cli.extras import needs
 from fusargpt.cli.parser import Parser
+from fusargpt.cli.scene_options import PUBLIC_FIELD
 from fusargpt.errors import InputError
 
 if TYPE_CHECKING:
@@ -69,6 +70,8 @@ def _print(report: "Report") -> None:
         print(f"{report.scenes.get(split, 0):>9,} scenes in {split}")
     for shard, rows in report.shards.items():
         print(f"{rows:>9,} rows in {report.folder / shard}")
+    for kind, count in report.kinds:
+        print(f"{count:,} {'scenes' if count > 1 else 'scene'}: {kind}", file=sys.stderr)
     empty = [split for split in ("train", "validation", "test") if not report.scenes.get(split)]
     if empty and len(empty) < 3:
         print(f"No scene is in {', '.join(empty)}: splits go by place; name them in the manifest.", file=sys.stderr)

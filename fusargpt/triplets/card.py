@@ -46,7 +46,7 @@ def write_card(
     scenes: Sequence[tuple[str, Surveyed]],
     counts: dict[str, int],
     settings: BuildSettings,
-    read_as: Sequence[str] = (),
+    kinds: Sequence[tuple[str, int]] = (),
 ) -> None:
     """Write `README.md`, a map of the scenes and a contact sheet beside the shards in `folder`.
 
@@ -56,7 +56,7 @@ def write_card(
         scenes: that the shards hold, each with its split.
         counts: of chips, and of what was left out.
         settings: of the build.
-        read_as: what each scene was read as, in one line.
+        kinds: what scenes were read as, and how many.
     """
     content = {config: {split: _content(folder / config, split) for split in SPLITS} for config in CONFIGS}
     outlines = [(split, scene.outline) for split, scene in scenes if scene.outline]
@@ -74,7 +74,7 @@ def write_card(
         _counts_table(content, scenes),
         _pictures(bool(outlines), bool(pictures)),
         _COLUMNS,
-        _how(settings, counts, read_as),
+        _how(settings, counts, kinds),
         _sources(content, scenes),
     ]
     (folder / "README.md").write_text("\n\n".join(part for part in parts if part) + "\n", encoding="utf-8")
@@ -222,14 +222,20 @@ _COLUMNS = """## Columns
 | `objects` | list | `bbox_2d` [x1, y1, x2, y2] in pixel edges of the image, `label`, `fine_label` |
 | `task` | str | describe, count, localize, classify, detect |
 | `prompt`, `completion` | conversation | as TRL reads them |
-| `description` | struct | `captions` only: the eight dimensions of a caption written from land cover, else null |
+| `description` | struct | `captions` only: the place in eight phrases, where its caption was written from land cover |
+| `target_description` | struct | `captions` only: the targets in eight phrases, where they were annotated |
 
 What is not known is null or empty. Counts are digits; localization names the cells of a 3x3 grid, numbered row by row
 from 1 to 9, that hold the centre of a target; detection is a JSON list in pixels of the image, or `None`;
-classification is the class name, or `None`."""
+classification is the class name, or `None`.
+
+`description` has the phrases terrain, functionality, distribution, layout, boundary, buildings, roads and water;
+`target_description` has count, location, feature, size, category, distribution, region and environment, each null where
+boxes, land cover or resolution do not tell it, and says so where there is no target. `fusargpt.tasks.facts.phrases_of`
+reads both from a row, `fusargpt.tasks.part_texts` words them."""
 
 
-def _how(settings: BuildSettings, counts: dict[str, int], read_as: Sequence[str]) -> str:
+def _how(settings: BuildSettings, counts: dict[str, int], kinds: Sequence[tuple[str, int]]) -> str:
     cut = (
         "Every scene is one chip"
         if settings.chip_size == 0
@@ -253,9 +259,9 @@ def _how(settings: BuildSettings, counts: dict[str, int], read_as: Sequence[str]
         "\n".join(f"- {name}: {count:,}" for name, count in counts.items() if count),
     ]
     # The limits are each scene's own, and stand in build.json.
-    kinds = Counter(line.rpartition("; ")[0] for line in read_as).most_common(_SHOWN_SENSORS)
     if kinds:
-        lines.append("\n".join(f"- {kind} ({count:,} {'scenes' if count > 1 else 'scene'})" for kind, count in kinds))
+        shown = kinds[:_SHOWN_SENSORS]
+        lines.append("\n".join(f"- {kind} ({count:,} {'scenes' if count > 1 else 'scene'})" for kind, count in shown))
     return "\n\n".join(lines)
 
 

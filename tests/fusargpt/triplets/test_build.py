@@ -31,6 +31,7 @@ from fusargpt.triplets.scene_rows import Part, chips_of
 from fusargpt.triplets.settings import BuildSettings
 from fusargpt.triplets.splits import gap_km
 from fusargpt.triplets.workers import Crash, run_all
+from tests.fusargpt.alphaearth.range_server import serve
 from tests.fusargpt.triplets.crashing import crash_on, raise_on
 from tests.fusargpt.triplets.places import (
     CHIP,
@@ -97,6 +98,10 @@ def test_anchors_objects_and_land_cover_are_those_of_the_chip(built: Report, tmp
     assert ((west < longitude) & (longitude < east) & (south < latitude) & (latitude < north)).all()
     assert "water (50%)" in middle["description"]["terrain"] and "built area (50%)" in middle["description"]["terrain"]
     assert middle["description"]["terrain"] in middle["completion"][0]["content"]
+    assert middle["target_description"]["count"] == "no targets"
+    corner = captions["scene1/x188y88/describe"]["target_description"]
+    assert corner["category"] == "ship (tanker)" and corner["size"] == "100 to 150 m across"
+    assert (corner["location"], corner["region"]) == ("in the centre", "built area")
 
     tanker = instructions["scene1/x188y88/detect-ship"]
     assert tanker["objects"] == [{"bbox_2d": [52, 62, 62, 82], "label": "ship", "fine_label": "tanker"}]
@@ -329,6 +334,10 @@ def test_small_and_whole_scenes_are_resized_to_what_the_model_sees(tmp_path: Pat
     assert objects == [{"bbox_2d": [154, 56, 308, 112], "label": "ship", "fine_label": ""}]
     assert chip.instructions[0]["prior_positions"] == [] and chip.instructions[0]["bounds"] is None
     assert chip.captions[0]["completion"][0]["content"] == "Sea." and chip.captions[0]["description"] is None
+    targets = chip.captions[0]["target_description"]
+    assert targets["count"] == "one ship" and targets["feature"] == "boxes wider than high"
+    # Nothing is known of the ground and its scale.
+    assert (targets["size"], targets["region"], targets["environment"]) == (None, None, None)
     (squeezed,) = one_part(tmp_path / "m.jsonl", chip_size=0, image_size=168)
     assert squeezed.instructions[0]["objects"][0]["bbox_2d"] == [84, 84, 168, 168]
     # Smaller than a chip along one side only.
@@ -345,6 +354,21 @@ def test_what_is_cut_is_neither_asked_nor_described(tmp_path: Path) -> None:
     first, second = one_part(write_manifest(tmp_path / "m.jsonl", [row]))
     assert not first.instructions and not first.captions and first.counts["chips with cut objects"] == 1
     assert second.instructions[0]["objects"][0]["bbox_2d"] == [0, 10, 18, 20] and second.captions
+
+
+def test_targets_are_described_where_they_were_annotated(tmp_path: Path) -> None:
+    write_raster(tmp_path / "a.tif", decibels(3, 112, 112), CORNERS[0])
+    write_raster(tmp_path / "cover.tif", np.zeros((112, 112), np.uint8), CORNERS[0])
+    boxes = [{"bbox_2d": [100, 10, 130, 20], "label": "ship"}]  # 12 of 30 columns, all that there is
+    for given, count in (({}, None), ({"boxes": []}, "no targets"), ({"boxes": boxes, "caption": "Sea."}, None)):
+        row = {"scene": "a.tif", "land_cover": "cover.tif", **given}
+        (chip,) = one_part(write_manifest(tmp_path / "m.jsonl", [row]))
+        targets = chip.captions[0]["target_description"]
+        assert (targets and targets["count"]) == count
+    row = {"scene": "a.tif", "land_cover": "cover.tif", "boxes": [{**boxes[0], "bbox_2d": [20, 10, 50, 20]}]}
+    (chip,) = one_part(write_manifest(tmp_path / "m.jsonl", [{**row, "caption": "Sea."}]))
+    assert chip.captions[0]["description"] is None
+    assert chip.captions[0]["target_description"]["region"] == "water"
 
 
 def test_chips_without_objects_can_be_thinned_out(places: Path) -> None:
@@ -412,6 +436,45 @@ def test_keys_in_addresses_are_not_shown(places: Path, tmp_path: Path, monkeypat
     (failure,) = build(write_manifest(tmp_path / "m.jsonl", rows), out, settings(places), workers=0).failures
     assert "http://127.0.0.1:9/a.tif: cannot be read" in str(failure)
     assert "secret" not in str(failure) + (out / "failures.jsonl").read_text()
+
+
+def test_a_renewed_signature_builds_nothing_again(
+    places: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, *_ = (places / "manifest.jsonl").read_text().splitlines()
+    row = {**json.loads(first), "land_cover": str(places / "cover0.tif")}
+    out = tmp_path / "out"
+    with serve(places) as server:
+
+        def built_with(signature: str) -> Report:
+            signed = {**row, "scene": f"{server.url}/scene0.tif?X-Amz-Signature={signature}"}
+            return build(write_manifest(tmp_path / "m.jsonl", [signed]), out, settings(places), workers=0)
+
+        with monkeypatch.context() as patch:
+            patch.setattr("fusargpt.triplets.build._write_shards", stopped)
+            with pytest.raises(KeyboardInterrupt):
+                built_with("first")
+        done = {path.name: path.stat().st_mtime_ns for path in (out / ".parts").glob("*.json")}
+        assert done
+        monkeypatch.setattr("fusargpt.triplets.build.do_job", stopped)
+        assert built_with("second").shards
+        kept = shards(out)
+        # Finished, and left alone with the next one.
+        monkeypatch.setattr("fusargpt.triplets.build._run", stopped)
+        built_with("third")
+        assert shards(out) == kept
+    assert "second" not in (out / "build.json").read_text() + (out / "README.md").read_text()
+
+
+def stopped(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_what_scenes_were_read_as_is_told_once_for_each_kind(built: Report) -> None:
+    kinds = built.kinds
+    assert sum(count for _, count in kinds) == sum(built.scenes.values())
+    assert len({kind for kind, _ in kinds}) == len(kinds) < sum(built.scenes.values())
+    assert all(" read as " in kind and "black at" not in kind for kind, _ in kinds)
 
 
 def test_two_builds_in_one_folder(places: Path, tmp_path: Path) -> None:
