@@ -14,15 +14,10 @@ from space_app.events import Events
 from space_app.fields import EXAMPLES
 from space_app.inputs import FREE
 from space_app.limits import (
-<<<<<<< HEAD
-    KEEP_SECONDS,
-    MAX_ANCHORS_PER_SIDE,
-    MAX_AT_ONCE,
-=======
     IMAGE_TYPES,
     KEEP_SECONDS,
     MAX_ANCHORS_PER_SIDE,
->>>>>>> verbs
+    MAX_AT_ONCE,
     MAX_UPLOAD_BYTES,
     QUEUE_LENGTH,
     Concurrency,
