@@ -15,6 +15,7 @@ PACKAGES: dict[str, set[str]] = {
     "constrained": {"llguidance"},
     "data": _DATA,
     "demo": {"gradio"} | _ALPHAEARTH,
+    "foundation": {"sklearn", "scipy"} | _METRICS,
     "metrics": _METRICS,
     "ray": _RAY,
     "scenes": {"pyogrio", "scipy", "shapely", "tqdm"} | _ALPHAEARTH,

@@ -1,0 +1,54 @@
+"""The tower of an entry."""
+
+from fusargpt.checkpoints import NANO
+from fusargpt.errors import InputError
+from fusargpt.foundation.entries import ALPHAEARTH, BOTH, HAND, MAJORITY, NANO_TOWER, Entry
+from fusargpt.foundation.features import Tower
+from fusargpt.foundation.towers.alphaearth import AlphaEarthAlone
+from fusargpt.foundation.towers.hand import HandFeatures
+from fusargpt.foundation.towers.simple import Nothing, Together
+
+
+def load_tower(entry: Entry, device: str) -> Tower:
+    """Load what an entry names.
+
+    Raises:
+        InputError: files that are missing or damaged, or a package that is not installed.
+    """
+    # Towers of models are imported where they are used: each takes seconds.
+    if entry.kind == MAJORITY:
+        return Nothing()
+    if entry.kind == HAND:
+        return HandFeatures()
+    if entry.kind == ALPHAEARTH:
+        return AlphaEarthAlone()
+    if entry.kind == BOTH:
+        return Together([HandFeatures(), AlphaEarthAlone()])
+    if entry.kind == NANO_TOWER:
+        from fusargpt.foundation.towers.nano_tower import FusarGptTower
+
+        return FusarGptTower(NANO, device)
+    if entry.kind == "vision":
+        from fusargpt.foundation.towers.any_model import AnyVisionTower
+
+        return AnyVisionTower(entry.model, device)
+    raise InputError(f"{entry.model}: a tower of kind {entry.kind}, which cannot be loaded yet")
+
+
+class Towers:
+    """The tower in use: arms of one model follow each other, and no two models fill the memory.
+
+    Args:
+        device: as torch names it.
+    """
+
+    def __init__(self, device: str) -> None:
+        self._device = device
+        self._key: tuple[str, str] | None = None
+        self._tower: Tower | None = None
+
+    def get(self, entry: Entry) -> Tower:
+        if self._tower is None or self._key != (entry.kind, entry.model):
+            self._tower = None
+            self._tower, self._key = load_tower(entry, self._device), (entry.kind, entry.model)
+        return self._tower

@@ -1,0 +1,83 @@
+"""One entry of the suite under examination: its features of the places, its texts and its matches."""
+
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fusargpt.foundation.arms import fitted_on, given
+from fusargpt.foundation.entries import Entry
+from fusargpt.foundation.features import Features, MatchingTower, SpeakingTower, Tower
+from fusargpt.foundation.places import Place, View
+from fusargpt.foundation.store import Store
+
+Places = Callable[[str], Sequence[Place]]
+"""The places of a split, simulated once."""
+
+
+class Subject:
+    """What the tasks ask an entry for.
+
+    Args:
+        entry: who is examined.
+        tower: loads its tower, at the first call.
+        store: of what the tower computes.
+        places: of each split.
+        seed: of shuffled priors.
+    """
+
+    def __init__(self, entry: Entry, tower: Callable[[], Tower], store: Store, places: Places, seed: int) -> None:
+        self.entry, self.places = entry, places
+        self._tower, self._store, self._seed = tower, store, seed
+        # Of this subject alone, which is let go when its tasks are done.
+        self._kept = cache(self._under)
+
+    def features(self, split: str) -> Features:
+        """Of the places of a split, under the entry's arm."""
+        return self._kept(split, self.entry.arm)
+
+    def fitting(self, split: str) -> Features:
+        """Those that probes are fitted to and chosen by; see `fusargpt.foundation.arms.fitted_on`."""
+        return self._kept(split, fitted_on(self.entry.arm))
+
+    def views(self, split: str) -> list[View]:
+        """What the tower is shown of the places of a split."""
+        return given([place.view for place in self.places(split)], self.entry.arm, self._seed)
+
+    def features_of(self, name: str, views: Sequence[View]) -> Features:
+        """Of other views, always the same for one name."""
+        return self._store.features(name, views, self._tower)
+
+    @property
+    def resize(self) -> str:
+        """What became of pictures before its tower saw them, in words."""
+        return self._store.resize
+
+    def texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Unit vectors [M, E]; of an entry that speaks."""
+        return cast(SpeakingTower, self._tower()).texts(texts)
+
+    def match(
+        self, name: str, views: Sequence[View], texts: Sequence[str], pairs: NDArray[np.integer]
+    ) -> NDArray[np.float32]:
+        """The probability that a text is true of a view, for `pairs` [P, 2] of indices; of an entry that matches.
+
+        Args:
+            name: of what is asked; the pairs of one name are always the same.
+            views: as `pairs[:, 0]` counts them.
+            texts: as `pairs[:, 1]` counts them.
+            pairs: those of one view should follow each other.
+        """
+
+        def probabilities(start: int, end: int) -> NDArray[np.float32]:
+            asked = pairs[start:end].tolist()
+            tower = cast(MatchingTower, self._tower())
+            return tower.match([views[view] for view, _ in asked], [texts[text] for _, text in asked])
+
+        return self._store.matches(f"{name}-{self.entry.arm}", len(pairs), probabilities)
+
+    def _under(self, split: str, arm: str) -> Features:
+        views = given([place.view for place in self.places(split)], arm, self._seed)
+        return self.features_of(f"{split}-{arm}", views)
