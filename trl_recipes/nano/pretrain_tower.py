@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import Dataset
-from transformers import Trainer, TrainingArguments
+from transformers import BaseImageProcessor, Trainer, TrainingArguments
 from transformers.models.qwen2_5_vl.configuration_qwen2_5_vl import Qwen2_5_VLTextConfig
 from transformers.trainer_utils import get_last_checkpoint
 
@@ -49,25 +49,26 @@ class DenseTargets:
     order: np.ndarray
 
 
-def dense_targets(scene: Scene) -> DenseTargets:
-    """The dense targets of one scene; a third target in one token is left out."""
+def dense_targets(scene: Scene, token_pixels: int = TOKEN_PIXELS) -> DenseTargets:
+    """The dense targets of one scene in tokens of `token_pixels`; a third target in one token is left out."""
+    grid = IMAGE_SIZE // token_pixels
     cover_map = scene.landcover[scene.region]
     if scene.apron is not None:
         cover_map[scene.region == scene.apron] = COVERS - 1
     one_hot = np.eye(COVERS, dtype=np.float32)[cover_map]
-    cover = one_hot.reshape(GRID, TOKEN_PIXELS, GRID, TOKEN_PIXELS, COVERS).mean((1, 3)).reshape(-1, COVERS)
-    present = np.zeros((GRID * GRID, SLOTS, len(TARGETS)), dtype=np.float32)
-    box = np.zeros((GRID * GRID, SLOTS, 4), dtype=np.float32)
-    order = np.zeros((GRID * GRID, SLOTS), dtype=np.int64)
+    cover = one_hot.reshape(grid, token_pixels, grid, token_pixels, COVERS).mean((1, 3)).reshape(-1, COVERS)
+    present = np.zeros((grid * grid, SLOTS, len(TARGETS)), dtype=np.float32)
+    box = np.zeros((grid * grid, SLOTS, 4), dtype=np.float32)
+    order = np.zeros((grid * grid, SLOTS), dtype=np.int64)
     for before, target in enumerate(scene.targets):  # in reading order, so that slots are ordered too
         x1, y1, x2, y2 = target.box
-        row, column = (y1 + y2) // 2 // TOKEN_PIXELS, (x1 + x2) // 2 // TOKEN_PIXELS
-        token = row * GRID + column
+        row, column = (y1 + y2) // 2 // token_pixels, (x1 + x2) // 2 // token_pixels
+        token = row * grid + column
         slot = int(present[token].any(-1).sum())
         if slot < SLOTS:
             present[token, slot, TARGETS.index(target.label)] = 1
-            corner = np.array([column, row, column, row]) * TOKEN_PIXELS
-            box[token, slot] = (np.array(target.box) - corner) / TOKEN_PIXELS
+            corner = np.array([column, row, column, row]) * token_pixels
+            box[token, slot] = (np.array(target.box) - corner) / token_pixels
             order[token, slot] = before
     return DenseTargets(cover, present, box, order)
 
@@ -83,11 +84,19 @@ def draw(scene: Scene, optical_share: float) -> Image.Image:
 class DenseScenes(Dataset[Row]):
     """Scenes simulated as they are asked for; item i is always the same."""
 
-    def __init__(self, processor: FusarGptProcessor, first_seed: int, scenes: int, optical_share: float) -> None:
-        self.image_processor = processor.image_processor
+    def __init__(
+        self,
+        image_processor: BaseImageProcessor,
+        first_seed: int,
+        scenes: int,
+        optical_share: float,
+        token_pixels: int = TOKEN_PIXELS,
+    ) -> None:
+        self.image_processor = image_processor
         self.first_seed = first_seed
         self.scenes = scenes
         self.optical_share = optical_share
+        self.token_pixels = token_pixels
 
     def __len__(self) -> int:
         return self.scenes
@@ -95,7 +104,7 @@ class DenseScenes(Dataset[Row]):
     def __getitem__(self, index: int) -> Row:
         scene = simulate_scene(self.first_seed + index)
         encoded = self.image_processor(draw(scene, self.optical_share).convert("RGB"), return_tensors="pt")
-        return {**encoded, **vars(dense_targets(scene))}
+        return {**encoded, **vars(dense_targets(scene, self.token_pixels))}
 
 
 def stack_targets(items: list[Row]) -> dict[str, Tensor]:
@@ -110,20 +119,17 @@ def collate(items: list[Row]) -> dict[str, Tensor]:
     return batch | stack_targets(items)
 
 
-class DenseTower(nn.Module):
-    """The vision tower with a linear head for the dense targets."""
+class DenseHead(nn.Module):
+    """A linear head for the dense targets of tokens of `token_pixels`."""
 
-    def __init__(self, tower: nn.Module, width: int) -> None:
+    def __init__(self, width: int, token_pixels: int = TOKEN_PIXELS) -> None:
         super().__init__()
-        self.tower = tower
+        self.token_pixels = token_pixels
         self.norm = nn.RMSNorm(width)
         self.head = nn.Linear(width, COVERS + SLOTS * SLOT_WIDTH)
 
-    def forward(
-        self, pixel_values: Tensor, image_grid_thw: Tensor, cover: Tensor, present: Tensor, box: Tensor, order: Tensor
-    ) -> dict[str, Tensor]:
-        """The losses; `order` is not a target here: a token cannot know it."""
-        tokens = self.tower(pixel_values, grid_thw=image_grid_thw).pooler_output
+    def forward(self, tokens: Tensor, cover: Tensor, present: Tensor, box: Tensor) -> dict[str, Tensor]:
+        """The losses of tokens [B T, width] or [B, T, width]."""
         predicted = self.head(self.norm(tokens)).float().reshape(*cover.shape[:2], -1)
         cover_logits, slots = predicted[..., :COVERS], predicted[..., COVERS:].unflatten(-1, (SLOTS, SLOT_WIDTH))
         presence, boxes = slots[..., : len(TARGETS)], slots[..., len(TARGETS) :]
@@ -132,8 +138,27 @@ class DenseTower(nn.Module):
         presence_loss = functional.binary_cross_entropy_with_logits(presence, present)
         box_error = (boxes - box).abs().mean(-1)
         box_loss = (box_error * there).sum() / there.sum().clamp(min=1)
-        loss = cover_loss + 10 * presence_loss + 4 * box_loss
-        return {"loss": loss, "cover": cover_loss, "presence": presence_loss, "box_pixels": box_loss * TOKEN_PIXELS}
+        # The smaller the tokens, the fewer of them hold a target; what one target weighs stays the same.
+        presence_weight = 10 * (TOKEN_PIXELS / self.token_pixels) ** 2
+        loss = cover_loss + presence_weight * presence_loss + 4 * box_loss
+        box_pixels = box_loss * self.token_pixels
+        return {"loss": loss, "cover": cover_loss, "presence": presence_loss, "box_pixels": box_pixels}
+
+
+class DenseTower(nn.Module):
+    """The vision tower of FUSAR-GPT with the dense head on its merged tokens."""
+
+    def __init__(self, tower: nn.Module, width: int) -> None:
+        super().__init__()
+        self.tower = tower
+        self.dense = DenseHead(width)
+
+    def forward(
+        self, pixel_values: Tensor, image_grid_thw: Tensor, cover: Tensor, present: Tensor, box: Tensor, order: Tensor
+    ) -> dict[str, Tensor]:
+        """The losses; `order` is not a target here: a token cannot know it."""
+        tokens = self.tower(pixel_values, grid_thw=image_grid_thw).pooler_output
+        return self.dense(tokens, cover, present, box)
 
 
 @torch.no_grad()
@@ -230,7 +255,7 @@ def main() -> None:
     tower = DenseTower(model.model.visual, cast(Qwen2_5_VLTextConfig, model.config.text_config).hidden_size)
     # Language training starts at seed 0 of the training split; the tower's places come after those.
     first_seed = SPLIT_SEEDS["train"] + 1_000_000
-    scenes = DenseScenes(processor, first_seed, options.scenes, options.optical_share)
+    scenes = DenseScenes(processor.image_processor, first_seed, options.scenes, options.optical_share)
     trainer = DenseTrainer(model=tower, args=training_arguments(options), train_dataset=scenes, data_collator=collate)
     train(trainer)
     model.model.visual.patch_embed = patch_embedding

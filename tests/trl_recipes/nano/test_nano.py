@@ -8,11 +8,12 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from fusargpt.simulator.simulated_scene import simulate_scene
+from fusargpt.simulator.simulated_scene import IMAGE_SIZE, simulate_scene
 from fusargpt.tasks.answers import parse_boxes
 from fusargpt.tasks.prompts import TARGETS
 from modeling_fusargpt import FusarGptForConditionalGeneration, FusarGptProcessor
 from tests.tiny import tiny_model
+from trl_recipes.klip.pretrain_tower import PATCH_PIXELS
 from trl_recipes.model.patch_embedding import use_linear_patch_embedding
 from trl_recipes.nano import model as nano_model
 from trl_recipes.nano.pretrain_pointing import DensePointing, PointingCollator, PointingScenes
@@ -77,16 +78,18 @@ def test_nano_fits_its_size_and_starts_as_the_identity(nano: Path) -> None:
     assert not model.model.tlm.output_projection.weight.any()
 
 
-def test_dense_targets_are_the_scenes() -> None:
+@pytest.mark.parametrize("token_pixels", [TOKEN_PIXELS, PATCH_PIXELS])
+def test_dense_targets_are_the_scenes(token_pixels: int) -> None:
+    grid = IMAGE_SIZE // token_pixels
     for seed in range(30):
         scene = simulate_scene(seed)
-        dense = dense_targets(scene)
+        dense = dense_targets(scene, token_pixels)
         assert np.allclose(dense.cover.sum(-1), 1, atol=1e-5)
-        assert dense.cover.shape == (GRID * GRID, COVERS)
+        assert dense.cover.shape == (grid * grid, COVERS)
         found = set()
         for token, slot, label in np.argwhere(dense.present):
-            corner = np.array([token % GRID, token // GRID] * 2) * TOKEN_PIXELS
-            box = np.round(dense.box[token, slot] * TOKEN_PIXELS + corner).astype(int)
+            corner = np.array([token % grid, token // grid] * 2) * token_pixels
+            box = np.round(dense.box[token, slot] * token_pixels + corner).astype(int)
             found.add((TARGETS[label], *box.tolist()))
         assert found <= {(target.label, *target.box) for target in scene.targets}
         assert len(found) >= len(scene.targets) - 2
@@ -96,7 +99,7 @@ def test_dense_targets_are_the_scenes() -> None:
 def test_a_tower_learns_from_dense_targets_and_its_tokens_are_scaled(nano: Path) -> None:
     torch.manual_seed(0)
     model = FusarGptForConditionalGeneration.from_pretrained(nano, dtype="float32")
-    scenes = DenseScenes(FusarGptProcessor.from_pretrained(nano), 0, 4, optical_share=0.5)
+    scenes = DenseScenes(FusarGptProcessor.from_pretrained(nano).image_processor, 0, 4, optical_share=0.5)
     batch = collate([scenes[index] for index in range(4)])
     tower = DenseTower(model.model.visual, model.lm_head.in_features)
     optimizer = torch.optim.AdamW(tower.parameters(), lr=1e-3)
