@@ -17,6 +17,7 @@ PACKAGES: dict[str, set[str]] = {
     "demo": {"gradio"} | _ALPHAEARTH,
     "foundation": {"sklearn", "scipy"} | _METRICS,
     "metrics": _METRICS,
+    "open_clip": {"open_clip"},
     "ray": _RAY,
     "scenes": {"pyogrio", "scipy", "shapely", "tqdm"} | _ALPHAEARTH,
     "serving": _METRICS | _RAY,
@@ -50,6 +51,12 @@ def check_constrained() -> None:
     """Raises InputError where --constrained is asked for and what it needs is not installed."""
     if find_spec("llguidance") is None:
         raise _missing("--constrained needs", "llguidance", "constrained")
+
+
+def check_open_clip() -> None:
+    """Raises InputError where a model of open_clip is asked for and the package is not installed."""
+    if find_spec("open_clip") is None:
+        raise _missing("open_clip models need", "open_clip", "open_clip")
 
 
 def _missing(need: str, package: str, extra: str) -> InputError:

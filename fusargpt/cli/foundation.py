@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fusargpt.cli.argument_types import names
-from fusargpt.cli.extras import needs
+from fusargpt.cli.extras import check_open_clip, needs
 from fusargpt.errors import InputError
 
 SUITE = "foundation"
@@ -65,6 +65,8 @@ def _check(options: argparse.Namespace) -> None:
     for name in ("rerank", "seed"):
         if vars(options)[name] < 0:
             raise InputError(f"--{name}: found {vars(options)[name]}; expected at least 0")
+    if any(name.startswith("open_clip:") for name in (options.model, *options.baselines)):
+        check_open_clip()
     unknown = [value for value in options.priors if value not in ARMS]
     if unknown:
         raise InputError(f"--prior: found {unknown[0]!r}; expected of {', '.join(ARMS)}")
@@ -75,14 +77,14 @@ def _parser() -> argparse.ArgumentParser:
         prog=f"fusargpt evaluate --suite {SUITE}",
         description=(
             "What the frozen features of a model hold about simulated SAR places: retrieval by texts, zero-shot "
-            "classes, and probes of land cover, counts, finer classes and segmentation. Probes are fitted to training places, "
-            "chosen on validation places and scored on test places, with 95 % bootstrap intervals. A run that was cut "
-            "goes on with the same command."
+            "classes, and probes of land cover, counts, finer classes and segmentation. Probes are fitted to training "
+            "places, chosen on validation places and scored on test places, with 95 % bootstrap intervals. A run that "
+            "was cut goes on with the same command."
         ),
         epilog=(
             "example: fusargpt evaluate fusarklip-nano --suite foundation --prior true,none,shuffled,blind "
-            "--baselines random,hand,nano-tower,alphaearth. Exit codes: 0; 1 when a task could not be scored (it is listed); 2 when "
-            "something is wrong with the input."
+            "--baselines random,hand,nano-tower,alphaearth. Exit codes: 0; 1 when a task could not be scored (it is "
+            "listed); 2 when something is wrong with the input."
         ),
         allow_abbrev=False,
     )

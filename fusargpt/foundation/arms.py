@@ -1,6 +1,7 @@
 """What a tower is given of a place: its prior, none, another place's, or its prior with a blank picture."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from PIL import Image
@@ -29,16 +30,16 @@ def given(views: Sequence[View], arm: str, seed: int) -> list[View]:
     if arm == "true":
         return list(views)
     if arm == "none":
-        return [View(view.picture, None) for view in views]
+        return [replace(view, prior=None) for view in views]
     if arm == "blind":
-        return [View(Image.new("L", view.picture.size, BLANK), view.prior) for view in views]
+        return [replace(view, picture=Image.new("L", view.picture.size, BLANK)) for view in views]
     if arm != "shuffled":
         raise ValueError(f"arm: found {arm!r}, expected one of {', '.join(ARMS)}")
     if len(views) < 2:
         raise ValueError("arm shuffled: found one place, expected at least 2 to exchange priors")
     order = np.random.default_rng(seed).permutation(len(views))
     following = dict(zip(order.tolist(), np.roll(order, -1).tolist(), strict=True))
-    return [View(view.picture, views[following[index]].prior) for index, view in enumerate(views)]
+    return [replace(view, prior=views[following[index]].prior) for index, view in enumerate(views)]
 
 
 def fitted_on(arm: str) -> str:

@@ -2,7 +2,17 @@
 
 from fusargpt.checkpoints import NANO
 from fusargpt.errors import InputError
-from fusargpt.foundation.entries import ALPHAEARTH, BOTH, HAND, MAJORITY, NANO_TOWER, Entry
+from fusargpt.foundation.entries import (
+    ALPHAEARTH,
+    BOTH,
+    FUSARKLIP,
+    HAND,
+    MAJORITY,
+    NANO_TOWER,
+    OPEN_CLIP,
+    RANDOM,
+    Entry,
+)
 from fusargpt.foundation.features import Tower
 from fusargpt.foundation.towers.alphaearth import AlphaEarthAlone
 from fusargpt.foundation.towers.hand import HandFeatures
@@ -32,6 +42,14 @@ def load_tower(entry: Entry, device: str) -> Tower:
         from fusargpt.foundation.towers.any_model import AnyVisionTower
 
         return AnyVisionTower(entry.model, device)
+    if entry.kind in (FUSARKLIP, f"{RANDOM} {FUSARKLIP}"):
+        from fusargpt.foundation.towers.fusarklip import FusarKlipTower
+
+        return FusarKlipTower.load(entry.model, device, random=entry.kind != FUSARKLIP)
+    if entry.kind == OPEN_CLIP:
+        from fusargpt.foundation.towers.open_clip import OpenClipTower
+
+        return OpenClipTower(entry.model.removeprefix(f"{OPEN_CLIP}:"), device)
     raise InputError(f"{entry.model}: a tower of kind {entry.kind}, which cannot be loaded yet")
 
 

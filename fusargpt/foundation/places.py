@@ -1,7 +1,7 @@
 """The simulated places of the suite, with all that is known of each. Every place is of one split alone."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -17,6 +17,8 @@ from fusargpt.simulator.simulated_scene import Scene, simulate_scene
 
 SPLIT_RULE = "by place: every seed is a place of its own, and the seeds of the splits are apart"
 
+ACQUISITION = ("resolution_m", "sensor", "polarization", "acquired")
+
 
 @dataclass(frozen=True)
 class Target:
@@ -29,10 +31,17 @@ class Target:
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """What a tower is shown: the picture (grey, 8 bit), and the prior of a place, or None."""
+    """What a tower is shown.
+
+    Attributes:
+        picture: grey, 8 bit.
+        prior: of a place, or None.
+        acquisition: `resolution_m`, `sensor`, `polarization` and `acquired` (ISO date) of the picture; never its place.
+    """
 
     picture: Image.Image
     prior: Prior | None
+    acquisition: Mapping[str, str | float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,12 +51,10 @@ class Place:
     Attributes:
         scene: the simulator's.
         view: its SAR picture with its own prior.
-        polarization: of the picture.
     """
 
     scene: Scene
     view: View
-    polarization: str
 
     @cached_property
     def cover(self) -> NDArray[np.int8]:
@@ -84,7 +91,7 @@ def place(seed: int) -> Place:
     scene = simulate_scene(seed)
     fields = scene_fields(scene)
     prior = Prior(dequantize(fields[PRIOR_EMBEDDINGS]).astype(np.float32), fields[PRIOR_POSITIONS])
-    return Place(scene, View(fields["image"], prior), fields["polarization"])
+    return Place(scene, View(fields["image"], prior, {name: fields[name] for name in ACQUISITION}))
 
 
 def places(split: str, count: int) -> Sequence[Place]:

@@ -27,6 +27,10 @@ NEIGHBOURS = (1, 5, 20)
 _ITERATIONS = 300
 
 
+Regression = Callable[[NDArray[np.floating]], NDArray[np.float64]]
+"""From features [N, D] to values [N, K]."""
+
+
 class Classifier(Protocol):
     """A fitted pipeline of scikit-learn: what is used of it."""
 
@@ -79,7 +83,7 @@ def neighbour_probe(train: Labelled, validation: Labelled) -> Classifier:
 def ridge_probe(
     train: tuple[NDArray[np.floating], NDArray[np.floating]],
     validation: tuple[NDArray[np.floating], NDArray[np.floating]],
-) -> Callable[[NDArray[np.floating]], NDArray[np.float64]]:
+) -> Regression:
     """Linear regression of several values, features [N, D] and values [N, K]; the squared error on validation chooses
     among `PENALTIES`."""
     scaler = StandardScaler().fit(train[0])

@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from fusargpt.foundation.suite import Findings
+from fusargpt.foundation.titles import title
 
 _FEWEST_AXES = 3
 
@@ -32,7 +33,7 @@ def radar(findings: Findings) -> bytes | None:
                 for end in ("low", "high")
             )
             axes.fill_between(_closed(angles), _closed(low), _closed(high), alpha=0.25, color=line[0].get_color())
-    axes.set_xticks(angles, [f"{task.name}\n{task.headline}" for task in tasks], fontsize=7)
+    axes.set_xticks(angles, [f"{task.name}\n{title(task.headline)}" for task in tasks], fontsize=7)
     axes.set_ylim(0, 100)
     axes.set_yticks([20, 40, 60, 80], ["20", "40", "60", "80"], fontsize=7, color="0.4")
     axes.legend(loc="upper left", bbox_to_anchor=(1.12, 1.05), fontsize=8, frameon=False)

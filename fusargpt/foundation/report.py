@@ -8,20 +8,9 @@ from fusargpt.files import output_file
 from fusargpt.foundation.radar import radar
 from fusargpt.foundation.results import REMEDY
 from fusargpt.foundation.suite import Findings
+from fusargpt.foundation.titles import title
 
 REPORT, RADAR = "report.html", "radar.png"
-TITLES = {
-    "map@r": "mAP@R",
-    "accuracy": "accuracy",
-    "matched_accuracy": "accuracy by matching",
-    "knn_accuracy": "accuracy of nearest neighbours",
-    "macro_f1": "macro F1",
-    "mae": "mean absolute error",
-    "miou": "mIoU",
-    "pixel_accuracy": "pixel accuracy",
-    "iou": "IoU",
-}
-_DIRECTIONS = {"image_to_text_": "image to text ", "text_to_image_": "text to image "}
 
 
 def write_report(findings: Findings, folder: Path) -> Path:
@@ -65,13 +54,3 @@ def contents(findings: Findings, plot: bytes | None) -> dict[str, object]:
         "differences": groups(findings.differences, colours, title, difference_cell) if len(colours) > 1 else [],
         "failures": findings.failures,
     }
-
-
-def title(metric: str) -> str:
-    """A metric's name as people write it: "text_to_image_r@1" is "text to image R@1"."""
-    for prefix, words in _DIRECTIONS.items():
-        if metric.startswith(prefix):
-            name = metric.removeprefix(prefix)
-            return words + (TITLES.get(name) or name.replace("strict_", "strict ").replace("r@", "R@"))
-    name, _, label = metric.partition("/")
-    return f"{TITLES.get(name, name)} {label}".strip()

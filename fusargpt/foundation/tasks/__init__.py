@@ -6,6 +6,7 @@ from typing import Protocol
 from fusargpt.foundation.subject import Subject
 from fusargpt.foundation.tasks.counting import CountProbe
 from fusargpt.foundation.tasks.covers import CoverProbe
+from fusargpt.foundation.tasks.detection import DetectionProbe
 from fusargpt.foundation.tasks.fine_labels import FineLabelProbe
 from fusargpt.foundation.tasks.retrieval import RerankedRetrieval, Retrieval
 from fusargpt.foundation.tasks.segmentation import SegmentationProbe
@@ -47,5 +48,6 @@ def tasks(reranked: int = RERANKED) -> dict[str, Task]:
         FineLabelProbe("ship"),
         FineLabelProbe("aircraft"),
         SegmentationProbe(),
+        DetectionProbe(),
     ]
     return {task.name: task for task in found}

@@ -11,7 +11,7 @@ from fusargpt.foundation.probes import Labelled
 from fusargpt.foundation.subject import Subject
 from fusargpt.foundation.tasks.classification import PROBES, probed
 from fusargpt.metrics.tally import Tally
-from fusargpt.simulator.simulated_scene import IMAGE_SIZE
+from fusargpt.simulator.simulated_scene import IMAGE_SIZE, RESOLUTION_M
 
 CHIP_PIXELS = 56  # 280 m: room about the longest ship; one third of an image, so that sizes stay comparable
 FINE_LABELS = {
@@ -73,4 +73,5 @@ def _cut(place: Place, box: tuple[int, int, int, int]) -> View:
     image = np.pad(np.asarray(place.view.picture), half, mode="edge")
     row, column = (box[1] + box[3]) // 2, (box[0] + box[2]) // 2
     chip = Image.fromarray(image[row : row + CHIP_PIXELS, column : column + CHIP_PIXELS])
-    return View(chip.resize((IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.BICUBIC), None)
+    acquisition = {**place.view.acquisition, "resolution_m": RESOLUTION_M * CHIP_PIXELS / IMAGE_SIZE}
+    return View(chip.resize((IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.BICUBIC), None, acquisition)

@@ -55,8 +55,8 @@ class ZeroShotCount:
         shown = ", ".join(repr(self.prompts["ship"][count][0]) for count in (0, 1, MAX_TARGETS))
         self.how = (
             f"counts 0 to {MAX_TARGETS} of aircraft where there is an apron, else of ships; matched_accuracy: the "
-            f"count whose text matches best, of {shown}; accuracy: whose {len(self.prompts['ship'][0])} wordings are nearest "
-            "on average. Nothing is fitted; majority is the most frequent count of the training split"
+            f"count whose text matches best, of {shown}; accuracy: whose {len(self.prompts['ship'][0])} wordings are "
+            "nearest on average. Nothing is fitted; majority is the most frequent count of the training split"
         )
 
     def tallies(self, subject: Subject) -> Mapping[str, Tally] | None:
