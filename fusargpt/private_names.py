@@ -98,7 +98,7 @@ OVERRIDDEN: dict[str, str] = {
         "ignore_keys_for_eval, start_time, resume_from_checkpoint, epochs_trained, steps_trained_in_current_epoch"
     ),
     "transformers:Trainer._save": "self, output_dir, state_dict",
-    "trl:SFTTrainer._save_checkpoint": "self, model, trial",
+    "transformers:Trainer._save_checkpoint": "self, model, trial",
     "trl.trainer.sft_trainer:DataCollatorForVisionLanguageModeling.torch_call": "self, examples",
     "vllm.model_executor.models.qwen2_vl:Qwen2VLMultiModalDataParser._parse_image_data": "self, data",
     "vllm.model_executor.models.qwen2_vl:Qwen2VLMultiModalProcessor._get_cache_missing_processor_kwargs": (

@@ -55,10 +55,9 @@ def where(mask: NDArray[np.bool_]) -> str:
     if spread[1]:
         return _BANDS[third[0]]
     # A ring or an L has its centroid beside itself: then the fullest cell says more.
-    counts = np.zeros((3, 3))
     rows, columns = np.nonzero(mask)
-    np.add.at(counts, (rows * 3 // mask.shape[0], columns * 3 // mask.shape[1]), 1)
-    row, column = third if counts[third[0], third[1]] else divmod(int(counts.argmax()), 3)
+    counts = np.bincount(rows * 3 // mask.shape[0] * 3 + columns * 3 // mask.shape[1], minlength=9)
+    row, column = third if counts[third[0] * 3 + third[1]] else divmod(int(counts.argmax()), 3)
     return f"in the {cell_name(row, column)}"
 
 

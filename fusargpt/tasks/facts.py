@@ -91,7 +91,8 @@ def parse_phrase(dimension: str, phrase: str) -> int | str | frozenset[str]:
     if dimension == "target_count":
         return sum(counts_in(phrase).values())
     if dimension == "target_category":
-        return _classes(phrase)
+        classes = classes_in(phrase)
+        return frozenset(classes).union(*classes.values())
     if dimension == "terrain":
         cover = phrase.removeprefix("mostly ").removeprefix("nothing but ").removeprefix("traces of ")
         # "grass" would do for "grassland" too: a name ends where the phrase ends or goes on in signs or "and".
@@ -116,13 +117,18 @@ def counts_in(phrase: str) -> dict[str, int]:
     return counts
 
 
-def _classes(phrase: str) -> frozenset[str]:
+def classes_in(phrase: str) -> dict[str, set[str]]:
+    """The classes of a phrase of `target_category`, each with its finer ones: {"ship": {"tanker"}}.
+
+    Raises:
+        ValueError: not such a phrase.
+    """
     if phrase == NO_TARGETS.category:
-        return frozenset()
-    names: set[str] = set()
+        return {}
+    classes: dict[str, set[str]] = {}
     for part in re.split(r"(?:, | and )(?![^(]*\))", phrase):
         match = _CLASS.fullmatch(part)
         if match is None:
             raise ValueError(f"target_category: found {phrase!r}, expected classes as 'ship (tanker)'")
-        names |= {match[1], *(re.split(r", | and ", match[2]) if match[2] else ())}
-    return frozenset(names)
+        classes[match[1]] = set(re.split(r", | and ", match[2])) if match[2] else set()
+    return classes

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fusargpt.tasks.facts import DIMENSIONS, TARGET_PREFIX, fact_keys
+from fusargpt.tasks.false_facts import false_phrases
 from fusargpt.tasks.stable_random import whole_number
 from fusargpt.tasks.target_dimensions import NO_TARGETS
 from fusargpt.tasks.wordings import SENTENCES, TARGET_SENTENCES
@@ -86,3 +87,28 @@ def draw_part_text(phrases: Mapping[str, str], seed: int) -> PartText:
         drawn = [name for name in drawn if not name.startswith(TARGET_PREFIX) or name == absence]
     parts = FEWEST_PARTS + whole_number(key, "parts") % (MOST_PARTS - FEWEST_PARTS + 1)
     return part_text(phrases, drawn[:parts], whole_number(key, "wording"))
+
+
+def counterfactual(phrases: Mapping[str, str], said: PartText | Sequence[str], seed: int) -> PartText | None:
+    """A text that says one thing that is false of the scene, and nothing else that is not so.
+
+    One more or one less of the targets, another land cover or class, or mirrored places; see
+    `fusargpt.tasks.false_facts`. `facts` holds the keys of what it says, the false ones among them.
+
+    Args:
+        phrases: all that is known of the scene; they are true.
+        said: a text of the scene, whose order and wording are kept, or the dimensions to speak of.
+        seed: chooses what is exchanged, and the wording where `said` has none.
+
+    Returns:
+        None where `said` holds nothing that can be exchanged for what is known to be false.
+
+    Raises:
+        ValueError: as `part_text` does.
+    """
+    dimensions, wording = said, whole_number("counterfactual", str(seed))
+    if isinstance(said, PartText):
+        dimensions, wording = said.dimensions, said.wording
+    true_text = part_text(phrases, dimensions, wording)
+    told = false_phrases(phrases, true_text.dimensions, seed)
+    return None if told is None else part_text(told, true_text.dimensions, wording)

@@ -9,7 +9,7 @@ is true of a scene. Numbers of targets are exact, lengths are told by classes.
 """
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -103,7 +103,7 @@ def describe_targets(
         location=_location(targets, size),
         feature=_feature(corners),
         size=None if resolution_m is None else _size(corners, resolution_m),
-        category=_category(targets),
+        category=category({item.label: {t.fine_label for t in targets if t.label == item.label} for item in targets}),
         distribution=_distribution(corners, size),
         region=None if cover is None else _region(corners, cover),
         environment=None if cover is None else _environment(corners, cover),
@@ -113,6 +113,12 @@ def describe_targets(
 def in_cells(cells: Collection[int]) -> str:
     """Where targets lie that are in so few cells (0..8, row by row) that each is named: "in the centre"."""
     return "in " + series([f"the {CELL_NAMES[cell]}" for cell in sorted(cells)])
+
+
+def category(classes: Mapping[str, Collection[str]]) -> str:
+    """Classes with their finer classes ("" is none): "aircraft and ship (cargo ship and tanker)"."""
+    named = [(label, sorted({*fine} - {""})) for label, fine in sorted(classes.items())]
+    return series([f"{label} ({series(fine)})" if fine else label for label, fine in named])
 
 
 def _check(
@@ -170,13 +176,6 @@ def _size(corners: NDArray[np.float64], resolution_m: float) -> str:
         return f"{low} to {high} m across" if low else f"up to {high} m across"
     largest = SIZE_CLASSES_M[-1]
     return f"more than {largest} m across" if low == largest else f"{low} to over {largest} m across"
-
-
-def _category(targets: Sequence[TargetBox]) -> str:
-    classes: dict[str, set[str]] = {}
-    for item in targets:
-        classes.setdefault(item.label, set()).update({item.fine_label} - {""})
-    return series([f"{label} ({series(sorted(fine))})" if fine else label for label, fine in sorted(classes.items())])
 
 
 def _distribution(corners: NDArray[np.float64], size: tuple[int, int]) -> str:

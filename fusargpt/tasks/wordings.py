@@ -67,7 +67,7 @@ TARGET_SENTENCES: dict[str, tuple[str, ...]] = {
     "location": (
         "Targets are found {}.",
         "Location of targets: {}.",
-        "Whoever looks for targets finds them {}.",
+        "Looking for targets, one finds them {}.",
         "As seen in the frame, targets lie {}.",
     ),
     "feature": (
@@ -79,7 +79,7 @@ TARGET_SENTENCES: dict[str, tuple[str, ...]] = {
     "size": (
         "Size of targets: {}.",
         "Targets measure {}.",
-        "From corner to corner, targets have {}.",
+        "From corner to corner, targets are {}.",
         "Their extent: {}.",
     ),
     "category": (
@@ -120,6 +120,7 @@ ORDERS: tuple[tuple[str, ...], ...] = (
 )
 
 
+PLURAL_CLASSES = {"trees", "crops", "shrubs"}  # of land cover
 _NUMBERS = ["no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
 _INVARIABLE = ("aircraft", "craft")
 
