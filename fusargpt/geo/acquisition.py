@@ -5,6 +5,7 @@ Nothing is guessed: what is not found, or found contradictory, stays unknown.
 
 import re
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import PurePosixPath
 from urllib.parse import unquote, urlsplit
@@ -15,6 +16,28 @@ from fusargpt.errors import InputError
 
 POLARIZATIONS = ("HH", "HV", "VH", "VV", "RH", "RV")
 """Transmitted first; R is circular, right-handed."""
+
+
+@dataclass(frozen=True)
+class Acquisition:
+    """How an image was acquired, as a model may be told; what is unknown is None.
+
+    Attributes:
+        resolution_m: ground metres of a pixel.
+        sensor: as "Sentinel-1A".
+        polarization: of `POLARIZATIONS`.
+        month: 1 to 12.
+    """
+
+    resolution_m: float | None = None
+    sensor: str | None = None
+    polarization: str | None = None
+    month: int | None = None
+
+    def known(self) -> dict[str, float | str]:
+        """What is known, by the names of the fields."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
 
 # In this order. TIFFTAG_DATETIME is not among them: it is the day on which the file was written.
 _DATE_TAGS = (
