@@ -6,11 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from transformers import AutoConfig, PreTrainedConfig
-from transformers.models.auto.modeling_auto import (
-    MODEL_FOR_ZERO_SHOT_IMAGE_CLASSIFICATION_MAPPING,
-    MODEL_MAPPING,
-)
+from transformers.models.auto.modeling_auto import MODEL_MAPPING
 
+from fusargpt.embedding.model_folder import CLIP_LIKE
 from fusargpt.errors import InputError, one_line
 from fusargpt.inference.predict import check_name
 from fusargpt.private_names import commit_of
@@ -21,7 +19,7 @@ HAND, ALPHAEARTH, BOTH, NANO_TOWER, RANDOM = "hand", "alphaearth", "hand+alphaea
 BASELINES = (HAND, ALPHAEARTH, BOTH, NANO_TOWER, RANDOM)
 """Those that are called by a name of their own; any other is a model folder, or OPEN_CLIP:ARCHITECTURE/WEIGHTS."""
 OPEN_CLIP = "open_clip"
-FUSARKLIP = "fusarklip"
+FUSARKLIP, DUAL_ENCODER, VISION = "fusarklip", "dual encoder", "vision"
 _SUFFIXES = {".json", ".safetensors", ".bin", ".model", ".txt"}
 
 
@@ -94,13 +92,13 @@ def _entries(name: str, model: str, arms: Sequence[str]) -> list[Entry]:
         return [
             Entry(name, f"{title}, prior {arm}", FUSARKLIP, revision, arm, speaks=True, matches=True) for arm in arms
         ]
-    if type(config) in MODEL_FOR_ZERO_SHOT_IMAGE_CLASSIFICATION_MAPPING:
-        return [Entry(name, title, "zero-shot", revision, "none", speaks=True)]
+    if config.model_type in CLIP_LIKE:
+        return [Entry(name, title, DUAL_ENCODER, revision, "none", speaks=True)]
     if type(config) in MODEL_MAPPING:
-        return [Entry(name, title, "vision", revision, "none")]
+        return [Entry(name, title, VISION, revision, "none")]
     raise InputError(
-        f"{name}: a model of type {config.model_type}; expected one of {', '.join(BASELINES)}, or of a type that "
-        "AutoModelForZeroShotImageClassification or AutoModel knows"
+        f"{name}: a model of type {config.model_type}; expected one of {', '.join(BASELINES)}, of type {FUSARKLIP}, "
+        f"{', '.join(CLIP_LIKE)}, or of another that AutoModel knows"
     )
 
 

@@ -1,16 +1,17 @@
 """The tower of an entry."""
 
 from fusargpt.checkpoints import NANO
-from fusargpt.errors import InputError
 from fusargpt.foundation.entries import (
     ALPHAEARTH,
     BOTH,
+    DUAL_ENCODER,
     FUSARKLIP,
     HAND,
     MAJORITY,
     NANO_TOWER,
     OPEN_CLIP,
     RANDOM,
+    VISION,
     Entry,
 )
 from fusargpt.foundation.features import Tower
@@ -38,7 +39,7 @@ def load_tower(entry: Entry, device: str) -> Tower:
         from fusargpt.foundation.towers.nano_tower import FusarGptTower
 
         return FusarGptTower(NANO, device)
-    if entry.kind == "vision":
+    if entry.kind == VISION:
         from fusargpt.foundation.towers.any_model import AnyVisionTower
 
         return AnyVisionTower(entry.model, device)
@@ -50,7 +51,11 @@ def load_tower(entry: Entry, device: str) -> Tower:
         from fusargpt.foundation.towers.open_clip import OpenClipTower
 
         return OpenClipTower(entry.model.removeprefix(f"{OPEN_CLIP}:"), device)
-    raise InputError(f"{entry.model}: a tower of kind {entry.kind}, which cannot be loaded yet")
+    if entry.kind == DUAL_ENCODER:
+        from fusargpt.foundation.towers.dual_encoder import DualEncoder
+
+        return DualEncoder(entry.model, device)
+    raise ValueError(f"entry: found the kind {entry.kind!r}, expected one that fusargpt.foundation.entries makes")
 
 
 class Towers:

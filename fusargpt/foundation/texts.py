@@ -18,10 +18,12 @@ from fusargpt.tasks.wordings import SENTENCES, TARGET_SENTENCES, several
 
 LANDFORMS = tuple(item.name for item in fields(Description))
 TARGETS = tuple(f"{TARGET_PREFIX}{item.name}" for item in fields(TargetDescription))
+LONGEST = 640
+"""Characters; longer texts are told without their last parts, for every model alike. 192 tokens of nano's hold them."""
 TEXT_SETS = {
-    "landforms": "the eight parts about the place, in one order, each wording by the place's seed",
-    "targets": "the parts about the targets, in one order, each wording by the place's seed",
-    "parts": "two to eight parts of both kinds, in an order and a wording by the place's seed",
+    "landforms": f"the eight parts about the place, without the last ones beyond {LONGEST} characters",
+    "targets": "the eight parts about the targets",
+    "parts": f"two to eight parts of both kinds, drawn by the place's seed, up to {LONGEST} characters",
     "caption": "the simulator's short caption",
 }
 """The sets of texts, one text a place, and what they are."""
@@ -49,11 +51,14 @@ def text_set(name: str, places: Sequence[Place]) -> TextSet:
     said = []
     for place in places:
         if name == "parts":
-            said.append(draw_part_text(place.phrases, place.scene.seed))
+            text = draw_part_text(place.phrases, place.scene.seed)
         else:
             chosen = LANDFORMS if name == "landforms" else TARGETS
             known = [dimension for dimension in chosen if dimension in place.phrases]
-            said.append(part_text(place.phrases, known, place.scene.seed))
+            text = part_text(place.phrases, known, place.scene.seed)
+        while len(text.text) > LONGEST:
+            text = part_text(place.phrases, text.dimensions[:-1], text.wording)
+        said.append(text)
     facts = np.stack([fact_keys(place.phrases) for place in places])
     return TextSet([text.text for text in said], true_pairs(facts, np.stack([text.facts for text in said])))
 

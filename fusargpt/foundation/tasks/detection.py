@@ -38,8 +38,8 @@ class DetectionProbe:
     headline = "f1@0.25"
     how = (
         "for each token, the class of the target that is centred in it (logistic regression) and its box (ridge "
-        f"regression); of boxes that overlap by more than {SAME_OVERLAP} the likelier one stays; strengths and the least "
-        "probability chosen on the validation split"
+        f"regression); of boxes that overlap by more than {SAME_OVERLAP} the likelier one stays; strengths and the "
+        "least probability chosen on the validation split"
     )
 
     def tallies(self, subject: Subject) -> Mapping[str, Tally] | None:

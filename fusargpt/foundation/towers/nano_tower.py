@@ -5,10 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 
 from fusargpt.foundation.features import Features, without_texts
 from fusargpt.foundation.places import View
 from fusargpt.inference.predict import load
+from fusargpt.simulator.simulated_scene import IMAGE_SIZE
 
 
 class FusarGptTower:
@@ -16,8 +18,8 @@ class FusarGptTower:
 
     def __init__(self, folder: str | Path, device: str) -> None:
         self._loaded = load(str(folder), device)
-        side = self._loaded.processor.image_size
-        self.resize = "as its processor does" if side is None else f"{side} x {side}, the whole picture"
+        width, height = self._loaded.seen_size(Image.new("RGB", (IMAGE_SIZE, IMAGE_SIZE)))
+        self.resize = f"{width} x {height}, the whole picture"
 
     def features(self, views: Sequence[View]) -> Features:
         encoded = self._loaded.processor(

