@@ -10,14 +10,15 @@ _ALPHAEARTH = {"imagecodecs", "pyarrow", "tifffile", "urllib3"}
 _DATA = {"datasets", "matplotlib", "pyarrow", "tqdm", "yaml"} | _ALPHAEARTH
 _RAY = {"ray"} | _DATA
 _METRICS = {"evaluate", "jinja2", "rouge_score", "sacrebleu"} | _DATA
+_FOUNDATION = {"scipy", "sklearn"} | _METRICS
 
 PACKAGES: dict[str, set[str]] = {
     "constrained": {"llguidance"},
     "data": _DATA,
     "demo": {"gradio"} | _ALPHAEARTH,
-    "foundation": {"sklearn", "scipy"} | _METRICS,
+    "foundation": _FOUNDATION,
     "metrics": _METRICS,
-    "open_clip": {"open_clip"},
+    "open_clip": {"open_clip"} | _FOUNDATION,
     "ray": _RAY,
     "scenes": {"pyogrio", "scipy", "shapely", "tqdm"} | _ALPHAEARTH,
     "serving": _METRICS | _RAY,

@@ -30,7 +30,9 @@ def majority(counts: Mapping[int, int], asked: list[int]) -> float:
 
 @pytest.mark.parametrize("texts", TEXT_SETS)
 def test_who_knows_the_place_of_a_text_finds_it(tmp_path: Path, texts: str) -> None:
-    said = {text: place.scene.seed for text, place in zip(text_set(texts, known("test")).texts, known("test"))}
+    said = {
+        text: place.scene.seed for text, place in zip(text_set(texts, known("test")).texts, known("test"), strict=True)
+    }
     found = scores(f"retrieval-{texts}", subject(tmp_path, Knowing(said.get), speaks=True))
     assert found["text_to_image_r@1"] == 1
     # Where two places have one caption, it is told to be about the last of them.
