@@ -52,6 +52,12 @@ CALLED: dict[str, str | None] = {
     "transformers.utils.generic:can_return_tuple": "func",
     "transformers.utils.hub:cached_file": "path_or_repo_id, filename",
     "transformers.utils.hub:cached_files": "path_or_repo_id, filenames, *, _raise_exceptions_for_missing_entries",
+    # Called by modeling_fusarklip.
+    "transformers.models.blip.modeling_blip_text:BlipTextOnlyMLMHead": "config",
+    "transformers.utils.generic:ModelOutput": None,
+    "transformers.utils.generic:TransformersKwargs": None,
+    "transformers.utils.generic:merge_with_config_defaults": "func",
+    "transformers.utils.output_capturing:capture_outputs": "*, tie_last_hidden_states",
     # Called by fusargpt/serving within vLLM.
     "vllm.lora.utils:get_adapter_absolute_path": "lora_path",
     "vllm.lora.worker_manager:WorkerLoRAManager": None,
@@ -116,6 +122,8 @@ ATTRIBUTES: tuple[str, ...] = (
     "transformers:PreTrainedConfig._commit_hash",
     "transformers:PreTrainedModel._hf_peft_config_loaded",
     "transformers:PreTrainedModel._keys_to_ignore_on_load_missing",
+    "transformers:PreTrainedModel._keys_to_ignore_on_load_unexpected",
+    "transformers:PreTrainedModel._tied_weights_keys",
     "transformers:Trainer._globalstep_last_logged",
     "transformers:Trainer._total_loss_scalar",
     "transformers:Trainer._tr_loss",

@@ -171,7 +171,8 @@ class LossesConfig(_Strict):
         mlm: Weight of the reconstruction of masked words and parts from image and text.
         lm: Weight of causal captioning.
         mim: Weight of masked image modelling, which needs pixels (no `image_states`).
-        momentum: Decay of an average of the towers that gives soft targets (BLIP: 0.995); `None` for none.
+        momentum: Decay of an average of the towers (BLIP: 0.995) that gives the softmax contrast soft targets; `None`
+            for none.
         alpha: Share of those soft targets, unless `forward` is told another.
         queue_size: Past images and texts, with their facts, that the contrast is taken against as well; 0 for none.
         mask_words: Probability that a word of a part is masked.
@@ -221,6 +222,8 @@ class LossesConfig(_Strict):
             value = self.__dict__[name]
             if value is not None and not 0 <= value <= 1:
                 raise self.found(name, "a number within [0, 1]")
+        if self.momentum is not None and self.contrastive == "sigmoid":
+            raise self.found("momentum", "None with the sigmoid contrast, which takes no soft targets")
 
 
 @strict

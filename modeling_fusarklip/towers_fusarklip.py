@@ -192,7 +192,7 @@ class FusarKlipTowers(BlipForImageTextRetrieval):
             images: int64 `[N]`, the place of each text's image.
 
         Returns:
-            `[N, L, C]`, 0 in padding.
+            `[N, L, C]`, in padding of no use.
         """
         self.check_texts("input_ids", input_ids, attention_mask)
         lengths = attention_mask.sum(1)

@@ -44,8 +44,10 @@ class FusarKlipVisionModel(BlipVisionModel):
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)
-        if module is self and "mask_token" in self._parameters:
-            initialization.zeros_(self.mask_token)
+        if module is self:
+            for name, parameter in self.named_parameters(recurse=False):
+                assert name == "mask_token", "its own, where there is one"
+                initialization.zeros_(parameter)
         elif isinstance(module, AcquisitionToken):
             # Not by the tower's initializer_range, which is 1e-10 by default.
             for layer in module.children():

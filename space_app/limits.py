@@ -21,6 +21,8 @@ from PIL import Image
 from fusargpt.errors import InputError
 from fusargpt.geo.remote import open_raster
 
+IMAGE_TYPES = [".tif", ".tiff", ".png", ".jpg", ".jpeg"]
+"""Of uploads, by their names."""
 MAX_UPLOAD_BYTES = 64 * 2**20
 MAX_PIXELS = 4096 * 4096
 """Of an image; the model sees it whole and far smaller, and a few at a time must fit into memory."""
@@ -40,6 +42,11 @@ MAX_ANCHORS_PER_SIDE = 32
 MAX_QUESTION = 2000
 """Characters; a prompt of several sentences has some hundreds."""
 MAX_ANSWER_SECONDS = 60.0
+"""Of an answer, and of a search."""
+MAX_TILES = 1024
+"""Of an image that is searched."""
+MAX_WORDS = 500
+"""Characters of what is searched for."""
 QUEUE_LENGTH = 40
 """Requests that wait; further ones are refused with a message."""
 SESSIONS = 500

@@ -7,10 +7,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import CLIPConfig, CLIPModel, CLIPProcessor, PreTrainedTokenizerFast
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
-WORDS = (
-    "<unk> <pad> <start> <end> the terrain is mostly water forest crops town ships ship at anchor off a port calm and "
-    "three no , ."
-).split()
+WORDS = ("<unk>", "<pad>", "<start>", "<end>", "the", "terrain", "is", "mostly", "water", "forest", "ships", "no", ".")
 SIDE = 32
 LONGEST = 16
 """Tokens of a text."""

@@ -56,9 +56,8 @@ class DatasetRows:
     def read(self, item: Item) -> Question | Answer:
         row: Mapping[str, Any] = self._rows[int(item.place)]
         prior = None if self._settings.no_prior else read_prior(row)
-        acquired = parse_date(row["acquired"] or "")
         acquisition = Acquisition(
-            row["resolution_m"], row["sensor"] or None, row["polarization"] or None, acquired and acquired.month
+            row["resolution_m"], row["sensor"] or None, row["polarization"] or None, parse_date(row["acquired"] or "")
         )
         return Question(item, read_picture(row), "", prior, acquisition=acquisition)
 

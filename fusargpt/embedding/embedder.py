@@ -61,6 +61,11 @@ class Embedder:
         return self.towers.takes_prior
 
     @property
+    def can_match(self) -> bool:
+        """Whether it has a head that reads an image and a text together."""
+        return self.towers.can_match
+
+    @property
     def scale(self) -> float:
         """By which similarities are multiplied before the softmax over labels: the model's own."""
         return self.towers.scale

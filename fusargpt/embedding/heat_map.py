@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from fusargpt.geo.box_drawing import FONT, INK
-from fusargpt.scenes.quicklook import LONGEST_SIDE
 
+_LONGEST_SIDE = 2048
 _SHARE_OF_COLOUR = 0.6
 _HATCH_STEP = 12  # pixels
 _HATCH = (150, 150, 155)
@@ -49,7 +49,7 @@ def heat_map(
     """
     width, height = size
     if picture is None:
-        scale = min(1.0, LONGEST_SIDE / max(size))
+        scale = min(1.0, _LONGEST_SIDE / max(size))
         picture = Image.new("RGB", (max(1, round(width * scale)), max(1, round(height * scale))), _BLANK)
     across, down = picture.width / width, picture.height / height
     places = np.round(boxes * np.array([across, down, across, down])).astype(int)

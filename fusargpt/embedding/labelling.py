@@ -45,7 +45,7 @@ def label_all(
     if picture is not None and kind != "scene":
         raise InputError(f"quicklook: {picture.name} is of a scene; leave it out, or name a scene")
     with held_output(out):
-        check_outputs(names[0] if names else features.provenance["file"] if features else "", out, picture)
+        check_outputs(_file_of(features, names), out, picture)
         if kind == "scene":
             _check_map(names[0], settings, out)
         embedder = embedder_for(features, settings, embedder)
@@ -64,6 +64,10 @@ def label_all(
         if not failures:
             forget_journal(out)
     return replace(result, files=tuple(files))
+
+
+def _file_of(features: Features | None, names: Sequence[str]) -> str:
+    return names[0] if features is None else str(features.provenance.get("file", ""))
 
 
 def _check_map(name: str, settings: EmbeddingSettings, out: Path | None) -> None:

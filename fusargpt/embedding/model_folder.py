@@ -9,14 +9,15 @@ from huggingface_hub import snapshot_download
 from transformers import AutoModelForZeroShotImageClassification, AutoProcessor, PreTrainedConfig
 
 from fusargpt.checkpoints import KLIP_NANO
+from fusargpt.embedding.klip_towers import KlipTowers
 from fusargpt.embedding.towers import ClipTowers, Towers
 from fusargpt.errors import InputError, one_line
 from fusargpt.inference.backbones import ANSWERING_TYPES
 from fusargpt.inference.predict import check_name
+from modeling_fusarklip import FusarKlipConfig, FusarKlipModel, FusarKlipProcessor
 
 CLIP_LIKE = ("align", "altclip", "chinese_clip", "clip", "metaclip_2", "siglip", "siglip2")
 """Types of transformers whose towers are used alike, without prior and matching head."""
-_OUR_TYPE = "fusarklip"
 _HASHED = ("*.safetensors", "config.json", "*processor_config.json", "tokenizer*.json", "vocab*")
 _DIGITS = 16
 
@@ -36,19 +37,22 @@ def read_towers(name: str, device: str | None) -> Towers:
     dtype = torch.float32 if device == "cpu" else torch.bfloat16
     try:
         found = PreTrainedConfig.get_config_dict(name)[0].get("model_type")
-        if found not in (_OUR_TYPE, *CLIP_LIKE):
+        if found not in (FusarKlipConfig.model_type, *CLIP_LIKE):
             raise _wrong_kind(name, found)
+        is_ours = found == FusarKlipConfig.model_type
         model, report = cast(
             tuple[Any, dict[str, Any]],
-            AutoModelForZeroShotImageClassification.from_pretrained(
+            (FusarKlipModel if is_ours else AutoModelForZeroShotImageClassification).from_pretrained(
                 name, dtype=dtype, use_safetensors=True, output_loading_info=True
             ),
         )
-        processor = AutoProcessor.from_pretrained(name)
         if report["missing_keys"]:
             first = sorted(report["missing_keys"])[0]
             raise InputError(f"{name}: {len(report['missing_keys'])} weights are missing, {first} among them")
-        return ClipTowers(model.to(device).eval(), processor)
+        model.to(device).eval()
+        if is_ours:
+            return KlipTowers(model, FusarKlipProcessor.from_pretrained(name))
+        return ClipTowers(model, AutoProcessor.from_pretrained(name))
     except InputError:
         raise
     # What transformers, tokenizers and safetensors raise on files that are missing, damaged or do not fit: of any type.
@@ -94,5 +98,5 @@ def _wrong_kind(name: str, found: object) -> InputError:
     does = " (it answers questions: fusargpt ask, detect, ...)" if found in ANSWERING_TYPES else ""
     return InputError(
         f"{name}: a model of type {found}{does}; expected one that embeds images and texts, of type "
-        f"{', '.join((_OUR_TYPE, *CLIP_LIKE))}"
+        f"{', '.join((FusarKlipConfig.model_type, *CLIP_LIKE))}"
     )

@@ -5,8 +5,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fusargpt.embedding.features import Features
-
 
 @dataclass(frozen=True)
 class Hit:
@@ -23,15 +21,19 @@ class Hit:
     match: float | None = None
 
 
-def scores(features: Features, query: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Cosines [N] of all vectors with a unit vector [D]."""
-    return features.vectors @ query
+def scores(vectors: NDArray[np.float32], query: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Cosines [N] of unit vectors [N, D] with one [D]."""
+    return vectors @ query
 
 
-def best(found: NDArray[np.float32], top: int) -> list[Hit]:
-    """The `top` highest scores, the highest first; of equal ones the first row."""
+def best_rows(found: NDArray[np.float32], top: int) -> NDArray[np.int64]:
+    """Rows of the `top` highest scores, the highest first; of equal ones the first row."""
     top = min(top, len(found))
     # Sorting the few that are wanted, not all.
     chosen = np.argpartition(-found, top - 1)[:top] if top < len(found) else np.arange(len(found))
-    ordered = chosen[np.lexsort((chosen, -found[chosen]))]
-    return [Hit(int(row), float(found[row])) for row in ordered]
+    return chosen[np.lexsort((chosen, -found[chosen]))].astype(np.int64)
+
+
+def best(found: NDArray[np.float32], top: int) -> list[Hit]:
+    """The `top` highest scores as hits, in the order of `best_rows`."""
+    return [Hit(int(row), float(found[row])) for row in best_rows(found, top)]

@@ -98,13 +98,14 @@ def search_in(features: Features, query: Query, embedder: Embedder, top: int, re
         InputError: features of another model, words that cannot be read, or a `rerank` without words or matching head.
     """
     check_numbers(query, top, rerank)
+    check_rerank(rerank, embedder)
     features.check_model(embedder.name, embedder.fingerprint)
     if query.text is not None:
         vector = embedder.texts([query.text])[0]
     else:
         assert query.image is not None
         vector = embedder.images([query.image])[0]
-    found = scores(features, vector)
+    found = scores(features.vectors, vector)
     hits = best(found, max(top, rerank))
     failures: list[Failure] = []
     if rerank:
@@ -123,6 +124,12 @@ def check_numbers(query: Query, top: int, rerank: int) -> None:
         raise InputError(f"rerank: found {rerank}; expected 0 to {MAX_TOP:,}")
     if rerank and query.text is None:
         raise InputError("rerank: an image was given, but the matching head compares with words; leave --rerank out")
+
+
+def check_rerank(rerank: int, embedder: Embedder) -> None:
+    """Raises InputError for a model that cannot look again."""
+    if rerank and not embedder.can_match:
+        raise InputError(f"rerank: {embedder.name} has no head that matches images with words; leave --rerank out")
 
 
 def _matched(features: Features, text: str, hits: Sequence[Hit], embedder: Embedder) -> tuple[list[Hit], list[Failure]]:

@@ -11,7 +11,7 @@ from fusargpt.embedding.embedder import Embedder
 from fusargpt.embedding.features import Features
 from fusargpt.embedding.found_files import FILES, write_found
 from fusargpt.embedding.model_folder import model_of_label
-from fusargpt.embedding.search import Found, Query, check_numbers, search_in
+from fusargpt.embedding.search import Found, Query, check_numbers, check_rerank, search_in
 from fusargpt.embedding.settings import EmbeddingSettings
 from fusargpt.files import check_free, new_folder
 from fusargpt.geo.image import read_image, to_rgb
@@ -48,6 +48,7 @@ def search_all(
         if out is not None:
             _make_free(out)
         embedder = embedder_for(features, settings, embedder)
+        check_rerank(rerank, embedder)
         # What is wrong with the words is said before a scene is embedded.
         if query.text is not None:
             embedder.texts([query.text])

@@ -46,7 +46,7 @@ def acquisition_of(scene: SarScene) -> Acquisition:
         None if scene.geometry is None else scene.geometry.resolution_m(),
         scene.sensor or None,
         scene.polarization or None,
-        None if scene.acquired is None else scene.acquired.month,
+        scene.acquired,
     )
 
 

@@ -19,11 +19,13 @@ class Towers(Protocol):
     Attributes:
         side: pixels of the square in which the model sees an image.
         takes_prior: whether images may come with anchors.
+        can_match: whether it has a head that reads an image and a text together.
         scale: by which similarities are multiplied before the softmax over labels.
     """
 
     side: int
     takes_prior: bool
+    can_match: bool
     scale: float
 
     def image_features(
@@ -43,7 +45,13 @@ class Towers(Protocol):
         """[M, D], of any length. InputError for a text that is too long."""
         ...
 
-    def match(self, pictures: Sequence[Image.Image], priors: Sequence[Prior | None], texts: Sequence[str]) -> Tensor:
+    def match(
+        self,
+        pictures: Sequence[Image.Image],
+        priors: Sequence[Prior | None],
+        acquisitions: Sequence[Acquisition | None],
+        texts: Sequence[str],
+    ) -> Tensor:
         """Probabilities [N] that a text tells of its image. InputError where the model has no head for that."""
         ...
 
@@ -61,6 +69,7 @@ class ClipTowers:
     """
 
     takes_prior = False
+    can_match = False
 
     def __init__(self, model: Any, processor: Any) -> None:
         self._model, self._images, self._tokenizer = model, processor.image_processor, processor.tokenizer
@@ -94,11 +103,14 @@ class ClipTowers:
         tokens = self._tokenizer(list(texts), return_tensors="pt", **{"padding": True, **filled})
         return _pooled(self._model.get_text_features(**on_device(self._model, tokens)))
 
-    def match(self, pictures: Sequence[Image.Image], priors: Sequence[Prior | None], texts: Sequence[str]) -> Tensor:
-        raise InputError(
-            f"rerank: a model of type {self._model.config.model_type} has no head that matches an image with a text; "
-            "leave --rerank out"
-        )
+    def match(
+        self,
+        pictures: Sequence[Image.Image],
+        priors: Sequence[Prior | None],
+        acquisitions: Sequence[Acquisition | None],
+        texts: Sequence[str],
+    ) -> Tensor:
+        raise InputError(f"match: a model of type {self._model.config.model_type} has no head that matches")
 
     def unknown(self, text: str) -> list[str]:
         return unknown_words(self._tokenizer, text)

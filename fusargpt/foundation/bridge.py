@@ -4,6 +4,7 @@ It is fitted to texts of the training split, so that it is no zero-shot result: 
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,14 +31,21 @@ def bridged_similarity(
         test: images and texts that are compared.
     """
     vectorizer = TfidfVectorizer(token_pattern=_WORDS, sublinear_tf=True)
-    words = np.asarray(vectorizer.fit_transform(train[1]).todense())
-    known = np.asarray(vectorizer.transform(validation[1]).todense())
-    expect = ridge_probe(
-        (_described(train[0]), words - words.mean(0)), (_described(validation[0]), known - words.mean(0))
-    )
-    expected = expect(_described(test[0]))
-    said = np.asarray(vectorizer.transform(test[1]).todense()) - words.mean(0)
-    return _unit(expected) @ _unit(said).T
+    vectorizer.fit(train[1])
+    counted = [_counted(vectorizer, texts) for _, texts in (train, validation, test)]
+    usual = counted[0].mean(0)
+    fitted = [
+        (_described(features), words - usual)
+        for (features, _), words in zip((train, validation), counted[:2], strict=True)
+    ]
+    expected = ridge_probe(*fitted)(_described(test[0]))
+    return _unit(expected) @ _unit(counted[2] - usual).T
+
+
+def _counted(vectorizer: TfidfVectorizer, texts: Sequence[str]) -> NDArray[np.float64]:
+    # As scipy has it and its stubs do not.
+    words: Any = vectorizer.transform(texts)
+    return np.asarray(words.todense())
 
 
 def _described(features: Features) -> NDArray[np.floating]:

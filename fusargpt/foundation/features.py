@@ -68,10 +68,8 @@ def on_grid(tokens: NDArray[np.floating], side: int) -> NDArray[np.float32]:
         tokens: of any grid.
         side: at most any number; cells smaller than a token repeat it.
     """
-    tokens = tokens.astype(np.float32)
-    for axis in (1, 2):
-        tokens = np.moveaxis(np.moveaxis(tokens, axis, -1) @ _cells(tokens.shape[axis], side).T, -1, axis)
-    return tokens
+    rows, columns = (_cells(size, side) for size in tokens.shape[1:3])
+    return np.einsum("ih,nhwc,jw->nijc", rows, tokens.astype(np.float32), columns, optimize=True)
 
 
 def _cells(size: int, side: int) -> NDArray[np.float32]:
@@ -79,4 +77,4 @@ def _cells(size: int, side: int) -> NDArray[np.float32]:
     edges = np.linspace(0, size, side + 1)
     starts = np.arange(size)
     shared = np.clip(np.minimum(edges[1:, None], starts + 1) - np.maximum(edges[:-1, None], starts), 0, None)
-    return (shared / shared.sum(1, keepdims=True)).astype(np.float32)
+    return np.asarray(shared / shared.sum(1, keepdims=True), np.float32)

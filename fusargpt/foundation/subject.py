@@ -72,9 +72,9 @@ class Subject:
         """
 
         def probabilities(start: int, end: int) -> NDArray[np.float32]:
-            asked = pairs[start:end].tolist()
+            shown, read = pairs[start:end].T.tolist()
             tower = cast(MatchingTower, self._tower())
-            return tower.match([views[view] for view, _ in asked], [texts[text] for _, text in asked])
+            return tower.match([views[index] for index in shown], [texts[index] for index in read])
 
         return self._store.matches(f"{name}-{self.entry.arm}", len(pairs), probabilities)
 

@@ -26,15 +26,15 @@ class Acquisition:
         resolution_m: ground metres of a pixel.
         sensor: as "Sentinel-1A".
         polarization: of `POLARIZATIONS`.
-        month: 1 to 12.
+        acquired: the day.
     """
 
     resolution_m: float | None = None
     sensor: str | None = None
     polarization: str | None = None
-    month: int | None = None
+    acquired: date | None = None
 
-    def known(self) -> dict[str, float | str]:
+    def known(self) -> dict[str, float | str | date]:
         """What is known, by the names of the fields."""
         return {name: value for name, value in asdict(self).items() if value is not None}
 

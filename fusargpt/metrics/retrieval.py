@@ -67,5 +67,5 @@ def _of_queries(similarity: NDArray[np.floating], true: NDArray[np.bool_]) -> Ma
     return {
         **{f"r@{k}": Tally.mean(hits[:, :k].any(1).tolist()) for k in RECALLS},
         "map@r": Tally.mean(precision.tolist()),
-        "strict_r@1": Tally.mean((order[:, 0] == np.arange(len(order))).tolist()),
+        "strict_r@1": Tally.mean(np.equal(order[:, 0], np.arange(len(order))).tolist()),
     }

@@ -1,6 +1,7 @@
 """Features that a person writes down: grey levels, texture and bright points. Grey levels are linear in decibels."""
 
 from collections.abc import Sequence
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,19 +65,23 @@ def _texture(image: NDArray[np.float32], offset: tuple[int, int]) -> NDArray[np.
 def _bright(image: NDArray[np.float32]) -> NDArray[np.float64]:
     """How many pixels, and how many connected groups of them, stand out from the median; logarithms of 1 + number."""
     smooth = ndimage.uniform_filter(image, 3)
-    masks = [smooth > np.median(image) + above for above in _BRIGHT]
-    return np.log1p([count for mask in masks for count in (mask.sum(), ndimage.label(mask)[1])])
+    counts: list[int] = []
+    for above in _BRIGHT:
+        mask = smooth > np.median(image) + above
+        _, groups = cast(tuple[NDArray[np.int32], int], ndimage.label(mask))
+        counts += [int(mask.sum()), groups]
+    return np.log1p(np.array(counts, np.float64))
 
 
 def _cells(image: NDArray[np.float32]) -> NDArray[np.float32]:
     """[GRID, GRID, C] of an image of any size, cut into cells of whole pixels."""
     height, width = (side // GRID for side in image.shape)
-    gradient = np.hypot(*np.gradient(image))
-    measured = []
-    for values in (image, gradient):
+    down, right = np.gradient(image)
+    measured: list[NDArray[np.floating]] = []
+    for values in (image, np.hypot(down, right)):
         cells = values[: height * GRID, : width * GRID].reshape(GRID, height, GRID, width).swapaxes(1, 2)
         cells = cells.reshape(GRID, GRID, -1)
         measured += [cells.mean(-1), cells.std(-1), *np.quantile(cells, _QUANTILES, axis=-1)]
     table = np.stack(measured, -1).astype(np.float32)
-    around = ndimage.uniform_filter(table, (3, 3, 1), mode="nearest")
-    return np.concatenate([table, around], -1)
+    around = np.stack([ndimage.uniform_filter(layer, 3, mode="nearest") for layer in np.moveaxis(table, -1, 0)], -1)
+    return np.concatenate([table, around], -1, dtype=np.float32)

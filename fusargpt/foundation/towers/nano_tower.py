@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
 from PIL import Image
+from torch import Tensor
 
 from fusargpt.foundation.features import Features, without_texts
 from fusargpt.foundation.places import View
@@ -36,12 +38,10 @@ class FusarGptTower:
                 },
                 return_dict=True,
             )
+        pooled = cast(Sequence[Tensor], outputs.pooler_output)
         merge = self._loaded.processor.image_processor.merge_size
         grids = [(int(rows) // merge, int(columns) // merge) for _, rows, columns in encoded["image_grid_thw"]]
         tokens = np.stack(
-            [
-                image.float().cpu().numpy().reshape(*grid, -1)
-                for image, grid in zip(outputs.pooler_output, grids, strict=True)
-            ]
+            [image.float().cpu().numpy().reshape(*grid, -1) for image, grid in zip(pooled, grids, strict=True)]
         )
         return without_texts(tokens.mean((1, 2)), tokens)

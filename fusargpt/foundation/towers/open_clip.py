@@ -1,6 +1,7 @@
 """Models of open_clip, as RemoteCLIP, GeoRSCLIP, SkyCLIP and SARCLIP are published: image and text, no prior."""
 
 from collections.abc import Sequence
+from importlib import import_module
 from math import isqrt
 from typing import Any
 
@@ -26,7 +27,7 @@ class OpenClipTower:
     """
 
     def __init__(self, name: str, device: str) -> None:
-        import open_clip
+        open_clip: Any = import_module("open_clip")
 
         architecture, _, weights = name.partition("/")
         if not architecture or not weights:

@@ -1,7 +1,7 @@
 """Places of the suite, and towers that know them."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -43,23 +43,22 @@ class Knowing:
     text_of: Callable[[str], int | None] = lambda text: None
     resize: str = "none"
     shown: int = 0
-    wrong: frozenset[str] = field(default_factory=frozenset)
 
     def features(self, views: Sequence[View]) -> Features:
         self.shown += len(views)
         found = [place_of(view) for view in views]
         tokens = np.stack([truth(place) for place in found])
-        embeddings = np.stack([self._vector(place.scene.seed) for place in found])
+        embeddings = np.stack([self.vector(place.scene.seed) for place in found])
         return Features(tokens.sum((1, 2)), tokens, embeddings)
 
     def texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        return np.stack([self._vector(self.text_of(text)) for text in texts])
+        return np.stack([self.vector(self.text_of(text)) for text in texts])
 
     def match(self, views: Sequence[View], texts: Sequence[str]) -> NDArray[np.float32]:
         pairs = zip(views, texts, strict=True)
         return np.array([place_of(view).scene.seed == self.text_of(text) for view, text in pairs], np.float32)
 
-    def _vector(self, seed: int | None) -> NDArray[np.float32]:
+    def vector(self, seed: int | None) -> NDArray[np.float32]:
         vector = np.zeros(COUNTS["test"] + 1, np.float32)
         vector[-1 if seed is None else seed % COUNTS["test"]] = 1
         return vector

@@ -1,12 +1,14 @@
 """Each task, asked of a tower that knows the answer and of one that knows nothing."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from fusargpt.foundation.entries import MAJORITY
+from fusargpt.foundation.places import View
 from fusargpt.foundation.subject import Subject
 from fusargpt.foundation.tasks import tasks
 from fusargpt.foundation.tasks.fine_labels import CHIP_PIXELS, chips_of
@@ -15,17 +17,13 @@ from fusargpt.foundation.tasks.segmentation import cover_shares
 from fusargpt.foundation.texts import LONGEST, TEXT_SETS, count_prompts, cover_prompts, text_set
 from fusargpt.foundation.towers.simple import Nothing
 from fusargpt.geo.land_classes import LANDCOVER_CLASSES
-from tests.fusargpt.foundation.known_places import COUNTS, Knowing, known, subject
+from tests.fusargpt.foundation.known_places import COUNTS, Knowing, known, place_of, subject
 
 
 def scores(task: str, examined: Subject) -> dict[str, float]:
     found = tasks()[task].tallies(examined)
     assert found is not None
     return {name: tally.score().value for name, tally in found.items()}
-
-
-def majority(counts: Mapping[int, int], asked: list[int]) -> float:
-    return float(np.mean([value == max(counts, key=lambda key: counts[key]) for value in asked]))
 
 
 @pytest.mark.parametrize("texts", TEXT_SETS)
@@ -56,7 +54,7 @@ def test_matching_puts_the_first_in_a_new_order(tmp_path: Path) -> None:
     said = {text: place.scene.seed for text, place in zip(told, known("test"), strict=True)}
 
     class LooksWrong(Knowing):
-        def texts(self, texts):
+        def texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
             return np.roll(super().texts(texts), 1, axis=1)
 
     tower = LooksWrong(said.get)
@@ -78,13 +76,14 @@ def test_classes_are_told_by_prompts_alone(tmp_path: Path) -> None:
     dominant = [place.dominant_cover for place in known("test")]
 
     class NamesCovers(Knowing):
-        def _vector(self, seed):
+        def vector(self, number: int | None) -> NDArray[np.float32]:
             vector = np.zeros(9, np.float32)
+            # Of a prompt the number of its class, of an image the seed of its place.
             by_seed = {place.scene.seed: place.dominant_cover for place in known("test")}
-            vector[by_seed.get(seed, seed) or 0] = 1
+            vector[by_seed.get(number or 0, number) or 0] = 1
             return vector
 
-        def match(self, views, texts):
+        def match(self, views: Sequence[View], texts: Sequence[str]) -> NDArray[np.float32]:
             return np.full(len(texts), 0.5, np.float32)
 
     found = scores("zero-shot-cover", subject(tmp_path, NamesCovers(covers.get), speaks=True))
@@ -95,9 +94,7 @@ def test_classes_are_told_by_prompts_alone(tmp_path: Path) -> None:
 
 def test_counts_are_told_by_texts_that_differ_in_the_count_alone(tmp_path: Path) -> None:
     class Counts(Knowing):
-        def match(self, views, texts):
-            from tests.fusargpt.foundation.known_places import place_of
-
+        def match(self, views: Sequence[View], texts: Sequence[str]) -> NDArray[np.float32]:
             right = [count_prompts(place_of(view).asked)[len(place_of(view).targets)][0] for view in views]
             return np.array([text == one for text, one in zip(texts, right, strict=True)], np.float32)
 
