@@ -124,6 +124,15 @@ def _parser() -> argparse.ArgumentParser:
         default=32,
         help="first texts and images matched again; 0: none (default: 32)",
     )
+    parser.add_argument(
+        "--sar-acd", metavar="FOLDER", type=Path, help="chips of SAR-ACD, as CLASS/NUMBER.jpg: their classes, too"
+    )
+    parser.add_argument(
+        "--ssdd",
+        metavar="FOLDER",
+        type=Path,
+        help="chips of SSDD, as images, annotations, train.txt and validation.txt: their ships, too",
+    )
     parser.add_argument("--batch-size", metavar="N", type=int, default=32, help="default: 32")
     parser.add_argument("--seed", metavar="N", type=int, default=0, help="of the shuffled priors (default: 0)")
     parser.add_argument("--device", help="as torch names it (default: a GPU where there is one)")

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +25,7 @@ ACQUISITION = ("resolution_m", "sensor", "polarization", "acquired")
 class Target:
     """One object; `box` [x1, y1, x2, y2] are pixel edges."""
 
-    box: tuple[int, int, int, int]
+    box: tuple[float, float, float, float]
     label: str
     fine_label: str
 
@@ -44,6 +45,23 @@ class View:
     acquisition: Mapping[str, str | float] = field(default_factory=dict)
 
 
+class Annotated(Protocol):
+    """An image whose targets are known."""
+
+    @property
+    def seed(self) -> int:
+        """Of what is drawn of it."""
+        ...
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        ...
+
+    @property
+    def targets(self) -> Sequence[Target]: ...
+
+
 @dataclass(frozen=True, eq=False)
 class Place:
     """A simulated scene as the suite asks about it.
@@ -60,6 +78,15 @@ class Place:
     def cover(self) -> NDArray[np.int8]:
         """Dynamic World classes of the pixels [H, W]; an apron is built area."""
         return self.scene.landcover[self.scene.region].astype(np.int8)
+
+    @property
+    def seed(self) -> int:
+        return self.scene.seed
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        rows, columns = self.cover.shape
+        return rows, columns
 
     @property
     def dominant_cover(self) -> int:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import cache
-from typing import cast
+from typing import TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from fusargpt.foundation.features import Features, MatchingTower, SpeakingTower,
 from fusargpt.foundation.places import Place, View
 from fusargpt.foundation.store import Store
 
+Result = TypeVar("Result")
 Places = Callable[[str], Sequence[Place]]
 """The places of a split, simulated once."""
 
@@ -33,6 +34,7 @@ class Subject:
         self._tower, self._store, self._seed = tower, store, seed
         # Of this subject alone, which is let go when its tasks are done.
         self._kept = cache(self._under)
+        self._fitted: dict[str, object] = {}
 
     def features(self, split: str) -> Features:
         """Of the places of a split, under the entry's arm."""
@@ -77,6 +79,12 @@ class Subject:
             return tower.match([views[index] for index in shown], [texts[index] for index in read])
 
         return self._store.matches(f"{name}-{self.entry.arm}", len(pairs), probabilities)
+
+    def once(self, name: str, compute: Callable[[], Result]) -> Result:
+        """What `compute` gives, computed for the first of the tasks that ask for it by this name."""
+        if name not in self._fitted:
+            self._fitted[name] = compute()
+        return cast(Result, self._fitted[name])
 
     def _under(self, split: str, arm: str) -> Features:
         views = given([place.view for place in self.places(split)], arm, self._seed)

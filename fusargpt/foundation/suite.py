@@ -39,6 +39,8 @@ class Options:
         train: simulated places that probes are fitted to.
         validation: simulated places that choose their strength.
         rerank: partners that are put in order again by matching; 0 leaves it out.
+        sar_acd: folder of the chips of SAR-ACD, whose classes are then asked, too.
+        ssdd: folder of the chips of SSDD, whose ships are then looked for, too.
         batch_size: images that a tower is shown together.
         seed: of shuffled priors.
         device: as torch names it; None takes a GPU where there is one.
@@ -53,6 +55,8 @@ class Options:
     train: int = 2000
     validation: int = 500
     rerank: int = RERANKED
+    sar_acd: Path | None = None
+    ssdd: Path | None = None
     batch_size: int = 32
     seed: int = 0
     device: str | None = None
@@ -101,7 +105,7 @@ def examine(options: Options) -> Findings:
         InputError: a model, arm, task or number that is not what it should be; a folder with another suite, or with a
             run at work on it; or nothing that could be scored.
     """
-    every = tasks(options.rerank)
+    every = tasks(options.rerank, options.sar_acd, options.ssdd)
     chosen = _chosen(options, every)
     entries = enter(options.model, options.baselines, options.priors)
     device = chosen_device(options.device)

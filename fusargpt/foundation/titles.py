@@ -10,6 +10,9 @@ TITLES = {
     "miou": "mIoU",
     "pixel_accuracy": "pixel accuracy",
     "iou": "IoU",
+    "jaccard": "Jaccard",
+    "f1@0.25": "F1@0.25",
+    "f1@0.50": "F1@0.50",
 }
 _DIRECTIONS = {"image_to_text_": "image to text ", "text_to_image_": "text to image "}
 

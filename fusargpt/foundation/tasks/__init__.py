@@ -1,6 +1,7 @@
 """The tasks of the suite, each of which scores one entry. Another one is a module beside these and a line here."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Protocol
 
 from fusargpt.foundation.subject import Subject
@@ -8,6 +9,8 @@ from fusargpt.foundation.tasks.counting import CountProbe
 from fusargpt.foundation.tasks.covers import CoverProbe
 from fusargpt.foundation.tasks.detection import DetectionProbe
 from fusargpt.foundation.tasks.fine_labels import FineLabelProbe
+from fusargpt.foundation.tasks.questions import CoversPresent, Position, Recognition, RegionalCover
+from fusargpt.foundation.tasks.real_chips import SarAcdProbe, SsddProbe
 from fusargpt.foundation.tasks.retrieval import RerankedRetrieval, Retrieval
 from fusargpt.foundation.tasks.segmentation import SegmentationProbe
 from fusargpt.foundation.tasks.zero_shot import ZeroShotCount, ZeroShotCover
@@ -36,8 +39,14 @@ RERANKED = 32
 """Partners that are put in order again by matching."""
 
 
-def tasks(reranked: int = RERANKED) -> dict[str, Task]:
-    """All tasks by their names; without re-ranking where `reranked` is 0."""
+def tasks(reranked: int = RERANKED, sar_acd: Path | None = None, ssdd: Path | None = None) -> dict[str, Task]:
+    """All tasks by their names.
+
+    Args:
+        reranked: partners that are put in order again; 0 leaves that task out.
+        sar_acd: folder of the chips of SAR-ACD; None leaves that task out.
+        ssdd: likewise of SSDD.
+    """
     found: list[Task] = [
         *(Retrieval(name) for name in ("landforms", "targets", "parts", "caption")),
         *([RerankedRetrieval("landforms", reranked)] if reranked else []),
@@ -49,5 +58,11 @@ def tasks(reranked: int = RERANKED) -> dict[str, Task]:
         FineLabelProbe("aircraft"),
         SegmentationProbe(),
         DetectionProbe(),
+        Recognition(),
+        Position(),
+        CoversPresent(),
+        RegionalCover(),
+        *([] if sar_acd is None else [SarAcdProbe(sar_acd)]),
+        *([] if ssdd is None else [SsddProbe(ssdd)]),
     ]
     return {task.name: task for task in found}

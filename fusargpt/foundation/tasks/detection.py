@@ -1,14 +1,14 @@
 """Boxes of ships and aircraft, read of patch tokens one by one."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fusargpt.foundation.features import Features
-from fusargpt.foundation.places import Place
+from fusargpt.foundation.places import Annotated
 from fusargpt.foundation.probes import Classifier, Labelled, Regression, logistic_probe, ridge_probe
 from fusargpt.foundation.subject import Subject
 from fusargpt.metrics.detection import box_overlap, detect_tallies
@@ -16,7 +16,7 @@ from fusargpt.metrics.tally import Tally
 from fusargpt.tasks.prompts import NONE_ANSWER, TARGETS
 
 EMPTY_TOKENS = 12
-"""Of a training place, that no target is centred in; drawn by its seed, and counting for all of them."""
+"""Of a training image, that no target is centred in; drawn by its seed, and counting for all of them."""
 THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
 SAME_OVERLAP = 0.2  # of two boxes that are taken for one target
 _LEAST_PIXELS = 2.0  # of a side of a box
@@ -43,23 +43,39 @@ class DetectionProbe:
     )
 
     def tallies(self, subject: Subject) -> Mapping[str, Tally] | None:
-        train, validation = (
-            _centred(subject.fitting(split), subject.places(split)) for split in ("train", "validation")
-        )
-        classes = logistic_probe(train.classes, validation.classes)
-        boxes = ridge_probe(train.boxes, validation.boxes)
-        chosen_by = [
-            _found(classes, boxes, tokens, place)
-            for tokens, place in zip(subject.fitting("validation").tokens, subject.places("validation"), strict=True)
-        ]
-        known = subject.places("validation")
-        threshold = max(THRESHOLDS, key=lambda least: _scores(chosen_by, known, least)[self.headline].score().value)
-        places = subject.places("test")
-        shown = [
-            _found(classes, boxes, tokens, place)
-            for tokens, place in zip(subject.features("test").tokens, places, strict=True)
-        ]
-        return _scores(shown, places, threshold)
+        return box_tallies(found_targets(subject), subject.places("test"))
+
+
+def found_targets(subject: Subject) -> list[list[Found]]:
+    """The boxes that the probe finds in the test places; fitted once for a subject."""
+
+    def compute() -> list[list[Found]]:
+        train, validation = ((subject.fitting(split), subject.places(split)) for split in ("train", "validation"))
+        return detected(train, validation, (subject.features("test"), subject.places("test")))
+
+    return subject.once("targets", compute)
+
+
+Known = tuple[Features, Sequence[Annotated]]
+"""Images and what is in them."""
+
+
+def detected(train: Known, validation: Known, test: Known) -> list[list[Found]]:
+    """The boxes in each image of `test`, likelier than the threshold that validation chooses; see `DetectionProbe`."""
+    fitted, chosen_by = _centred(*train), _centred(*validation)
+    classes = logistic_probe(fitted.classes, chosen_by.classes)
+    boxes = ridge_probe(fitted.boxes, chosen_by.boxes)
+    known = [_found(classes, boxes, tokens, image) for tokens, image in _pairs(validation)]
+    headline = DetectionProbe.headline
+    threshold = max(THRESHOLDS, key=lambda least: box_tallies(known, validation[1], least)[headline].score().value)
+    return [
+        [one for one in _found(classes, boxes, tokens, image) if one.probability >= threshold]
+        for tokens, image in _pairs(test)
+    ]
+
+
+def _pairs(known: Known) -> Iterator[tuple[NDArray[np.floating], Annotated]]:
+    return zip(known[0].tokens, known[1], strict=True)
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,46 +86,46 @@ class _Centred:
     boxes: tuple[NDArray[np.floating], NDArray[np.floating]]
 
 
-def _centred(features: Features, places: Sequence[Place]) -> _Centred:
+def _centred(features: Features, images: Sequence[Annotated]) -> _Centred:
     kept, labels, weights, boxes = [], [], [], []
-    for tokens, place in zip(features.tokens, places, strict=True):
+    for tokens, image in zip(features.tokens, images, strict=True):
         height, width, _ = tokens.shape
         grid = np.zeros((height, width), int)
-        for target in reversed(place.targets):
-            row, column = _token_of(target.box, place, height, width)
+        for target in reversed(image.targets):
+            row, column = _token_of(target.box, image, height, width)
             grid[row, column] = 1 + TARGETS.index(target.label)
         held = np.flatnonzero(grid)
         empty = np.flatnonzero(grid == 0)
-        drawn = np.random.default_rng([place.scene.seed, 2]).permutation(empty)[:EMPTY_TOKENS]
+        drawn = np.random.default_rng([image.seed, 2]).permutation(empty)[:EMPTY_TOKENS]
         chosen = np.concatenate([held, drawn])
         kept.append(tokens.reshape(height * width, -1)[chosen])
         labels.append(grid.ravel()[chosen])
         weights.append(np.where(grid.ravel()[chosen] > 0, 1.0, len(empty) / max(len(drawn), 1)))
         relative = {}
-        for target in reversed(place.targets):
-            row, column = _token_of(target.box, place, height, width)
-            relative[row * width + column] = _relative(target.box, row, column, place, height, width)
+        for target in reversed(image.targets):
+            row, column = _token_of(target.box, image, height, width)
+            relative[row * width + column] = _relative(target.box, row, column, image, height, width)
         boxes += [relative[index] for index in held]
     every = np.concatenate(kept).astype(np.float32)
     classes = np.concatenate(labels)
     return _Centred(Labelled(every, classes, np.concatenate(weights)), (every[classes > 0], np.array(boxes)))
 
 
-def _token_of(box: Sequence[float], place: Place, height: int, width: int) -> tuple[int, int]:
-    rows, columns = place.cover.shape
+def _token_of(box: Sequence[float], image: Annotated, height: int, width: int) -> tuple[int, int]:
+    rows, columns = image.shape
     return int((box[1] + box[3]) / 2 * height / rows), int((box[0] + box[2]) / 2 * width / columns)
 
 
 def _relative(
-    box: Sequence[float], row: int, column: int, place: Place, height: int, width: int
+    box: Sequence[float], row: int, column: int, image: Annotated, height: int, width: int
 ) -> tuple[float, float, float, float]:
     """Centre from that of the token in its sides, and logarithms of the sides in pixels."""
-    rows, columns = place.cover.shape
+    rows, columns = image.shape
     x, y = (box[0] + box[2]) / 2 * width / columns, (box[1] + box[3]) / 2 * height / rows
     return x - column - 0.5, y - row - 0.5, np.log(box[2] - box[0]), np.log(box[3] - box[1])
 
 
-def _found(classes: Classifier, boxes: Regression, tokens: NDArray[np.floating], place: Place) -> list[Found]:
+def _found(classes: Classifier, boxes: Regression, tokens: NDArray[np.floating], image: Annotated) -> list[Found]:
     """All boxes that are likelier than the least threshold, the likeliest first, each target once."""
     height, width, channels = tokens.shape
     flat = tokens.reshape(-1, channels).astype(np.float32)
@@ -120,7 +136,7 @@ def _found(classes: Classifier, boxes: Regression, tokens: NDArray[np.floating],
     likely = np.flatnonzero(best >= min(THRESHOLDS))
     if not len(likely):
         return []
-    rows, columns = place.cover.shape
+    rows, columns = image.shape
     found: list[Found] = []
     for token, (x, y, log_width, log_height) in zip(likely, boxes(flat[likely]), strict=True):
         row, column = divmod(int(token), width)
@@ -136,9 +152,10 @@ def _found(classes: Classifier, boxes: Regression, tokens: NDArray[np.floating],
     return kept
 
 
-def _scores(found: Sequence[Sequence[Found]], places: Sequence[Place], least: float) -> dict[str, Tally]:
-    answers = [_text([(one.box, one.label) for one in of_place if one.probability >= least]) for of_place in found]
-    references = [_text([(target.box, target.label) for target in place.targets]) for place in places]
+def box_tallies(found: Sequence[Sequence[Found]], images: Sequence[Annotated], least: float = 0.0) -> dict[str, Tally]:
+    """F1 at overlap 0.25 and 0.50, all and of each class, of the boxes that are at least so likely."""
+    answers = [_text([(one.box, one.label) for one in of_image if one.probability >= least]) for of_image in found]
+    references = [_text([(target.box, target.label) for target in image.targets]) for image in images]
     tallies = detect_tallies(answers, references)
     return {name: tally for name, tally in tallies.items() if name != "readable"}
 

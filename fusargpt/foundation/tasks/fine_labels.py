@@ -68,10 +68,10 @@ def chips_of(places: Sequence[Place], label: str, most: int) -> list[Chip]:
     return chips
 
 
-def _cut(place: Place, box: tuple[int, int, int, int]) -> View:
+def _cut(place: Place, box: tuple[float, float, float, float]) -> View:
     half = CHIP_PIXELS // 2
     image = np.pad(np.asarray(place.view.picture), half, mode="edge")
-    row, column = (box[1] + box[3]) // 2, (box[0] + box[2]) // 2
+    row, column = int(box[1] + box[3]) // 2, int(box[0] + box[2]) // 2
     chip = Image.fromarray(image[row : row + CHIP_PIXELS, column : column + CHIP_PIXELS])
     acquisition = {**place.view.acquisition, "resolution_m": RESOLUTION_M * CHIP_PIXELS / IMAGE_SIZE}
     return View(chip.resize((IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.BICUBIC), None, acquisition)

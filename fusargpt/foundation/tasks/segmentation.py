@@ -32,17 +32,40 @@ class SegmentationProbe:
     )
 
     def tallies(self, subject: Subject) -> Mapping[str, Tally] | None:
-        chosen_by, shown = subject.fitting("validation"), subject.features("test")
-        validation = subject.places("validation")
+        places = subject.places("test")
+        confusions = [
+            confusion(predicted, place.cover, _CLASSES)
+            for predicted, place in zip(predicted_covers(subject), places, strict=True)
+        ]
+        return segmentation_tallies(np.stack(confusions), LANDCOVER_CLASSES)
 
-        def score(probe: Classifier) -> float:
-            return segmentation_tallies(_confusions(probe, chosen_by, validation), LANDCOVER_CLASSES)[
-                "miou"
-            ].score().value  # fmt: skip
 
+def predicted_covers(subject: Subject) -> NDArray[np.int8]:
+    """The land cover [N, H, W] that the probe reads of the test places, int8; fitted once for a subject."""
+
+    def compute() -> NDArray[np.int8]:
         train = token_samples(subject.fitting("train"), subject.places("train"))
-        probe = logistic_probe(train, train, score)
-        return segmentation_tallies(_confusions(probe, shown, subject.places("test")), LANDCOVER_CLASSES)
+        validation = (subject.fitting("validation"), subject.places("validation"))
+        return covers_by(fitted_probe(train, *validation), subject.features("test"), subject.places("test"))
+
+    return subject.once("covers", compute)
+
+
+def fitted_probe(train: Labelled, features: Features, places: Sequence[Place]) -> Classifier:
+    """The probe of `train` with the strength that gives the places of the validation split their highest mIoU."""
+
+    def score(probe: Classifier) -> float:
+        covers = covers_by(probe, features, places)
+        tables = [confusion(cover, place.cover, _CLASSES) for cover, place in zip(covers, places, strict=True)]
+        return segmentation_tallies(np.stack(tables), LANDCOVER_CLASSES)["miou"].score().value
+
+    return logistic_probe(train, train, score)
+
+
+def covers_by(probe: Classifier, features: Features, places: Sequence[Place]) -> NDArray[np.int8]:
+    """The land cover [N, H, W] that a probe reads of tokens, int8."""
+    pairs = zip(features.tokens, places, strict=True)
+    return np.stack([predicted_cover(probe, tokens, place.shape) for tokens, place in pairs]).astype(np.int8)
 
 
 def token_samples(features: Features, places: Sequence[Place]) -> Labelled:
@@ -50,7 +73,7 @@ def token_samples(features: Features, places: Sequence[Place]) -> Labelled:
     kept, labels, weights = [], [], []
     for tokens, place in zip(features.tokens, places, strict=True):
         height, width, _ = tokens.shape
-        rng = np.random.default_rng([place.scene.seed, 1])
+        rng = np.random.default_rng([place.seed, 1])
         drawn = rng.permutation(height * width)[:TOKENS_A_PLACE]
         cells, classes = np.nonzero(shares := cover_shares(place.cover, height, width).reshape(-1, _CLASSES)[drawn])
         kept.append(tokens.reshape(height * width, -1)[drawn][cells])
@@ -66,15 +89,6 @@ def cover_shares(cover: NDArray[np.integer], height: int, width: int) -> NDArray
     counts = np.bincount((cells * _CLASSES + cover).ravel(), minlength=height * width * _CLASSES)
     counts = counts.reshape(height, width, _CLASSES)
     return counts / np.maximum(counts.sum(-1, keepdims=True), 1)
-
-
-def _confusions(probe: Classifier, features: Features, places: Sequence[Place]) -> NDArray[np.int64]:
-    return np.stack(
-        [
-            confusion(predicted_cover(probe, tokens, place.cover.shape), place.cover, _CLASSES)
-            for tokens, place in zip(features.tokens, places, strict=True)
-        ]
-    )
 
 
 def predicted_cover(probe: Classifier, tokens: NDArray[np.floating], shape: tuple[int, ...]) -> NDArray[np.int64]:

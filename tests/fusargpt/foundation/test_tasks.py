@@ -123,6 +123,10 @@ def test_probes_read_what_features_hold(tmp_path: Path) -> None:
     found = scores("detection", knowing)
     assert found["f1@0.25"] > 0.8
     assert found["f1@0.50"] > 0.7
+    assert scores("question-recognition", knowing)["accuracy"] > 0.8
+    assert scores("question-position", knowing)["exact"] > 0.6
+    assert scores("question-covers", knowing)["jaccard"] > 0.8
+    assert scores("question-regional-cover", knowing)["accuracy"] > 0.9
     nothing = subject(tmp_path / "nothing", Nothing(), kind=MAJORITY)
     assert scores("detection", nothing)["f1@0.25"] < 0.1
     assert scores("segmentation", nothing)["miou"] < 0.1
