@@ -111,7 +111,12 @@ def _parser() -> argparse.ArgumentParser:
         default=(),
         help=f"of {', '.join(BASELINES)} (the model's architecture), or any other MODEL; majority is always there",
     )
-    parser.add_argument("--tasks", metavar="A,B", type=names, help="by their names in the table (default: all)")
+    parser.add_argument(
+        "--tasks",
+        metavar="A,B",
+        type=names,
+        help="by their names in the table (default: all but segmentation-two-polarizations)",
+    )
     parser.add_argument("--scenes", metavar="N", type=int, default=1000, help="test places (default: 1000)")
     parser.add_argument("--train", metavar="N", type=int, default=2000, help="places for probes (default: 2000)")
     parser.add_argument(

@@ -57,6 +57,17 @@ class Subject:
         """What became of pictures before its tower saw them, in words."""
         return self._store.resize
 
+    def features_under_arm(self, name: str, views: Sequence[View], *, fitting: bool) -> Features:
+        """Of other views of places with their own priors, always the same for one name, under the entry's arm.
+
+        Args:
+            name: of the views.
+            views: of different places.
+            fitting: whether probes are fitted to them or chosen by them.
+        """
+        arm = fitted_on(self.entry.arm) if fitting else self.entry.arm
+        return self.features_of(f"{name}-{arm}", given(views, arm, self._seed))
+
     def texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Unit vectors [M, E]; of an entry that speaks."""
         return cast(SpeakingTower, self._tower()).texts(texts)

@@ -16,7 +16,7 @@ from fusargpt.foundation.load import Towers
 from fusargpt.foundation.places import SPLIT_RULE, places
 from fusargpt.foundation.store import Store
 from fusargpt.foundation.subject import Subject
-from fusargpt.foundation.tasks import RERANKED, Task, tasks
+from fusargpt.foundation.tasks import ONLY_BY_NAME, RERANKED, Task, tasks
 from fusargpt.metrics.tally import Score, Tally, difference
 from fusargpt.simulator.simulated_scene import SIMULATOR_VERSION
 
@@ -34,7 +34,7 @@ class Options:
         out: folder of the result; one that holds a part of the same suite is completed.
         baselines: as `fusargpt.foundation.entries.enter` takes them.
         priors: arms of the model, of `fusargpt.foundation.arms.ARMS`; the others are compared with the first.
-        tasks: None takes all.
+        tasks: None takes all but `fusargpt.foundation.tasks.ONLY_BY_NAME`.
         scenes: simulated test places.
         train: simulated places that probes are fitted to.
         validation: simulated places that choose their strength.
@@ -171,7 +171,7 @@ def _differences(found: Mapping[str, Mapping[str, Tally]], entries: Sequence[Ent
 
 def _chosen(options: Options, every: Mapping[str, Task]) -> list[Task]:
     if options.tasks is None:
-        return list(every.values())
+        return [task for name, task in every.items() if name not in ONLY_BY_NAME]
     unknown = [name for name in options.tasks if name not in every]
     if unknown:
         raise InputError(f"tasks: found {unknown[0]!r}; expected of {', '.join(every)}")

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Protocol
 
 from fusargpt.foundation.subject import Subject
+from fusargpt.foundation.tasks.captioning import NeighbourCaptions
 from fusargpt.foundation.tasks.counting import CountProbe
 from fusargpt.foundation.tasks.covers import CoverProbe
 from fusargpt.foundation.tasks.detection import DetectionProbe
@@ -13,6 +14,7 @@ from fusargpt.foundation.tasks.questions import CoversPresent, Position, Recogni
 from fusargpt.foundation.tasks.real_chips import SarAcdProbe, SsddProbe
 from fusargpt.foundation.tasks.retrieval import RerankedRetrieval, Retrieval
 from fusargpt.foundation.tasks.segmentation import SegmentationProbe
+from fusargpt.foundation.tasks.two_polarizations import TwoPolarizations
 from fusargpt.foundation.tasks.zero_shot import ZeroShotCount, ZeroShotCover
 from fusargpt.metrics.tally import Tally
 
@@ -35,6 +37,8 @@ class Task(Protocol):
         ...
 
 
+ONLY_BY_NAME = (TwoPolarizations.name,)
+"""Tasks that are left out unless they are asked for: they take as long as all others together."""
 RERANKED = 32
 """Partners that are put in order again by matching."""
 
@@ -58,6 +62,8 @@ def tasks(reranked: int = RERANKED, sar_acd: Path | None = None, ssdd: Path | No
         FineLabelProbe("aircraft"),
         SegmentationProbe(),
         DetectionProbe(),
+        TwoPolarizations(),
+        NeighbourCaptions(),
         Recognition(),
         Position(),
         CoversPresent(),

@@ -45,8 +45,8 @@ class Position:
     name = "question-position"
     headline = "exact"
     how = (
-        "the cells of a 3 x 3 grid that hold centres of the boxes that the probe of detection finds; exact: no cell more "
-        "or less"
+        "the cells of a 3 x 3 grid that hold centres of the boxes that the probe of detection finds; exact: no cell "
+        "more or less"
     )
 
     def tallies(self, subject: Subject) -> Mapping[str, Tally] | None:

@@ -8,12 +8,15 @@ import pytest
 from numpy.typing import NDArray
 
 from fusargpt.foundation.entries import MAJORITY
+from fusargpt.foundation.features import Features, on_grid, without_texts
 from fusargpt.foundation.places import View
 from fusargpt.foundation.subject import Subject
-from fusargpt.foundation.tasks import tasks
+from fusargpt.foundation.tasks import ONLY_BY_NAME, tasks
+from fusargpt.foundation.tasks.captioning import caption_tallies
 from fusargpt.foundation.tasks.fine_labels import CHIP_PIXELS, chips_of
 from fusargpt.foundation.tasks.retrieval import Retrieval
 from fusargpt.foundation.tasks.segmentation import cover_shares
+from fusargpt.foundation.tasks.two_polarizations import both_features
 from fusargpt.foundation.texts import LONGEST, TEXT_SETS, count_prompts, cover_prompts, text_set
 from fusargpt.foundation.towers.simple import Nothing
 from fusargpt.geo.land_classes import LANDCOVER_CLASSES
@@ -130,6 +133,36 @@ def test_probes_read_what_features_hold(tmp_path: Path) -> None:
     nothing = subject(tmp_path / "nothing", Nothing(), kind=MAJORITY)
     assert scores("detection", nothing)["f1@0.25"] < 0.1
     assert scores("segmentation", nothing)["miou"] < 0.1
+
+
+def test_two_polarizations_are_read_side_by_side(tmp_path: Path) -> None:
+    shown: set[str] = set()
+
+    class SeesBrightness(Knowing):
+        def features(self, views: Sequence[View]) -> Features:
+            shown.update(str(view.acquisition["polarization"]) for view in views)
+            shades = np.stack([np.asarray(view.picture, np.float32) for view in views])[:, :, :, None]
+            tokens = on_grid(shades, 6)
+            return without_texts(tokens.mean((1, 2)), tokens)
+
+    sees = subject(tmp_path, SeesBrightness())
+    found = both_features(sees, "test")
+    assert shown == {"VV", "VH"}
+    assert found.tokens.shape == (COUNTS["test"], 6, 6, 2)
+    # The display of each polarization is its own, and so is the speckle.
+    assert not np.allclose(found.tokens[..., 0], found.tokens[..., 1], atol=2)
+    assert scores("segmentation-two-polarizations", sees)["pixel_accuracy"] > 0.2
+    assert "segmentation-two-polarizations" in ONLY_BY_NAME
+
+
+def test_captions_are_those_of_the_nearest_image_and_their_facts_are_counted(tmp_path: Path) -> None:
+    found = scores("captioning", subject(tmp_path, Knowing()))
+    chance = scores("captioning", subject(tmp_path / "chance", Nothing(), kind=MAJORITY))
+    assert chance["facts"] < found["facts"] < 1
+    assert found["facts/target_count"] > chance["facts/target_count"]
+    same = {name: tally.score().value for name, tally in caption_tallies(known("test"), known("test")).items()}
+    assert (same["facts"], same["facts/roads"]) == (1, 1)
+    assert same["bleu4"] == pytest.approx(1)
 
 
 def test_shares_of_cells_are_those_of_their_pixels() -> None:
