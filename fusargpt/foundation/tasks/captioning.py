@@ -25,9 +25,9 @@ class NeighbourCaptions:
     name = "captioning"
     headline = "facts"
     how = (
-        "the sixteen parts of the training image that is nearest by the cosine of pooled features, standardised by "
-        "the training split; facts: share of the parts that are known whose phrase is true, facts/DIMENSION of each; bleu4, "
-        "rouge_l, cider: against the true caption, in one wording"
+        "the sixteen parts of the training image that is nearest by the cosine of pooled features, standardised by the "
+        "training split; facts: share of the known parts whose phrase is true, facts/DIMENSION of each; bleu4, rouge_l "
+        "and cider: against the true caption, in one wording"
     )
 
     def tallies(self, subject: Subject) -> Mapping[str, Tally] | None:
