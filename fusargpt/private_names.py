@@ -97,6 +97,7 @@ OVERRIDDEN: dict[str, str] = {
     "transformers:Trainer._get_dataloader": (
         "self, dataset, description, batch_size, sampler_fn, is_training, dataloader_key"
     ),
+    "transformers:Trainer._get_train_sampler": "self, train_dataset",
     "transformers:Trainer._load_best_model": "self",
     "transformers:Trainer._load_from_checkpoint": "self, resume_from_checkpoint, model",
     "transformers:Trainer._run_epoch": (

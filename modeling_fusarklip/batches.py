@@ -1,5 +1,6 @@
 """What a batch of pairs gives the losses to read: its facts and parts, pairs to match, texts with masks."""
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -115,24 +116,28 @@ def training_batch(
 def pairs_to_match(
     config: FusarKlipConfig, batch: TrainingBatch, logits: Tensor, other_ids: Tensor | None, other_mask: Tensor | None
 ) -> PairsToMatch | None:
-    """True pairs and false ones that look alike; a pair of which nothing in the batch is false is left out."""
+    """True pairs and false ones that look alike; a pair of which nothing in the batch is false is left out.
+
+    Of the first `match_share` of the batch; what is false of those is looked for in all of it.
+    """
     if not config.losses.itm > 0:
         return None
     count, device = len(logits), logits.device
     truth = truth_matrix(batch.image_facts, batch.text_facts) | torch.eye(count, dtype=torch.bool, device=device)
     of_images, of_texts = sample_negatives(logits, truth), sample_negatives(logits.t(), truth.t())
     places = torch.arange(count, device=device)
-    has_negative = of_images.present | of_texts.present
-    has_other = torch.zeros_like(has_negative)
+    matched = places < math.ceil(config.losses.match_share * count)
+    has_text, has_image = of_images.present & matched, of_texts.present & matched
+    has_negative, has_other = has_text | has_image, torch.zeros_like(matched)
     if other_ids is not None:
         other_mask = torch.ones_like(other_ids) if other_mask is None else other_mask
         if len(other_ids) != count:
             raise ValueError(f"counterfactual_input_ids: found {len(other_ids)} rows, expected {count}.")
-        has_other = other_mask.any(1)
+        has_other = other_mask.any(1) & matched
         has_negative = has_negative | has_other
     # Pairs of texts and images by their places: true, false text, false image.
-    texts = torch.cat([places[has_negative], of_images.chosen[of_images.present], places[of_texts.present]])
-    images = torch.cat([places[has_negative], places[of_images.present], of_texts.chosen[of_texts.present]])
+    texts = torch.cat([places[has_negative], of_images.chosen[has_text], places[has_image]])
+    images = torch.cat([places[has_negative], places[has_text], of_texts.chosen[has_image]])
     pairs = [Fused(batch.input_ids[texts], batch.attention_mask[texts], images)]
     if other_ids is not None and other_mask is not None:
         pairs.append(Fused(other_ids[has_other], other_mask[has_other], places[has_other]))

@@ -168,6 +168,7 @@ class LossesConfig(_Strict):
             or `"sigmoid"`, each pair by itself (SigLIP).
         itc: Weight of that contrast between images and texts.
         itm: Weight of matching: whether a text is true of an image, over true pairs and hard negatives.
+        match_share: Share of a batch that is matched, above 0.
         mlm: Weight of the reconstruction of masked words and parts from image and text.
         lm: Weight of causal captioning.
         mim: Weight of masked image modelling, which needs pixels (no `image_states`).
@@ -190,6 +191,7 @@ class LossesConfig(_Strict):
         "contrastive",
         "itc",
         "itm",
+        "match_share",
         "mlm",
         "lm",
         "mim",
@@ -204,6 +206,7 @@ class LossesConfig(_Strict):
     contrastive: Literal["softmax", "sigmoid"] = "softmax"
     itc: float | int = 1.0
     itm: float | int = 1.0
+    match_share: float | int = 1.0
     mlm: float | int = 1.0
     lm: float | int = 0.0
     mim: float | int = 0.0
@@ -218,6 +221,8 @@ class LossesConfig(_Strict):
         for name in ("itc", "itm", "mlm", "lm", "mim", "queue_size"):
             if not self.__dict__[name] >= 0:
                 raise self.found(name, "0 or a positive number")
+        if not 0 < self.match_share <= 1:
+            raise self.found("match_share", "a share above 0, up to 1")
         for name in ("alpha", "mask_words", "mask_part", "mask_patches", "momentum"):
             value = self.__dict__[name]
             if value is not None and not 0 <= value <= 1:

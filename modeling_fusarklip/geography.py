@@ -36,8 +36,13 @@ class Acquisition(NamedTuple):
         """With fields taken for unknown by chance, by torch's generator: each by itself, and all of an image."""
         chance = torch.rand(len(self) + 1, len(self.month), device=self.month.device)
         kept = (chance[:-1] >= drop_field) & (chance[-1] >= drop_all)
-        fields = [field * keep for field, keep in zip(self[:4], kept, strict=False)]
-        return Acquisition(*fields, self.location * kept[4][:, None])
+        return Acquisition(
+            self.resolution_m * kept[0],
+            self.sensor * kept[1],
+            self.polarization * kept[2],
+            self.month * kept[3],
+            self.location * kept[4][:, None],
+        )
 
 
 class AcquisitionToken(nn.Module):

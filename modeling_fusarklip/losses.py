@@ -16,18 +16,18 @@ class _Gathered(torch.autograd.Function):
     """Rows of all processes, one after the other. The gradient of a process's rows is the sum of all processes'."""
 
     @staticmethod
-    def forward(context: Any, rows: Tensor) -> Tensor:
-        context.count = len(rows)
+    def forward(ctx: Any, rows: Tensor) -> Tensor:
+        ctx.count = len(rows)
         parts = [torch.empty_like(rows) for _ in range(torch.distributed.get_world_size())]
         torch.distributed.all_gather(parts, rows.contiguous())
         return torch.cat(parts)
 
     @staticmethod
-    def backward(context: Any, *gradients: Tensor) -> Tensor:
-        summed = gradients[0].contiguous().clone()
+    def backward(ctx: Any, *grad_outputs: Any) -> Tensor:
+        summed = grad_outputs[0].contiguous().clone()
         torch.distributed.all_reduce(summed)
-        first = torch.distributed.get_rank() * context.count
-        return summed[first : first + context.count]
+        first = torch.distributed.get_rank() * ctx.count
+        return summed[first : first + ctx.count]
 
 
 def gather_rows(rows: Tensor) -> Tensor:

@@ -406,8 +406,10 @@ class FusarKlipForConditionalGeneration(FusarKlipTowers, GenerationMixin):
         with torch.device("meta"):
             decoder = BlipTextLMHeadModel(text)
         decoder.bert, decoder.cls = self.text_encoder, self.word_head
-        inputs.setdefault("max_length", self.config.max_text_tokens) if "max_new_tokens" not in inputs else None
-        return decoder.eval().generate(
+        if "max_new_tokens" not in inputs:
+            inputs.setdefault("max_length", self.config.max_text_tokens)
+        generating: Any = decoder.eval()
+        return generating.generate(
             input_ids=begin,
             eos_token_id=text.sep_token_id,
             pad_token_id=text.pad_token_id,
@@ -431,7 +433,7 @@ class FusarKlipForImageClassification(BlipPreTrainedModel):
     def __init__(self, config: FusarKlipConfig):
         super().__init__(config)
         self.vision_model = FusarKlipVisionModel(config)
-        self.classifier = nn.Linear(config.vision.hidden_size, config.num_labels)
+        self.classifier = nn.Linear(config.vision.hidden_size, cast(int, config.num_labels))
         self.post_init()
 
     @can_return_tuple

@@ -13,6 +13,7 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from PIL import Image
 from torch import Tensor
 from transformers import BatchFeature, BlipProcessor, PreTrainedTokenizerBase
@@ -73,10 +74,10 @@ class FusarKlipProcessor(BlipProcessor):
         text: str | Sequence[str] | None = None,
         priors: Sequence[Mapping[str, object] | None] | None = None,
         geography: Sequence[Mapping[str, object] | None] | None = None,
-        image_facts: Sequence[Sequence[int]] | None = None,
-        text_facts: Sequence[Sequence[int]] | None = None,
+        image_facts: ArrayLike | None = None,
+        text_facts: ArrayLike | None = None,
         spans: Sequence[Sequence[_Span]] | None = None,
-        part_weights: Sequence[Sequence[float]] | None = None,
+        part_weights: ArrayLike | None = None,
         counterfactuals: Sequence[str | None] | None = None,
         padding: bool | str = True,
         return_tensors: str = "pt",
@@ -114,7 +115,7 @@ class FusarKlipProcessor(BlipProcessor):
         texts = [text] if isinstance(text, str) else list(text or [])
         if images is not None:
             batch |= self._read_pictures(pictures)
-        for name, entries in (("priors", priors), ("geography", geography), ("image_facts", image_facts)):
+        for name, entries in (("priors", priors), ("geography", geography)):
             if entries is not None and len(entries) != len(pictures):
                 raise ValueError(
                     f"{name}: found {len(entries)} entries, expected one for each of the {len(pictures)} images."
@@ -123,7 +124,7 @@ class FusarKlipProcessor(BlipProcessor):
             batch |= {name: torch.from_numpy(value) for name, value in batch_priors(priors).items()}
         told = [self._read_geography(entry, f"geography[{index}]") for index, entry in enumerate(geography or [])]
         if told:
-            batch |= self._acquisitions(told, pictures)
+            batch |= self._acquisitions(told, [(picture.height, picture.width) for picture in pictures])
         if text is not None:
             batch |= self._read_texts(texts, told, spans, padding)
         for name, facts in (("image_facts", image_facts), ("text_facts", text_facts), ("part_weights", part_weights)):
@@ -142,7 +143,8 @@ class FusarKlipProcessor(BlipProcessor):
         Args:
             rows: Records with `image` (PIL, or bytes as `datasets` stores them), and what they have of
                 `prior_embeddings` and `prior_positions`, `sensor`, `polarization`, `resolution_m`, `acquired` and
-                `bounds` [west, south, east, north]. A sensor that the model does not know is unknown.
+                `bounds` [west, south, east, north] in degrees (`crs` EPSG:4326). A sensor that the model does not know
+                is unknown.
         """
         pictures = [_picture(row.get("image"), f"rows[{index}]['image']") for index, row in enumerate(rows)]
         priors = [
@@ -155,8 +157,20 @@ class FusarKlipProcessor(BlipProcessor):
         """As `from_rows` of one record; several texts may be asked of it."""
         return self.from_rows([row], text, **kwargs)
 
+    def acquisitions(self, rows: Sequence[Mapping[str, Any]], sizes: Sequence[tuple[int, int]]) -> dict[str, Tensor]:
+        """The acquisition alone of records, as `from_rows` reads it, where their images are not at hand.
+
+        Args:
+            rows: Records with what they have of `sensor`, `polarization`, `resolution_m`, `acquired` and `bounds`.
+            sizes: Height and width of each one's image in pixels.
+        """
+        told = [self._read_geography(self._told(row), f"rows[{index}]") for index, row in enumerate(rows)]
+        return self._acquisitions(told, sizes)
+
     def _told(self, row: Mapping[str, Any]) -> dict[str, object]:
-        told = {name: row.get(name) for name in ("resolution_m", "sensor", "polarization", "acquired")}
+        told: dict[str, object] = {
+            name: row.get(name) for name in ("resolution_m", "sensor", "polarization", "acquired")
+        }
         if told["sensor"] and not self._code(str(told["sensor"]), self.sensors):
             told["sensor"] = None
         bounds = row.get("bounds")
@@ -287,9 +301,9 @@ class FusarKlipProcessor(BlipProcessor):
         fitting = [known for known in names if name.casefold().startswith(known.casefold())]
         return names.index(max(fitting, key=len)) + 1 if fitting else 0
 
-    def _acquisitions(self, told: list[dict[str, Any]], pictures: list[Image.Image]) -> dict[str, Tensor]:
-        size = cast(Any, self.image_processor).size
-        scales = [math.sqrt(picture.width * picture.height / (size["width"] * size["height"])) for picture in pictures]
+    def _acquisitions(self, told: list[dict[str, Any]], sizes: Sequence[tuple[int, int]]) -> dict[str, Tensor]:
+        seen = self.image_processor.size
+        scales = [math.sqrt(height * width / (seen["width"] * seen["height"])) for height, width in sizes]
         fields = {
             "resolution_m": torch.tensor(
                 [entry["resolution_m"] * scale for entry, scale in zip(told, scales, strict=True)]
@@ -317,7 +331,7 @@ def _picture(value: object, name: str) -> Image.Image:
     raise ValueError(f"{name}: found {type(value).__name__}, expected a PIL image or a mapping with its bytes.")
 
 
-def _table(rows: Sequence[Sequence[float]], count: int, name: str) -> Tensor:
+def _table(rows: ArrayLike, count: int, name: str) -> Tensor:
     """`[count, 16]`: int64 of facts, float32 of weights."""
     array = np.asarray(rows)
     kinds, expected = ("fi", "weights") if name == "part_weights" else ("i", "integers")

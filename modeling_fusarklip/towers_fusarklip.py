@@ -4,6 +4,7 @@
 from .transformers_release import MINIMUM_TRANSFORMERS  # noqa: F401  # pyright: ignore[reportUnusedImport]
 
 # isort: split
+import inspect
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -39,6 +40,8 @@ IMAGE_INPUTS = (
     "location",
 )
 """What says something of an image; the methods take each of them by keyword, as `FusarKlipVisionModel.forward`."""
+# Up to 5.23 the parent's text tower takes its cache under another name.
+_CACHE = "cache" if "cache" in inspect.signature(BlipTextModel.forward).parameters else "past_key_values"
 ROWS_OF_ONE_LENGTH = 32
 """Texts that are padded alike where many are read: more of them waste padding, fewer of them waste products."""
 
@@ -209,7 +212,8 @@ class FusarKlipTowers(BlipForImageTextRetrieval):
             if image_tokens is not None and images is not None:
                 beside["encoder_hidden_states"] = image_tokens[images[rows]]
                 if shared:
-                    beside["cache"] = _cache([(keys[images[rows]], values[images[rows]]) for keys, values in shared])
+                    of_rows = [(keys[images[rows]], values[images[rows]]) for keys, values in shared]
+                    beside[_CACHE] = _read_images(of_rows)
             states = self.text_encoder(
                 input_ids=input_ids[rows, :length], attention_mask=attention_mask[rows, :length], **beside
             ).last_hidden_state
@@ -222,7 +226,7 @@ class FusarKlipTowers(BlipForImageTextRetrieval):
         """Keys and values `[B, heads, 1 + T, C / heads]` of every layer that reads images."""
         shared: list[tuple[Tensor, Tensor]] = []
         for layer in self.text_encoder.encoder.layer:
-            attention = layer.crossattention.self
+            attention = cast(Any, layer).crossattention.self
             shape = (attention.num_attention_heads, attention.attention_head_size)
             keys, values = (
                 projection(image_tokens).unflatten(-1, shape).transpose(1, 2)
@@ -312,7 +316,7 @@ class FusarKlipTowers(BlipForImageTextRetrieval):
         return torch.arange(len(input_ids), device=input_ids.device) % len(image_tokens)
 
 
-def _cache(of_layers: list[tuple[Tensor, Tensor]]) -> EncoderDecoderCache:
+def _read_images(of_layers: list[tuple[Tensor, Tensor]]) -> EncoderDecoderCache:
     """The parent's cache as it is after a first step: the image has been read, of the text nothing."""
     cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
     for index, (keys, values) in enumerate(of_layers):

@@ -3,8 +3,8 @@
 import transformers
 from packaging.version import Version
 
-# Before it, the parent's text tower takes its cache under another name.
-MINIMUM_TRANSFORMERS = "5.24"
+# The oldest with which this code was tested, as FUSAR-GPT's.
+MINIMUM_TRANSFORMERS = "5.23"
 
 if Version(transformers.__version__).release < Version(MINIMUM_TRANSFORMERS).release:
     raise ImportError(

@@ -51,13 +51,12 @@ def two_pass_step(
     gradients: list[dict[str, Tensor]] = [{} for _ in chunks]
     sizes = [len(chunk["input_ids"]) for chunk in chunks]
     if embedded:
-        images, texts, *facts = (torch.cat(parts) for parts in zip(*embedded, strict=True))
+        images, texts, image_facts, text_facts = (torch.cat(parts) for parts in zip(*embedded, strict=True))
         with torch.enable_grad():
-            images.requires_grad_(), texts.requires_grad_()
-            itc = losses.itc * model.contrast(images, texts, *facts)
+            itc = losses.itc * model.contrast(images.requires_grad_(), texts.requires_grad_(), image_facts, text_facts)
             by_image, by_text = torch.autograd.grad(itc, (images, texts))
             # The vectors' gradient goes through the chunks; that of temperature and bias does not.
-            of_temperature = losses.itc * model.contrast(images.detach(), texts.detach(), *facts)
+            of_temperature = losses.itc * model.contrast(images.detach(), texts.detach(), image_facts, text_facts)
         for one, image_rows, text_rows in zip(gradients, by_image.split(sizes), by_text.split(sizes), strict=True):
             one |= {"image_gradients": image_rows, "text_gradients": text_rows}
         found["itc"] = float(itc.detach()) / losses.itc

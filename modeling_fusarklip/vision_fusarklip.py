@@ -5,7 +5,7 @@ from .transformers_release import MINIMUM_TRANSFORMERS  # noqa: F401  # pyright:
 
 # isort: split
 import math
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -100,7 +100,7 @@ class FusarKlipVisionModel(BlipVisionModel):
 
     # Every argument is passed by keyword.
     @merge_with_config_defaults
-    @capture_outputs(tie_last_hidden_states=False)
+    @cast(Any, capture_outputs)(tie_last_hidden_states=False)
     def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
         self,
         pixel_values: Tensor | None = None,
@@ -139,12 +139,12 @@ class FusarKlipVisionModel(BlipVisionModel):
         Raises:
             ValueError: If not one of pixels and states is given, or a field has a wrong shape, dtype or value.
         """
-        patch = self.config.patch_size
+        patch, side = cast(int, self.config.patch_size), cast(int, self.config.image_size)
         if image_states is None and pixel_values is not None:
             states = self.image_states(pixel_values, interpolate_pos_encoding, masked_patches)
             grid = (pixel_values.shape[2] // patch, pixel_values.shape[3] // patch)
         elif image_states is not None and pixel_values is None:
-            states, grid = image_states, (self.config.image_size // patch,) * 2
+            states, grid = image_states, (side // patch, side // patch)
             tokens, channels = 1 + grid[0] * grid[1], self.config.hidden_size
             if states.ndim != 3 or states.shape[1:] != (tokens, channels):
                 raise ValueError(

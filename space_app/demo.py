@@ -79,7 +79,8 @@ class Demo:
         Raises:
             InputError: as `read_scene` and `Told.reading`, or too many requests of one visitor.
         """
-        with self.visitors.at_work(current_visitor()):
+        visitor = current_visitor()
+        with self.visitors.at_work(visitor), self.visitors.in_turn(visitor):
             return read_scene(self.predictor, image, (told or Told()).reading(), place)
 
     def prior(self, path: str | None) -> Prior | None:

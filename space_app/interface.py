@@ -17,6 +17,7 @@ from space_app.limits import (
     IMAGE_TYPES,
     KEEP_SECONDS,
     MAX_ANCHORS_PER_SIDE,
+    MAX_AT_ONCE,
     MAX_UPLOAD_BYTES,
     QUEUE_LENGTH,
     Concurrency,
@@ -40,7 +41,8 @@ TASK_CHOICES = [
 # one is answered (see `space_app.streaming`), while the images of the others are read.
 LIMITS: dict[str, Concurrency] = {
     "model": {"concurrency_id": "model", "concurrency_limit": 4},
-    "reading": {"concurrency_id": "reading", "concurrency_limit": 2},
+    # More than one visitor may have under way, whose files are read one by one.
+    "reading": {"concurrency_id": "reading", "concurrency_limit": MAX_AT_ONCE + 1},
     "fetching": {"concurrency_id": "fetching", "concurrency_limit": 2},
 }
 

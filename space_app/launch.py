@@ -18,6 +18,7 @@ from space_app.fields import EXAMPLES, offered_roots, open_fields
 from space_app.interface import build
 from space_app.limits import MAX_UPLOAD_BYTES, SESSIONS, Scratch
 from space_app.scene_search import SceneSearch
+from space_app.scenes import READER
 
 MODEL_VARIABLE = "FUSARGPT_MODEL"
 KLIP_VARIABLE = "FUSARGPT_KLIP_MODEL"
@@ -84,6 +85,8 @@ def launch(page: gr.Blocks, host: str | None = None, port: int | None = None, wa
 def serve(model: str, host: str | None = None, port: int | None = None) -> None:
     """Load a model and serve its page until interrupted; raises what `load`, `offered_roots` and `launch` raise."""
     quiet_libraries()
+    # They load beside the model.
+    READER.start()
     fields = open_fields(offered_roots())
     scratch = Scratch()
     # What visitors upload lies where it is removed with the process.

@@ -18,7 +18,8 @@ import numpy as np
 import rasterio
 from PIL import Image
 
-from fusargpt.errors import InputError
+from fusargpt.errors import InputError, naming
+from fusargpt.geo.headers import check_header
 from fusargpt.geo.remote import open_raster
 
 IMAGE_TYPES = [".tif", ".tiff", ".png", ".jpg", ".jpeg"]
@@ -75,8 +76,10 @@ def check_image_size(path: str | Path) -> None:
     Files that are no image pass: who reads them says what they are.
 
     Raises:
-        InputError: more than 4,096 x 4,096 pixels, or a TIFF in too large blocks.
+        InputError: more than 4,096 x 4,096 pixels, a TIFF in too large blocks, or what `check_header` raises.
     """
+    with naming(Path(path).name):
+        check_header(path)
     with raster_environment():
         size = _raster_size(path) or _picture_size(path)
     if size is not None and size[0] * size[1] > MAX_PIXELS:
@@ -148,6 +151,8 @@ class Visitors:
         self._most = most
         self._lock = threading.Lock()
         self._working: Counter[str] = Counter()
+        self._turns: dict[str, threading.Lock] = {}
+        self._in_turns: Counter[str] = Counter()
 
     @contextlib.contextmanager
     def at_work(self, visitor: str | None) -> Generator[None]:
@@ -169,6 +174,24 @@ class Visitors:
             with self._lock:
                 self._working[visitor] -= 1
                 self._working += Counter()  # forgets who has none
+
+    @contextlib.contextmanager
+    def in_turn(self, visitor: str | None) -> Generator[None]:
+        """One block of `visitor` after the other: what one visitor waits for leaves places to the others."""
+        if visitor is None:
+            yield
+            return
+        with self._lock:
+            turn = self._turns.setdefault(visitor, threading.Lock())
+            self._in_turns[visitor] += 1
+        try:
+            with turn:
+                yield
+        finally:
+            with self._lock:
+                self._in_turns[visitor] -= 1
+                if not self._in_turns[visitor]:
+                    del self._in_turns[visitor], self._turns[visitor]
 
 
 class Scratch:

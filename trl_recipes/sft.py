@@ -228,9 +228,14 @@ def _train(recipe: RecipeArguments, config: SFTConfig, output_dir: Path) -> None
         trainer.accelerator.print(left_out)
 
 
+def run_recipe(arguments: Sequence[str] | None = None) -> None:
+    """Run what a recipe and the arguments after it say; those of the command line when None."""
+    run(*parse(arguments))
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point; ``arguments`` are those of the command line when None."""
-    run(*parse(arguments))
+    run_recipe(arguments)
     # Threads of the group that still run when the interpreter ends may abort a process that has done its work.
     PartialState().destroy_process_group()
 

@@ -33,7 +33,8 @@ def main(arguments: Sequence[str]) -> int:
     if "decibels" in chosen:
         chosen["decibels"] = tuple(chosen["decibels"])
     # What is quick to check comes before the seconds that torch takes to import.
-    if (words is None) == (image is None):
+    query: str | Path | None = words if image is None else image
+    if query is None or (words is not None and image is not None):
         raise InputError("WORDS and --image: expected one of them")
     if words is not None and not words.strip():
         raise InputError("WORDS: found none; expected what to search for, as 'ships at anchor off a port'")
@@ -41,7 +42,7 @@ def main(arguments: Sequence[str]) -> int:
     if is_scene(within):
         check_prior(chosen)
     with needs("search needs", "scenes", "data"):
-        return _run(words if image is None else image, within, chosen)
+        return _run(query, within, chosen)
 
 
 def _run(query: str | Path, within: str, chosen: dict[str, Any]) -> int:

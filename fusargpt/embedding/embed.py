@@ -24,6 +24,9 @@ from fusargpt.inference.asking import Asking
 from fusargpt.inference.questions import Answer, Failure, Item
 from fusargpt.scenes.run_files import check_outputs, forget_journal, held_output, journal_of, journal_path
 
+SHRUNK = 2
+"""Times a side is scaled down, from which on an image may be a scene."""
+
 
 @dataclass(frozen=True)
 class Embedded:
@@ -101,6 +104,8 @@ def embed_source(names: Sequence[str], settings: EmbeddingSettings, embedder: Em
         if not rows:
             first = failures[0] if failures else Failure(source.name, "no pixel holds data")
             raise InputError(f"{source.name}: nothing could be embedded; {first.id}: {first.reason}")
+        if not isinstance(source, SceneTiles):
+            _tell_shrunk(rows, embedder.side)
         provenance = _provenance(source, kind, names, settings, embedder)
     provenance |= {"skipped": skipped, "failed": len(failures)}
     return Embedded(Features.of(rows, np.stack(vectors), embedder.name, embedder.fingerprint, provenance), failures)
@@ -129,6 +134,17 @@ def _rows(
         rows.append(Row(item.id, source.name, box, answer.anchors or 0, answer.read_as, outline))
         vectors.append(from_text(answer.answer))
     return rows, vectors, skipped
+
+
+def _tell_shrunk(rows: Sequence[Row], side: int) -> None:
+    """Say on stderr how many images are scaled down so far that scenes may be among them."""
+    large = sum(max(row.box) > SHRUNK * side for row in rows)
+    if large:
+        tqdm.write(
+            f"{large:,} of {len(rows):,} images are more than {SHRUNK} times as large as the model sees them ({side} "
+            "pixels), so that small things are lost; a scene that is named by itself is cut into tiles",
+            sys.stderr,
+        )
 
 
 def _provenance(

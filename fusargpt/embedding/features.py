@@ -123,14 +123,7 @@ class Features:
         if "geometry" in table.column_names:
             metadata[b"geo"] = json.dumps(_geo(table["geometry"])).encode()
         with output_file(path, _REMEDY) as partial:
-            # Bytes of vectors are as good as random: trying to pack them only takes time.
-            packed = [name for name in table.column_names if name != "embedding"]
-            pq.write_table(
-                table.replace_schema_metadata(metadata),
-                partial,
-                compression={name: "zstd" if name in packed else "none" for name in table.column_names},
-                use_dictionary=packed,
-            )
+            pq.write_table(table.replace_schema_metadata(metadata), partial, compression="zstd")
 
 
 def read_features(path: str | Path) -> Features:

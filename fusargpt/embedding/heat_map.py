@@ -56,7 +56,7 @@ def heat_map(
     low, high = float(scores.min()), float(scores.max())
     shades = colours((scores - low) / (high - low or 1.0))
     layer = np.zeros((picture.height, picture.width, 3), np.uint8)
-    scored = np.zeros((picture.height, picture.width), bool)
+    scored: NDArray[np.bool_] = np.zeros((picture.height, picture.width), np.bool_)
     for row in np.argsort(scores, kind="stable"):
         x1, y1, x2, y2 = places[row]
         layer[y1:y2, x1:x2] = shades[row]
@@ -76,7 +76,7 @@ def heat_map(
 def _hatched(grey: NDArray[np.float32]) -> NDArray[np.float32]:
     """The picture under diagonal lines."""
     rows, columns = np.indices(grey.shape[:2])
-    lines = (rows + columns) % _HATCH_STEP < 2
+    lines = np.less((rows + columns) % _HATCH_STEP, 2)
     return np.where(lines[..., None], np.array(_HATCH, np.float32), grey)
 
 

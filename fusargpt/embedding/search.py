@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import shapely
 from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
@@ -74,7 +75,9 @@ class Found:
         table, rows = self.features.table, []
         for rank, hit in enumerate(self.hits, 1):
             outline = self.features.outline(hit.row)
-            centre = None if outline is None else [round(outline.centroid.x, 6), round(outline.centroid.y, 6)]
+            centre = (
+                None if outline is None else shapely.get_coordinates(shapely.centroid(outline)).round(6)[0].tolist()
+            )
             told: dict[str, Any] = {"rank": rank, "score": round(hit.score, 4)}
             if hit.match is not None:
                 told["match"] = round(hit.match, 4)

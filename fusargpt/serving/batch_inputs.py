@@ -10,6 +10,7 @@ from datasets import Dataset
 from PIL import Image
 
 from fusargpt.errors import InputError
+from fusargpt.geo.headers import check_header
 from fusargpt.geo.image import PICTURE_FORMATS, read_image_as
 from fusargpt.geo.prior import PRIOR_COLUMNS, Prior, load_prior
 from fusargpt.geo.reading import Reading
@@ -119,6 +120,7 @@ def _some(name: str, items: list[Item], failures: list[Failure]) -> tuple[list[I
 def _pixels(path: Path) -> int:
     """Of an image, from its header; 0 for one that cannot be read, which is told when it is asked about."""
     try:
+        check_header(path)
         with Image.open(path, formats=PICTURE_FORMATS) as image:
             return image.width * image.height
     # Pillow raises whatever a damaged file leads it to.

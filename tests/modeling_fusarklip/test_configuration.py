@@ -20,8 +20,9 @@ def test_the_defaults_are_the_published_sizes_without_coordinates():
 
 @pytest.mark.parametrize("part", ["tlm_config", "geography_config", "losses_config"])
 def test_a_misspelt_key_is_named(part: str):
+    arguments: dict[str, Any] = {part: {"wieght": 1}}
     with pytest.raises(ValueError, match=rf"{part}: unknown keys \['wieght'\]; expected .*"):
-        FusarKlipConfig(**{part: {"wieght": 1}})
+        FusarKlipConfig(**arguments)
 
 
 @pytest.mark.parametrize(

@@ -31,10 +31,10 @@ def test_what_is_not_given_is_not_returned():
 
 
 def test_priors_are_batched_in_the_order_of_the_images():
-    priors = [random_prior(2), None, random_prior(5, seed=1)]
-    batch = PROCESSOR(images=pictures(3), priors=priors)
+    last = random_prior(5, seed=1)
+    batch = PROCESSOR(images=pictures(3), priors=[random_prior(2), None, last])
     assert batch["prior_mask"].sum(1).tolist() == [2, 0, 5]
-    torch.testing.assert_close(batch["prior_embeddings"][2], torch.from_numpy(priors[2]["prior_embeddings"]))
+    torch.testing.assert_close(batch["prior_embeddings"][2], torch.from_numpy(last["prior_embeddings"]))
 
 
 def test_geography_becomes_codes_and_0_where_it_is_unknown():
@@ -186,8 +186,9 @@ DEEP = Image.fromarray(np.zeros((8, 8), np.uint16))
     ],
 )
 def test_bad_input_is_named_in_a_line(wrong: dict[str, Any], said: str):
+    asked: dict[str, Any] = {"images": pictures(2), "text": ["forest", "port"], **wrong}
     with pytest.raises(ValueError, match=said) as error:
-        PROCESSOR(**{"images": pictures(2), "text": ["forest", "port"], **wrong})
+        PROCESSOR(**asked)
     assert "\n" not in str(error.value)
 
 

@@ -120,10 +120,12 @@ def test_features_are_those_of_the_embeddings(model: FusarKlipModel):
     assert torch.equal(output.image_embeds, images) and torch.equal(output.text_embeds, texts)
     torch.testing.assert_close(images.norm(dim=1), torch.ones(4))
     torch.testing.assert_close(output.logits_per_image, images @ texts.t() / 0.07)
-    features = model.get_image_features(**image_of(inputs)).pooler_output
-    torch.testing.assert_close(torch.nn.functional.normalize(features, dim=-1), images)
-    features = model.get_text_features(**text).pooler_output
-    torch.testing.assert_close(torch.nn.functional.normalize(features, dim=-1), texts)
+    for outputs, vectors in (
+        (model.get_image_features(**image_of(inputs)), images),
+        (model.get_text_features(**text), texts),
+    ):
+        assert outputs.pooler_output is not None
+        torch.testing.assert_close(torch.nn.functional.normalize(outputs.pooler_output, dim=-1), vectors)
     # One image and many texts, as the zero-shot pipeline asks.
     one = model(**image_of(inputs, slice(1)), **text).logits_per_image
     torch.testing.assert_close(one, output.logits_per_image[:1])
@@ -192,7 +194,7 @@ def test_gradients_through_shared_keys_are_those_of_plain_reading(model: FusarKl
             model.gradient_checkpointing_enable()
         leaf = tokens.clone().requires_grad_()
         read = model.read_many(ids, mask, leaf, images) if shares else model.read(ids, mask, leaf[images])
-        weight = model.text_encoder.encoder.layer[0].crossattention.self.key.weight
+        weight = model.get_parameter("text_encoder.encoder.layer.0.crossattention.self.key.weight")
         gradients.append(torch.autograd.grad((read * mask[..., None]).square().sum(), [leaf, weight]))
         model.gradient_checkpointing_disable()
         model.eval()

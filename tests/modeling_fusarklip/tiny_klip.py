@@ -13,8 +13,10 @@ from modeling_fusarklip import FusarKlipConfig, FusarKlipModel, FusarKlipProcess
 from tests.tiny import random_image, random_prior
 
 SPECIAL = ("[PAD]", "[CLS]", "[SEP]", "[MASK]", "[DEC]", "[UNK]")
-WORDS = ("ships", "ship", "aircraft", "water", "forest", "port", "road", "roads", "no", "one", "two", "three", "four")
-WORDS += ("in", "the", "north", "south", "east", "west", "at", "degrees", "a", "of", ".", ",", *map(str, range(10)))
+WORDS = (
+    *("ships", "ship", "aircraft", "water", "forest", "port", "road", "roads", "no", "one", "two", "three", "four"),
+    *("in", "the", "north", "south", "east", "west", "at", "degrees", "a", "of", ".", ",", *map(str, range(10))),
+)
 TOKENS = {word: index for index, word in enumerate((*SPECIAL, *WORDS))}
 IMAGE_SIZE, PATCH_SIZE, MAX_TOKENS = 24, 4, 32
 OURS = ("tlm_config", "geography_config", "losses_config", "geography_layer", "mask_token_id", "max_text_tokens")

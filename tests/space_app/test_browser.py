@@ -176,7 +176,7 @@ def test_an_image_is_searched_by_words_in_a_tab_of_its_own(visit: Visit, screens
     page = visit.page
     page.get_by_role("tab", name="Search").click()
     page.locator("#fg-search").click()
-    expect(page.locator("#fg-search-note .fg-error")).to_contain_text("Write first what to search", timeout=PATIENCE_MS)
+    expect(page.locator("#fg-search-note .fg-error")).to_contain_text("Upload an image first", timeout=PATIENCE_MS)
     page.locator("#fg-search-image input[type=file]").set_input_files(EXAMPLES / "harbour.tif")
     visit.see("#fg-search-stage img")
     before = page.locator("#fg-search-stage img").get_attribute("src")

@@ -21,9 +21,6 @@ from space_app.fields import EXAMPLES, SIMULATED
 from space_app.launch import launch
 from tests.space_app.conftest import UPLOAD_LIMIT, VISITOR_LIMIT
 
-# Each upload is read in a process of its own.
-pytestmark = pytest.mark.slow
-
 ROOT = EXAMPLES.parents[1]
 README = (EXAMPLES.parent / "README.md").read_text()
 ANY_SERVER = "http://127.0.0.1:7860"
@@ -98,7 +95,7 @@ def test_search_finds_the_tiles_that_words_are_about(client: Client, image: str,
     ],
 )
 def test_a_search_that_cannot_be_made_is_one_line(client: Client, image: str, arguments: dict[str, Any], message: str):
-    given = {"image": handle_file(image), "words": "ships", "prior": None, "tile": None, **arguments}
+    given: dict[str, Any] = {"image": handle_file(image), "words": "ships", "prior": None, "tile": None, **arguments}
     with pytest.raises(AppError, match=message):
         client.predict(**given, api_name="/search")
 

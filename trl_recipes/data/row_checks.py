@@ -5,7 +5,6 @@ the collator takes. `datasets` keeps the result beside the data, so that the nex
 again.
 """
 
-import io
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -17,7 +16,8 @@ from PIL import Image as Pillow
 from PIL import UnidentifiedImageError
 
 from fusargpt.errors import InputError
-from fusargpt.geo.image import check_8bit
+from fusargpt.files import read_regular
+from fusargpt.geo.image import open_picture, upright
 from fusargpt.geo.prior import PRIOR_COLUMNS, PRIOR_EMBEDDINGS
 from fusargpt.private_names import count_image_tokens
 from fusargpt.tasks.answers import scale_boxes
@@ -27,7 +27,7 @@ from trl_recipes.arguments import RecipeArguments, Unreadable
 from trl_recipes.data.pairs import CONVERSATION
 from trl_recipes.data.rows import Message, Row
 
-RULES = 2  # part of what `datasets` knows a result by; to be raised with every change of what is unreadable
+RULES = 3  # part of what `datasets` knows a result by; to be raised with every change of what is unreadable
 ROLES = ("system", "user", "assistant")
 SHOWN = 10
 ROWS_AT_ONCE = 64
@@ -176,7 +176,7 @@ def read_image(image: Row | None) -> bytes:
     if image["bytes"] is not None:
         return image["bytes"]
     try:
-        return Path(image["path"]).read_bytes()
+        return read_regular(image["path"])
     except OSError as error:
         raise InputError(f"image: {image['path']} cannot be read ({error.strerror})") from error
 
@@ -184,10 +184,9 @@ def read_image(image: Row | None) -> bytes:
 def image_size(content: bytes) -> tuple[int, int]:
     """Height and width of an image, which is decoded; InputError for one that does not decode or has not 8 bit."""
     try:
-        with Pillow.open(io.BytesIO(content)) as opened:
-            check_8bit(opened)
-            opened.load()
-            return opened.height, opened.width
+        with open_picture(content) as opened:
+            width, height = upright(opened).size
+            return height, width
     except InputError:
         raise
     except Exception as error:  # decoders of broken files raise whatever they stumble over

@@ -58,9 +58,7 @@ class KlipArguments:
     contrastive: Contrastive = field(
         default="softmax", metadata={"help": "softmax: against the whole batch. sigmoid: each pair by itself."}
     )
-    match_share: float = field(
-        default=1.0, metadata={"help": "Share of a batch whose texts are matched and reconstructed (itm, mlm, lm)."}
-    )
+    match_share: float = field(default=1.0, metadata={"help": "Share of a batch that is matched (itm)."})
     counterfactuals: bool = field(
         default=True,
         metadata={"help": "Texts with one fact exchanged for a false one are negatives too (itm, texts: parts)."},
@@ -135,7 +133,6 @@ class KlipArguments:
         },
     )
     model_revision: str = field(default="main", metadata={"help": "Branch, tag or commit of a Hub model."})
-    attn_implementation: str | None = field(default=None, metadata={"help": "sdpa (the default), eager."})
     dataset_config: str | None = field(default=None, metadata={"help": "Config of the dataset, as its card names it."})
     dataset_train_split: str = field(default="train", metadata={"help": "Split to train on."})
     dataset_test_split: str = field(default="validation", metadata={"help": "Split of the evaluations, if any."})
@@ -196,7 +193,7 @@ class KlipArguments:
         for does, names, needs in (
             (self.itc > 0, ("contrastive",), "itc above 0"),
             (self.itc > 0, ("logical_batch_size",), "itc above 0"),
-            (self.uses_texts, ("match_share",), "itm, mlm or lm above 0"),
+            (self.itm > 0, ("match_share",), "itm above 0"),
             (self.itm > 0 and self.texts == "parts", ("counterfactuals",), "itm above 0 and texts: parts"),
             (self.frozen != "tower", ("vision_learning_rate_ratio",), "a tower that moves (frozen)"),
             (self.texts == "caption", ("caption_column",), "texts: caption"),

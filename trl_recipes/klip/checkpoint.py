@@ -4,15 +4,17 @@ from pathlib import Path
 from typing import cast
 
 import torch
-from transformers import PreTrainedTokenizerFast
+from transformers import BlipConfig, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from fusargpt.errors import InputError, one_line
 from fusargpt.inference.faces import LoadingReport
+from modeling_fusargpt.artefacts import HUB_ID
 from modeling_fusarklip.configuration_fusarklip import FusarKlipConfig
 from modeling_fusarklip.modeling_fusarklip import FusarKlipModel
 from modeling_fusarklip.processing_fusarklip import FusarKlipProcessor
 from trl_recipes.klip.arguments import KlipArguments
 
+MAX_TEXT_TOKENS = 256  # of a base: eight parts are up to 190 tokens
 # What BLIP for retrieval does not have, and starts anew; of FUSAR-KLIP what a phase before did not use.
 NEW_PARTS = (
     "vision_model.tlm.",
@@ -27,20 +29,20 @@ NEW_PARTS = (
 )
 
 
-def load_model(recipe: KlipArguments) -> FusarKlipModel:
+def load_model(recipe: KlipArguments, processor: FusarKlipProcessor) -> FusarKlipModel:
     """The model of ``model_name_or_path`` in float32, with the recipe's losses.
+
+    Args:
+        recipe: of the phase.
+        processor: beside the model; one of BLIP learns here how long a text may be.
 
     Raises:
         InputError: for no model, one of another kind, or weights that do not fit.
     """
     name = f"model_name_or_path: {recipe.model_name_or_path}"
-    folder = Path(recipe.model_name_or_path)
-    if folder.is_dir() and not (folder / "config.json").is_file():
-        found = ", ".join(sorted(path.name for path in folder.iterdir())) or "nothing"
-        raise InputError(f"{name}: found {found}; expected config.json. Has the phase that makes it run to its end?")
     try:
-        config = FusarKlipConfig.from_pretrained(recipe.model_name_or_path, revision=recipe.model_revision)
-        for loss in ("itc", "itm", "mlm", "lm", "mim", "contrastive"):
+        config = _read_config(recipe, processor.tokenizer)
+        for loss in ("itc", "itm", "mlm", "lm", "mim", "contrastive", "match_share"):
             setattr(config.losses, loss, vars(recipe)[loss])
         config.geography.drop_field = recipe.acquisition_field_dropout
         config.geography.drop_all = recipe.acquisition_dropout
@@ -51,7 +53,6 @@ def load_model(recipe: KlipArguments) -> FusarKlipModel:
                 config=config,
                 revision=recipe.model_revision,
                 dtype=torch.float32,
-                attn_implementation=recipe.attn_implementation,
                 use_safetensors=True,
                 output_loading_info=True,
             ),
@@ -59,6 +60,7 @@ def load_model(recipe: KlipArguments) -> FusarKlipModel:
     # No such folder or repository, no network, damaged files, sizes that differ: of every type.
     except Exception as error:
         raise InputError(f"{name}: the model cannot be loaded: {one_line(error)}") from error
+    processor.max_text_tokens = config.max_text_tokens
     missing = sorted(key for key in report["missing_keys"] if not key.startswith(NEW_PARTS))
     unexpected = sorted(report["unexpected_keys"])
     if missing or unexpected:
@@ -69,9 +71,32 @@ def load_model(recipe: KlipArguments) -> FusarKlipModel:
     return model
 
 
+def _read_config(recipe: KlipArguments, tokenizer: PreTrainedTokenizerBase) -> FusarKlipConfig:
+    """Of the model. What BLIP does not say follows from its tokenizer and positions."""
+    fields, _ = FusarKlipConfig.get_config_dict(recipe.model_name_or_path, revision=recipe.model_revision)
+    if fields.get("model_type") == BlipConfig.model_type:
+        positions = FusarKlipConfig.from_dict(fields | {"max_text_tokens": 3}).text.max_position_embeddings
+        fields |= {"mask_token_id": tokenizer.mask_token_id, "max_text_tokens": min(MAX_TEXT_TOKENS, positions)}
+    config = FusarKlipConfig.from_dict(fields)
+    if config.mask_token_id != tokenizer.mask_token_id:
+        raise InputError(
+            f"mask_token_id: found {config.mask_token_id}, expected the tokenizer's, {tokenizer.mask_token_id}; mend "
+            "config.json"
+        )
+    return config
+
+
 def load_processor(recipe: KlipArguments) -> FusarKlipProcessor:
     """The processor of ``model_name_or_path``; InputError for none, or one whose tokenizer is not a fast one."""
     name = f"model_name_or_path: {recipe.model_name_or_path}"
+    folder = Path(recipe.model_name_or_path)
+    if not folder.exists() and not HUB_ID.fullmatch(recipe.model_name_or_path):
+        raise InputError(
+            f"{name}: there is no such folder, and it is no Hub id (owner/name); run the phase that makes it first"
+        )
+    if folder.is_dir() and not (folder / "config.json").is_file():
+        found = ", ".join(sorted(path.name for path in folder.iterdir())) or "nothing"
+        raise InputError(f"{name}: found {found}; expected config.json. Has the phase that makes it run to its end?")
     try:
         processor = FusarKlipProcessor.from_pretrained(recipe.model_name_or_path, revision=recipe.model_revision)
     # What transformers and tokenizers raise on files that are missing or damaged: of every type.

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from accelerate import PartialState
@@ -45,6 +45,11 @@ def states_fingerprint(model: FusarKlipModel, processor: FusarKlipProcessor) -> 
             digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
             digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()[:32]
+
+
+def _patches_a_side(model: FusarKlipModel) -> int:
+    # Squares, as FusarKlipConfig has checked.
+    return cast(int, model.config.vision.image_size) // cast(int, model.config.vision.patch_size)
 
 
 class _Images(torch.utils.data.Dataset[Tensor]):
@@ -90,7 +95,7 @@ def cache_image_states(
         for row, key in enumerate(rows["image_key"]):
             places.setdefault(key, (dataset, row))
     tower = model.config.vision
-    tokens = 1 + (int(tower.image_size) // int(tower.patch_size)) ** 2
+    tokens = 1 + _patches_a_side(model) ** 2
     with config.main_process_first(desc="making room for image states"):
         cache = FeatureCache(folder, states_fingerprint(model, processor), limit_bytes)
         cache.reserve(dict.fromkeys(places, tokens * tower.hidden_size * STORED.itemsize))
@@ -132,7 +137,7 @@ def _compute(
     loader = DataLoader(
         images, batch_size=IMAGES_AT_ONCE, num_workers=config.dataloader_num_workers, generator=torch.Generator()
     )
-    grid = torch.tensor([1, *[int(model.config.vision.image_size) // int(model.config.vision.patch_size)] * 2])
+    grid = torch.tensor([1, _patches_a_side(model), _patches_a_side(model)])
     # All states of a shard in one piece of memory, which is written as it is.
     shard: dict[str, tuple[Tensor, Tensor]] = {}
     room, taken = torch.empty(0, dtype=STORED), 0

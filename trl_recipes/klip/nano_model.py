@@ -7,12 +7,14 @@ comes from dense pre-training (trl_recipes.klip.pretrain_tower) where it is give
 import argparse
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import torch
 from safetensors import SafetensorError
 from transformers import BlipVisionModel, PreTrainedTokenizerFast
 
 from fusargpt.errors import InputError, one_line
+from fusargpt.inference.faces import LoadingReport
 from fusargpt.simulator.description import scene_phrases
 from fusargpt.simulator.records import SPLIT_SEEDS
 from fusargpt.simulator.simulated_scene import simulate_scene
@@ -65,7 +67,7 @@ def build_config(tokenizer: PreTrainedTokenizerFast) -> FusarKlipConfig:
         image_text_hidden_size=64,
         tlm_config={"hidden_size": 384},
         geography_layer=GEOGRAPHY_LAYER,
-        mask_token_id=tokenizer.mask_token_id,
+        mask_token_id=cast(int, tokenizer.mask_token_id),
         max_text_tokens=MAX_TOKENS,
     )
 
@@ -77,20 +79,24 @@ def load_tower(model: FusarKlipModel, folder: Path) -> None:
         InputError: no such tower, or one of other sizes.
     """
     try:
-        weights = BlipVisionModel.from_pretrained(folder, use_safetensors=True).state_dict()
+        tower, report = cast(
+            tuple[BlipVisionModel, LoadingReport],
+            BlipVisionModel.from_pretrained(folder, use_safetensors=True, output_loading_info=True),
+        )
     except (OSError, ValueError, SafetensorError) as error:
         raise InputError(f"--tower: {folder} cannot be loaded: {one_line(error)}; expected a tower") from error
-    own = model.vision_model.state_dict()
+    weights, own = tower.state_dict(), model.vision_model.state_dict()
     wrong = [name for name, tensor in weights.items() if name not in own or own[name].shape != tensor.shape]
     if wrong:
         raise InputError(
             f"--tower: {folder} holds {wrong[0]} of shape {list(weights[wrong[0]].shape)}; expected the sizes of "
             f"trl_recipes.klip.pretrain_tower, {len(wrong)} weights differ"
         )
-    missing, _ = model.vision_model.load_state_dict(weights, strict=False)
-    unknown = [name for name in missing if not name.startswith(("tlm.", "acquisition."))]
-    if unknown:
-        raise InputError(f"--tower: {folder} lacks {', '.join(unknown[:3])}; expected a whole tower")
+    if report["missing_keys"]:
+        raise InputError(
+            f"--tower: {folder} lacks {', '.join(sorted(report['missing_keys'])[:3])}; expected all weights"
+        )
+    model.vision_model.load_state_dict(weights, strict=False)  # TLM and acquisition it does not have
 
 
 def build(out: Path, tower: Path | None, seed: int) -> None:

@@ -43,6 +43,8 @@ def freeze(model: FusarKlipModel, recipe: KlipArguments) -> None:
         unused += ("itm_head.",)
     if not recipe.mlm and not recipe.lm:
         unused += ("word_head.",)
+    if not recipe.itc and not recipe.uses_texts:
+        unused += ("text_encoder.",)
     if not recipe.uses_texts:
         unused += tuple(name for name, _ in model.named_parameters() if ".crossattention." in name)
     if not recipe.itc:
@@ -56,8 +58,6 @@ def freeze(model: FusarKlipModel, recipe: KlipArguments) -> None:
         elif recipe.frozen == "tower":
             moves &= part_of(name) != TOWER
         parameter.requires_grad_(moves)
-    # The words' embeddings are the word head's too: they move with the texts.
-    model.get_input_embeddings().weight.requires_grad_(True)
 
 
 def parameter_table(model: nn.Module) -> str:

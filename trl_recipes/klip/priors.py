@@ -1,6 +1,7 @@
 """Priors of a batch, straight from the columns of a dataset: no list of numbers is ever made of them."""
 
 from collections.abc import Sequence
+from typing import cast
 
 import numpy as np
 import pyarrow as pa
@@ -34,7 +35,7 @@ def batch_priors(columns: pa.Table, kept: Sequence[bool]) -> Batch:
     mask = np.zeros(shape, np.bool_)
     image, place = image[chosen], place[chosen]
     found = embeddings[chosen]
-    padded[image, place] = dequantize(found) if found.dtype == np.int8 else found
+    padded[image, place] = dequantize(cast(NDArray[np.int8], found)) if found.dtype == np.int8 else found
     where[image, place] = positions[chosen]
     mask[image, place] = True
     arrays = (padded, where, mask)

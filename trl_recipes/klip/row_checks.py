@@ -1,8 +1,9 @@
 """Rows that FUSAR-KLIP cannot be trained on, found before the first step: image, prior, texts."""
 
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
+import pyarrow as pa
 from datasets import Dataset, Image
 from tokenizers import Tokenizer
 
@@ -10,8 +11,10 @@ from fusargpt.errors import InputError
 from fusargpt.geo.prior import PRIOR_EMBEDDINGS
 from fusargpt.tasks.facts import LANDFORM_COLUMN, phrases_of
 from fusargpt.tasks.part_texts import SAYS_LITTLE
+from modeling_fusarklip import FusarKlipProcessor
 from trl_recipes.data.row_checks import ROWS_AT_ONCE, check_prior, image_size, read_image
 from trl_recipes.data.rows import Row
+from trl_recipes.klip.rows import ACQUISITION_COLUMNS
 from trl_recipes.klip.texts import TextEncoder
 
 RULES = 1  # part of what `datasets` knows a result by; to be raised with every change of what is unreadable
@@ -19,9 +22,10 @@ _SPECIAL_TOKENS = 2  # around a text
 
 
 def find_problems(
-    rows: Dataset, encoder: TextEncoder, text_columns: tuple[str, ...], name: str, processes: int | None = None
+    rows: Dataset, processor: FusarKlipProcessor, encoder: TextEncoder, text_columns: tuple[str, ...], name: str
 ) -> dict[int, str]:
     """What is wrong with each row that could not be made a pair of image and text, by its number."""
+    problems = _acquisition_problems(rows, processor)
     files = rows.cast_column("image", Image(decode=False))
     found = files.map(
         _check,
@@ -34,10 +38,23 @@ def find_problems(
         batched=True,
         batch_size=ROWS_AT_ONCE,
         remove_columns=files.column_names,
-        num_proc=processes,
         desc=f"Checking rows of {name}",
     )
-    return {row: problem for row, problem in enumerate(found["problem"]) if problem}
+    problems |= {row: problem for row, problem in enumerate(found["problem"]) if problem}
+    return dict(sorted(problems.items()))
+
+
+def _acquisition_problems(rows: Dataset, processor: FusarKlipProcessor) -> dict[int, str]:
+    problems: dict[int, str] = {}
+    if not set(ACQUISITION_COLUMNS) <= set(rows.column_names):
+        return problems
+    columns = cast(pa.Table, rows.select_columns(list(ACQUISITION_COLUMNS)).with_format("arrow")[:])
+    for row, one in enumerate(columns.to_pylist()):
+        try:
+            processor.acquisitions([one], [(1, 1)])
+        except ValueError as error:
+            problems[row] = str(error).removeprefix("rows[0]")
+    return problems
 
 
 def _check(

@@ -1,14 +1,18 @@
 """Rows of captions as training reads them: a batch's columns at once, without images where their states are cached."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields
+from typing import cast
 
 import torch
-from datasets import Dataset, Image, load_dataset
+from datasets import Dataset, Image, Value, load_dataset
 from torch.utils.data import Sampler
 
 from fusargpt.errors import InputError, one_line
 from fusargpt.geo.prior import PRIOR_COLUMNS
+from fusargpt.tasks.eight_dimensions import Description
 from fusargpt.tasks.facts import LANDFORM_COLUMN, TARGET_COLUMN
+from fusargpt.tasks.target_dimensions import TargetDescription
 from trl_recipes.klip.arguments import KlipArguments
 
 ACQUISITION_COLUMNS = ("resolution_m", "sensor", "polarization", "acquired")
@@ -40,15 +44,32 @@ def load_parts(recipe: KlipArguments, split: str) -> list[tuple[str, Dataset]]:
             )
         if not isinstance(part.features["image"], Image):
             raise InputError(f"dataset {name}: column image: found {part.features['image']}, expected images")
+        for column, known in text_columns(recipe).items():
+            _check_texts(name, column, part.features[column], known)
         if not len(part):
             raise InputError(f"dataset {name}, split {split}: found no rows")
         parts.append((name, part.select_columns(columns)))
     return parts
 
 
-def text_columns(recipe: KlipArguments) -> tuple[str, ...]:
-    """Those that texts are made of."""
-    return (recipe.caption_column,) if recipe.texts == "caption" else (LANDFORM_COLUMN, TARGET_COLUMN)
+def text_columns(recipe: KlipArguments) -> dict[str, tuple[str, ...]]:
+    """Those that texts are made of, with the phrases that each holds; none for a plain text."""
+    if recipe.texts == "caption":
+        return {recipe.caption_column: ()}
+    described = {LANDFORM_COLUMN: Description, TARGET_COLUMN: TargetDescription}
+    return {column: tuple(item.name for item in fields(kind)) for column, kind in described.items()}
+
+
+def _check_texts(name: str, column: str, feature: object, known: tuple[str, ...]) -> None:
+    """Raises InputError for a column that holds something else than a text, or than phrases with `known` names."""
+    found: object = feature if known else {"": feature}
+    named = cast(Mapping[str, object], found) if isinstance(found, Mapping) else {None: found}
+    is_text = all(isinstance(one, Value) and "string" in one.dtype for one in named.values())
+    if not is_text or not set(named) <= set(known or ("",)):
+        raise InputError(
+            f"dataset {name}: column {column}: found {feature}, expected "
+            + (f"texts named {', '.join(known)}" if known else "texts")
+        )
 
 
 class Places(torch.utils.data.Dataset[Place]):

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
+from typing import cast
 
 import numpy as np
 import torch
@@ -35,7 +36,7 @@ class TextEncoder:
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast, max_tokens: int) -> None:
         self.backend = tokenizer.backend_tokenizer
-        self.pad_token_id = int(tokenizer.pad_token_id)
+        self.pad_token_id = cast(int, tokenizer.pad_token_id)
         self.max_tokens = max_tokens
         self.backend.no_truncation()
         self.backend.no_padding()

@@ -28,8 +28,8 @@ from trl_recipes.running.curves import draw_stage
 def make_trainer(recipe: KlipArguments, config: TrainingArguments) -> KlipTrainer:
     """Model, processor and data of a phase, in a trainer that is ready to run."""
     set_seed(config.seed)
-    model = load_model(recipe)
     processor = load_processor(recipe)
+    model = load_model(recipe, processor)
     freeze(model, recipe)
     encoder = TextEncoder(processor.tokenizer, model.config.max_text_tokens)
     names = [recipe.dataset_train_split, *([recipe.dataset_test_split] if config.eval_strategy != "no" else [])]
@@ -43,7 +43,7 @@ def make_trainer(recipe: KlipArguments, config: TrainingArguments) -> KlipTraine
             keep_rows(
                 load_parts(recipe, split),
                 split,
-                lambda name, rows: find_problems(rows, encoder, text_columns(recipe), name),
+                lambda name, rows: find_problems(rows, processor, encoder, tuple(text_columns(recipe)), name),
                 recipe.unreadable,
                 recipe.unreadable_share,
             )
@@ -102,9 +102,14 @@ def _train(recipe: KlipArguments, config: TrainingArguments, output_dir: Path) -
         trainer.accelerator.print(left_out)
 
 
+def run_recipe(arguments: Sequence[str] | None = None) -> None:
+    """Run what a recipe and the arguments after it say; those of the command line when None."""
+    run(*parse(arguments))
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point; ``arguments`` are those of the command line when None."""
-    run(*parse(arguments))
+    run_recipe(arguments)
     # Threads of the group that still run when the interpreter ends may abort a process that has done its work.
     PartialState().destroy_process_group()
 

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from modeling_fusarklip.modeling_fusarklip import FusarKlipModel
+from modeling_fusarklip.processing_fusarklip import FusarKlipProcessor
 from modeling_fusarklip.two_pass import two_pass_step
 from trl_recipes.data.row_checks import LeftOut
 from trl_recipes.data.rows import Batch
@@ -31,7 +32,8 @@ class KlipTrainer(Resumable):
         arguments: go to ``Trainer`` unchanged.
     """
 
-    model: FusarKlipModel
+    model: FusarKlipModel  # pyright: ignore[reportIncompatibleVariableOverride]
+    processing_class: FusarKlipProcessor
 
     def __init__(
         self,
@@ -59,6 +61,10 @@ class KlipTrainer(Resumable):
         self.parts = {"train": LossParts(), "eval": LossParts()}
         self.throughput = Throughput()
         self.add_callback(self.throughput)
+
+    def get_decay_parameter_names(self, model: nn.Module) -> list[str]:
+        # A decayed temperature would sharpen the contrast by itself.
+        return [name for name in super().get_decay_parameter_names(model) if name != "temperature"]
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
         optimizer = super().create_optimizer(model)
@@ -157,7 +163,7 @@ class KlipTrainer(Resumable):
             beginning = "" if mode == "train" else "eval_"
             logs |= {f"{beginning}{name}": value for name, value in self.parts[mode].take(self._add_up).items()}
         if mode == "train":
-            logs["temperature"] = float(self.model.temperature)
+            logs["temperature"] = self.model.temperature.item()
             logs |= self.throughput.read(self._add_up(self.throughput.take(self.args.device)).tolist())
         super().log(logs, start_time)
 

