@@ -1,10 +1,14 @@
-"""The description of a simulated scene: its land cover with rough places, and its targets."""
+"""Descriptions of a simulated scene: a short one, and the sixteen dimensions of place and targets."""
 
 import numpy as np
 
 from fusargpt.geo.land_classes import LANDCOVER_CLASSES
-from fusargpt.simulator.simulated_scene import IMAGE_SIZE, Scene
+from fusargpt.simulator.simulated_scene import IMAGE_SIZE, RESOLUTION_M, Scene
+from fusargpt.tasks.answers import LabelledBox
+from fusargpt.tasks.eight_dimensions import Description, describe_place
+from fusargpt.tasks.facts import phrases
 from fusargpt.tasks.prompts import PLURALS
+from fusargpt.tasks.target_dimensions import TargetBox, TargetDescription, describe_targets
 
 MINIMUM_SHARE = 0.06  # of the image: smaller patches go unmentioned
 _ROWS = ("upper", "middle", "lower")
@@ -34,3 +38,19 @@ def describe(scene: Scene) -> str:
     ground = "apron" if label == "aircraft" else "water"
     noun = label if count == 1 else PLURALS[label]
     return f"{sentence}. {_NUMBERS[count].capitalize()} {noun} on the {ground}."
+
+
+def scene_descriptions(scene: Scene) -> tuple[Description, TargetDescription]:
+    """The scene in the eight dimensions of its place and the eight of its targets."""
+    cover = scene.landcover[scene.region]
+    targets = [TargetBox(target.box, target.label, target.fine_label) for target in scene.targets]
+    objects = [LabelledBox(target.box, target.label) for target in scene.targets]
+    return (
+        describe_place(cover, objects, RESOLUTION_M),
+        describe_targets(targets, (IMAGE_SIZE, IMAGE_SIZE), cover, RESOLUTION_M),
+    )
+
+
+def scene_phrases(scene: Scene) -> dict[str, str]:
+    """The same, phrases by the names of `fusargpt.tasks.facts.DIMENSIONS`."""
+    return phrases(*scene_descriptions(scene))

@@ -55,10 +55,9 @@ def where(mask: NDArray[np.bool_]) -> str:
     if spread[1]:
         return _BANDS[third[0]]
     # A ring or an L has its centroid beside itself: then the fullest cell says more.
-    counts = np.zeros((3, 3))
     rows, columns = np.nonzero(mask)
-    np.add.at(counts, (rows * 3 // mask.shape[0], columns * 3 // mask.shape[1]), 1)
-    row, column = third if counts[third[0], third[1]] else divmod(int(counts.argmax()), 3)
+    counts = np.bincount(rows * 3 // mask.shape[0] * 3 + columns * 3 // mask.shape[1], minlength=9)
+    row, column = third if counts[third[0] * 3 + third[1]] else divmod(int(counts.argmax()), 3)
     return f"in the {cell_name(row, column)}"
 
 
@@ -68,25 +67,28 @@ def patches(cover: NDArray[np.integer], known: NDArray[np.bool_]) -> tuple[NDArr
     Returns:
         int32 [H, W], the patch of each pixel from 1 on and 0 where the class is not known; int64 [P], pixels a patch.
     """
-    pixels = np.arange(cover.size).reshape(cover.shape)
-    neighbours = []
-    for one, other in (((slice(0, -1), ...), (slice(1, None), ...)), ((..., slice(0, -1)), (..., slice(1, None)))):
-        same = (cover[one] == cover[other]) & known[one] & known[other]
-        neighbours.append(np.stack([pixels[one][same], pixels[other][same]]))
-    first, second = np.concatenate(neighbours, 1)
+    # Runs of equal pixels in a row, numbered from the first on: far fewer than pixels.
+    begins = np.ones(cover.shape, bool)
+    begins[:, 1:] = (cover[:, 1:] != cover[:, :-1]) | (known[:, 1:] != known[:, :-1])
+    runs = np.cumsum(begins.ravel()).reshape(cover.shape) - 1
+    same = (cover[:-1] == cover[1:]) & known[:-1] & known[1:]
+    # Two runs that touch are told once, by the first pixel at which they do.
+    same[:, 1:] &= ~same[:, :-1] | begins[:-1, 1:] | begins[1:, 1:]
+    first, second = runs[:-1][same], runs[1:][same]
     # Union-find over all pairs at once: a root hangs itself on a smaller neighbouring root, then every path is cut.
-    root = pixels.ravel().copy()
+    root = np.arange(runs[-1, -1] + 1)
     while (apart := root[first] != root[second]).any():
         first, second = first[apart], second[apart]
         ends = np.sort(np.stack([root[first], root[second]]), 0)
         np.minimum.at(root, ends[1], ends[0])
         while not np.array_equal(shorter := root[root], root):
             root = shorter
-    labels = np.zeros(cover.size, np.int32)
-    inside = known.ravel()
-    _, labels[inside], sizes = np.unique(root[inside], return_inverse=True, return_counts=True)
-    labels[inside] += 1
-    return labels.reshape(cover.shape), sizes
+    inside = known[begins]
+    lengths = np.diff(np.flatnonzero(begins), append=cover.size)
+    labels = np.zeros(len(root), np.int32)
+    roots, found = np.unique(root[inside], return_inverse=True)
+    labels[inside] = found + 1
+    return labels[runs], np.bincount(found, lengths[inside], len(roots)).astype(np.int64)
 
 
 @dataclass(frozen=True)

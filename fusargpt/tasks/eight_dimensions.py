@@ -17,7 +17,7 @@ from fusargpt.geo.land_classes import BUILT, CROPS, LANDCOVER_CLASSES, WATER
 from fusargpt.tasks.answers import LabelledBox
 from fusargpt.tasks.cover_measures import cell_name, longest_boundary, patches, principal_axes, where
 from fusargpt.tasks.prompts import GRID_SIDE, cell_of
-from fusargpt.tasks.wordings import ORDERS, SENTENCES, area, distance, number, percent, series, several
+from fusargpt.tasks.wordings import ORDERS, PLURAL_CLASSES, SENTENCES, area, distance, number, percent, series, several
 
 UNKNOWN = -1
 MOST_SHARE = 0.55
@@ -33,7 +33,6 @@ STRIP_LENGTH_M, STRIP_WIDTH_M = 150.0, 80.0  # at least so long and at most so w
 STRIP_CANDIDATES = 8  # patches looked at, from the largest on
 MAX_CELLS = 3  # objects in more of the nine cells than this are everywhere
 
-_PLURAL_CLASSES = {"trees", "crops", "shrubs"}
 _USES = {"ship": "shipping", "aircraft": "aviation", "plane": "aviation"}
 _TRAFFIC = {"road", "street", "highway", "bridge", "runway", "railway"}
 # Coprime to the number of texts, so that neighbouring wordings differ in every dimension and none returns early.
@@ -147,7 +146,7 @@ def _distribution(cover: NDArray[np.integer], shares: dict[int, float], objects:
             places.setdefault(where(cover == index), []).append(LANDCOVER_CLASSES[index])
     if places:
         first, *others = ((series(names), place) for place, names in places.items())
-        verb = "lie" if first[0] in _PLURAL_CLASSES or " and " in first[0] else "lies"
+        verb = "lie" if first[0] in PLURAL_CLASSES or " and " in first[0] else "lies"
         clauses.append(series([f"{first[0]} {verb} {first[1]}", *(f"{names} {place}" for names, place in others)]))
     height, width = cover.shape
     for label, count in Counter(label for _, label in objects).items():

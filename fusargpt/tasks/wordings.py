@@ -55,6 +55,59 @@ SENTENCES: dict[str, tuple[str, ...]] = {
     ),
 }
 
+# Of the targets' dimensions: `count` and `category` are noun phrases, so are the others but `location` and
+# `distribution`, adverbials of one target or many.
+TARGET_SENTENCES: dict[str, tuple[str, ...]] = {
+    "count": (
+        "The image holds {}.",
+        "In number: {}.",
+        "One counts {}.",
+        "Here are {} to be seen.",
+    ),
+    "location": (
+        "Targets are found {}.",
+        "Location of targets: {}.",
+        "Looking for targets, one finds them {}.",
+        "As seen in the frame, targets lie {}.",
+    ),
+    "feature": (
+        "Targets have {}.",
+        "Form of targets: {}.",
+        "Their outlines make {}.",
+        "Drawn around targets are {}.",
+    ),
+    "size": (
+        "Size of targets: {}.",
+        "Targets measure {}.",
+        "From corner to corner, targets are {}.",
+        "Their extent: {}.",
+    ),
+    "category": (
+        "Category of targets: {}.",
+        "By category one finds {}.",
+        "The classes present: {}.",
+        "Told by class: {}.",
+    ),
+    "distribution": (
+        "Targets stand {}.",
+        "Arrangement of targets: {}.",
+        "With respect to each other, targets are {}.",
+        "How targets are grouped: {}.",
+    ),
+    "region": (
+        "Beneath targets: {}.",
+        "Targets stand on {}.",
+        "What carries targets is {}.",
+        "The region of targets is {}.",
+    ),
+    "environment": (
+        "Around targets: {}.",
+        "Targets are surrounded by {}.",
+        "The environment of targets is {}.",
+        "Close to targets one sees {}.",
+    ),
+}
+
 ORDERS: tuple[tuple[str, ...], ...] = (
     ("terrain", "functionality", "distribution", "layout", "boundary", "buildings", "roads", "water"),
     ("terrain", "distribution", "layout", "boundary", "water", "buildings", "roads", "functionality"),
@@ -67,6 +120,7 @@ ORDERS: tuple[tuple[str, ...], ...] = (
 )
 
 
+PLURAL_CLASSES = {"trees", "crops", "shrubs"}  # of land cover
 _NUMBERS = ["no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
 _INVARIABLE = ("aircraft", "craft")
 
@@ -74,6 +128,15 @@ _INVARIABLE = ("aircraft", "craft")
 def number(count: int) -> str:
     """A count in words up to twelve, in digits beyond: "three", "14", "1,200"."""
     return _NUMBERS[count] if count < len(_NUMBERS) else f"{count:,}"
+
+
+def count_of(word: str) -> int | None:
+    """The count that `number` wrote; None where it did not write the word."""
+    if word in _NUMBERS:
+        return _NUMBERS.index(word)
+    digits = word.replace(",", "")
+    count = int(digits) if digits.isascii() and digits.isdigit() else 0
+    return count if number(count) == word else None
 
 
 def several(noun: str, count: int) -> str:

@@ -1,0 +1,134 @@
+"""What a description says, in a form that can be compared: a key for each phrase, and phrases read back."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import fields
+from functools import lru_cache
+from hashlib import blake2b
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fusargpt.geo.land_classes import LANDCOVER_CLASSES
+from fusargpt.tasks.eight_dimensions import Description
+from fusargpt.tasks.target_dimensions import NO_TARGETS, TargetDescription
+from fusargpt.tasks.wordings import count_of
+
+LANDFORM_COLUMN, TARGET_COLUMN = "description", "target_description"
+TARGET_PREFIX = "target_"
+DIMENSIONS: tuple[str, ...] = (
+    *(item.name for item in fields(Description)),
+    *(f"{TARGET_PREFIX}{item.name}" for item in fields(TargetDescription)),
+)
+"""The sixteen: eight of the place, eight of its targets."""
+
+_COUNTED = re.compile(r"(\S+) \S.*")
+_CLASS = re.compile(r"([^()]+?)(?: \(([^()]+)\))?")
+
+
+def phrases(description: Description | None, targets: TargetDescription | None) -> dict[str, str]:
+    """Phrases by dimension, in the order of `DIMENSIONS`; without what is not known."""
+    return phrases_of(
+        {
+            LANDFORM_COLUMN: None if description is None else vars(description),
+            TARGET_COLUMN: None if targets is None else vars(targets),
+        }
+    )
+
+
+def phrases_of(row: Mapping[str, Any]) -> dict[str, str]:
+    """Phrases by dimension of a row of `captions`; what is null there is left out.
+
+    Raises:
+        KeyError: the row has not both columns `description` and `target_description`.
+    """
+    found: dict[str, str] = {}
+    for column, prefix in ((LANDFORM_COLUMN, ""), (TARGET_COLUMN, TARGET_PREFIX)):
+        columns: Mapping[str, str | None] = row[column] or {}
+        found |= {f"{prefix}{name}": phrase for name, phrase in columns.items() if phrase is not None}
+    return found
+
+
+@lru_cache(maxsize=100_000)
+def fact_key(dimension: str, phrase: str) -> int:
+    """A number in 1..2**63-1 for what `phrase` says in `dimension`, the same in every release; 0 says nothing.
+
+    Raises:
+        ValueError: another dimension than those of `DIMENSIONS`.
+    """
+    if dimension not in DIMENSIONS:
+        raise ValueError(f"dimension: found {dimension!r}, expected one of {', '.join(DIMENSIONS)}")
+    digest = blake2b(f"{dimension}\0{phrase}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") % (2**63 - 1) + 1
+
+
+def fact_keys(phrases: Mapping[str, str]) -> NDArray[np.int64]:
+    """int64 [16]: the key of each dimension's phrase, 0 where there is none.
+
+    Raises:
+        ValueError: another dimension than those of `DIMENSIONS`.
+    """
+    keys = np.zeros(len(DIMENSIONS), np.int64)
+    for dimension, phrase in phrases.items():
+        key = fact_key(dimension, phrase)
+        keys[DIMENSIONS.index(dimension)] = key
+    return keys
+
+
+def parse_phrase(dimension: str, phrase: str) -> int | str | frozenset[str]:
+    """What a phrase says, to compare with what is true.
+
+    Returns:
+        target_count: the number of targets. target_category: the names of their classes and finer classes. terrain: the
+        land cover that comes first, the largest. Any other dimension, or a terrain that is unknown: the phrase itself.
+
+    Raises:
+        ValueError: another dimension, or a phrase that this dimension cannot have.
+    """
+    if dimension not in DIMENSIONS:
+        raise ValueError(f"dimension: found {dimension!r}, expected one of {', '.join(DIMENSIONS)}")
+    if dimension == "target_count":
+        return sum(counts_in(phrase).values())
+    if dimension == "target_category":
+        classes = classes_in(phrase)
+        return frozenset(classes).union(*classes.values())
+    if dimension == "terrain":
+        cover = phrase.removeprefix("mostly ").removeprefix("nothing but ").removeprefix("traces of ")
+        # "grass" would do for "grassland" too: a name ends where the phrase ends or goes on in signs or "and".
+        return next((name for name in LANDCOVER_CLASSES if re.match(rf"{name}(?:$|,| \(| and )", cover)), phrase)
+    return phrase
+
+
+def counts_in(phrase: str) -> dict[str, int]:
+    """The counted nouns of a phrase of `target_count`: {"ships": 3}; empty for no targets.
+
+    Raises:
+        ValueError: not such a phrase.
+    """
+    if phrase == NO_TARGETS.count:
+        return {}
+    counts: dict[str, int] = {}
+    for part in re.split(r", | and ", phrase):
+        count = count_of(part.partition(" ")[0]) if _COUNTED.fullmatch(part) else None
+        if count is None:
+            raise ValueError(f"target_count: found {phrase!r}, expected counted nouns as 'three ships'")
+        counts[part.partition(" ")[2]] = count
+    return counts
+
+
+def classes_in(phrase: str) -> dict[str, set[str]]:
+    """The classes of a phrase of `target_category`, each with its finer ones: {"ship": {"tanker"}}.
+
+    Raises:
+        ValueError: not such a phrase.
+    """
+    if phrase == NO_TARGETS.category:
+        return {}
+    classes: dict[str, set[str]] = {}
+    for part in re.split(r"(?:, | and )(?![^(]*\))", phrase):
+        match = _CLASS.fullmatch(part)
+        if match is None:
+            raise ValueError(f"target_category: found {phrase!r}, expected classes as 'ship (tanker)'")
+        classes[match[1]] = set(re.split(r", | and ", match[2])) if match[2] else set()
+    return classes
