@@ -6,7 +6,7 @@ from fusargpt.geo.land_classes import LANDCOVER_CLASSES
 from fusargpt.simulator.simulated_scene import IMAGE_SIZE, RESOLUTION_M, Scene
 from fusargpt.tasks.answers import LabelledBox
 from fusargpt.tasks.eight_dimensions import Description, describe_place
-from fusargpt.tasks.facts import phrases
+from fusargpt.tasks.facts import known_phrases
 from fusargpt.tasks.prompts import PLURALS
 from fusargpt.tasks.target_dimensions import TargetBox, TargetDescription, describe_targets
 
@@ -53,4 +53,4 @@ def scene_descriptions(scene: Scene) -> tuple[Description, TargetDescription]:
 
 def scene_phrases(scene: Scene) -> dict[str, str]:
     """The same, phrases by the names of `fusargpt.tasks.facts.DIMENSIONS`."""
-    return phrases(*scene_descriptions(scene))
+    return known_phrases(*scene_descriptions(scene))

@@ -1,13 +1,14 @@
 """From a simulated scene to rows of the dataset, which are triplet records."""
 
 from collections.abc import Iterable
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
 from fusargpt.geo.embeddings import quantize
 from fusargpt.geo.prior import PRIOR_EMBEDDINGS, PRIOR_LONLAT, PRIOR_POSITIONS
-from fusargpt.simulator.description import describe
+from fusargpt.simulator.description import describe, scene_descriptions
 from fusargpt.simulator.rendering import POLARIZATIONS, render_optical, render_sar
 from fusargpt.simulator.simulated_scene import IMAGE_SIZE, RESOLUTION_M, SIMULATOR_VERSION, Scene, simulate_scene
 from fusargpt.tasks.answers import LabelledBox
@@ -102,7 +103,15 @@ def records(scene: Scene, tasks: Iterable[str], rendering: str = "sar", per_side
 
 
 def rows(seed: int, layout: str, rendering: str, per_side: int = 8) -> list[Record]:
-    """The rows of one seed in a layout of `LAYOUTS`; raises ValueError for another one."""
+    """The rows of one seed in a layout of `LAYOUTS`; raises ValueError for another one.
+
+    Those of "captions" have the columns `description` and `target_description` beside those of all records.
+    """
     if layout not in LAYOUTS:
         raise ValueError(f"layout: found {layout!r}, expected one of {', '.join(LAYOUTS)}")
-    return records(simulate_scene(seed), LAYOUTS[layout], rendering, per_side)
+    scene = simulate_scene(seed)
+    found = records(scene, LAYOUTS[layout], rendering, per_side)
+    if layout == "captions":
+        place, targets = scene_descriptions(scene)
+        found = [{**row, "description": asdict(place), "target_description": asdict(targets)} for row in found]
+    return found

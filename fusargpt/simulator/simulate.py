@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from fusargpt.files import written_whole
 from fusargpt.simulator.records import LAYOUTS, SPLIT_SEEDS, Record, rows
-from fusargpt.triplets.features import RECORD_FEATURES
+from fusargpt.triplets.features import CAPTION_FEATURES, RECORD_FEATURES
 
 SHARD_SCENES = 2000
 ROW_GROUP_ROWS = 500
@@ -47,8 +47,9 @@ def simulate(
             if not path.exists():
                 jobs = [(seed, layout, _rendering(seed, optical_share), per_side) for seed in seeds]
                 shard = [row for part in pool.imap(_rows_of, jobs, chunksize=16) for row in part]
+                features = CAPTION_FEATURES if layout == "captions" else RECORD_FEATURES
                 # Rows about one scene repeat its image: zstd stores it once.
-                table = Dataset.from_list(shard, features=RECORD_FEATURES).data.table
+                table = Dataset.from_list(shard, features=features).data.table
                 with written_whole(path) as partial:
                     parquet.write_table(table, partial, row_group_size=ROW_GROUP_ROWS, compression="zstd")
             progress.update(len(seeds))

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fusargpt.errors import InputError
 from fusargpt.geo.land_classes import LANDCOVER_CLASSES
 from fusargpt.tasks.eight_dimensions import Description
 from fusargpt.tasks.target_dimensions import NO_TARGETS, TargetDescription
@@ -27,7 +28,7 @@ _COUNTED = re.compile(r"(\S+) \S.*")
 _CLASS = re.compile(r"([^()]+?)(?: \(([^()]+)\))?")
 
 
-def phrases(description: Description | None, targets: TargetDescription | None) -> dict[str, str]:
+def known_phrases(description: Description | None, targets: TargetDescription | None) -> dict[str, str]:
     """Phrases by dimension, in the order of `DIMENSIONS`; without what is not known."""
     return phrases_of(
         {
@@ -41,10 +42,14 @@ def phrases_of(row: Mapping[str, Any]) -> dict[str, str]:
     """Phrases by dimension of a row of `captions`; what is null there is left out.
 
     Raises:
-        KeyError: the row has not both columns `description` and `target_description`.
+        InputError: the row has not both columns `description` and `target_description`.
     """
     found: dict[str, str] = {}
     for column, prefix in ((LANDFORM_COLUMN, ""), (TARGET_COLUMN, TARGET_PREFIX)):
+        if column not in row:
+            raise InputError(
+                f"row: no column {column}; expected a row of `captions` with both descriptions; make it anew"
+            )
         columns: Mapping[str, str | None] = row[column] or {}
         found |= {f"{prefix}{name}": phrase for name, phrase in columns.items() if phrase is not None}
     return found

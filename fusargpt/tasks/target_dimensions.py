@@ -97,7 +97,8 @@ def describe_targets(
     _check(targets, size, cover, resolution_m)
     if not targets:
         return NO_TARGETS
-    corners = np.array([item.box for item in targets], np.float64)
+    # Sorted, since rounding would differ with the order in which they are summed.
+    corners = np.array(sorted(tuple(item.box) for item in targets), np.float64)
     return TargetDescription(
         count=series([several(label, count) for label, count in sorted(Counter(t.label for t in targets).items())]),
         location=_location(targets, size),
@@ -183,10 +184,10 @@ def _distribution(corners: NDArray[np.float64], size: tuple[int, int]) -> str:
         return "alone"
     centres = (corners[:, :2] + corners[:, 2:]) / 2
     along, across = principal_axes(centres)
-    if len(corners) > 2 and np.ptp(across) <= ROW_RATIO * np.ptp(along):
-        return "in a row"
-    spans = np.hypot(*np.moveaxis(centres[:, None] - centres, -1, 0))
-    return "close together" if spans.max() <= CLOSE_SHARE * np.hypot(*size) else "scattered"
+    # As `layout` tells it of three objects and more.
+    if np.ptp(along) < CLOSE_SHARE * np.hypot(*size):
+        return "close together"
+    return "in a row" if len(corners) > 2 and np.ptp(across) < ROW_RATIO * np.ptp(along) else "scattered"
 
 
 def _whole(corners: NDArray[np.float64], margin: int, shape: tuple[int, ...]) -> list[tuple[slice, slice]]:

@@ -222,11 +222,17 @@ _COLUMNS = """## Columns
 | `objects` | list | `bbox_2d` [x1, y1, x2, y2] in pixel edges of the image, `label`, `fine_label` |
 | `task` | str | describe, count, localize, classify, detect |
 | `prompt`, `completion` | conversation | as TRL reads them |
-| `description` | struct | `captions` only: the eight dimensions of a caption written from land cover, else null |
+| `description` | struct | `captions` only: the place in eight phrases, where its caption was written from land cover |
+| `target_description` | struct | `captions` only: the targets in eight phrases, where they were annotated |
 
 What is not known is null or empty. Counts are digits; localization names the cells of a 3x3 grid, numbered row by row
 from 1 to 9, that hold the centre of a target; detection is a JSON list in pixels of the image, or `None`;
-classification is the class name, or `None`."""
+classification is the class name, or `None`.
+
+`description` has the phrases terrain, functionality, distribution, layout, boundary, buildings, roads and water;
+`target_description` has count, location, feature, size, category, distribution, region and environment, each null where
+boxes, land cover or resolution do not tell it, and says so where there is no target. `fusargpt.tasks.facts.phrases_of`
+reads both from a row, `fusargpt.tasks.part_texts` words them."""
 
 
 def _how(settings: BuildSettings, counts: dict[str, int], read_as: Sequence[str]) -> str:

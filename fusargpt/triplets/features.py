@@ -6,6 +6,7 @@ from datasets import Features, Image, List, Value
 
 from fusargpt.geo.prior import PRIOR_EMBEDDINGS, PRIOR_LONLAT, PRIOR_POSITIONS
 from fusargpt.tasks.eight_dimensions import Description
+from fusargpt.tasks.target_dimensions import TargetDescription
 
 _MESSAGES = List({"role": Value("string"), "content": Value("string")})
 RECORD_FEATURES = Features(
@@ -31,7 +32,11 @@ RECORD_FEATURES = Features(
     }
 )
 
-# What the builder writes as `captions`: the eight dimensions of a description, null where the caption was given.
+# Rows of `captions` tell the place and its targets in eight dimensions each, as far as both are known.
 CAPTION_FEATURES = Features(
-    {**RECORD_FEATURES, "description": {item.name: Value("string") for item in fields(Description)}}
+    {
+        **RECORD_FEATURES,
+        "description": {item.name: Value("string") for item in fields(Description)},
+        "target_description": {item.name: Value("string") for item in fields(TargetDescription)},
+    }
 )

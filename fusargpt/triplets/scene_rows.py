@@ -37,6 +37,7 @@ from fusargpt.tasks.eight_dimensions import describe_place
 from fusargpt.tasks.prompts import prompt
 from fusargpt.tasks.questions import box_order, conversation, questions_about
 from fusargpt.tasks.stable_random import share, whole_number
+from fusargpt.tasks.target_dimensions import TargetBox, TargetDescription, describe_targets
 from fusargpt.triplets.annotations import SceneBoxes, read_boxes
 from fusargpt.triplets.boxes import assign, scale
 from fusargpt.triplets.cover import LandCover
@@ -44,7 +45,7 @@ from fusargpt.triplets.manifest import SceneRow
 from fusargpt.triplets.scene_files import Picture, open_scene
 from fusargpt.triplets.settings import BuildSettings
 
-BUILDER_VERSION = 2
+BUILDER_VERSION = 3
 """Raised by every change of what a scene yields, so that parts of an earlier release are not mixed in."""
 CHIPS_PER_PART = 256
 """What one worker does at a time of a large scene."""
@@ -229,15 +230,31 @@ class _Cutter:
         if caption is not None and len(self.windows) > 1:
             chip.counts["captions not used"] += 1
             caption = None
-        geometry = self.scene.geometry
-        if caption is None and self.cover is not None and geometry is not None and not image.cut:
+        geometry, classes = self.scene.geometry, None
+        wanted = caption is None or self.boxes is not None
+        if wanted and self.cover is not None and geometry is not None and not image.cut:
             classes = self.cover.beneath(geometry, image.window, (image.picture.height, image.picture.width))
+        if caption is None and classes is not None:
             written = describe_place(classes, image.labelled_boxes, fields["resolution_m"])
             caption, description = written.text(whole_number(image.name, "describe")), asdict(written)
         if caption is not None:
             question = prompt("describe", wording=whole_number(image.name, "describe", "wording"))
-            columns = {**conversation("describe", question, caption), "description": description}
+            targets = self._describe_targets(image, classes, fields["resolution_m"])
+            columns = {
+                **conversation("describe", question, caption),
+                "description": description,
+                "target_description": None if targets is None else asdict(targets),
+            }
             chip.captions.append({"id": f"{image.name}/describe", **fields, **columns})
+
+    def _describe_targets(
+        self, image: _Image, classes: NDArray[np.integer] | None, resolution_m: float | None
+    ) -> TargetDescription | None:
+        """None where the scene's objects were not annotated, or the chip shows parts of some only."""
+        if self.boxes is None or image.cut:
+            return None
+        targets = [TargetBox(item["bbox_2d"], item["label"], item["fine_label"]) for item in image.objects]
+        return describe_targets(targets, image.picture.size, classes, resolution_m)
 
     def _ask(self, chip: Chip, image: _Image, fields: dict[str, Any]) -> None:
         if self.boxes is None:

@@ -7,7 +7,7 @@ import pytest
 from datasets import load_dataset
 
 from fusargpt.simulator.simulate import simulate
-from fusargpt.triplets.features import RECORD_FEATURES
+from fusargpt.triplets.features import CAPTION_FEATURES, RECORD_FEATURES
 from tests.paths import DATASET
 
 
@@ -21,7 +21,7 @@ def test_the_committed_sample_loads(
 ) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     loaded = load_dataset(str(DATASET), config, split=split, streaming=streaming, cache_dir=str(tmp_path))
-    assert loaded.features == RECORD_FEATURES
+    assert loaded.features == (CAPTION_FEATURES if config == "captions" else RECORD_FEATURES)
     rows = list(loaded)
     assert len(rows) == count
     for row in rows:
