@@ -8,10 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import binary_dilation, find_objects, label, uniform_filter
+from scipy.ndimage import binary_dilation, distance_transform_edt, find_objects, label, uniform_filter
 
 from fusargpt.captioning.observation import Observation
 from fusargpt.geo.prior import Prior
+from fusargpt.tasks.cover_measures import patches
 
 SMOOTH_PIXELS = 5
 """Side of the mean against speckle when borders are drawn."""
@@ -107,7 +108,17 @@ def redraw(grey: NDArray[np.float64], prior: Prior, labels: NDArray[np.int64]) -
         labels = np.where(np.isfinite(fit).any(0), fit.argmin(0), labels)
         # By majority, so that what is left of the speckle makes no patches of its own.
         labels = np.argmax([uniform_filter((labels == group) * 1.0, MAJORITY_PIXELS) for group in range(len(away))], 0)
-    return labels
+    return _without_specks(labels, spacing**2 / 2)
+
+
+def _without_specks(labels: NDArray[np.int64], fewest: float) -> NDArray[np.int64]:
+    """Patches of fewer pixels become a part of what is nearest: anchors could not have shown them."""
+    patch_of, sizes = patches(labels, np.ones(labels.shape, bool))
+    speck = (sizes < fewest)[patch_of - 1]
+    if speck.all():
+        return labels
+    rows, columns = distance_transform_edt(speck, return_distances=False, return_indices=True)
+    return labels[rows, columns]
 
 
 def _distance(points: NDArray[np.floating], shape: tuple[int, ...]) -> NDArray[np.float64]:

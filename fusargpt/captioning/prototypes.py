@@ -16,7 +16,7 @@ from fusargpt.simulator.rendering import POLARIZATIONS
 
 
 def embedding_log_odds(vectors: NDArray[np.floating]) -> NDArray[np.float64]:
-    """How well each class fits unit vectors [N, 64]: log densities [N, 9] of a multivariate Student t, up to a constant.
+    """How well classes fit unit vectors [N, 64]: log densities [N, 9] of a multivariate Student t, up to a constant.
 
     All classes share the mean of their covariances, as in a linear discriminant: each has too few points for its own.
     """

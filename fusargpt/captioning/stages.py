@@ -21,6 +21,10 @@ RULES: Mapping[str, Rule] = {
 }
 
 
+class BudgetSpent(Exception):
+    """A model may be asked no more in this run; what was being captioned is left for the next."""
+
+
 @dataclass(frozen=True)
 class Asked:
     """What a stage asked of a model.

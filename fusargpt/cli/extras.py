@@ -12,6 +12,7 @@ _RAY = {"ray"} | _DATA
 _METRICS = {"evaluate", "jinja2", "rouge_score", "sacrebleu"} | _DATA
 
 PACKAGES: dict[str, set[str]] = {
+    "captions": {"jinja2", "openai", "scipy"} | _DATA,
     "constrained": {"llguidance"},
     "data": _DATA,
     "demo": {"gradio"} | _ALPHAEARTH,

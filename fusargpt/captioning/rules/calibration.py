@@ -130,7 +130,7 @@ RULES: tuple[Callable[[_Working], _Working], ...] = (_no_doubles, _possible_size
 
 
 def _stranded(targets: tuple[TargetBox, ...], regions: Regions) -> dict[int, tuple[int, str]]:
-    """Targets by number that have no ground of theirs beneath or within their own length: their region, their ground."""
+    """By number, targets with no ground of theirs beneath or within their own length: their region, their ground."""
     cover = regions.cover
     away: dict[str, NDArray[np.float64]] = {}
     found: dict[int, tuple[int, str]] = {}

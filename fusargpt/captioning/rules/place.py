@@ -96,8 +96,8 @@ def _location(observation: Observation) -> list[Claim]:
     hemisphere = "northern" if latitude >= 0 else "southern"
     belt = ", in the tropics" if abs(latitude) < _TROPIC else ""
     text = (
-        f"{abs(latitude):.2f}° {'N' if latitude >= 0 else 'S'}, {abs(longitude):.2f}° {'E' if longitude >= 0 else 'W'}, "
-        f"{hemisphere} hemisphere{belt}"
+        f"{abs(latitude):.2f}° {'N' if latitude >= 0 else 'S'}, "
+        f"{abs(longitude):.2f}° {'E' if longitude >= 0 else 'W'}, {hemisphere} hemisphere{belt}"
     )
     facts = {"longitude": round(longitude, 5), "latitude": round(latitude, 5)}
     return [Claim("scene", "location", text, facts, "the georeference", 1.0, STAGE)]
