@@ -20,7 +20,7 @@ from tqdm import tqdm
 from fusargpt.captioning.page import write_page
 from fusargpt.captioning.rows import caption_row, caption_text, write_dataset, write_readme
 from fusargpt.captioning.sources import CaptionItem, Source
-from fusargpt.captioning.stages import STAGES, Backend, BudgetSpent, caption
+from fusargpt.captioning.stages import STAGES, Backend, Stopped, caption
 from fusargpt.errors import InputError, OptionError, one_line
 from fusargpt.files import held, output_file, reason
 from fusargpt.inference.journal import Journal
@@ -33,6 +33,9 @@ _LOCK, _RUN, _TASK = ".lock", "captions", "caption"
 _REMEDY = "make room, and the same command goes on with what is captioned; or choose another --out"
 CAPTIONS_VERSION = 1
 """Raised by every change of what rules or prompts make of an image, so that captions of two kinds are not mixed."""
+
+
+Outcome = Answer | Failure | Stopped
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,8 @@ class Report:
         shards: rows of each.
         said: how many rows say something in a dimension, by its name.
         skipped: items with nothing to see.
-        left: items that the budget of tokens did not suffice for.
+        left: items that were not begun, or not ended, because a model could be asked no more.
+        stopped: why, "" where none is left.
         tokens: that this run's models counted, or earlier ones of the same folder.
         failures: items without a caption.
     """
@@ -71,6 +75,7 @@ class Report:
     said: dict[str, int]
     skipped: int
     left: int
+    stopped: str
     tokens: int
     failures: list[Failure]
 
@@ -94,9 +99,8 @@ def run_captioning(source: Source, backend: Backend, settings: CaptionSettings) 
     with held(out / _LOCK, out):
         journal = Journal(out / JOURNAL, json.loads(json.dumps(conditions)), _RUN)
         left = [item for item in items if item.id not in journal.answers]
-        failed, unasked = _caption_all(source, backend, settings, left, journal)
-        report = _write(source, settings, items, journal, [*failures, *failed], unasked, backend.name)
-    return report
+        failed, unasked, stopped = _caption_all(source, backend, settings, left, journal)
+        return _write(source, settings, items, journal, [*failures, *failed], (unasked, stopped), backend.name)
 
 
 def _claim(out: Path) -> None:
@@ -114,48 +118,49 @@ def _claim(out: Path) -> None:
 
 def _caption_all(
     source: Source, backend: Backend, settings: CaptionSettings, left: Sequence[CaptionItem], journal: Journal
-) -> tuple[list[Failure], int]:
-    """Failures, and how many items the budget left."""
+) -> tuple[list[Failure], int, str]:
+    """Failures, how many items are left, and why."""
     failures: dict[str, Failure] = {}
-    unasked = 0
+    unasked, stopped = 0, ""
     with tqdm(total=len(left) + len(journal.answers), initial=len(journal.answers), unit="image", disable=None) as bar:
         for item, result in _results(source, backend, settings, left):
-            if result is None:
+            if result is None or isinstance(result, Stopped):
                 unasked += 1
+                stopped = stopped or str(result)
                 continue
             if isinstance(result, Failure):
                 failures[item.id] = result
             else:
                 journal.add([result])
             bar.update(1)
-    return [failures[item.id] for item in left if item.id in failures], unasked
+    return [failures[item.id] for item in left if item.id in failures], unasked, stopped
 
 
 def _results(
     source: Source, backend: Backend, settings: CaptionSettings, items: Sequence[CaptionItem]
-) -> Iterator[tuple[CaptionItem, Answer | Failure | None]]:
-    """What comes of each item, in the order in which they end; None for those that the budget left."""
+) -> Iterator[tuple[CaptionItem, Outcome | None]]:
+    """What comes of each item, in the order in which they end; None for those after one that stopped."""
     if settings.workers == 1:
-        spent = False
+        stopped = False
         for item in items:
-            result = None if spent else _one(source, backend, settings, item)
-            spent = result is None
+            result = None if stopped else _one(source, backend, settings, item)
+            stopped = stopped or isinstance(result, Stopped)
             yield item, result
         return
     waiting = iter(items)
     with ThreadPoolExecutor(settings.workers) as pool:
-        running: dict[Future[Answer | Failure | None], CaptionItem] = {}
-        spent = False
+        running: dict[Future[Outcome], CaptionItem] = {}
+        stopped = False
         try:
             while True:
-                while not spent and len(running) < 2 * settings.workers and (item := next(waiting, None)) is not None:
+                while not stopped and len(running) < 2 * settings.workers and (item := next(waiting, None)) is not None:
                     running[pool.submit(_one, source, backend, settings, item)] = item
                 if not running:
                     break
                 done, _ = wait(running, return_when=FIRST_COMPLETED)
                 for future in done:
                     result = future.result()
-                    spent = spent or result is None
+                    stopped = stopped or isinstance(result, Stopped)
                     yield running.pop(future), result
         except BaseException:
             pool.shutdown(wait=True, cancel_futures=True)
@@ -164,7 +169,7 @@ def _results(
         yield item, None
 
 
-def _one(source: Source, backend: Backend, settings: CaptionSettings, item: CaptionItem) -> Answer | Failure | None:
+def _one(source: Source, backend: Backend, settings: CaptionSettings, item: CaptionItem) -> Outcome:
     started = time.perf_counter()
     try:
         seen = source.read(item)
@@ -179,8 +184,8 @@ def _one(source: Source, backend: Backend, settings: CaptionSettings, item: Capt
         anchors = None if prior is None else len(prior.embeddings)
         seconds = round(time.perf_counter() - started, 4)
         return Answer(item.id, _TASK, ",".join(settings.stages), json.dumps(trace), size, size, anchors, seconds)
-    except BudgetSpent:
-        return None
+    except Stopped as stop:
+        return stop
     except (OptionError, ImportError):
         raise
     # Whatever is wrong with one item, and whatever a library says to it, costs no other.
@@ -194,7 +199,7 @@ def _write(
     items: Sequence[CaptionItem],
     journal: Journal,
     failures: list[Failure],
-    unasked: int,
+    left: tuple[int, str],
     backend: str,
 ) -> Report:
     out = settings.out
@@ -230,7 +235,7 @@ def _write(
         images = ((item, source.read(item)) for item in shown)
         write_page(partial, len(done), images, traces, backend, settings.stages)
     _write_failures(out / FAILURES, failures)
-    return Report(out, shards, dict(said), skipped, unasked, tokens, failures)
+    return Report(out, shards, dict(said), skipped, *left, tokens, failures)
 
 
 def _rows(source: Source, items: Sequence[CaptionItem], traces: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

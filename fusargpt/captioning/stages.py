@@ -9,20 +9,22 @@ from fusargpt.captioning.observation import Observation
 from fusargpt.captioning.rules import calibration, function, instances, place, radar
 from fusargpt.errors import InputError
 
-STAGES = (place.STAGE, function.STAGE, radar.STAGE, instances.STAGE, calibration.STAGE)
+PLACE, FUNCTION, RADAR = place.STAGE, function.STAGE, radar.STAGE
+INSTANCES, CALIBRATION = instances.STAGE, calibration.STAGE
+STAGES = (PLACE, FUNCTION, RADAR, INSTANCES, CALIBRATION)
 Rule = Callable[[Observation, Findings], Findings]
 """A stage by rules. Pure: the same observation and findings give the same findings."""
 RULES: Mapping[str, Rule] = {
-    place.STAGE: place.place,
-    function.STAGE: function.function,
-    radar.STAGE: radar.radar,
-    instances.STAGE: instances.instances,
-    calibration.STAGE: calibration.calibration,
+    PLACE: place.place,
+    FUNCTION: function.function,
+    RADAR: radar.radar,
+    INSTANCES: instances.instances,
+    CALIBRATION: calibration.calibration,
 }
 
 
-class BudgetSpent(Exception):
-    """A model may be asked no more in this run; what was being captioned is left for the next."""
+class Stopped(Exception):
+    """A model can be asked no more in this run, for the reason it says; what was begun is left for the next."""
 
 
 @dataclass(frozen=True)

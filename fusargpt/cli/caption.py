@@ -2,7 +2,8 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,11 +12,16 @@ from fusargpt.cli.extras import needs
 from fusargpt.errors import InputError
 
 if TYPE_CHECKING:
+    from fusargpt.captioning.chat.models import ChatModel
     from fusargpt.captioning.run import Report
     from fusargpt.captioning.stages import Backend
 
 IMAGES_FAILED = 1
-BACKENDS = ("rules",)
+BACKENDS = ("rules", "chat")
+# As in fusargpt.captioning.chat.endpoint, whose import takes its time.
+RESPONSE_FORMS = ("json_schema", "json_object", "text")
+ANSWER_TOKENS, SECONDS = 1024, 120.0
+_ASKED = ("model", "base_url", "budget_tokens", "cache")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -32,10 +38,16 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _check(options: argparse.Namespace) -> None:
-    for name in ("limit", "workers", "page_images"):
+    for name in ("limit", "workers", "page_images", "budget_tokens", "max_new_tokens"):
         value = vars(options)[name]
         if value is not None and value < 1:
             raise InputError(f"--{name.replace('_', '-')}: found {value}; expected at least 1")
+    if not options.timeout > 0:
+        raise InputError(f"--timeout: found {options.timeout:g}; expected seconds, above 0")
+    if options.backend == "chat" and options.model is None:
+        raise InputError("--backend chat asks a model; name it with --model, and a server with --base-url")
+    if options.backend == "rules" and (given := [name for name in _ASKED if vars(options)[name] is not None]):
+        raise InputError(f"--{given[0].replace('_', '-')}: rules ask no model; leave it out, or take --backend chat")
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -54,13 +66,55 @@ def _run(options: argparse.Namespace) -> int:
     aef = BuildSettings(aef=options.aef, missing_prior="empty", labels=tuple(options.labels or ()), **cut)
     source = open_source(options.source, aef, options.config, options.splits, options.limit, options.decibels)
     settings = CaptionSettings(options.out, stages, options.workers, options.page_images)
-    return _tell(run_captioning(source, _backend(options), settings))
+    with _backend(options) as backend:
+        return _tell(run_captioning(source, backend, settings))
 
 
-def _backend(options: argparse.Namespace) -> "Backend":
+@contextmanager
+def _backend(options: argparse.Namespace) -> Generator["Backend"]:
     from fusargpt.captioning.stages import RulesBackend
 
-    return RulesBackend()
+    if options.backend == "rules":
+        yield RulesBackend()
+    elif options.base_url is None:
+        from fusargpt.captioning.chat.local import LocalChat
+        from fusargpt.captioning.detections import FusarGptBackend, is_fusar_gpt
+        from fusargpt.inference.predict import check_name, load
+
+        check_name(options.model)
+        if is_fusar_gpt(options.model):
+            yield FusarGptBackend(
+                load(options.model), Path(options.model).name, options.prior == "given", options.boxes == "model"
+            )
+        else:
+            with _asking(options, LocalChat(options.model, options.max_new_tokens)) as backend:
+                yield backend
+    else:
+        from fusargpt.captioning.chat.endpoint import Endpoint, EndpointSettings
+
+        settings = EndpointSettings(
+            model=options.model,
+            base_url=options.base_url,
+            answer_tokens=options.max_new_tokens,
+            seconds=options.timeout,
+            form=options.response_form,
+            temperature=options.temperature,
+        )
+        with _asking(options, Endpoint(settings)) as backend:
+            yield backend
+
+
+@contextmanager
+def _asking(options: argparse.Namespace, model: "ChatModel") -> Generator["Backend"]:
+    from fusargpt.captioning.chat.backend import ChatBackend
+    from fusargpt.captioning.chat.models import Budget, Memory
+
+    out = options.out.absolute()
+    memory = Memory(options.cache or out.with_name(f"{out.name}.replies.sqlite"))
+    try:
+        yield ChatBackend(model, memory, Budget(options.budget_tokens))
+    finally:
+        memory.close()
 
 
 def _tell(report: "Report") -> int:
@@ -72,7 +126,8 @@ def _tell(report: "Report") -> int:
         print(f"{report.tokens:>9,} tokens")
     print(f"Page: {report.out / 'report.html'}\nTrace: {report.out / 'trace.jsonl'}")
     if report.left:
-        print(f"The budget is spent; {report.left:,} images are left for the same command.", file=sys.stderr)
+        images = "1 image is" if report.left == 1 else f"{report.left:,} images are"
+        print(f"Stopped: {report.stopped}; {images} left for the same command.", file=sys.stderr)
     if report.failures:
         count = "1 image" if len(report.failures) == 1 else f"{len(report.failures):,} images"
         print(f"{count} failed; the same command tries them again:", file=sys.stderr)
@@ -91,6 +146,18 @@ def _decibels(text: str) -> tuple[float, float]:
     return low, high
 
 
+def _temperature(text: str) -> float | None:
+    if text == "none":
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 2:
+        raise argparse.ArgumentTypeError(f"found {text!r}, expected a number from 0 to 2, or none")
+    return value
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="fusargpt caption",
@@ -101,8 +168,9 @@ def _parser() -> argparse.ArgumentParser:
         ),
         epilog=(
             "examples: fusargpt caption dataset_card --out captions; fusargpt caption scenes.csv --aef aef --out "
-            "captions. Exit codes: 0; 1 when some images have no caption (they are listed); 2 when something is wrong "
-            "with the input."
+            "captions; fusargpt caption harbours --backend chat --model Qwen/Qwen3-VL-8B-Instruct --base-url "
+            "http://localhost:8000/v1 --workers 8 --out captions. Exit codes: 0; 1 when some images have no caption "
+            "(they are listed, or left for the same command); 2 when something is wrong with the input."
         ),
         allow_abbrev=False,
     )
@@ -114,7 +182,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--out", metavar="DIR", type=Path, required=True, help="a new folder, or one to go on with")
     parser.add_argument(
-        "--backend", choices=BACKENDS, default="rules", help="rules: offline and the same every time (default)"
+        "--backend",
+        choices=BACKENDS,
+        default="rules",
+        help="rules: offline, always the same (default); chat: a model claims what it sees, and judges at the end",
     )
     parser.add_argument(
         "--stages", metavar="A,B", type=names, help="by number or name, as 1,4 (default: all five); for ablations"
@@ -123,6 +194,43 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--workers", metavar="N", type=int, default=1, help="images at the same time (default: 1)")
     parser.add_argument(
         "--page-images", metavar="N", type=int, default=40, help="on the page, those that changed most (default: 40)"
+    )
+    chat = parser.add_argument_group("--backend chat")
+    chat.add_argument(
+        "--model",
+        metavar="MODEL",
+        help="as the server calls it; without --base-url the folder of a model",
+    )
+    chat.add_argument(
+        "--base-url",
+        metavar="URL",
+        help="of a server of the OpenAI interface, as http://localhost:8000/v1; its key is read from OPENAI_API_KEY",
+    )
+    chat.add_argument("--budget-tokens", metavar="N", type=int, help="to spend in this run, which stops then")
+    chat.add_argument(
+        "--cache", metavar="FILE", type=Path, help="of replies (default: DIR.replies.sqlite beside --out)"
+    )
+    chat.add_argument(
+        "--max-new-tokens", metavar="N", type=int, default=ANSWER_TOKENS, help="of an answer (default: 1024)"
+    )
+    chat.add_argument("--timeout", metavar="S", type=float, default=SECONDS, help="for an answer (default: 120)")
+    chat.add_argument(
+        "--response-form",
+        choices=RESPONSE_FORMS,
+        default=RESPONSE_FORMS[0],
+        help="how the server holds answers to their form (default: json_schema; text: it cannot)",
+    )
+    chat.add_argument(
+        "--temperature", metavar="T", type=_temperature, default=0.0, help="default: 0; none leaves it to the server"
+    )
+    chat.add_argument(
+        "--prior", choices=("given", "none"), default="given", help="that a FUSAR-GPT sees (default: given)"
+    )
+    chat.add_argument(
+        "--boxes",
+        choices=("given", "model"),
+        default="given",
+        help="of a FUSAR-GPT: look for targets only where no boxes came with the image (default), or always",
     )
     dataset = parser.add_argument_group("a dataset")
     dataset.add_argument("--config", metavar="NAME", help="default: captions where there is one, else the first")
