@@ -5,11 +5,13 @@ and does not favour bright regions.
 """
 
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import binary_dilation, distance_transform_edt, find_objects, label, uniform_filter
+from scipy.ndimage import binary_dilation, label, uniform_filter
 
+from fusargpt.captioning.distances import distance_to, nearest_in
 from fusargpt.captioning.observation import Observation
 from fusargpt.geo.prior import Prior
 from fusargpt.tasks.cover_measures import patches
@@ -74,7 +76,7 @@ def region_levels(grey: NDArray[np.float64], labels: NDArray[np.integer], count:
     return np.array([np.median(grey[labels == index]) if (labels == index).any() else np.nan for index in range(count)])
 
 
-def redraw(grey: NDArray[np.float64], prior: Prior, labels: NDArray[np.int64]) -> NDArray[np.int64]:
+def redraw(grey: NDArray[np.float64], prior: Prior, labels: NDArray[np.integer]) -> NDArray[np.int64]:
     """Borders between the groups of a coarse grid of anchors, where the levels change.
 
     A pixel becomes that of the groups with an anchor near it whose level it fits best, the nearer the better.
@@ -88,13 +90,12 @@ def redraw(grey: NDArray[np.float64], prior: Prior, labels: NDArray[np.int64]) -
         The groups anew, int64 [H, W].
     """
     height, width = grey.shape
-    anchors = prior.positions * (height - 1, width - 1)
-    rows, columns = np.rint(anchors).astype(int).T
-    of_anchor = labels[rows, columns]
-    spacing = float(np.sqrt(height * width / len(anchors)))
+    rows, columns = np.rint(prior.positions * (height - 1, width - 1)).astype(int).T
+    of_anchor = np.full(grey.shape, -1)
+    of_anchor[rows, columns] = labels[rows, columns]
+    spacing = float(np.sqrt(height * width / len(rows)))
     smooth = uniform_filter(grey, SMOOTH_PIXELS)
-    away = np.stack([_distance(anchors[of_anchor == group], grey.shape) for group in range(of_anchor.max() + 1)])
-    away /= spacing
+    away = np.stack([distance_to(of_anchor == group) for group in range(of_anchor.max() + 1)]) / spacing
     for _ in range(_ROUNDS):
         fit = np.full(away.shape, np.inf)
         for group, distance in enumerate(away):
@@ -108,7 +109,7 @@ def redraw(grey: NDArray[np.float64], prior: Prior, labels: NDArray[np.int64]) -
         labels = np.where(np.isfinite(fit).any(0), fit.argmin(0), labels)
         # By majority, so that what is left of the speckle makes no patches of its own.
         labels = np.argmax([uniform_filter((labels == group) * 1.0, MAJORITY_PIXELS) for group in range(len(away))], 0)
-    return _without_specks(labels, spacing**2 / 2)
+    return _without_specks(np.asarray(labels, np.int64), spacing**2 / 2)
 
 
 def _without_specks(labels: NDArray[np.int64], fewest: float) -> NDArray[np.int64]:
@@ -117,17 +118,7 @@ def _without_specks(labels: NDArray[np.int64], fewest: float) -> NDArray[np.int6
     speck = (sizes < fewest)[patch_of - 1]
     if speck.all():
         return labels
-    rows, columns = distance_transform_edt(speck, return_distances=False, return_indices=True)
-    return labels[rows, columns]
-
-
-def _distance(points: NDArray[np.floating], shape: tuple[int, ...]) -> NDArray[np.float64]:
-    """Pixels from each pixel to the nearest of `points` [N, 2], [H, W]; infinite without points."""
-    rows, columns = np.indices(shape)
-    found = np.full(shape, np.inf)
-    for row, column in points:
-        np.minimum(found, np.hypot(rows - row, columns - column), out=found)
-    return found
+    return labels[nearest_in(~speck)]
 
 
 def bright_objects(grey: NDArray[np.float64], ground: NDArray[np.bool_]) -> list[tuple[int, int, int, int]]:
@@ -141,18 +132,12 @@ def bright_objects(grey: NDArray[np.float64], ground: NDArray[np.bool_]) -> list
     level = np.median(smooth[ground])
     spread = max(_MAD * float(np.median(np.abs(smooth[ground] - level))), _LEAST_SPREAD)
     bright = ground & (smooth > level + STANDS_OUT * spread)
-    joined, _ = label(binary_dilation(bright, iterations=_JOINED))
+    joined = cast(tuple[NDArray[np.int64], int], label(binary_dilation(bright, iterations=_JOINED)))[0]
+    rows, columns = np.nonzero(bright)
+    of_object = joined[rows, columns]
     boxes: list[tuple[int, int, int, int]] = []
-    for index, window in enumerate(find_objects(joined), start=1):
-        rows, columns = np.nonzero(bright[window] & (joined[window] == index))
-        if len(rows) >= _FEWEST_PIXELS:
-            top, left = window[0].start, window[1].start
-            boxes.append(
-                (
-                    left + int(columns.min()),
-                    top + int(rows.min()),
-                    left + int(columns.max()) + 1,
-                    top + int(rows.max()) + 1,
-                )
-            )
+    for index in np.unique(of_object):
+        y, x = rows[of_object == index], columns[of_object == index]
+        if len(y) >= _FEWEST_PIXELS:
+            boxes.append((int(x.min()), int(y.min()), int(x.max()) + 1, int(y.max()) + 1))
     return boxes

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import openai
+from openai.types.chat import ChatCompletion
 from PIL import Image
 
 from fusargpt.captioning.chat.models import Reply, Turns
@@ -85,7 +86,7 @@ class Endpoint:
             raise InputError(f"{self._shown}: {one_line(error)}") from error
         return self._read(answer)
 
-    def _read(self, answer: openai.types.chat.ChatCompletion) -> Reply:
+    def _read(self, answer: ChatCompletion) -> Reply:
         # A server may leave out what the interface demands; the client does not look.
         choices = answer.choices or []
         if not choices or choices[0].message is None:

@@ -5,14 +5,14 @@ cover is wrong or the target: the odds of both decide. What no class can be as l
 is told anew, and what is less certain than `least` is left unsaid.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import distance_transform_edt
 
 from fusargpt.captioning.claims import Claim, Findings, Regions
+from fusargpt.captioning.distances import distance_to
 from fusargpt.captioning.observation import Observation
 from fusargpt.captioning.rules.instances import target_claims
 from fusargpt.captioning.rules.landforms import resay
@@ -139,8 +139,7 @@ def _stranded(targets: tuple[TargetBox, ...], regions: Regions) -> dict[int, tup
         if ground is None:
             continue
         if ground not in away:
-            here = cover == LANDCOVER_CLASSES.index(ground)
-            away[ground] = distance_transform_edt(~here) if here.any() else np.full(cover.shape, np.inf)
+            away[ground] = distance_to(cover == LANDCOVER_CLASSES.index(ground))
         window = _window(target.box, cover.shape)
         beneath = regions.labels[window]
         if not (beneath >= 0).any():
@@ -164,15 +163,15 @@ def _origin(observation: Observation) -> str:
     return "annotated" if observation.vetted else "detected"
 
 
-def _window(box: tuple[float, ...] | object, shape: tuple[int, ...]) -> tuple[slice, slice]:
-    x1, y1, x2, y2 = box  # pyright: ignore[reportGeneralTypeIssues]
+def _window(box: Sequence[float], shape: tuple[int, ...]) -> tuple[slice, slice]:
+    x1, y1, x2, y2 = box
     left, top = max(int(x1), 0), max(int(y1), 0)
     return slice(top, max(min(int(np.ceil(y2)), shape[0]), top + 1)), slice(
         left, max(min(int(np.ceil(x2)), shape[1]), left + 1)
     )
 
 
-def _overlap(one: object, other: object) -> float:
+def _overlap(one: Sequence[float], other: Sequence[float]) -> float:
     a, b = np.asarray(one, float), np.asarray(other, float)
     sides = np.maximum(np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2]), 0)
     shared = float(sides.prod())

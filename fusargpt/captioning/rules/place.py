@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fusargpt.captioning.claims import Claim, Findings, Regions
+from fusargpt.captioning.distances import nearest_in
 from fusargpt.captioning.observation import Observation
 from fusargpt.captioning.prototypes import embedding_log_odds
 from fusargpt.captioning.rules.landforms import PLACE_PARTS, cover_shares, landform_claims
@@ -78,14 +79,10 @@ def groups(vectors: NDArray[np.floating]) -> NDArray[np.int64]:
 def nearest_anchor(prior: Prior, size: tuple[int, int]) -> NDArray[np.int64]:
     """Index of the nearest anchor to each pixel of an image of `size` (width, height), [H, W]."""
     width, height = size
-    rows, columns = np.indices((height, width), np.float32)
-    found = np.zeros((height, width), np.int64)
-    best = np.full((height, width), np.inf, np.float32)
-    for index, (y, x) in enumerate(prior.positions * (height - 1, width - 1)):
-        distance = (rows - y) ** 2 + (columns - x) ** 2
-        nearer = distance < best
-        found[nearer], best[nearer] = index, distance[nearer]
-    return found
+    anchor_at = np.full((height, width), -1)
+    rows, columns = np.rint(prior.positions * (height - 1, width - 1)).astype(int).T
+    anchor_at[rows, columns] = np.arange(len(rows))
+    return anchor_at[nearest_in(anchor_at >= 0)]
 
 
 def _location(observation: Observation) -> list[Claim]:
