@@ -16,6 +16,7 @@ from datasets import Dataset, load_dataset
 from fusargpt.geo.embeddings import NODATA, dequantize
 from fusargpt.simulator.world import ground_of, scene_of
 from fusargpt.simulator.world_plan import Place
+from fusargpt.tasks.facts import DIMENSIONS, parse_phrase, phrases_of
 from fusargpt.triplets.build import build
 from fusargpt.triplets.settings import BuildSettings
 from tests.fusargpt.simulator.worlds import World, make_world, sample
@@ -154,6 +155,9 @@ def test_captions_are_written_in_eight_dimensions(rows: dict[str, Dataset]):
         assert len(description) == 8 and all(phrase[1:] in text for phrase in description.values())
         if row["objects"]:
             assert "ship" in description["distribution"] or "aircraft" in description["distribution"]
+        phrases = phrases_of(row)
+        assert set(phrases) == set(DIMENSIONS)
+        assert parse_phrase("target_count", phrases["target_count"]) == len(row["objects"])
 
 
 @pytest.mark.parametrize("config", ["captions", "instructions"])

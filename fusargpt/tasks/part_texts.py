@@ -106,9 +106,10 @@ def counterfactual(phrases: Mapping[str, str], said: PartText | Sequence[str], s
     Raises:
         ValueError: as `part_text` does.
     """
-    dimensions, wording = said, whole_number("counterfactual", str(seed))
     if isinstance(said, PartText):
         dimensions, wording = said.dimensions, said.wording
+    else:
+        dimensions, wording = said, whole_number("counterfactual", str(seed))
     true_text = part_text(phrases, dimensions, wording)
     told = false_phrases(phrases, true_text.dimensions, seed)
     return None if told is None else part_text(told, true_text.dimensions, wording)

@@ -33,8 +33,10 @@ TOWER = {
     "num_attention_heads": 4,
     "image_size": IMAGE_SIZE,
     "patch_size": PATCH_PIXELS,
+    # A tower alone takes BlipVisionConfig's own value, and that is 1e-10.
+    "initializer_range": 0.02,
 }
-"""Sizes of the tower, fields of transformers' BlipVisionConfig: 144 patches and the class token."""
+"""Fields of transformers' BlipVisionConfig: 144 patches and the class token."""
 # Of the training split: captions use the places before these, fusargpt-nano's tower those after.
 FIRST_SEED = SPLIT_SEEDS["train"] + 2_000_000
 

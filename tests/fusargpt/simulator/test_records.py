@@ -9,10 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fusargpt.geo.embeddings import dequantize
+from fusargpt.simulator.description import scene_phrases
 from fusargpt.simulator.records import SPLIT_SEEDS, answer, question_answer, records, rows
 from fusargpt.simulator.rendering import render_optical, render_sar
 from fusargpt.simulator.simulated_scene import IMAGE_SIZE, Scene, simulate_scene
 from fusargpt.tasks.answers import parse_boxes, parse_cells, parse_count
+from fusargpt.tasks.facts import DIMENSIONS, parse_phrase, phrases_of
 from fusargpt.tasks.prompts import TASKS, cell_of
 
 seeds = st.integers(0, 5000)
@@ -24,6 +26,20 @@ def test_a_seed_is_always_the_same_scene() -> None:
     assert first["prior_embeddings"].tobytes() == second["prior_embeddings"].tobytes()
     assert first["completion"] == second["completion"]
     assert render_sar(simulate_scene(7)).tobytes() != render_sar(simulate_scene(8)).tobytes()
+
+
+def test_captions_tell_place_and_targets_and_change_nothing_else() -> None:
+    for seed in (1, 2, 3):
+        scene = simulate_scene(seed)
+        (row,) = rows(seed, "captions", "sar")
+        (before,) = records(scene, ["describe"])
+        assert row["image"].tobytes() == before["image"].tobytes()
+        assert {name for name in row if name not in before} == {"description", "target_description"}
+        for name in before.keys() - {"image"}:
+            np.testing.assert_array_equal(row[name], before[name])
+        assert phrases_of(row) == scene_phrases(scene) and set(phrases_of(row)) == set(DIMENSIONS)
+        assert parse_phrase("target_count", row["target_description"]["count"]) == len(scene.targets)
+    assert "description" not in rows(1, "instructions", "sar")[0]
 
 
 def test_splits_never_share_a_place() -> None:

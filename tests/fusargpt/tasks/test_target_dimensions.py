@@ -1,6 +1,7 @@
 """The eight phrases of targets: what they say, that they follow from the scene alone, and what is left unsaid."""
 
 import re
+from random import Random
 
 import numpy as np
 import pytest
@@ -134,7 +135,7 @@ scenes = st.lists(places.map(lambda place: ship(*place)), max_size=8)
 
 @settings(deadline=None, max_examples=50)
 @given(scenes, st.randoms(use_true_random=False), st.integers(0, 8))
-def test_the_order_of_targets_changes_nothing(targets: list[TargetBox], random, index: int) -> None:
+def test_the_order_of_targets_changes_nothing(targets: list[TargetBox], random: Random, index: int) -> None:
     cover = shore()
     cover[20:40] = index
     described = describe_targets(targets, SIZE, cover, 5.0)

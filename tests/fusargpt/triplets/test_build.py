@@ -97,6 +97,10 @@ def test_anchors_objects_and_land_cover_are_those_of_the_chip(built: Report, tmp
     assert ((west < longitude) & (longitude < east) & (south < latitude) & (latitude < north)).all()
     assert "water (50%)" in middle["description"]["terrain"] and "built area (50%)" in middle["description"]["terrain"]
     assert middle["description"]["terrain"] in middle["completion"][0]["content"]
+    assert middle["target_description"]["count"] == "no targets"
+    corner = captions["scene1/x188y88/describe"]["target_description"]
+    assert corner["category"] == "ship (tanker)" and corner["size"] == "100 to 150 m across"
+    assert (corner["location"], corner["region"]) == ("in the centre", "built area")
 
     tanker = instructions["scene1/x188y88/detect-ship"]
     assert tanker["objects"] == [{"bbox_2d": [52, 62, 62, 82], "label": "ship", "fine_label": "tanker"}]
@@ -329,6 +333,10 @@ def test_small_and_whole_scenes_are_resized_to_what_the_model_sees(tmp_path: Pat
     assert objects == [{"bbox_2d": [154, 56, 308, 112], "label": "ship", "fine_label": ""}]
     assert chip.instructions[0]["prior_positions"] == [] and chip.instructions[0]["bounds"] is None
     assert chip.captions[0]["completion"][0]["content"] == "Sea." and chip.captions[0]["description"] is None
+    targets = chip.captions[0]["target_description"]
+    assert targets["count"] == "one ship" and targets["feature"] == "boxes wider than high"
+    # Nothing is known of the ground and its scale.
+    assert (targets["size"], targets["region"], targets["environment"]) == (None, None, None)
     (squeezed,) = one_part(tmp_path / "m.jsonl", chip_size=0, image_size=168)
     assert squeezed.instructions[0]["objects"][0]["bbox_2d"] == [84, 84, 168, 168]
     # Smaller than a chip along one side only.
@@ -345,6 +353,21 @@ def test_what_is_cut_is_neither_asked_nor_described(tmp_path: Path) -> None:
     first, second = one_part(write_manifest(tmp_path / "m.jsonl", [row]))
     assert not first.instructions and not first.captions and first.counts["chips with cut objects"] == 1
     assert second.instructions[0]["objects"][0]["bbox_2d"] == [0, 10, 18, 20] and second.captions
+
+
+def test_targets_are_described_where_they_were_annotated(tmp_path: Path) -> None:
+    write_raster(tmp_path / "a.tif", decibels(3, 112, 112), CORNERS[0])
+    write_raster(tmp_path / "cover.tif", np.zeros((112, 112), np.uint8), CORNERS[0])
+    boxes = [{"bbox_2d": [100, 10, 130, 20], "label": "ship"}]  # 12 of 30 columns, all that there is
+    for given, count in (({}, None), ({"boxes": []}, "no targets"), ({"boxes": boxes, "caption": "Sea."}, None)):
+        row = {"scene": "a.tif", "land_cover": "cover.tif", **given}
+        (chip,) = one_part(write_manifest(tmp_path / "m.jsonl", [row]))
+        targets = chip.captions[0]["target_description"]
+        assert (targets and targets["count"]) == count
+    row = {"scene": "a.tif", "land_cover": "cover.tif", "boxes": [{**boxes[0], "bbox_2d": [20, 10, 50, 20]}]}
+    (chip,) = one_part(write_manifest(tmp_path / "m.jsonl", [{**row, "caption": "Sea."}]))
+    assert chip.captions[0]["description"] is None
+    assert chip.captions[0]["target_description"]["region"] == "water"
 
 
 def test_chips_without_objects_can_be_thinned_out(places: Path) -> None:

@@ -25,3 +25,10 @@ def test_a_tower_learns_from_the_dense_targets_of_its_patches() -> None:
         losses.append({name: value.item() for name, value in outputs.items()})
     for name in ("loss", "cover", "presence", "box_pixels"):
         assert losses[-1][name] < losses[0][name], name
+
+
+def test_a_tower_alone_starts_at_the_usual_scale() -> None:
+    torch.manual_seed(0)
+    tower = BlipVisionModel(BlipVisionConfig.from_dict(TOWER))
+    for name in ("encoder.layers.0.self_attn.qkv.weight", "embeddings.patch_embedding.weight"):
+        assert 0.01 < tower.get_parameter(name).std().item() < 0.03, name
