@@ -33,11 +33,11 @@ from fusargpt.geo.embeddings import dequantize
 from fusargpt.geo.land_classes import LANDCOVER_CLASSES
 from fusargpt.geo.prior import PRIOR_EMBEDDINGS, PRIOR_POSITIONS, Prior
 from fusargpt.inference.predict import load
-from fusargpt.simulator.description import scene_descriptions
+from fusargpt.simulator.description import scene_phrases
 from fusargpt.simulator.records import SPLIT_SEEDS, scene_fields
 from fusargpt.simulator.rendering import DISPLAY_DB
 from fusargpt.simulator.simulated_scene import IMAGE_SIZE, Scene, simulate_scene
-from fusargpt.tasks.facts import DIMENSIONS, phrases, phrases_of
+from fusargpt.tasks.facts import DIMENSIONS, phrases_of
 from fusargpt.tasks.target_dimensions import TargetBox
 
 ARMS = {
@@ -122,7 +122,7 @@ def caption_all(observation: Observation, backend: Backend) -> dict[str, dict[st
 
 def judged(scene: Scene, arm: str, backend: Backend) -> dict[str, list[int]]:
     """By set of stages, for each dimension: 1 right, 0 wrong, -1 nothing said."""
-    truth = phrases(*scene_descriptions(scene))
+    truth = scene_phrases(scene)
     return {
         title: [-1 if name not in said else int(agrees(name, said[name], truth[name])) for name in DIMENSIONS]
         for title, said in caption_all(observe(scene, arm), backend).items()

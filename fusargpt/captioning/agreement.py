@@ -9,7 +9,7 @@ patches. A category that leaves finer classes out is true.
 import re
 
 from fusargpt.geo.land_classes import LANDCOVER_CLASSES
-from fusargpt.tasks.facts import TARGET_PREFIX, parse_phrase
+from fusargpt.tasks.facts import TARGET_PREFIX, classes_in
 
 SHARE, LENGTH = 0.1, 0.3
 _AREA = re.compile(r" \(about [0-9.,]+ (?:ha|km²)\)")
@@ -40,7 +40,7 @@ def agrees(dimension: str, said: str, true: str) -> bool:
     if dimension == "layout":
         return _alike(_large(said), _large(true))
     if dimension == f"{TARGET_PREFIX}category":
-        return _same_classes(dimension, said, true)
+        return _same_classes(said, true)
     return _alike(said, true)
 
 
@@ -81,15 +81,13 @@ def _large(phrase: str) -> str:
     return _MORE.sub("", _SMALL_PATCHES.sub("", phrase))
 
 
-def _same_classes(dimension: str, said: str, true: str) -> bool:
-    known = parse_phrase(dimension, true)
+def _same_classes(said: str, true: str) -> bool:
+    known = classes_in(true)
     try:
-        found = parse_phrase(dimension, said)
+        found = classes_in(said)
     except ValueError:
         return False
-    assert isinstance(known, frozenset)
-    labels = {part.partition(" (")[0] for part in re.split(r"(?:, | and )(?![^(]*\))", true)}
-    return isinstance(found, frozenset) and found <= known and labels <= found | ({"none"} - known)
+    return found.keys() == known.keys() and all(found[label] <= known[label] for label in known)
 
 
 def _alike(said: str, true: str) -> bool:
