@@ -25,12 +25,17 @@ from fusargpt.triplets.scene_chips import SceneChips, open_chips
 from fusargpt.triplets.settings import BuildSettings
 from fusargpt.triplets.splits import split_by_place
 from fusargpt.triplets.survey import survey
+from modeling_fusargpt.artefacts import HUB_ID
 
 MANIFEST_SUFFIXES = (".csv", ".jsonl", ".geojson", ".json")
 WORLD_MANIFEST, WORLD_FIELD = "manifest.jsonl", "aef"
 SIMULATED_SCENES = 50
 """As many as are captioned where no limit is given."""
 CAPTIONS = "captions"
+_EXPECTED = (
+    f"expected a dataset (folder, Parquet file, owner/name on the Hub), a manifest ({', '.join(MANIFEST_SUFFIXES)}), "
+    f"the folder of a world, or '{SIMULATOR}'"
+)
 _ASKED = ("id", "task", "prompt", "completion")
 COLUMNS = tuple(name for name in RECORD_FEATURES if name not in _ASKED)
 """Of a row that is captioned; its question and answer are its own."""
@@ -287,16 +292,15 @@ def _read(
         split = Path(name).name.partition("-")[0]
         split = split if split in ("train", "validation", "test") else "train"
         return {split: load_rows(name, None, split, columns, (TARGET_COLUMN,))}, True
+    if not Path(name).is_dir() and not HUB_ID.fullmatch(name):
+        raise InputError(f"{name}: {_EXPECTED}; found {'a file' if Path(name).exists() else 'no such file or folder'}")
     try:
         configs = get_dataset_config_names(name)
         config = config or (CAPTIONS if CAPTIONS in configs else configs[0])
         found = get_dataset_split_names(name, config)
     # What datasets and the Hub's client raise on names and files that are not as they should be: of any type.
     except Exception as error:
-        raise InputError(
-            f"{name}: neither a manifest ({', '.join(MANIFEST_SUFFIXES)}), a world nor a dataset that can be read: "
-            f"{one_line(error)}"
-        ) from error
+        raise InputError(f"{name}: {_EXPECTED}; it cannot be read: {one_line(error)}") from error
     unknown = [split for split in splits or () if split not in found]
     if unknown:
         raise InputError(f"{name}: no split {unknown[0]!r}; found {', '.join(found)}")
