@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import openai
 from openai.types.chat import ChatCompletion
+from openai.types.chat.chat_completion import Choice
 from PIL import Image
 
 from fusargpt.captioning.chat.models import Reply, Turns
@@ -88,8 +89,8 @@ class Endpoint:
 
     def _read(self, answer: ChatCompletion) -> Reply:
         # A server may leave out what the interface demands; the client does not look.
-        choices = answer.choices or []
-        if not choices or choices[0].message is None:
+        choices: list[Choice] = answer.choices or []
+        if not choices:
             raise InputError(f"{self._shown}: found an answer without choices; expected one")
         message, finish = choices[0].message, choices[0].finish_reason
         if message.refusal or finish == "content_filter":

@@ -3,7 +3,7 @@
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -55,7 +55,7 @@ def good_answer(request: Body) -> str:
 
 
 @contextmanager
-def stub(respond: Callable[[Body, int], Response]) -> Iterator[Stub]:
+def stub(respond: Callable[[Body, int], Response]) -> Generator[Stub]:
     """A server on a free port of this machine."""
 
     class Handler(BaseHTTPRequestHandler):

@@ -1,10 +1,11 @@
 """The tests of captions."""
 
+from pathlib import Path
+
 import pytest
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _datasets_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Of these tests alone: `datasets` takes a folder of the same name elsewhere for the same."""
-    patch = pytest.MonkeyPatch()
-    patch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path_factory.getbasetemp() / "datasets")
+@pytest.fixture(autouse=True)
+def _datasets_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of each test alone: `datasets` takes one folder for another of the same name."""
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "datasets")

@@ -2,7 +2,7 @@
 
 import json
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -33,7 +33,7 @@ def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
 @contextmanager
 def asking(
     respond: Respond, tmp_path: Path, budget: int | None = None, seconds: float = 5.0
-) -> Iterator[tuple[Stub, ChatBackend]]:
+) -> Generator[tuple[Stub, ChatBackend]]:
     with stub(respond) as server:
         settings = EndpointSettings("stub", server.url, seconds=seconds, retries=2)
         memory = Memory(tmp_path / "replies.sqlite")

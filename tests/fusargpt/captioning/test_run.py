@@ -24,6 +24,7 @@ from fusargpt.tasks.facts import phrases_of
 from fusargpt.triplets.settings import BuildSettings
 from tests.paths import DATASET
 
+COMMAND = "import sys; from fusargpt.cli.main import main; sys.exit(main())"
 FILES = {"captions", "trace.jsonl", "report.html", "README.md", "journal.jsonl"}
 
 
@@ -197,7 +198,7 @@ def test_the_command_says_what_is_where(tmp_path: Path, capsys: pytest.CaptureFi
 @pytest.mark.slow
 @pytest.mark.parametrize("lines", [1, 4])
 def test_a_run_that_is_killed_goes_on_and_ends_in_the_same_bytes(lines: int, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "fusargpt.cli.main", "caption", str(DATASET), "--split", "test", "--limit", "6"]
+    command = [sys.executable, "-c", COMMAND, "caption", str(DATASET), "--split", "test", "--limit", "6"]
     out = tmp_path / "out"
     running = subprocess.Popen(
         [*command, "--out", str(out)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
