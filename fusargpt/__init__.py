@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from fusargpt.alphaearth.anchors import spatiotemporal_anchors
     from fusargpt.alphaearth.field import AlphaEarth
-    from fusargpt.checkpoints import NANO, NANO_BACKBONE, NANO_SSDD
+    from fusargpt.checkpoints import KLIP_NANO, NANO, NANO_BACKBONE, NANO_SSDD
+    from fusargpt.embedding.embedder import Embedder
+    from fusargpt.embedding.features import read_features
+    from fusargpt.embedding.verbs import classify, embed, search
     from fusargpt.errors import InputError
     from fusargpt.evaluation.evaluate import Options as EvaluationSettings
     from fusargpt.evaluation.evaluate import evaluate
@@ -19,7 +22,7 @@ if TYPE_CHECKING:
     from fusargpt.geo.reading import Reading
     from fusargpt.geo.sar_scene import SarScene
     from fusargpt.inference.predict import FusarGpt, load
-    from fusargpt.scenes.verbs import classify, count, describe, detect, localize
+    from fusargpt.scenes.verbs import count, describe, detect, localize
     from fusargpt.triplets.build import build as build_triplets
     from fusargpt.triplets.settings import BuildSettings
 
@@ -29,9 +32,11 @@ if TYPE_CHECKING:
 _NAMES = {
     "AlphaEarth": ("alphaearth.field", "AlphaEarth"),
     "BuildSettings": ("triplets.settings", "BuildSettings"),
+    "Embedder": ("embedding.embedder", "Embedder"),
     "EvaluationSettings": ("evaluation.evaluate", "Options"),
     "FusarGpt": ("inference.predict", "FusarGpt"),
     "InputError": ("errors", "InputError"),
+    "KLIP_NANO": ("checkpoints", "KLIP_NANO"),
     "NANO": ("checkpoints", "NANO"),
     "NANO_BACKBONE": ("checkpoints", "NANO_BACKBONE"),
     "NANO_SSDD": ("checkpoints", "NANO_SSDD"),
@@ -39,24 +44,29 @@ _NAMES = {
     "Reading": ("geo.reading", "Reading"),
     "SarScene": ("geo.sar_scene", "SarScene"),
     "build_triplets": ("triplets.build", "build"),
-    "classify": ("scenes.verbs", "classify"),
+    "classify": ("embedding.verbs", "classify"),
     "count": ("scenes.verbs", "count"),
     "describe": ("scenes.verbs", "describe"),
     "detect": ("scenes.verbs", "detect"),
+    "embed": ("embedding.verbs", "embed"),
     "evaluate": ("evaluation.evaluate", "evaluate"),
     "load": ("inference.predict", "load"),
     "load_prior": ("geo.prior", "load_prior"),
     "localize": ("scenes.verbs", "localize"),
+    "read_features": ("embedding.features", "read_features"),
     "read_image": ("geo.image", "read_image"),
+    "search": ("embedding.verbs", "search"),
     "spatiotemporal_anchors": ("alphaearth.anchors", "spatiotemporal_anchors"),
 }
 
 __all__ = [
+    "KLIP_NANO",
     "NANO",
     "NANO_BACKBONE",
     "NANO_SSDD",
     "AlphaEarth",
     "BuildSettings",
+    "Embedder",
     "EvaluationSettings",
     "FusarGpt",
     "InputError",
@@ -69,11 +79,14 @@ __all__ = [
     "count",
     "describe",
     "detect",
+    "embed",
     "evaluate",
     "load",
     "load_prior",
     "localize",
+    "read_features",
     "read_image",
+    "search",
     "spatiotemporal_anchors",
 ]
 

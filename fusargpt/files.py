@@ -28,6 +28,14 @@ class FullDiskError(InputError):
     """There is no room for what was to be written."""
 
 
+def read_regular(path: str | Path) -> bytes:
+    """What a file holds. OSError for one that cannot be read, and for a pipe or device, which would be waited for."""
+    path = Path(path)
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "a folder" if path.is_dir() else "no regular file", str(path))
+    return path.read_bytes()
+
+
 def partial_of(path: Path) -> Path:
     """Where `path` is written before it is whole."""
     return path.with_name(f"{path.name}.partial")

@@ -52,6 +52,12 @@ CALLED: dict[str, str | None] = {
     "transformers.utils.generic:can_return_tuple": "func",
     "transformers.utils.hub:cached_file": "path_or_repo_id, filename",
     "transformers.utils.hub:cached_files": "path_or_repo_id, filenames, *, _raise_exceptions_for_missing_entries",
+    # Called by modeling_fusarklip.
+    "transformers.models.blip.modeling_blip_text:BlipTextOnlyMLMHead": "config",
+    "transformers.utils.generic:ModelOutput": None,
+    "transformers.utils.generic:TransformersKwargs": None,
+    "transformers.utils.generic:merge_with_config_defaults": "func",
+    "transformers.utils.output_capturing:capture_outputs": "*, tie_last_hidden_states",
     # Called by fusargpt/serving within vLLM.
     "vllm.lora.utils:get_adapter_absolute_path": "lora_path",
     "vllm.lora.worker_manager:WorkerLoRAManager": None,
@@ -91,6 +97,7 @@ OVERRIDDEN: dict[str, str] = {
     "transformers:Trainer._get_dataloader": (
         "self, dataset, description, batch_size, sampler_fn, is_training, dataloader_key"
     ),
+    "transformers:Trainer._get_train_sampler": "self, train_dataset",
     "transformers:Trainer._load_best_model": "self",
     "transformers:Trainer._load_from_checkpoint": "self, resume_from_checkpoint, model",
     "transformers:Trainer._run_epoch": (
@@ -98,7 +105,7 @@ OVERRIDDEN: dict[str, str] = {
         "ignore_keys_for_eval, start_time, resume_from_checkpoint, epochs_trained, steps_trained_in_current_epoch"
     ),
     "transformers:Trainer._save": "self, output_dir, state_dict",
-    "trl:SFTTrainer._save_checkpoint": "self, model, trial",
+    "transformers:Trainer._save_checkpoint": "self, model, trial",
     "trl.trainer.sft_trainer:DataCollatorForVisionLanguageModeling.torch_call": "self, examples",
     "vllm.model_executor.models.qwen2_vl:Qwen2VLMultiModalDataParser._parse_image_data": "self, data",
     "vllm.model_executor.models.qwen2_vl:Qwen2VLMultiModalProcessor._get_cache_missing_processor_kwargs": (
@@ -116,6 +123,8 @@ ATTRIBUTES: tuple[str, ...] = (
     "transformers:PreTrainedConfig._commit_hash",
     "transformers:PreTrainedModel._hf_peft_config_loaded",
     "transformers:PreTrainedModel._keys_to_ignore_on_load_missing",
+    "transformers:PreTrainedModel._keys_to_ignore_on_load_unexpected",
+    "transformers:PreTrainedModel._tied_weights_keys",
     "transformers:Trainer._globalstep_last_logged",
     "transformers:Trainer._total_loss_scalar",
     "transformers:Trainer._tr_loss",

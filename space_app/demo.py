@@ -13,6 +13,7 @@ from space_app.fields import fetch_anchors
 from space_app.inputs import Told, read_question, read_small_prior
 from space_app.limits import MAX_ANSWER_SECONDS, Scratch, Visitors, public_message
 from space_app.one_question import GivenAnswer, answers_to, priors_to_ask
+from space_app.scene_search import SceneSearch, Searched
 from space_app.scenes import UploadedScene, read_scene
 from space_app.streaming import Stream, stream_of
 from space_app.visitor import current_visitor
@@ -56,6 +57,7 @@ class Demo:
         scratch: where files for visitors are written.
         visitors: who has how many requests under way.
         stream: the model's answers.
+        scene_search: searches by words; None where no model for that is there.
     """
 
     predictor: FusarGpt
@@ -65,6 +67,7 @@ class Demo:
     seconds: float = MAX_ANSWER_SECONDS
     scratch: Scratch = field(default_factory=Scratch)
     visitors: Visitors = field(default_factory=Visitors)
+    scene_search: SceneSearch | None = None
     stream: Stream = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -76,7 +79,8 @@ class Demo:
         Raises:
             InputError: as `read_scene` and `Told.reading`, or too many requests of one visitor.
         """
-        with self.visitors.at_work(current_visitor()):
+        visitor = current_visitor()
+        with self.visitors.at_work(visitor), self.visitors.in_turn(visitor):
             return read_scene(self.predictor, image, (told or Told()).reading(), place)
 
     def prior(self, path: str | None) -> Prior | None:
@@ -115,6 +119,29 @@ class Demo:
             try:
                 for answers in growing:
                     yield scene, prior, answers
+            finally:
+                growing.close()
+
+    def searches(
+        self, image: str | None, words: str, prior_path: str | None, side: float | None, told: Told, place: str = ""
+    ) -> Generator[Searched]:
+        """An image searched by words, see `space_app.scene_search.SceneSearch.search`.
+
+        Raises:
+            InputError: anything about the request that is not as it should be.
+        """
+        if self.scene_search is None:
+            raise InputError("This page has no model that searches.")
+        if side is not None and not float(side).is_integer():
+            raise InputError(f"Tile: found {side}; expected a whole number of pixels, or nothing")
+        scene = self.look(image, told, place)
+        prior = self.prior(prior_path)
+        growing = self.scene_search.search(
+            (image, told, prior_path), scene, words, prior, int(side) if side else None, self.seconds
+        )
+        with self.visitors.at_work(current_visitor()):
+            try:
+                yield from growing
             finally:
                 growing.close()
 

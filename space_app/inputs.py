@@ -71,7 +71,7 @@ class Told:
             crs=self.crs.strip() or None,
             height_m=self.height_m,
             # The control shows 1 where none was chosen.
-            band=None if self.band == 1 and polarization else int(self.band),
+            band=None if self.band == 1 else int(self.band),
             polarization=polarization or None,
         )
 

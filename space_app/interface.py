@@ -13,8 +13,18 @@ from space_app.endpoints import add_endpoints
 from space_app.events import Events
 from space_app.fields import EXAMPLES
 from space_app.inputs import FREE
-from space_app.limits import KEEP_SECONDS, MAX_ANCHORS_PER_SIDE, MAX_UPLOAD_BYTES, QUEUE_LENGTH, Concurrency
+from space_app.limits import (
+    IMAGE_TYPES,
+    KEEP_SECONDS,
+    MAX_ANCHORS_PER_SIDE,
+    MAX_AT_ONCE,
+    MAX_UPLOAD_BYTES,
+    QUEUE_LENGTH,
+    Concurrency,
+)
 from space_app.place_map import place_map
+from space_app.reading_controls import reading_controls
+from space_app.search_tab import SearchTab
 from space_app.stage import empty_stage
 from space_app.widgets import AnswerView, Widgets
 from space_app.wording import WELCOME, earlier, hint
@@ -27,20 +37,12 @@ TASK_CHOICES = [
     ("Detect", "detect"),
     ("Ask freely", FREE),
 ]
-STORED_CHOICES = [
-    ("As the file says", ""),
-    ("Grey levels", "grey"),
-    ("Decibels", "decibels"),
-    ("Amplitude", "amplitude"),
-    ("Power", "power"),
-    ("Complex: I and Q", "iq"),
-]
-IMAGE_TYPES = [".tif", ".tiff", ".png", ".jpg", ".jpeg"]
 # How many of each kind of work run at the same time. An answer takes all the cores there are: of those at the model,
 # one is answered (see `space_app.streaming`), while the images of the others are read.
 LIMITS: dict[str, Concurrency] = {
     "model": {"concurrency_id": "model", "concurrency_limit": 4},
-    "reading": {"concurrency_id": "reading", "concurrency_limit": 2},
+    # More than one visitor may have under way, whose files are read one by one.
+    "reading": {"concurrency_id": "reading", "concurrency_limit": MAX_AT_ONCE + 1},
     "fetching": {"concurrency_id": "fetching", "concurrency_limit": 2},
 }
 
@@ -55,21 +57,30 @@ def build(demo: Demo) -> gr.Blocks:
             '<header class="fg-head"><h1>FUSAR-GPT</h1><p>Ask about a SAR image, with or without what AlphaEarth knows '
             f"of the place. Model: <code>{html.escape(demo.name)}</code></p></header>"
         )
-        with gr.Row(elem_classes="fg-page"):
-            with gr.Column(scale=3, min_width=300):
-                asking = _image_and_question(examples)
-            with gr.Column(scale=6, min_width=320):
-                results = _results()
-            with gr.Column(scale=3, min_width=300):
-                knowing = _place_and_prior(list(demo.fields))
+        searching: SearchTab | None = None
+        with gr.Tabs():
+            with gr.Tab("Ask"), gr.Row(elem_classes="fg-page"):
+                with gr.Column(scale=3, min_width=300):
+                    asking = _image_and_question(examples)
+                with gr.Column(scale=6, min_width=320):
+                    results = _results()
+                with gr.Column(scale=3, min_width=300):
+                    knowing = _place_and_prior(list(demo.fields))
+            if demo.scene_search is not None:
+                with gr.Tab("Search", elem_id="fg-search-tab"):
+                    searching = SearchTab(demo, examples)
         gr.HTML(f'<p class="fg-foot">Examples are simulated. {ATTRIBUTION} Outlines of the map: Natural Earth.</p>')
         widgets = Widgets(**asking, **results, **knowing)
         # First, so that their names are theirs: events have those of their functions.
         add_endpoints(demo, widgets, LIMITS)
+        if searching is not None:
+            searching.connect(LIMITS)
         Events(demo, widgets, examples, LIMITS).connect()
         # A number field shows 0 until it is told that there is none.
-        empty = [widgets.year, widgets.height_m]
-        page.load(lambda: (None, None), None, empty, queue=False, show_progress="hidden", api_visibility="private")
+        empty = [widgets.year, widgets.height_m, *([] if searching is None else searching.numbers)]
+        page.load(
+            lambda: [None] * len(empty), None, empty, queue=False, show_progress="hidden", api_visibility="private"
+        )
     # Requests straight to the run endpoints would pass the queue and its limits.
     return page.queue(max_size=QUEUE_LENGTH, api_open=False)
 
@@ -100,16 +111,7 @@ def _image_and_question(examples: list[dict[str, str]]) -> dict[str, Any]:
         made["band"] = gr.Number(
             1, label="Band", info="Which band of the file to look at.", precision=0, minimum=1, visible=False
         )
-        with gr.Accordion("How the file is read", open=False):
-            made["stored"] = gr.Dropdown(
-                STORED_CHOICES, value="", label="Values", info="What was assumed stands below the image."
-            )
-            made["nodata"] = gr.Textbox(
-                "", label="Nodata", info="Marks pixels without data; none: no value does.", max_lines=1
-            )
-            made["crs"] = gr.Textbox("", label="CRS", info="Of the file's transform.", placeholder="EPSG:32611")
-            made["height_m"] = gr.Number(None, label="Height", info="Of the ground in metres, for files with RPCs.")
-            made["polarization"] = gr.Textbox("", label="Polarization", info="Of the band to read.", placeholder="VV")
+        made |= reading_controls()
     with gr.Column(elem_classes="fg-step"):
         gr.HTML("<h2><span>2</span> Question</h2><p>The image stays: ask one after the other.</p>")
         made["task"] = gr.Radio(

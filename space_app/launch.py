@@ -8,7 +8,8 @@ from pathlib import Path
 import gradio as gr
 from gradio.themes import Default
 
-from fusargpt.checkpoints import NANO
+from fusargpt.checkpoints import KLIP_NANO, NANO
+from fusargpt.embedding.embedder import Embedder
 from fusargpt.errors import InputError
 from fusargpt.inference.predict import load
 from fusargpt.inference.quiet import quiet_libraries
@@ -16,8 +17,11 @@ from space_app.demo import Demo
 from space_app.fields import EXAMPLES, offered_roots, open_fields
 from space_app.interface import build
 from space_app.limits import MAX_UPLOAD_BYTES, SESSIONS, Scratch
+from space_app.scene_search import SceneSearch
+from space_app.scenes import READER
 
 MODEL_VARIABLE = "FUSARGPT_MODEL"
+KLIP_VARIABLE = "FUSARGPT_KLIP_MODEL"
 # System fonts: the page asks no other server for anything.
 THEME = Default(
     primary_hue="orange",
@@ -40,6 +44,12 @@ STYLE = Path(__file__).with_name("page.css")
 def chosen_model() -> str:
     """What FUSARGPT_MODEL names, or the folder of fusargpt-nano."""
     return os.environ.get(MODEL_VARIABLE, str(NANO))
+
+
+def chosen_searcher() -> str | None:
+    """What FUSARGPT_KLIP_MODEL names, or the folder of fusarklip-nano; None where neither is there."""
+    named = os.environ.get(KLIP_VARIABLE)
+    return named or (str(KLIP_NANO) if KLIP_NANO.is_dir() else None)
 
 
 def launch(page: gr.Blocks, host: str | None = None, port: int | None = None, wait: bool = True) -> str:
@@ -75,6 +85,8 @@ def launch(page: gr.Blocks, host: str | None = None, port: int | None = None, wa
 def serve(model: str, host: str | None = None, port: int | None = None) -> None:
     """Load a model and serve its page until interrupted; raises what `load`, `offered_roots` and `launch` raise."""
     quiet_libraries()
+    # They load beside the model.
+    READER.start()
     fields = open_fields(offered_roots())
     scratch = Scratch()
     # What visitors upload lies where it is removed with the process.
@@ -83,4 +95,7 @@ def serve(model: str, host: str | None = None, port: int | None = None) -> None:
     name = Path(model).name if Path(model).is_dir() else model
     # Containers are ended by this signal; files are cleared away as after Ctrl-C.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    launch(build(Demo(load(model), name, fields, scratch=scratch)), host, port)
+    searcher = chosen_searcher()
+    predictor = load(model)
+    scene_search = None if searcher is None else SceneSearch(Embedder.load(searcher))
+    launch(build(Demo(predictor, name, fields, scratch=scratch, scene_search=scene_search)), host, port)

@@ -18,9 +18,12 @@ import numpy as np
 import rasterio
 from PIL import Image
 
-from fusargpt.errors import InputError
+from fusargpt.errors import InputError, naming
+from fusargpt.geo.headers import check_header
 from fusargpt.geo.remote import open_raster
 
+IMAGE_TYPES = [".tif", ".tiff", ".png", ".jpg", ".jpeg"]
+"""Of uploads, by their names."""
 MAX_UPLOAD_BYTES = 64 * 2**20
 MAX_PIXELS = 4096 * 4096
 """Of an image; the model sees it whole and far smaller, and a few at a time must fit into memory."""
@@ -40,6 +43,11 @@ MAX_ANCHORS_PER_SIDE = 32
 MAX_QUESTION = 2000
 """Characters; a prompt of several sentences has some hundreds."""
 MAX_ANSWER_SECONDS = 60.0
+"""Of an answer, and of a search."""
+MAX_TILES = 1024
+"""Of an image that is searched."""
+MAX_WORDS = 500
+"""Characters of what is searched for."""
 QUEUE_LENGTH = 40
 """Requests that wait; further ones are refused with a message."""
 SESSIONS = 500
@@ -68,8 +76,10 @@ def check_image_size(path: str | Path) -> None:
     Files that are no image pass: who reads them says what they are.
 
     Raises:
-        InputError: more than 4,096 x 4,096 pixels, or a TIFF in too large blocks.
+        InputError: more than 4,096 x 4,096 pixels, a TIFF in too large blocks, or what `check_header` raises.
     """
+    with naming(Path(path).name):
+        check_header(path)
     with raster_environment():
         size = _raster_size(path) or _picture_size(path)
     if size is not None and size[0] * size[1] > MAX_PIXELS:
@@ -141,6 +151,8 @@ class Visitors:
         self._most = most
         self._lock = threading.Lock()
         self._working: Counter[str] = Counter()
+        self._turns: dict[str, threading.Lock] = {}
+        self._in_turns: Counter[str] = Counter()
 
     @contextlib.contextmanager
     def at_work(self, visitor: str | None) -> Generator[None]:
@@ -162,6 +174,24 @@ class Visitors:
             with self._lock:
                 self._working[visitor] -= 1
                 self._working += Counter()  # forgets who has none
+
+    @contextlib.contextmanager
+    def in_turn(self, visitor: str | None) -> Generator[None]:
+        """One block of `visitor` after the other: what one visitor waits for leaves places to the others."""
+        if visitor is None:
+            yield
+            return
+        with self._lock:
+            turn = self._turns.setdefault(visitor, threading.Lock())
+            self._in_turns[visitor] += 1
+        try:
+            with turn:
+                yield
+        finally:
+            with self._lock:
+                self._in_turns[visitor] -= 1
+                if not self._in_turns[visitor]:
+                    del self._in_turns[visitor], self._turns[visitor]
 
 
 class Scratch:

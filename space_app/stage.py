@@ -30,7 +30,7 @@ def stage(scene: UploadedScene, prior: Prior | None, answer: GivenAnswer | None 
     """HTML of the image; with a prior, of its false colours and anchors under a slider."""
     front, note = draw(scene, answer)
     described = html.escape(f"{scene.name} as the model sees it. {note}".strip(), quote=True)
-    picture = f'<img src="{_data_url(front)}" alt="{described}">'
+    picture = f'<img src="{data_url(front)}" alt="{described}">'
     if prior is None or not len(prior.embeddings):
         return f'<figure class="fg-stage"><div class="fg-layers">{picture}</div>{_caption(scene, None)}</figure>'
     task = "describe" if answer is None or answer.state == "writing" else answer.task
@@ -39,7 +39,7 @@ def stage(scene: UploadedScene, prior: Prior | None, answer: GivenAnswer | None 
     behind = mark_anchors(draw_answer(coloured, None if task == FREE else task, text)[0], prior)
     return (
         f'<figure class="fg-stage" style="--fg-share:{_HALF}%"><div class="fg-layers">{picture}'
-        f'<img class="fg-prior" src="{_data_url(behind)}" alt="The prior in false colour, with its anchors">'
+        f'<img class="fg-prior" src="{data_url(behind)}" alt="The prior in false colour, with its anchors">'
         '<span class="fg-edge" aria-hidden="true"></span></div>'
         '<label class="fg-slider"><span>SAR</span><input type="range" min="0" max="100" '
         f'value="{_HALF}" aria-label="How much of the prior is shown" '
@@ -83,7 +83,8 @@ def _caption(scene: UploadedScene, prior: Prior | None) -> str:
     return f"<figcaption>{html.escape(' · '.join(parts))}{read_as}{problem}</figcaption>"
 
 
-def _data_url(picture: Image.Image) -> str:
+def data_url(picture: Image.Image) -> str:
+    """As the source of an `img`, at most 1,280 pixels on a side."""
     if max(picture.size) > _LONGEST_SIDE:
         picture = picture.copy()
         picture.thumbnail((_LONGEST_SIDE, _LONGEST_SIDE))

@@ -5,8 +5,10 @@ from collections.abc import Sequence
 
 from space_app.limits import MAX_ANSWER_SECONDS
 from space_app.one_question import GivenAnswer, summary
+from space_app.scene_search import Searched
 
 WELCOME = "Choose an example, then press <b>Ask</b>: two clicks to a first answer."
+SEARCH_WELCOME = "Choose an example or upload an image, write what to search for, then press <b>Search</b>."
 STOPPING = '<p class="fg-note fg-busy" role="status">Stopping ...</p>'
 STOPPED = '<p class="fg-note" role="status">Stopped. The image stays; ask again whenever you like.</p>'
 
@@ -51,3 +53,32 @@ def earlier(asked: Sequence[Sequence[GivenAnswer]]) -> str:
         )
         items.append(f"<dt>{html.escape(answers[0].question)}</dt>{lines}")
     return f'<dl class="fg-earlier">{"".join(items)}</dl>'
+
+
+def note_of_search(searched: Searched) -> str:
+    """How far a search is, and what it could not use."""
+    how = "Without a prior" if searched.anchors is None else f"With a prior of {searched.anchors} anchors"
+    count = f"{len(searched.scores):,} of {searched.tiles:,} tiles of {searched.side} pixels"
+    if searched.state == "searching":
+        return f'<p class="fg-note fg-busy" role="status">{how}: {count} ...</p>'
+    late = (
+        "" if searched.state == "whole" else f" Stopped after {MAX_ANSWER_SECONDS:.0f} seconds; search again to go on."
+    )
+    unknown = ""
+    if searched.unknown:
+        words = html.escape(", ".join(searched.unknown))
+        unknown = f" The model does not know {words}; the rest was searched for."
+    return f'<p class="fg-note" role="status">{how}: {count}.{late}{unknown}</p>'
+
+
+def found_table(searched: Searched) -> str:
+    """The best tiles, the best first."""
+    rows: list[str] = []
+    for found in searched.as_json()["found"]:
+        x1, y1, x2, y2 = found["bbox_pixels"]
+        place = f"pixels {x1}-{x2}, {y1}-{y2}"
+        if found["centre"] is not None:
+            place = "{:.5f}, {:.5f}".format(*found["centre"])
+        rows.append(f"<tr><td>{found['rank']}</td><td>{found['score']:.3f}</td><td>{place}</td></tr>")
+    head = "<tr><th>Rank</th><th>Score</th><th>Place</th></tr>"
+    return f'<table class="fg-found"><thead>{head}</thead><tbody>{"".join(rows)}</tbody></table>'

@@ -14,7 +14,10 @@ PAGES = tuple(
             *ROOT.glob("docs/**/*.md"),
             *ROOT.glob("fusargpt/checkpoints/*/README.md"),
             *ROOT.glob("benchmarks/**/README.md"),
-            *(ROOT / name / "README.md" for name in ("dataset_card", "metrics", "modeling_fusargpt", "space_app")),
+            *(
+                ROOT / name / "README.md"
+                for name in ("dataset_card", "metrics", "modeling_fusargpt", "modeling_fusarklip", "space_app")
+            ),
             ROOT / "trl_recipes" / "README.md",
             *ROOT.glob("metrics/*/README.md"),
         ]

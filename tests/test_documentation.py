@@ -39,10 +39,12 @@ ELSEWHERE = {
     "docs/how-to/convert.md": "test_what_the_stages_leave_loads",
     "docs/how-to/fine-tune.md": "tests/trl_recipes/test_own_trainer.py",
     "docs/how-to/scenes.md": "test_the_scene_snippet_looks_for_its_scene",
+    "docs/how-to/search.md": "test_the_search_snippets_look_for_their_scene",
     "docs/how-to/serve.md": "tests/fusargpt/serving/test_server.py, where vLLM is",
     "docs/how-to/triplets.md": "test_descriptions_are_worded_anew",
     "metrics/README.md": "tests/metrics/test_evaluate_modules.py",
     "modeling_fusargpt/README.md": "tests/modeling_fusargpt/test_card.py",
+    "modeling_fusarklip/README.md": "tests/modeling_fusarklip/test_card.py",
     "space_app/README.md": "tests/space_app/test_endpoints.py",
     **{
         f"metrics/sar_{name}/README.md": "tests/metrics/test_evaluate_modules.py"
@@ -120,6 +122,15 @@ def test_the_scene_snippet_looks_for_its_scene(tmp_path: Path, monkeypatch: pyte
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match=r"scene\.tif: no such file"):
         exec(snippet, {})
+
+
+def test_the_search_snippets_look_for_their_scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    snippets = python_snippets("docs/how-to/search.md")
+    assert len(snippets) == 2
+    for snippet in snippets:
+        with pytest.raises(InputError, match=r"scene\.tif: no such file"):
+            exec(snippet, {})
 
 
 def test_descriptions_are_worded_anew(

@@ -1,18 +1,13 @@
 """The typed fields of a recipe, beside those of TRL's ``SFTConfig``, and the strict parser of both."""
 
-import math
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from importlib.util import find_spec
-from typing import Literal, NoReturn, cast, get_args, get_type_hints
+from typing import Literal, cast, get_args
 
-from trl.scripts.utils import TrlParser
 from trl.trainer.sft_config import SFTConfig
 
-from fusargpt.errors import InputError, one_line
-from fusargpt.private_names import parsed_types
-from trl_recipes.recipe_file import check_recipe
+from fusargpt.errors import InputError
+from trl_recipes.recipe_parser import DECIDED_FOR_ALL, Decided, check_effect, parse_recipe
 
 Train = Literal["tlm", "tlm+lora", "lora", "all", "language"]
 Prior = Literal["true", "none"]
@@ -28,8 +23,8 @@ Unreadable = Literal["raise", "skip"]
 _NOT_PACKED = "images are not packed"
 _ON_ANSWERS = "loss always falls on the answers alone"
 _PROCESSORS = "the processor brings its"
-_NOT_PUSHED = "push output_dir when the stage is done"
-DECIDED_HERE: dict[str, tuple[tuple[object, ...], str]] = {
+DECIDED_HERE: Decided = {
+    **DECIDED_FOR_ALL,
     "max_length": ((None,), "cutting a sequence can cut image tokens away from their pixels"),
     "truncation_mode": (("keep_start",), "nothing is cut"),
     "remove_unused_columns": ((False,), "the prior columns would be dropped"),
@@ -52,16 +47,7 @@ DECIDED_HERE: dict[str, tuple[tuple[object, ...], str]] = {
     "include_for_metrics": (([],), "answers are scored by eval_answers"),
     "batch_eval_metrics": ((False,), "answers are scored by eval_answers"),
     "do_predict": ((False,), "answer the test split with `fusargpt evaluate`"),
-    "resume_from_checkpoint": ((None,), "use resume: true"),
-    "push_to_hub": ((False,), _NOT_PUSHED),
-    "hub_model_id": ((None,), _NOT_PUSHED),
-    "hub_strategy": (("every_save",), _NOT_PUSHED),
-    "hub_private_repo": ((None,), _NOT_PUSHED),
-    "hub_always_push": ((False,), _NOT_PUSHED),
-    "hub_revision": ((None,), _NOT_PUSHED),
 }
-
-REPORTERS = ("tensorboard", "trackio")  # extras of this package; others are the Trainer's own
 
 
 @dataclass
@@ -235,12 +221,7 @@ class RecipeArguments:
             (self.pairs_per_sequence != 1, ("earlier_answers",), "pairs_per_sequence above 1"),
             (self.unreadable == "skip", ("unreadable_share",), "unreadable: skip"),
         ):
-            for name in names if not does else ():
-                value, default = vars(self)[name], self.__dataclass_fields__[name].default
-                if value != default:
-                    raise InputError(
-                        f"{name}: found {value!r}, which has no effect without {needs}; set that too, or leave it out"
-                    )
+            check_effect(self, {name: self.__dataclass_fields__[name].default for name in names}, does, needs)
 
     def _check_feature_cache_and_pairs(self) -> None:
         if self.feature_cache is not None and self.train == "all":
@@ -282,12 +263,6 @@ class RecipeArguments:
         return self.train in ("lora", "tlm+lora")
 
 
-class _RecipeParser(TrlParser):
-    def error(self, message: str) -> NoReturn:
-        # argparse would print several hundred fields before what is wrong.
-        raise InputError(message)
-
-
 def parse(arguments: Sequence[str] | None = None) -> tuple[RecipeArguments, SFTConfig]:
     """Read `recipe.yaml` and the ``--key value`` pairs after it, which override it (``sys.argv`` when None).
 
@@ -295,41 +270,9 @@ def parse(arguments: Sequence[str] | None = None) -> tuple[RecipeArguments, SFTC
         InputError: for no recipe, one that cannot be read or is not YAML, a key that no field has, or a value that a
             field does not allow.
     """
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    # Without allow_abbrev=False, argparse takes `--train_` or `--learning` for the first field that starts so.
-    parser = _RecipeParser(
-        parsed_types(RecipeArguments, SFTConfig),
-        prog="trl_recipes.sft",
-        usage="%(prog)s RECIPE.yaml [--key value ...]",
-        allow_abbrev=False,
+    recipe, config = parse_recipe(
+        arguments, RecipeArguments, SFTConfig, DECIDED_HERE, "trl_recipes.sft", "trl_recipes/stage1.yaml"
     )
-    if given[:1] not in (["--help"], ["-h"]):
-        if not given or given[0].startswith("-"):
-            raise InputError(
-                f"no recipe: found {given[0] if given else 'no arguments'}, expected a YAML file first, for example "
-                "trl_recipes/stage1.yaml, and what overrides it after"
-            )
-        given.insert(0, "--config")
-    try:
-        if given[0] == "--config":
-            hints = get_type_hints(SFTConfig) | get_type_hints(RecipeArguments)
-            # Fields that are decided here have one value, whatever their type would take.
-            check_recipe(given[1], {name: hint for name, hint in hints.items() if name not in DECIDED_HERE})
-        recipe, config = parser.parse_args_and_config(given)
-    except InputError:
-        raise
-    except OSError as error:
-        raise InputError(f"{error.filename}: cannot be read ({error.strerror}); expected a recipe") from error
-    except ValueError as error:
-        raise InputError(" ".join(str(error).split())) from error
-    except ImportError as error:
-        raise InputError(f"a field needs a package that is not installed: {one_line(error)}") from error
-    # What TRL, transformers and accelerate raise on values that are not what they should be: of every type.
-    except Exception as error:
-        raise InputError(f"the recipe cannot be used: {type(error).__name__}: {one_line(error)}") from error
-    for name, value in (vars(recipe) | vars(config)).items():
-        if isinstance(value, float) and not math.isfinite(value):
-            raise InputError(f"{name}: found {value}, expected a finite number")
     metric = config.metric_for_best_model
     # The Trainer takes every metric whose name does not end in "loss" for one that grows.
     if metric and config.greater_is_better and (metric.endswith("_mae") or "loss_" in metric):
@@ -337,20 +280,8 @@ def parse(arguments: Sequence[str] | None = None) -> tuple[RecipeArguments, SFTC
             f"greater_is_better: found true with metric_for_best_model: {metric}, which is better when it is smaller; "
             "set greater_is_better: false"
         )
-    for name in config.report_to:
-        if name in REPORTERS and find_spec(name) is None:
-            raise InputError(f"report_to: {name} is not installed; pip install 'fusargpt[{name}]' brings it")
-    _check_decided(config)
     _check_evaluation(recipe, config)
     return recipe, config
-
-
-def _check_decided(config: SFTConfig) -> None:
-    for name, (allowed, instead) in DECIDED_HERE.items():
-        value = vars(config)[name]
-        # 0 is no false here.
-        if not any(value == one and isinstance(value, bool) == isinstance(one, bool) for one in allowed):
-            raise InputError(f"{name}: found {value!r}, expected {_in_yaml(allowed[0])}: {instead}")
 
 
 def _check_evaluation(recipe: RecipeArguments, config: SFTConfig) -> None:
@@ -364,7 +295,3 @@ def _check_evaluation(recipe: RecipeArguments, config: SFTConfig) -> None:
     for name in ("do_eval", "eval_on_start", "load_best_model_at_end"):
         if vars(config)[name]:
             raise InputError(f"{name}: found true without evaluations; set eval_strategy too")
-
-
-def _in_yaml(value: object) -> str:
-    return "null" if value is None else "false" if value is False else str(value)

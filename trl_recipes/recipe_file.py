@@ -52,6 +52,15 @@ def check_recipe(path: str, hints: Mapping[str, Any]) -> None:
             raise InputError(f"{name}: found {found}; expected {_named(hints[name])}")
 
 
+def system_of(path: str) -> object:
+    """What a recipe says that it is for, in its field `system`; None where it says nothing, or is not readable."""
+    try:
+        values = yaml.safe_load(Path(path).read_bytes()[:_MAX_BYTES])
+    except (OSError, yaml.YAMLError, UnicodeDecodeError):
+        return None  # the parser says what is wrong with it
+    return values.get("system") if isinstance(values, dict) else None
+
+
 def _check_events(path: str, text: str) -> None:
     depth, keys, is_key = 0, set[str](), True
     for event in yaml.parse(text, Loader=yaml.SafeLoader):

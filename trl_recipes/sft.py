@@ -31,7 +31,7 @@ from trl_recipes.model.patch_embedding import use_linear_patch_embedding
 from trl_recipes.model.quantization import adapt_quantized, quantize
 from trl_recipes.model.sharding import whole_model
 from trl_recipes.running.answer_scores import AnswerScores
-from trl_recipes.running.atomic_runs import RESULT, STATE, checkpoints, finished_by, holding, publish
+from trl_recipes.running.atomic_runs import RESULT, STATE, checkpoint_to_resume, holding, publish, refuse_finished
 from trl_recipes.running.curves import draw_stage
 from trl_recipes.running.trainer import StageTrainer
 
@@ -198,27 +198,15 @@ def make_trainer(recipe: RecipeArguments, config: SFTConfig) -> StageTrainer:
 def run(recipe: RecipeArguments, config: SFTConfig) -> None:
     """Train one stage and leave its result in ``config.output_dir``, where no other run may be at work."""
     output_dir = Path(str(config.output_dir))
-    _refuse_finished(output_dir)
+    refuse_finished(output_dir)
     with holding(output_dir) if config.should_save else nullcontext():
         PartialState().wait_for_everyone()
-        _refuse_finished(output_dir)
+        refuse_finished(output_dir)
         _train(recipe, config, output_dir)
 
 
-def _refuse_finished(output_dir: Path) -> None:
-    sign = finished_by(output_dir)
-    if sign is not None:
-        raise FileExistsError(f"output_dir: {output_dir} holds a finished stage ({sign}); remove it or choose another")
-
-
 def _train(recipe: RecipeArguments, config: SFTConfig, output_dir: Path) -> None:
-    found = checkpoints(output_dir)
-    checkpoint = found[-1] if found else None
-    if checkpoint is not None and not recipe.resume:
-        raise FileExistsError(
-            f"output_dir: {output_dir} holds {checkpoint.name} of an earlier run; set `resume: true` to "
-            "go on from it, or remove it to start afresh"
-        )
+    checkpoint = checkpoint_to_resume(output_dir, recipe.resume)
     if checkpoint is not None:
         config.eval_on_start = False  # it is in the log
     trainer = make_trainer(recipe, config)
@@ -240,9 +228,14 @@ def _train(recipe: RecipeArguments, config: SFTConfig, output_dir: Path) -> None
         trainer.accelerator.print(left_out)
 
 
+def run_recipe(arguments: Sequence[str] | None = None) -> None:
+    """Run what a recipe and the arguments after it say; those of the command line when None."""
+    run(*parse(arguments))
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point; ``arguments`` are those of the command line when None."""
-    run(*parse(arguments))
+    run_recipe(arguments)
     # Threads of the group that still run when the interpreter ends may abort a process that has done its work.
     PartialState().destroy_process_group()
 

@@ -14,3 +14,6 @@ NANO_BACKBONE = NANO.with_name("fusargpt-nano-backbone")
 
 NANO_SSDD = NANO.with_name("fusargpt-nano-ssdd")
 """Folder of a LoRA adapter on nano, fine-tuned on real SAR chips with ships; names nano by its relative path."""
+
+KLIP_NANO = NANO.with_name("fusarklip-nano")
+"""Folder of fusarklip-nano, which embeds images and texts."""

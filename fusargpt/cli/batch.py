@@ -83,7 +83,8 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _source(options: argparse.Namespace) -> "Source":
-    from fusargpt.serving.batch_inputs import ImageFolder, TripletDataset, is_dataset
+    from fusargpt.inference.image_folder import is_dataset
+    from fusargpt.serving.batch_inputs import ImageFolder, TripletDataset
 
     with_prior = options.prior == "given"
     if is_dataset(options.source):

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fusargpt.cli.argument_types import add_reading
 from fusargpt.cli.extras import needs
+from fusargpt.cli.label_options import add_labels, classify_by_labels
+from fusargpt.cli.scene_options import PUBLIC_FIELD, add_grey_levels, add_prior, add_tiles, check_prior, list_problems
 from fusargpt.errors import InputError
 from fusargpt.tasks.prompts import MAX_NEW_TOKENS, TARGETS
 
@@ -15,9 +16,8 @@ if TYPE_CHECKING:
     from fusargpt.scenes.ask_scene import SceneResult
 
 TILES_FAILED = 1
-PUBLIC_FIELD = "s3://us-west-2.opendata.source.coop/tge-labs/aef/v1/annual"
 DESCRIPTIONS = {
-    "classify": "Name the class of the targets in each tile of a grid over a scene.",
+    "classify": "Name the class of the targets in each tile of a grid over a scene, or with --labels one of yours.",
     "count": "Count the ships or the aircraft in each tile of a grid over a scene.",
     "describe": "Describe each tile of a grid over a scene.",
     "detect": "Box the ships or the aircraft of a whole scene: tiles with overlap, boxes merged.",
@@ -25,7 +25,6 @@ DESCRIPTIONS = {
 }
 _WITH_TARGET = ("count", "detect", "localize")
 _SUFFIXES = (".geojson", ".json", ".gpkg")
-_SHOWN_PROBLEMS = 5
 
 
 def run(task: str, arguments: Sequence[str]) -> int:
@@ -39,13 +38,17 @@ def run(task: str, arguments: Sequence[str]) -> int:
         InputError: an extra is not installed, or what `fusargpt.scenes.ask_scene.ask_scene` raises.
     """
     chosen = vars(_parser(task).parse_args(arguments))
+    if "decibels" in chosen:
+        chosen["decibels"] = tuple(chosen["decibels"])
+    if "labels" in chosen:
+        return classify_by_labels(chosen)
+    if "prompt" in chosen:
+        raise InputError("--prompt: makes captions of --labels; give some, or leave it out")
     scene, out, quicklook = chosen.pop("scene"), chosen.pop("out"), chosen.pop("quicklook")
     if chosen.pop("no_quicklook"):
         quicklook = None
     elif quicklook is None:
         quicklook = out.with_suffix(".png")
-    if "decibels" in chosen:
-        chosen["decibels"] = tuple(chosen["decibels"])
     # What is quick to check comes before the seconds that torch takes to import.
     if out.suffix.lower() not in _SUFFIXES:
         raise InputError(f"--out: found {out.name}; expected a name that ends in {', '.join(_SUFFIXES)}")
@@ -56,11 +59,7 @@ def run(task: str, arguments: Sequence[str]) -> int:
                 f"tiles and map: fusargpt batch {scene} --task {task} --out answers.parquet"
             )
         raise InputError(f"{scene}: no such file; expected a SAR scene as a GeoTIFF")
-    if not chosen.get("no_prior") and "aef" not in chosen:
-        raise InputError(
-            "--aef and --no-prior: found neither; add --no-prior to answer from the image alone, or --aef ROOT with a "
-            f"folder or URL of AlphaEarth, which is public at {PUBLIC_FIELD}"
-        )
+    check_prior(chosen)
     with needs("--constrained needs", "constrained"), needs("scenes need", "scenes"):
         result = _ask(task, scene, out, quicklook, chosen)
     return _tell(task, result)
@@ -99,22 +98,13 @@ def _tell(task: str, result: "SceneResult") -> int:
             "from the image alone (anchors: 0).",
             file=sys.stderr,
         )
-    _list("answer", "could not be read in whole", result.problems)
-    _list(
+    list_problems("answer", "could not be read in whole", result.problems)
+    list_problems(
         "tile",
         "failed; the same command tries again",
         [f"tile {one.id}: {one.reason}" for one in result.failures],
     )
     return TILES_FAILED if result.failures else 0
-
-
-def _list(noun: str, said: str, lines: Sequence[str]) -> None:
-    if lines:
-        print(f"{len(lines):,} {noun}{'s' * (len(lines) > 1)} {said}:", file=sys.stderr)
-        for line in lines[:_SHOWN_PROBLEMS]:
-            print(f"  {line}", file=sys.stderr)
-        if len(lines) > _SHOWN_PROBLEMS:
-            print(f"  and {len(lines) - _SHOWN_PROBLEMS:,} more", file=sys.stderr)
 
 
 def _parser(task: str) -> argparse.ArgumentParser:
@@ -141,46 +131,10 @@ def _parser(task: str) -> argparse.ArgumentParser:
     )
     parser.add_argument("--quicklook", metavar="PNG", type=Path, default=None, help="default: --out with .png")
     parser.add_argument("--no-quicklook", action="store_true", default=False, help="draw no picture")
-    add_reading(parser)
-    parser.add_argument(
-        "--stretch", choices=("scene", "tile"), help="whose percentiles become black and white (default: scene)"
-    )
-    parser.add_argument(
-        "--decibels",
-        metavar=("LOW", "HIGH"),
-        type=float,
-        nargs=2,
-        help="what becomes black and white, instead of --stretch: what the model was trained with (nano: -25 0 in VV)",
-    )
-
-    prior = parser.add_argument_group("prior (one of --aef and --no-prior is needed)")
-    prior.add_argument("--aef", metavar="ROOT", help="AlphaEarth field: folder or http, https, s3, gs URL")
-    prior.add_argument("--no-prior", action="store_true", help="answer from the image alone")
-    prior.add_argument("--year", metavar="Y", type=int, help="of the field (default: the acquisition's)")
-    prior.add_argument("--anchors", metavar="N", type=int, help="N x N a tile (default: 8)")
-    prior.add_argument(
-        "--anchor-spacing", metavar="M", type=float, dest="anchor_spacing_m", help="metres, instead of --anchors"
-    )
-    prior.add_argument(
-        "--anchor-resolution",
-        choices=("native", "match"),
-        help="10 m pixels, or the overview that fits the spacing and needs far fewer bytes (default: native)",
-    )
-
+    add_grey_levels(parser)
+    add_prior(parser)
     tiles = parser.add_argument_group("tiles")
-    tiles.add_argument(
-        "--tile", metavar="PX", type=int, help="side in the scene's pixels (default: what the model sees unscaled)"
-    )
-    tiles.add_argument(
-        "--resolution",
-        metavar="M",
-        type=float,
-        dest="resolution_m",
-        help="of a pixel as the model sees it; the tile follows from it, instead of --tile",
-    )
-    tiles.add_argument(
-        "--overlap", metavar="PX", type=int, help="of neighbours, at least (default: a quarter for detect, else 0)"
-    )
+    add_tiles(tiles.add_argument, overlap="a quarter for detect, else 0")
     if task == "detect":
         tiles.add_argument(
             "--overlap-threshold",
@@ -198,6 +152,8 @@ def _parser(task: str) -> argparse.ArgumentParser:
         )
         tiles.add_argument("--no-skip", action="store_true", help="ask about every tile that holds data")
 
+    if task == "classify":
+        add_labels(parser)
     model = parser.add_argument_group("model")
     model.add_argument("--model", metavar="MODEL", help="folder, or owner/name on the Hub (default: fusargpt-nano)")
     model.add_argument("--question", metavar="TEXT", help="instead of the task's own; the answer is read as the task's")

@@ -11,6 +11,7 @@ Run the stage that a recipe describes. Every field of the recipe can be overridd
 
 examples:
   fusargpt train trl_recipes/nano/stage2.yaml --max_steps 100
+  fusargpt train trl_recipes/klip/nano/p0.yaml
   accelerate launch --config_file trl_recipes/accelerate/ddp.yaml -m trl_recipes.sft trl_recipes/stage1.yaml
 
 `python -m trl_recipes.sft --help` lists the fields; `fusargpt plan RECIPE.yaml` says what a stage will cost."""
@@ -26,9 +27,13 @@ def main(arguments: Sequence[str]) -> None:
         print(_USAGE)
         return
     with needs("training needs", "train"):
-        from trl_recipes.arguments import parse
-        from trl_recipes.sft import run
+        from trl_recipes.recipe_file import system_of
+
+        if arguments and system_of(arguments[0]) is not None:
+            from trl_recipes.klip.train import run_recipe
+        else:
+            from trl_recipes.sft import run_recipe
     try:
-        run(*parse(arguments))
+        run_recipe(arguments)
     except (FileExistsError, FileNotFoundError) as error:
         raise InputError(str(error)) from error

@@ -68,6 +68,8 @@ def _print(report: "Report") -> None:
         print(f"{report.scenes.get(split, 0):>9,} scenes in {split}")
     for shard, rows in report.shards.items():
         print(f"{rows:>9,} rows in {report.folder / shard}")
+    for kind, count in report.kinds:
+        print(f"{count:,} {'scenes' if count > 1 else 'scene'}: {kind}", file=sys.stderr)
     empty = [split for split in ("train", "validation", "test") if not report.scenes.get(split)]
     if empty and len(empty) < 3:
         print(f"No scene is in {', '.join(empty)}: splits go by place; name them in the manifest.", file=sys.stderr)

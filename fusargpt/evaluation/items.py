@@ -1,17 +1,15 @@
 """The questions of a dataset, checked before anything is asked; images and priors are read when they are needed."""
 
 import hashlib
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass
 from typing import Any
 
 from datasets import Dataset
-from PIL import Image
 from tqdm import tqdm
 
 from fusargpt.errors import InputError, one_line
-from fusargpt.geo.image import PICTURE_FORMATS, check_8bit
+from fusargpt.geo.image import upright_size
 from fusargpt.geo.prior import PRIOR_EMBEDDINGS
 from fusargpt.inference.questions import Failure, Item
 from fusargpt.inference.rows import RowName, image_bytes, name_rows, only_message, question_of, read_prior
@@ -99,9 +97,7 @@ def _item(name: RowName, row: Mapping[str, Any]) -> KnownItem:
     question, reference = question_of(row), only_message(row, "completion", "assistant")
     TALLIES[name.task]([""], [reference])  # raises for a reference that is not in the task's form
     image = image_bytes(row)
-    with Image.open(io.BytesIO(image), formats=PICTURE_FORMATS) as opened:
-        check_8bit(opened)
-        width, height = opened.size
+    width, height = upright_size(image)
     prior = read_prior(row) if PRIOR_EMBEDDINGS in row else None
     return KnownItem(
         id=name.id,

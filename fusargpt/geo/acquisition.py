@@ -5,6 +5,7 @@ Nothing is guessed: what is not found, or found contradictory, stays unknown.
 
 import re
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import PurePosixPath
 from urllib.parse import unquote, urlsplit
@@ -13,8 +14,30 @@ import rasterio
 
 from fusargpt.errors import InputError
 
-POLARIZATIONS = ("HH", "HV", "VH", "VV", "RH", "RV")
-"""Transmitted first; R is circular, right-handed."""
+POLARIZATIONS = ("HH", "HV", "VH", "VV", "RH", "RV", "CH", "CV")
+"""Transmitted first; R is circular, right-handed, which RCM's products call C."""
+
+
+@dataclass(frozen=True)
+class Acquisition:
+    """How an image was acquired, as a model may be told; what is unknown is None.
+
+    Attributes:
+        resolution_m: ground metres of a pixel.
+        sensor: as "Sentinel-1A".
+        polarization: of `POLARIZATIONS`.
+        acquired: the day.
+    """
+
+    resolution_m: float | None = None
+    sensor: str | None = None
+    polarization: str | None = None
+    acquired: date | None = None
+
+    def known(self) -> dict[str, float | str | date]:
+        """What is known, by the names of the fields."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
 
 # In this order. TIFFTAG_DATETIME is not among them: it is the day on which the file was written.
 _DATE_TAGS = (
@@ -99,7 +122,11 @@ def polarizations_of(dataset: rasterio.DatasetReader, tags: Mapping[str, str], s
         return tuple(of_bands)
     product = re.search(r"_1S([SD][VH])_", stem.upper())
     candidates = [_polarizations_in(tags.get(name, "")) for name in _POLARIZATION_TAGS]
-    candidates += [_polarizations_in(stem), _SENTINEL1_POLARIZATIONS[product[1]] if product else ()]
+    of_name = _polarizations_in(stem)
+    if not sensor_of(tags, stem).startswith("RCM"):
+        # In other names CH is a country, CV a curriculum.
+        of_name = tuple(name for name in of_name if name[0] != "C")
+    candidates += [of_name, _SENTINEL1_POLARIZATIONS[product[1]] if product else ()]
     return next((names for names in candidates if len(names) == dataset.count), ("",) * dataset.count)
 
 
@@ -163,7 +190,7 @@ def _known_sensor(text: str) -> str:
 
 def _polarizations_in(text: str) -> tuple[str, ...]:
     """Those that stand alone in a text, or two joined, in order and each once."""
-    found = re.findall(r"(?<![A-Z0-9])((?:[HV]{2}){1,4}|R[HV])(?![A-Z0-9])", text.upper())
+    found = re.findall(r"(?<![A-Z0-9])((?:[HV]{2}){1,4}|(?:[RC][HV]){1,2})(?![A-Z0-9])", text.upper())
     names = [joined[start : start + 2] for joined in found for start in range(0, len(joined), 2)]
     return tuple(dict.fromkeys(names))
 

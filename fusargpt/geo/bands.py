@@ -33,29 +33,51 @@ class Band:
     Attributes:
         dataset: open.
         number: from 1.
-        form: "plain" real or complex numbers, a "palette" of colours, "iq bands" or numbers that "may be packed" or
-            are "packed": I in one half, Q in the other.
+        form: "plain" real or complex numbers, a "palette" of colours, "colours" in three bands, "iq bands" or numbers
+            that "may be packed" or are "packed": I in one half, Q in the other.
         parts: the bands of I and Q.
         nodata: instead of the file's nodata value and masks; NaN for none.
     """
 
     dataset: rasterio.DatasetReader
     number: int
-    form: Literal["plain", "palette", "iq bands", "may be packed", "packed"]
+    form: Literal["plain", "palette", "colours", "iq bands", "may be packed", "packed"]
     parts: tuple[int, int]
     nodata: float | None
 
     @staticmethod
-    def of(dataset: rasterio.DatasetReader, number: int, stored: Stored | None, nodata: float | None) -> "Band":
+    def of(
+        dataset: rasterio.DatasetReader,
+        number: int,
+        stored: Stored | None,
+        nodata: float | None,
+        whole_colours: bool = False,
+    ) -> "Band":
         """The band by what is told and what the file says of it.
 
+        Args:
+            dataset: open.
+            number: from 1.
+            stored: what its values are; None where nobody says.
+            nodata: as of the attribute.
+            whole_colours: nobody chose the band: where it is red, one of three, it stands for all of them.
+
         Raises:
-            InputError: no such band, or one that cannot hold what it is told to.
+            InputError: no such band, one that cannot hold what it is told to, or colours of more than 8 bit.
         """
         check_band(dataset, number)
         dtype = dataset.dtypes[number - 1]
         parts, form = (number, number), "plain"
-        if dataset.colorinterp[number - 1] == ColorInterp.palette:
+        if whole_colours and _is_coloured(dataset, number):
+            if dtype != "uint8":
+                raise InputError(f"colours (red, green, blue) of {dtype}; say which of them to read with band (--band)")
+            if stored not in (None, "grey"):
+                raise InputError(
+                    f"stored: found {stored!r} for colours (red, green, blue), which are grey levels; where the bands "
+                    "are images of their own, say which one to read with band (--band)"
+                )
+            form = "colours"
+        elif dataset.colorinterp[number - 1] == ColorInterp.palette:
             if stored not in (None, "grey"):
                 raise InputError(f"stored: found {stored!r} for the colours of a palette, which are grey levels")
             form = "palette"
@@ -78,7 +100,9 @@ class Band:
     @property
     def is_grey(self) -> bool:
         """Whether the values are 8-bit grey levels, as far as the file says."""
-        return self.form == "palette" or (self.form == "plain" and self.dataset.dtypes[self.number - 1] == "uint8")
+        return self.form in ("palette", "colours") or (
+            self.form == "plain" and self.dataset.dtypes[self.number - 1] == "uint8"
+        )
 
     @property
     def is_plain_uint16(self) -> bool:
@@ -123,6 +147,9 @@ class Band:
             values = halves[..., 0] + np.complex64(1j) * halves[..., 1]
         if self._marked_by_both_parts:
             valid &= ~self._both_parts_marked(values)
+        if self.form == "colours":
+            colours = [self._upright(values), *(self._upright(self._stored(number, window)[0]) for number in (2, 3))]
+            return np.rint(np.tensordot(_LUMA, np.stack(colours), 1)).astype(np.uint8), valid
         if self.form == "palette":
             values, opaque = self._colours(values)
             valid &= opaque
@@ -185,6 +212,13 @@ class Band:
         if values.dtype == np.uint8 and largest < 255:
             values = (values.astype(np.uint16) * 255 // largest).astype(np.uint8)
         return values
+
+
+def _is_coloured(dataset: rasterio.DatasetReader, number: int) -> bool:
+    """Whether the first three bands are one picture in colours, as far as the file says."""
+    colours = [ColorInterp.red, ColorInterp.green, ColorInterp.blue]
+    # GDAL marks any three bands of 8 bit so; those that have names of their own are images of their own.
+    return number == 1 and dataset.count in (3, 4) and list(dataset.colorinterp[:3]) == colours
 
 
 def _told_complex(

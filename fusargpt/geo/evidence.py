@@ -35,6 +35,9 @@ _TAGS = (
 )
 _LONGEST_TAG = 400  # of those that hold a whole header, words say nothing
 
+# Angles: of the phase of an interferogram or a complex image, and of incidence, as terrain correction adds them.
+_NO_BACKSCATTER = re.compile(r"(?<![a-z])(?<!in[-_ ])(?:phase|theta|lia|inc[-_ ]?(?:angles?|map))(?![a-z])|incidence")
+
 _REAL = r"(?:i|re|real|in[- _]?phase)"
 _IMAGINARY = r"(?:q|im|imag|imaginary|quadrature|quad)"
 _PART = re.compile(rf"(?:^|[^a-z])(?:(?P<real>{_REAL})|(?P<imaginary>{_IMAGINARY}))(?:[^a-z]|$)")
@@ -81,6 +84,14 @@ def words_about(dataset: rasterio.DatasetReader, band: int, name: str, tags: Map
     return Words(backscatter=backscatter)
 
 
+def no_backscatter(dataset: rasterio.DatasetReader, band: int) -> str:
+    """What a band, from 1, is said to be that is no backscatter, as "local incidence angle"; "" where it is not."""
+    for text in _names_of(dataset, band):
+        if len(text) <= _LONGEST_TAG and _NO_BACKSCATTER.search(text.lower()):
+            return text
+    return ""
+
+
 def complex_pair(dataset: rasterio.DatasetReader, band: int) -> tuple[int, int] | None:
     """The bands, from 1, of the real and the imaginary part, one of which is `band`; None where no words say so."""
     parts = [_part_of(dataset, number) for number in range(1, dataset.count + 1)]
@@ -96,10 +107,13 @@ def complex_pair(dataset: rasterio.DatasetReader, band: int) -> tuple[int, int] 
 
 
 def _part_of(dataset: rasterio.DatasetReader, band: int) -> str:
-    tags = dataset.tags(band)
-    texts = [dataset.descriptions[band - 1] or "", dataset.units[band - 1] or ""]
-    texts += [text for key, text in tags.items() if key.upper() in ("NAME", "BAND_NAME", "DESCRIPTION", "LONG_NAME")]
-    for text in texts:
+    for text in [*_names_of(dataset, band), dataset.units[band - 1] or ""]:
         if match := _PART.search(text.lower()):
             return "real" if match["real"] else "imaginary"
     return ""
+
+
+def _names_of(dataset: rasterio.DatasetReader, band: int) -> list[str]:
+    tags = dataset.tags(band)
+    named = [text for key, text in tags.items() if key.upper() in ("NAME", "BAND_NAME", "DESCRIPTION", "LONG_NAME")]
+    return [dataset.descriptions[band - 1] or "", *named]

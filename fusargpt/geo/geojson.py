@@ -8,6 +8,10 @@ import numpy as np
 from fusargpt.errors import InputError
 from fusargpt.geo.earth import Points
 
+_AT_POLE = 1e-9
+"""Degrees of latitude: a tenth of a millimetre."""
+_HALF_TURN = 1e-6
+"""Degrees of longitude that two neighbours may lack to be opposite each other."""
 _DECIMALS = 7
 """Of degrees: a centimetre."""
 
@@ -17,7 +21,8 @@ def box_polygon(
 ) -> dict[str, object]:
     """A box of an image as a polygon on Earth, counter-clockwise; two of them where the antimeridian is crossed.
 
-    A box that holds a pole is the cap about it, from -180 to 180 degrees and closed along the pole.
+    A box that holds a pole is the cap about it, from -180 to 180 degrees and closed along the pole; one with a pole on
+    its edge reaches along it from one of the meridians that its edge follows to the other.
 
     Args:
         to_lonlat: degrees [N, 2] of pixels (x, y) [N, 2], as `fusargpt.geo.geometry.Geometry.to_lonlat`.
@@ -30,7 +35,7 @@ def box_polygon(
     lonlat = to_lonlat(_edge(box, points_per_edge))
     if not np.isfinite(lonlat).all():
         raise InputError("a part of the image lies nowhere on Earth by its georeference")
-    ring = np.column_stack([np.unwrap(lonlat[:, 0], period=360), lonlat[:, 1]])
+    ring = _through_pole(np.column_stack([np.unwrap(lonlat[:, 0], period=360), lonlat[:, 1]]))
     # Once more around, to where it began, or a turn away from there.
     around = float(np.unwrap([ring[-1, 0], ring[0, 0]], period=360)[1] - ring[0, 0])
     if abs(around) > 180:
@@ -53,6 +58,24 @@ def _edge(box: Sequence[float], points_per_edge: int) -> Points:
     corners = [(x1, y1), (x1, y2), (x2, y2), (x2, y1), (x1, y1)]
     edges = [np.outer(1 - ahead, a) + np.outer(ahead, b) for a, b in pairwise(corners)]
     return np.concatenate(edges)
+
+
+def _through_pole(ring: Points) -> Points:
+    """A ring that runs through a pole, which has all longitudes, by way of those that it comes and goes by; others as
+    they are."""
+    turn = np.abs((np.roll(ring[:, 0], -1) - ring[:, 0]) % 360 - 180)
+    at_pole = np.flatnonzero(np.abs(ring[:, 1]) > 90 - _AT_POLE)
+    if len(at_pole):
+        rest = np.delete(np.roll(ring, -at_pole[0], 0), np.arange(len(at_pole)), 0)
+    elif turn.min() < _HALF_TURN:
+        # Between two points of the ring.
+        rest = np.roll(ring, -(int(turn.argmin()) + 1), 0)
+    else:
+        return ring
+    pole = 90.0 if rest[:, 1].mean() > 0 else -90.0
+    longitudes = np.unwrap(rest[:, 0], period=360)
+    rest = np.column_stack([longitudes - 360 * np.floor((longitudes.min() + 180) / 360), rest[:, 1]])
+    return np.concatenate([rest, [[rest[-1, 0], pole], [rest[0, 0], pole]]])
 
 
 def _cap(ring: Points, around: float) -> list[list[float]]:

@@ -1,12 +1,14 @@
 """SAR images from PNG, JPEG and TIFF files, as the RGB image that the model sees."""
 
+import io
 import warnings
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageFile
+from PIL import ExifTags, Image, ImageFile, ImageOps
 
 from fusargpt.errors import InputError, naming
+from fusargpt.geo.headers import EXIF_MARK, check_exif, check_header
 from fusargpt.geo.radiometry import to_8bit
 from fusargpt.geo.reading import ReadAs, Reading
 from fusargpt.geo.sar_scene import SarScene
@@ -21,6 +23,9 @@ MAX_SIDE = 8192
 PICTURE_FORMATS = ("PNG", "JPEG", "TIFF")
 """Those that Pillow may open, of files and of rows of datasets; its other decoders are reached by nobody."""
 
+_ORIENTATION = ExifTags.Base.Orientation
+_TURNED_BY_A_QUARTER = (5, 6, 7, 8)
+_PNG_TURNS = (b"eXIf", b"Raw profile type exif", b"XML:com.adobe.xmp")
 _SIGNATURES = {
     b"\x89PNG\r\n\x1a\n": "PNG",
     b"\xff\xd8\xff": "JPEG",
@@ -39,7 +44,8 @@ def read_image(path: str | Path, reading: Reading | None = None) -> Image.Image:
         reading: how it is to be read, as the band of a TIFF; None leaves all to the file.
 
     Returns:
-        RGB image; three equal channels unless a PNG or JPEG is coloured. Transparent pixels and nodata are black.
+        RGB image; three equal channels unless a PNG or JPEG is coloured. Transparent pixels and nodata are black. A
+        PNG or JPEG that its EXIF turns is turned.
 
     Raises:
         InputError: no such file, another format, a damaged file, no such band, a side below 28 or above 8,192 pixels,
@@ -56,6 +62,7 @@ def read_image_as(path: str | Path, reading: Reading | None = None) -> tuple[Ima
         return _read_tiff(path, reading)
     with naming(str(path)):
         reading.check_picture(f"a {file_format} image")
+        check_header(path)
         return _read_picture(path, file_format, reading)
 
 
@@ -92,8 +99,7 @@ def _read_picture(path: Path, file_format: str, reading: Reading) -> tuple[Image
                 _check_size(*picture.size)
                 if not _is_deep(picture):
                     check_8bit(picture)
-                picture.load()
-                return _to_rgb(picture, reading)
+                return _to_rgb(upright(picture), reading)
     except Image.DecompressionBombError as error:
         raise InputError(_too_large("more than 170 million pixels")) from error
     except InputError:
@@ -127,9 +133,60 @@ def check_8bit(picture: Image.Image) -> None:
         )
 
 
-def to_rgb(picture: Image.Image) -> Image.Image:
-    """A picture of 8 bit in RGB, transparent pixels black. InputError as `check_8bit`."""
+def open_picture(content: bytes) -> Image.Image:
+    """A stored picture, as rows of datasets hold them, looked at but not decoded yet.
+
+    Raises:
+        InputError: not a PNG, JPEG or TIFF file, one that `fusargpt.geo.headers.check_header` refuses, or one that
+            holds more than 8 bit.
+        OSError: and whatever Pillow raises on a damaged file.
+    """
+    if not any(content.startswith(signature) for signature in _SIGNATURES):
+        raise InputError(f"image: not a PNG, JPEG or TIFF image (it starts with {content[:8]!r}); convert it first")
+    with naming("image"):
+        check_header(content)
+    picture = Image.open(io.BytesIO(content), formats=PICTURE_FORMATS)
     check_8bit(picture)
+    return picture
+
+
+def upright(picture: Image.Image) -> Image.Image:
+    """A picture, decoded, as its EXIF or TIFF orientation wants it seen; as `datasets` and viewers of pictures do."""
+    # Pillow turns a TIFF when it decodes it.
+    picture.load()
+    _check_exif(picture)
+    return ImageOps.exif_transpose(picture) if picture.getexif().get(_ORIENTATION, 1) != 1 else picture
+
+
+def upright_size(content: bytes) -> tuple[int, int]:
+    """Width and height that `upright` gives of a stored picture, decoded only where a PNG may be turned.
+
+    Raises:
+        InputError: and others, as `open_picture`.
+    """
+    with open_picture(content) as picture:
+        width, height = picture.size
+        # Of a TIFF Pillow tells this size already; of a PNG it looks for more behind the pixels.
+        if picture.format == "TIFF" or (picture.format == "PNG" and not any(mark in content for mark in _PNG_TURNS)):
+            return width, height
+        _check_exif(picture)
+        is_turned = picture.getexif().get(_ORIENTATION, 1) in _TURNED_BY_A_QUARTER
+        return (height, width) if is_turned else (width, height)
+
+
+def _check_exif(picture: Image.Image) -> None:
+    with naming("image"):
+        check_exif(picture.info.get("exif") or b"")
+        # As ImageMagick writes it: three lines, then hexadecimal digits.
+        digits = "".join(str(picture.info.get("Raw profile type exif", "")).split("\n")[3:])[: 6 * len(EXIF_MARK)]
+        if digits == 3 * EXIF_MARK.hex():
+            check_exif(3 * EXIF_MARK)
+
+
+def to_rgb(picture: Image.Image) -> Image.Image:
+    """A picture of 8 bit in RGB and `upright`, transparent pixels black. InputError as `check_8bit`."""
+    check_8bit(picture)
+    picture = upright(picture)
     if picture.has_transparency_data:
         picture = picture.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", picture.size, "black"), picture).convert("RGB")

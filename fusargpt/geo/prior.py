@@ -62,6 +62,17 @@ class Prior:
             if (np.abs(self.lonlat) > (180, 90)).any():
                 raise InputError("prior_lonlat: a coordinate that is not on Earth; expected (longitude, latitude)")
 
+    def within(self, box: tuple[int, int, int, int], width: int, height: int) -> "Prior":
+        """The anchors in a box [x1, y1, x2, y2] of whole pixels of an image of `width` x `height`, as of that part."""
+        x1, y1, x2, y2 = box
+        pixels = self.positions * np.array([height - 1, width - 1], np.float32)
+        # Along a side of one pixel, all are in its centre.
+        last = np.maximum([y2 - y1 - 1, x2 - x1 - 1], 1)
+        positions = ((pixels - (y1, x1)) / last).astype(np.float32)
+        inside = ((positions >= 0) & (positions <= 1)).all(1)
+        lonlat = None if self.lonlat is None else self.lonlat[inside]
+        return Prior(self.embeddings[inside], positions[inside], lonlat)
+
     def columns(self) -> dict[str, np.ndarray]:
         """Embeddings and positions by `PRIOR_COLUMNS`: what the model's processor takes."""
         return {PRIOR_EMBEDDINGS: self.embeddings, PRIOR_POSITIONS: self.positions}

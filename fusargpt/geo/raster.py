@@ -68,7 +68,10 @@ class Raster:
             InputError: no such band, or one that cannot hold what it is told to.
         """
         with naming(shown(self.path)):
-            return Band.of(self.dataset, number, self.reading.stored, self.reading.nodata)
+            told = self.reading
+            return Band.of(
+                self.dataset, number, told.stored, told.nodata, whole_colours(self.dataset, told, self._names)
+            )
 
     def look(self, number: int) -> KnownBand:
         """What is known of a band; looked for once.
@@ -118,9 +121,8 @@ class Raster:
         """What the type of the values says for itself."""
         told = self.reading.stored
         if band.is_grey and told in (None, "grey"):
-            return Kind(
-                "grey", "told" if told else "colours of a palette" if band.form == "palette" else "8-bit values"
-            )
+            why = {"palette": "colours of a palette", "colours": "the luma of red, green and blue"}.get(band.form)
+            return Kind("grey", why or ("told" if told else "8-bit values"))
         if band.is_complex:
             held = {
                 "iq bands": f"I and Q in bands {band.parts[0]} and {band.parts[1]}",
@@ -134,8 +136,11 @@ class Raster:
 
     def _alike(self) -> int:
         """Bands that may be parts of one image: those of different polarizations are not."""
-        known = polarizations_of(self.dataset, tags_of(self.dataset), file_stem(self.path))
-        return 1 if len(set(known)) > 1 else self.dataset.count
+        return 1 if len(set(self._names)) > 1 else self.dataset.count
+
+    @property
+    def _names(self) -> tuple[str, ...]:
+        return polarizations_of(self.dataset, tags_of(self.dataset), file_stem(self.path))
 
     def _words(self, band: Band) -> Words:
         return words_about(self.dataset, band.number, file_stem(self.path), tags_of(self.dataset))
@@ -215,6 +220,12 @@ class Raster:
 def described(window: Window) -> str:
     """For messages."""
     return f"window of {window.width:g} x {window.height:g} pixels at ({window.col_off:g}, {window.row_off:g})"
+
+
+def whole_colours(dataset: rasterio.DatasetReader, reading: Reading, polarizations: tuple[str, ...]) -> bool:
+    """Whether colours are to be read as one picture: nobody chose a band, and none has a name of its own."""
+    named = any(polarizations) or any(dataset.descriptions[:3])
+    return reading.band is None and reading.polarization is None and not named
 
 
 def check_blocks(dataset: rasterio.DatasetReader) -> None:

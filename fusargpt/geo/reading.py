@@ -1,6 +1,8 @@
 """What is said of a raster before it is read, and what was made of it: told, found in the file, or assumed."""
 
 import math
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +21,8 @@ class Reading:
             value, mask or alpha band, and what fills it without being named.
         crs: of the transform or the control points, as "EPSG:32611". None takes the file's.
         height_m: of the ground above the ellipsoid, for RPCs. None takes the middle of the heights they are for.
-        band: from 1. With neither this nor `polarization`, band 1.
+        band: from 1. With neither this nor `polarization`, the first that is not said to be an angle; of 8-bit red,
+            green and blue the luma.
         polarization: as "VV": the band that the file says it is, or what the chosen or only band is where the file does
             not say.
 
@@ -53,17 +56,19 @@ class Reading:
                 raise InputError(f"{name}: found {value!r} for {found}, which has no georeference; leave it out")
 
 
-def choose_band(known: tuple[str, ...], reading: Reading) -> tuple[int, str]:
+def choose_band(known: tuple[str, ...], reading: Reading, others: tuple[str, ...] = ()) -> tuple[int, str]:
     """The band, from 1, that is to be read, and its polarization, "" where nobody says.
 
     Args:
         known: one a band, "" where the file does not say.
         reading: what the user says.
+        others: one a band, what it is said to be that is no backscatter, "" where it may be some; empty says nothing.
 
     Raises:
-        InputError: no such band or polarization, one that contradicts the file, or several bands of which none is
-            known to be the polarization.
+        InputError: no such band or polarization, one that contradicts the file, several bands of which none is known to
+            be the polarization, or one that is no backscatter.
     """
+    others = others or ("",) * len(known)
     wanted, band = reading.polarization, reading.band
     wanted = None if wanted is None else wanted.upper()
     if band is None and wanted is not None and wanted not in known:
@@ -75,9 +80,13 @@ def choose_band(known: tuple[str, ...], reading: Reading) -> tuple[int, str]:
             )
     elif band is None and wanted is not None:
         band = known.index(wanted) + 1
-    band = band or 1
+    if band is None:
+        band = next((number for number, other in enumerate(others, 1) if not other), 1)
     if band > len(known):
         raise InputError(f"no band {band}; the file has {len(known)}")
+    if others[band - 1]:
+        cure = "choose another with band (--band)" if "" in others else "expected a band of backscatter"
+        raise InputError(f"band {band} is {others[band - 1]!r}, an angle and no backscatter; {cure}")
     if wanted is not None and known[band - 1] not in ("", wanted):
         raise InputError(f"polarization: found {wanted!r}; band {band} of the file is {known[band - 1]}")
     return band, known[band - 1] or wanted or ""
@@ -151,3 +160,12 @@ class ReadAs:
             "limits_why": self.limits_why,
             "place": self.place,
         }
+
+
+def kinds_read(lines: Iterable[str]) -> list[tuple[str, int]]:
+    """What files were read as but for their limits, which are each file's own, and how many; the most first.
+
+    Args:
+        lines: `str` of a `ReadAs` for each file; "" tells nothing.
+    """
+    return Counter(line.rpartition("; ")[0] for line in lines if line).most_common()

@@ -10,7 +10,9 @@ from urllib.parse import parse_qsl
 import rasterio
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
-from fusargpt.errors import InputError
+from fusargpt.errors import InputError, naming
+from fusargpt.geo.headers import check_header
+from fusargpt.geo.redirects import check_redirects
 
 _DRIVER = "GTiff"
 """Cloud-optimised GeoTIFFs are read by this one too. Virtual formats, which can name other files, are not opened."""
@@ -111,9 +113,16 @@ def open_raster(path_or_url: str | Path) -> rasterio.DatasetReader:
     """Open a TIFF file, local or remote. Remote ones are opened and read inside `environment()`.
 
     Raises:
-        InputError: not found, not a TIFF, damaged, or a server that does not answer within the time limits.
+        InputError: not found, not a TIFF, damaged, refused by `check_header` or `check_redirects`, or a server
+            that does not answer within the time limits.
     """
     path = rasterio_path(path_or_url)
+    with naming(shown(path_or_url)):
+        if not is_remote(path_or_url):
+            check_header(path_or_url)
+        elif path.startswith("/vsicurl/"):
+            seconds = os.environ.get("GDAL_HTTP_LOW_SPEED_TIME", GDAL_OPTIONS["GDAL_HTTP_LOW_SPEED_TIME"])
+            check_redirects(str(path_or_url), float(seconds))
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", NotGeoreferencedWarning)

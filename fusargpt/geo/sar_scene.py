@@ -13,11 +13,13 @@ from rasterio.windows import Window
 from fusargpt.errors import InputError, NoDataError, naming
 from fusargpt.geo.acquisition import acquired_on, file_stem, polarizations_of, sensor_of, tags_of, told_polarizations
 from fusargpt.geo.bands import Band
+from fusargpt.geo.evidence import no_backscatter
 from fusargpt.geo.geometry import Geometry
+from fusargpt.geo.headers import check_upright
 from fusargpt.geo.radiometry import Stretch, choose_stretch, to_8bit
-from fusargpt.geo.raster import Raster, check_blocks, described, gdal_settings
+from fusargpt.geo.raster import Raster, check_blocks, described, gdal_settings, whole_colours
 from fusargpt.geo.reading import ReadAs, Reading, choose_band
-from fusargpt.geo.remote import open_raster, shown
+from fusargpt.geo.remote import is_remote, open_raster, shown
 from fusargpt.geo.stored import Kind, Stored
 
 _PERCENTILES = "1st and 99.5th percentile of the scene"
@@ -73,8 +75,9 @@ class SarScene:
             sensor: None looks at tags and the file name.
 
         Raises:
-            InputError: not found, no TIFF, a damaged one, a server that does not answer in time, or an argument that
-                does not fit the file. A georeference of the file's own that is not on Earth is told in `problem`.
+            InputError: not found, no TIFF, a damaged or turned one, a server that does not answer in time, or an
+                argument that does not fit the file. A georeference of the file's own that is not on Earth is told in
+                `problem`.
         """
         reading = reading or Reading()
         with gdal_settings(path_or_url):
@@ -82,15 +85,22 @@ class SarScene:
             try:
                 with naming(shown(path_or_url)):
                     check_blocks(dataset)
+                    if not is_remote(path_or_url):
+                        check_upright(path_or_url)
                     tags, stem = tags_of(dataset), file_stem(str(path_or_url))
+                    others = tuple(no_backscatter(dataset, number) for number in dataset.indexes)
                     names = (
-                        polarizations_of(dataset, tags, stem)
+                        # The phase of VV is no image of VV.
+                        tuple(
+                            "" if other else name
+                            for name, other in zip(polarizations_of(dataset, tags, stem), others, strict=True)
+                        )
                         if polarizations is None
                         else told_polarizations(polarizations, dataset.count)
                     )
-                    band, polarization = choose_band(names, reading)
+                    band, polarization = choose_band(names, reading, others)
                     # What does not fit the file is said at once.
-                    Band.of(dataset, band, reading.stored, reading.nodata)
+                    Band.of(dataset, band, reading.stored, reading.nodata, whole_colours(dataset, reading, names))
                     geometry, problem = _placed(dataset, reading)
                     return SarScene(
                         path=str(path_or_url),

@@ -22,6 +22,9 @@ _MODELS: dict[type[AnyFusarGptConfig], type[AnyFusarGpt]] = {
 }
 # Our own types, and those of published backbones, which load with a TLM that does nothing yet.
 _CONFIGS = {name: config for config in _MODELS for name in (config.model_type, config.backbone_type)}
+ANSWERING_TYPES = tuple(_CONFIGS)
+"""`model_type` of what can be loaded here."""
+_EMBEDDING_TYPE = "fusarklip"
 
 
 def read_config(name_or_path: str, revision: str = "main") -> tuple[AnyFusarGptConfig, bool]:
@@ -39,7 +42,8 @@ def read_config(name_or_path: str, revision: str = "main") -> tuple[AnyFusarGptC
     name, revision = described.name, described.download["revision"]
     found = PreTrainedConfig.get_config_dict(name, revision=revision)[0].get("model_type")
     if found not in _CONFIGS:
-        raise InputError(f"{name}: a model of type {found}; expected {', '.join(_CONFIGS)}")
+        does = " (it embeds: fusargpt embed, search, classify --labels)" if found == _EMBEDDING_TYPE else ""
+        raise InputError(f"{name}: a model of type {found}{does}; expected {', '.join(_CONFIGS)}")
     config_class = _CONFIGS[found]
     return config_class.from_pretrained(name, revision=revision), found == config_class.backbone_type
 

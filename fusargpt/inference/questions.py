@@ -6,6 +6,7 @@ from typing import Protocol
 
 from PIL import Image
 
+from fusargpt.geo.acquisition import Acquisition
 from fusargpt.geo.prior import Prior
 from fusargpt.inference.predict import FusarGpt
 from fusargpt.tasks.grammar import AnswerForm
@@ -41,6 +42,7 @@ class Question:
         prior: of the image's place; None answers from the image alone.
         form: that the answer must have; None leaves it free.
         read_as: what the image's file was read as, where each has its own; "" otherwise.
+        acquisition: how the image was acquired, for models that take it.
     """
 
     item: Item
@@ -49,6 +51,7 @@ class Question:
     prior: Prior | None
     form: AnswerForm | None = None
     read_as: str = ""
+    acquisition: Acquisition | None = None
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,5 @@
 """The rows that are asked: a dataset of triplet records in a folder, a Parquet file or on the Hub, or the simulator."""
 
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +11,9 @@ from datasets import Dataset, Image, concatenate_datasets, get_dataset_config_na
 from tqdm import tqdm
 
 from fusargpt.errors import InputError, one_line
+from fusargpt.files import read_regular
 from fusargpt.geo.embeddings import EMBEDDING_SIZE, dequantize
-from fusargpt.geo.image import PICTURE_FORMATS, to_rgb
+from fusargpt.geo.image import open_picture, to_rgb
 from fusargpt.geo.prior import PRIOR_COLUMNS, PRIOR_EMBEDDINGS, PRIOR_POSITIONS, Prior
 from fusargpt.inference.questions import Failure
 from fusargpt.simulator.records import SPLIT_SEEDS, records
@@ -155,8 +155,8 @@ def _undecoded(rows: Dataset) -> Dataset:
 
 
 def read_picture(row: Mapping[str, object]) -> PIL.Image.Image:
-    """The image of a row in RGB; raises InputError for one that is not 8 bit, OSError for one that is damaged."""
-    with PIL.Image.open(io.BytesIO(image_bytes(row)), formats=PICTURE_FORMATS) as image:
+    """The image of a row in RGB; raises what `fusargpt.geo.image.open_picture` raises, OSError for a damaged one."""
+    with open_picture(image_bytes(row)) as image:
         return to_rgb(image)
 
 
@@ -177,4 +177,4 @@ def image_bytes(row: Mapping[str, Any]) -> bytes:
     stored = row["image"]
     if stored is None:
         raise InputError("image: there is none")
-    return Path(stored["path"]).read_bytes() if stored["bytes"] is None else stored["bytes"]
+    return read_regular(stored["path"]) if stored["bytes"] is None else stored["bytes"]

@@ -1,10 +1,7 @@
 """A whole scene from file to answers on the map."""
 
 import sys
-import tempfile
 from collections import Counter
-from collections.abc import Generator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -16,21 +13,21 @@ from tqdm import tqdm
 
 from fusargpt.checkpoints import NANO
 from fusargpt.errors import InputError
-from fusargpt.files import check_writable, held
 from fusargpt.geo.embeddings import ATTRIBUTION
 from fusargpt.geo.geometry import Geometry
 from fusargpt.geo.reading import ReadAs
 from fusargpt.geo.remote import shown
 from fusargpt.geo.sar_scene import SarScene
 from fusargpt.inference.asking import Asking
-from fusargpt.inference.journal import Journal
 from fusargpt.inference.predict import FusarGpt, load
 from fusargpt.inference.questions import Answer, Failure, FusarGptAnswerer
 from fusargpt.scenes import layers, quicklook, writing
 from fusargpt.scenes.layers import Layer, Place
-from fusargpt.scenes.opening import check_scene_path, field_and_year
+from fusargpt.scenes.opening import check_scene_path, tile_side
+from fusargpt.scenes.run_files import check_outputs, forget_journal, held_output, journal_of
 from fusargpt.scenes.settings import SceneSettings
 from fusargpt.scenes.tile_reader import TileReader, item_of
+from fusargpt.scenes.tile_view import TileView
 from fusargpt.scenes.tiles import Tile, cut
 
 GDAL_CACHE_MB = 256
@@ -111,24 +108,22 @@ def ask_scene(
     with (
         rasterio.Env(GDAL_CACHEMAX=GDAL_CACHE_MB),
         SarScene.open(path, settings.reading) as scene,
-        _held(out),
+        held_output(out),
     ):
         form = None if out is None else writing.format_of(out, settings.task, scene)
-        _check_outputs(path, out, quicklook_path)
-        field, year = field_and_year(scene, settings)
-        stretch = scene.stretch(decibels=settings.decibels)
-        read_as = scene.read_as(stretch=stretch, limits_why=settings.limits_why)
+        check_outputs(path, out, quicklook_path)
+        view = TileView.of(scene, settings)
+        read_as = scene.read_as(stretch=view.stretch, limits_why=settings.limits_why)
         predictor = load(settings.model, settings.device) if predictor is None else predictor
         side, overlap = _tile_and_overlap(scene, settings, predictor)
         tqdm.write(f"{shown(scene.path)}: {read_as}", sys.stderr)
         tiles = cut(scene.width, scene.height, side, overlap)
-        reader = TileReader(scene, stretch, field, year, settings)
-        items = [item_of(tile, settings) for tile in tiles]
-        with _journal(out, settings.conditions(str(path), side, overlap)) as journal:
+        items = [item_of(tile, settings.task, settings.prompt) for tile in tiles]
+        with journal_of(out, settings.conditions(str(path), side, overlap)) as journal:
             with tqdm(total=len(items), initial=len(journal.answers), unit="tile") as progress:
                 failures = Asking(
                     FusarGptAnswerer(predictor),
-                    reader.read,
+                    TileReader(view, settings).read,
                     journal,
                     batch_size=settings.batch_size,
                     max_new_tokens=settings.max_new_tokens,
@@ -144,7 +139,7 @@ def ask_scene(
                 scene.height,
                 scene.geometry,
                 {
-                    **_provenance(scene, settings, read_as, year),
+                    **_provenance(scene, settings, read_as, view.year),
                     "tile": side,
                     "overlap": overlap,
                     "tiles": _counts(answers, failures),
@@ -152,24 +147,16 @@ def ask_scene(
             )
             files = [] if out is None or form is None else [_write(result, out, form)]
             if quicklook_path is not None:
-                picture = quicklook.draw(scene, stretch, layer.places, settings.target)
+                picture = quicklook.draw(scene, view.stretch, layer.places, settings.target)
                 quicklook.save(Path(quicklook_path), picture)
                 files.append(Path(quicklook_path))
             if not failures:
-                _forget(out)
+                forget_journal(out)
     return replace(result, files=tuple(files))
 
 
 def _tile_and_overlap(scene: SarScene, settings: SceneSettings, predictor: FusarGpt) -> tuple[int, int]:
-    seen = predictor.seen_size(Image.new("RGB", (_CHIP_SIDE, _CHIP_SIDE)))[0]
-    side = settings.tile or seen
-    if settings.resolution_m is not None:
-        if scene.geometry is None:
-            why = scene.problem or f"{shown(scene.path)}: no georeference"
-            raise InputError(f"resolution: {why}; or give the tile in pixels with --tile")
-        side = round(seen * settings.resolution_m / scene.geometry.resolution_m())
-        if side < 1:
-            raise InputError(f"resolution: {settings.resolution_m:g} m gives tiles of less than a pixel of the scene")
+    side = tile_side(scene, settings, predictor.seen_size(Image.new("RGB", (_CHIP_SIDE, _CHIP_SIDE)))[0])
     if settings.overlap is not None:
         return side, settings.overlap
     return side, side // _DETECTION_OVERLAP if settings.task == "detect" else 0
@@ -228,50 +215,3 @@ def _write(result: SceneResult, out: Path, form: str) -> Path:
     else:
         writing.write_geopackage(out, result.feature_collection(), result.provenance["task"])
     return out
-
-
-@contextmanager
-def _held(out: Path | None) -> Generator[None]:
-    """Of this run alone, where anything is written."""
-    if out is None:
-        yield
-        return
-    _check_folder(out)
-    with held(out.with_name(f".{out.name}.lock"), out):
-        yield
-
-
-def _check_outputs(scene: str | Path, *paths: str | Path | None) -> None:
-    """Before hours go by."""
-    for path in paths:
-        if path is None:
-            continue
-        _check_folder(Path(path))
-        if Path(path).exists() and Path(scene).exists() and Path(path).samefile(scene):
-            raise InputError(f"{path}: is the scene itself; choose another file to write")
-        check_writable(Path(path), "choose another place")
-
-
-def _check_folder(path: Path) -> None:
-    folder = path.absolute().parent
-    if not folder.is_dir():
-        raise InputError(f"{path}: no folder {folder}; make it first")
-
-
-def _journal_path(out: Path) -> Path:
-    return out.with_name(f".{out.name}.journal.jsonl")
-
-
-@contextmanager
-def _journal(out: Path | None, conditions: dict[str, object]) -> Generator[Journal]:
-    if out is not None:
-        yield Journal(_journal_path(out), conditions, "a run")
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        yield Journal(Path(folder) / "journal.jsonl", conditions, "a run")
-
-
-def _forget(out: Path | None) -> None:
-    """What a finished run leaves is its output."""
-    if out is not None:
-        _journal_path(out).unlink(missing_ok=True)

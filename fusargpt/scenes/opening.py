@@ -1,4 +1,4 @@
-"""A scene made ready to be asked: the field and year that its anchors come from."""
+"""A scene made ready to be asked: the field and year that its anchors come from, and the side of its tiles."""
 
 from pathlib import Path
 
@@ -8,12 +8,12 @@ from fusargpt.alphaearth.field import AlphaEarth
 from fusargpt.errors import InputError, NoPriorError
 from fusargpt.geo.remote import is_remote, shown
 from fusargpt.geo.sar_scene import SarScene
-from fusargpt.scenes.settings import SceneSettings
+from fusargpt.scenes.tile_settings import TileSettings
 
 _COVERAGE_GRID = 16
 
 
-def field_and_year(scene: SarScene, settings: SceneSettings) -> tuple[AlphaEarth | None, int | None]:
+def field_and_year(scene: SarScene, settings: TileSettings) -> tuple[AlphaEarth | None, int | None]:
     """Where anchors come from; (None, None) where the user wants no prior.
 
     Raises:
@@ -42,6 +42,23 @@ def field_and_year(scene: SarScene, settings: SceneSettings) -> tuple[AlphaEarth
     except NoPriorError as error:
         raise NoPriorError(f"{shown(scene.path)}: {error}; choose another --year or --aef, or {without}") from error
     return field, year
+
+
+def tile_side(scene: SarScene, settings: TileSettings, seen: int) -> int:
+    """Pixels of the scene; `seen` is the side in which the model sees a tile.
+
+    Raises:
+        InputError: a resolution for a scene without a place, or one that gives tiles of less than a pixel.
+    """
+    if settings.resolution_m is None:
+        return settings.tile or seen
+    if scene.geometry is None:
+        why = scene.problem or f"{shown(scene.path)}: no georeference"
+        raise InputError(f"resolution: {why}; or give the tile in pixels with --tile")
+    side = round(seen * settings.resolution_m / scene.geometry.resolution_m())
+    if side < 1:
+        raise InputError(f"resolution: {settings.resolution_m:g} m gives tiles of less than a pixel of the scene")
+    return side
 
 
 def check_scene_path(scene: str) -> None:

@@ -1,7 +1,7 @@
 """A picture of the whole scene with what was found, small enough to look at."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,12 +20,18 @@ LONGEST_SIDE = 2048
 _ROWS_PIXELS = 2**23  # read at a time
 
 
-def draw(scene: SarScene, stretch: Stretch | None, places: Sequence[Place], target: str) -> Image.Image:
+def draw(
+    scene: SarScene,
+    stretch: Stretch | None,
+    places: Sequence[Place],
+    target: str,
+    colours: Mapping[str, tuple[int, int, int]] = COLOURS,
+) -> Image.Image:
     """The scene with boxes, counts, classes or cells on it, RGB, at most 2,048 pixels on a side.
 
-    What cannot be read of the scene is black.
+    What cannot be read of the scene is black. `colours` are those of classes.
     """
-    picture, scale = _picture(scene, stretch)
+    picture, scale = scene_picture(scene, stretch)
     pen = ImageDraw.Draw(picture, "RGBA")
     for place in places:
         x1, y1, x2, y2 = (edge * scale for edge in place.box)
@@ -35,7 +41,7 @@ def draw(scene: SarScene, stretch: Stretch | None, places: Sequence[Place], targ
             continue
         value = place.properties.get("count", place.properties.get("class"))
         found = kind == "cell" or value not in (None, 0, "none")
-        colour = COLOURS.get(str(value), COLOURS.get(target, OTHER_COLOUR))
+        colour = colours.get(str(value), colours.get(target, OTHER_COLOUR))
         corners = (x1, y1, max(x2 - 1, x1), max(y2 - 1, y1))
         pen.rectangle(corners, fill=(*colour, 70) if found else None, outline=(255, 255, 255, 60))
         if found and value is not None and pen.textlength(str(value), font=FONT) < x2 - x1:
@@ -43,13 +49,7 @@ def draw(scene: SarScene, stretch: Stretch | None, places: Sequence[Place], targ
     return picture
 
 
-def save(path: Path, picture: Image.Image) -> None:
-    """Raises InputError where the file cannot be written."""
-    with output_file(path, REMEDY) as partial:
-        picture.save(partial, format="PNG")
-
-
-def _picture(scene: SarScene, stretch: Stretch | None) -> tuple[Image.Image, float]:
+def scene_picture(scene: SarScene, stretch: Stretch | None) -> tuple[Image.Image, float]:
     """Grey levels as RGB, and pixels of the picture for one of the scene."""
     stored = "grey" if stretch is None else stretch.stored
     step = math.ceil(max(scene.width, scene.height) / LONGEST_SIDE)
@@ -71,3 +71,9 @@ def _picture(scene: SarScene, stretch: Stretch | None) -> tuple[Image.Image, flo
         factor = max(1, LONGEST_SIDE // max(small.size))
         small = small.resize((small.width * factor, small.height * factor), Image.Resampling.NEAREST)
     return small.convert("RGB"), factor / step
+
+
+def save(path: Path, picture: Image.Image) -> None:
+    """Raises InputError where the file cannot be written."""
+    with output_file(path, REMEDY) as partial:
+        picture.save(partial, format="PNG")

@@ -1,62 +1,30 @@
 """What a user can choose about a scene that is asked in tiles. No torch here."""
 
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Literal
+from dataclasses import dataclass
 
 from fusargpt.checkpoints import NANO
 from fusargpt.errors import InputError
-from fusargpt.geo.reading import Reading
-from fusargpt.geo.remote import identity
-from fusargpt.geo.stored import Stored
+from fusargpt.scenes.tile_settings import TileSettings, check
 from fusargpt.tasks.prompts import MAX_NEW_TOKENS, TARGETS, TASKS, check_question, prompt
 
-ANCHORS_PER_SIDE = 8
-"""Of a tile, as of a training chip."""
-
 _FEWEST_CONSTRAINED_TOKENS = 128
-_SMALLEST_TILE, _LARGEST_TILE = 28, 8192
 
 
 @dataclass(frozen=True, kw_only=True)
-class SceneSettings:
-    """The options of a run over a scene.
+class SceneSettings(TileSettings):
+    """The options of a run over a scene, beside those of `fusargpt.scenes.tile_settings.TileSettings`.
 
     Attributes:
         task: "detect", "count", "localize", "describe" or "classify".
         target: what the task's own question is about.
         question: asked instead of the task's own; the answer is read as the task's.
         model: folder, or owner/name on the Hub.
-        tile: side of a tile in pixels of the scene; None takes the size in which the model sees a chip of 504 x 504, so
-            that no pixel is resized.
-        resolution_m: metres that a pixel has as the model sees it; the tile's side follows from it. Instead of `tile`.
-        overlap: pixels of the scene that neighbouring tiles share at least; None takes a quarter of the tile for
-            "detect", whose boxes are merged, and 0 for the grid layers.
-        band: from 1. With neither this nor `polarization`, band 1.
-        polarization: as "VV": of the band to take, or what it is where the file does not say.
-        stored: what the values are, "grey", "decibels", "amplitude", "power" or "iq"; None detects it.
-        nodata: the value that marks pixels without data; NaN for none. None takes what the file says.
-        crs: of the file's transform or control points, as "EPSG:32611"; None takes the file's.
-        height_m: of the ground above the ellipsoid, for files placed by RPCs.
-        stretch: "scene" gives all tiles the grey levels of the whole scene, as the builder of triplets does; "tile"
-            gives each its own.
-        decibels: (low, high) that become black and white in every tile, instead of `stretch`. For calibrated
-            backscatter and a model that was trained with fixed limits: fusargpt-nano with (-25, 0) in VV and (-33, -8)
-            in VH.
-        aef: root of the AlphaEarth field.
-        no_prior: answer from the image alone.
-        year: of the field; None takes the acquisition's.
-        anchors: rows and columns of the grid of anchors of a tile; ignored where `anchor_spacing_m` is given.
-        anchor_spacing_m: metres between anchors.
-        anchor_resolution: "native" reads AlphaEarth's 10 m pixels, "match" the overview that fits the spacing.
         no_skip: ask about every tile that holds data, those in which nothing stands out included.
         contrast_db: how far something has to stand out of a tile for it to be asked about, see `emptiness`.
         overlap_threshold: share of the smaller of two boxes of different tiles from which on they are one object.
         constrained: hold each answer to the form of its task, of `fusargpt.tasks.grammar`; needs the extra
             `constrained`.
-        batch_size: tiles answered at a time.
         max_new_tokens: where an answer is cut that does not end by itself.
-        device: as torch names it; None takes a GPU where there is one.
 
     Raises:
         InputError: a value outside its range, or two that do not go together.
@@ -66,95 +34,28 @@ class SceneSettings:
     target: str = "ship"
     question: str | None = None
     model: str = str(NANO)
-    tile: int | None = None
-    resolution_m: float | None = None
-    overlap: int | None = None
-    band: int | None = None
-    polarization: str | None = None
-    stored: Stored | None = None
-    nodata: float | None = None
-    crs: str | None = None
-    height_m: float | None = None
-    stretch: Literal["scene", "tile"] = "scene"
-    decibels: tuple[float, float] | None = None
-    aef: str | None = None
-    no_prior: bool = False
-    year: int | None = None
-    anchors: int = ANCHORS_PER_SIDE
-    anchor_spacing_m: float | None = None
-    anchor_resolution: Literal["native", "match"] = "native"
     no_skip: bool = False
     contrast_db: float = 6.0
     overlap_threshold: float = 0.5
     constrained: bool = False
-    batch_size: int = 16
     max_new_tokens: int = MAX_NEW_TOKENS
-    device: str | None = None
 
     def __post_init__(self) -> None:
-        _check("task", self.task, self.task in TASKS, f"one of {', '.join(TASKS)}")
-        _check("target", self.target, self.target in TARGETS, f"one of {', '.join(TARGETS)}")
+        check("task", self.task, self.task in TASKS, f"one of {', '.join(TASKS)}")
+        check("target", self.target, self.target in TARGETS, f"one of {', '.join(TARGETS)}")
         if self.question is not None:
             check_question(self.question)
-        if self.tile is not None:
-            fits = _SMALLEST_TILE <= self.tile <= _LARGEST_TILE
-            _check("tile", self.tile, fits, f"{_SMALLEST_TILE} to {_LARGEST_TILE} pixels")
-            if self.resolution_m is not None:
-                raise InputError("tile and resolution: expected one of them; the tile follows from the resolution")
-        if self.resolution_m is not None:
-            _check("resolution", self.resolution_m, 0.05 <= self.resolution_m <= 1000, "0.05 to 1000 metres")
-        if self.overlap is not None:
-            _check("overlap", self.overlap, self.overlap >= 0, "0 or more pixels")
-        # Raises on what it does not know.
-        _ = self.reading
-        _check("stretch", self.stretch, self.stretch in ("scene", "tile"), "scene or tile")
-        if self.decibels is not None:
-            low, high = self.decibels
-            _check("decibels", f"{low:g} to {high:g}", -100 <= low < high <= 100, "two of -100 to 100, ascending")
-            if self.stretch != "scene":
-                raise InputError("stretch and decibels: expected one of them")
-        if self.no_prior == (self.aef is not None):
-            raise InputError(
-                "aef and no-prior: expected one of them; name the root of an AlphaEarth field with --aef, or answer "
-                "from the image alone with --no-prior"
-            )
-        _check("anchors", self.anchors, 1 <= self.anchors <= 128, "1 to 128 a side")
-        if self.anchor_spacing_m is not None:
-            _check("anchor-spacing", self.anchor_spacing_m, 10 <= self.anchor_spacing_m <= 1e5, "10 m or more")
-        found = self.anchor_resolution
-        _check("anchor-resolution", found, found in ("native", "match"), "native or match")
-        _check("contrast", self.contrast_db, 0 < self.contrast_db <= 60, "above 0, at most 60 dB")
-        _check("overlap-threshold", self.overlap_threshold, 0 < self.overlap_threshold <= 1, "above 0, at most 1")
+        super().__post_init__()
+        self.check_prior()
+        check("contrast", self.contrast_db, 0 < self.contrast_db <= 60, "above 0, at most 60 dB")
+        check("overlap-threshold", self.overlap_threshold, 0 < self.overlap_threshold <= 1, "above 0, at most 1")
         if self.constrained and self.task == "describe":
             raise InputError("constrained: a description is free text; leave it out")
         if self.constrained:
             fits = self.max_new_tokens >= _FEWEST_CONSTRAINED_TOKENS
-            _check(
-                "max-new-tokens", self.max_new_tokens, fits, f"{_FEWEST_CONSTRAINED_TOKENS} or more for whole answers"
-            )
-        _check("batch-size", self.batch_size, self.batch_size >= 1, "1 or more")
-        _check("max-new-tokens", self.max_new_tokens, self.max_new_tokens >= 1, "1 or more")
-
-    @property
-    def reading(self) -> Reading:
-        """How the scene is to be read."""
-        return Reading(
-            stored=self.stored,
-            nodata=self.nodata,
-            crs=self.crs,
-            height_m=self.height_m,
-            band=self.band,
-            polarization=self.polarization,
-        )
-
-    @property
-    def limits_why(self) -> str:
-        """Where the limits of the grey levels come from."""
-        if self.decibels is not None:
-            return "told"
-        return (
-            "1st and 99.5th percentile of the scene" if self.stretch == "scene" else "of the scene; tiles have theirs"
-        )
+            expected = f"{_FEWEST_CONSTRAINED_TOKENS} or more for whole answers"
+            check("max-new-tokens", self.max_new_tokens, fits, expected)
+        check("max-new-tokens", self.max_new_tokens, self.max_new_tokens >= 1, "1 or more")
 
     @property
     def prompt(self) -> str:
@@ -162,23 +63,7 @@ class SceneSettings:
         return prompt(self.task, self.target) if self.question is None else self.question
 
     def conditions(self, scene: str, tile: int, overlap: int) -> dict[str, object]:
-        """What the answers of a run depend on, as plain JSON; a run that was cut goes on only under the same."""
-        chosen = asdict(self) | {"tile": tile, "overlap": overlap, "question": self.prompt}
-        chosen["decibels"] = None if self.decibels is None else list(self.decibels)
-        # Where batches end and how boxes are merged changes no answer.
-        for name in ("batch_size", "device", "overlap_threshold"):
-            del chosen[name]
-        chosen["aef"] = None if self.aef is None else identity(self.aef)
-        return {"scene": stamp(scene), **chosen, "model": stamp(self.model)}
-
-
-def stamp(name: str) -> str:
-    """A file, weights of a folder, or a name on a server (no secrets), with sizes and times of local changes."""
-    path = Path(name)
-    files = [path] if path.is_file() else sorted(path.glob("*.safetensors")) if path.is_dir() else []
-    return " ".join([identity(name), *(f"{file.stat().st_size}@{file.stat().st_mtime_ns}" for file in files)])
-
-
-def _check(name: str, found: object, fits: bool, expected: str) -> None:
-    if not fits:
-        raise InputError(f"{name}: found {found}; expected {expected}")
+        chosen = super().conditions(scene, tile, overlap) | {"question": self.prompt}
+        # How boxes are merged changes no answer.
+        del chosen["overlap_threshold"]
+        return chosen

@@ -1,6 +1,5 @@
 """What a batch asks: every image of a folder one question, or every row of a dataset of triplets its own."""
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -11,15 +10,15 @@ from datasets import Dataset
 from PIL import Image
 
 from fusargpt.errors import InputError
+from fusargpt.geo.headers import check_header
 from fusargpt.geo.image import PICTURE_FORMATS, read_image_as
 from fusargpt.geo.prior import PRIOR_COLUMNS, Prior, load_prior
 from fusargpt.geo.reading import Reading
+from fusargpt.inference.image_folder import images_below
 from fusargpt.inference.questions import Failure, Item
 from fusargpt.inference.rows import load_rows, name_rows, question_of, read_picture, read_prior
 from fusargpt.tasks.prompts import check_question
-from modeling_fusargpt.artefacts import HUB_ID
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 _COLUMNS = ("id", "image", "task", "prompt")
 
 
@@ -58,20 +57,8 @@ class ImageFolder:
 
     def items(self) -> tuple[list[Item], list[Failure]]:
         check_question(self.question)
-        paths = [path for path in self.folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and not path.is_dir()]
-        if not paths:
-            raise InputError(f"{self.folder}: no image; expected {', '.join(IMAGE_SUFFIXES)} files, or Parquet files")
-        items: list[Item] = []
-        failures: list[Failure] = []
-        for path in sorted(paths):
-            name = path.relative_to(self.folder).as_posix()
-            shown = os.fsencode(name).decode("utf-8", "backslashreplace")
-            if shown != name:
-                failures.append(Failure(shown, "the name of the file is no UTF-8; rename it"))
-            elif not path.is_file():
-                failures.append(Failure(name, "a pipe, a device or a broken link; expected a file"))
-            else:
-                items.append(Item(name, self.task, self.question, name, _pixels(path)))
+        images, failures = images_below(self.folder)
+        items = [Item(name, self.task, self.question, name, _pixels(path)) for name, path in images.items()]
         return _some(str(self.folder), items, failures)
 
     def read(self, item: Item) -> tuple[Image.Image, Prior | None, str]:
@@ -133,6 +120,7 @@ def _some(name: str, items: list[Item], failures: list[Failure]) -> tuple[list[I
 def _pixels(path: Path) -> int:
     """Of an image, from its header; 0 for one that cannot be read, which is told when it is asked about."""
     try:
+        check_header(path)
         with Image.open(path, formats=PICTURE_FORMATS) as image:
             return image.width * image.height
     # Pillow raises whatever a damaged file leads it to.
@@ -145,18 +133,3 @@ def _rows(source: TripletDataset) -> Dataset:
     """Opened once in a process; a worker opens what the others have prepared."""
     columns = (*_COLUMNS, *(PRIOR_COLUMNS if source.with_prior else ()))
     return load_rows(source.name, source.configs, source.split, columns)
-
-
-def is_dataset(name: str) -> bool:
-    """Whether `name` is to be read as a dataset: a Hub name, a Parquet file, or a folder with Parquet files.
-
-    Raises:
-        InputError: neither that nor a folder.
-    """
-    path = Path(name)
-    if path.is_dir():
-        return any(path.rglob("*.parquet"))
-    if not (path.suffix == ".parquet" if path.is_file() else HUB_ID.fullmatch(name)):
-        found = "a file" if path.is_file() else "there is no such folder"
-        raise InputError(f"{name}: {found}; expected a folder of images, or a dataset's folder, Parquet or Hub name")
-    return True

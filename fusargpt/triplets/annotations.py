@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fusargpt.errors import InputError
+from fusargpt.files import read_regular
 from fusargpt.geo.earth import wrap_longitude
 from fusargpt.geo.geometry import Bounds, Geometry
 from fusargpt.triplets.annotation_checks import finite_number, naming_object
@@ -138,7 +139,7 @@ def _stamp(path: str) -> tuple[int, int]:
 def _json_file(path: str, stamp: tuple[int, int]) -> object:
     """One file may hold the boxes of many scenes; `stamp` tells a changed one."""
     try:
-        return parse_json(Path(path).read_text(encoding="utf-8-sig"), path)
+        return parse_json(read_regular(path).decode("utf-8-sig"), path)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     except UnicodeDecodeError as error:

@@ -23,9 +23,10 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from fusargpt.errors import InputError
+from fusargpt.errors import InputError, naming
 from fusargpt.files import reason, watching_disk, write_text_whole
-from fusargpt.geo.image import PICTURE_FORMATS
+from fusargpt.geo.headers import check_header
+from fusargpt.geo.image import PICTURE_FORMATS, upright
 from fusargpt.tasks.prompts import TARGETS
 from fusargpt.tasks.stable_random import whole_number
 from fusargpt.triplets.annotations import read_boxes
@@ -104,13 +105,15 @@ def _check(row: SceneRow) -> None:
 def _copies(
     row: SceneRow, columns: dict[str, object], out: Path, copies: int, smallest: float, seed: int
 ) -> list[dict[str, Any]]:
+    with naming(str(row.scene)):
+        check_header(row.scene)
     try:
         with Image.open(row.scene, formats=PICTURE_FORMATS) as image:
             if image.mode not in _MODES:
                 raise InputError(
                     f"{row.scene}: pixels of kind {image.mode}; expected 8-bit pictures, {', '.join(_MODES)}"
                 )
-            picture = image.convert("L")
+            picture = upright(image).convert("L")
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         if isinstance(error, InputError):
             raise

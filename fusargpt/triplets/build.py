@@ -23,6 +23,7 @@ from tqdm import tqdm
 
 from fusargpt.errors import InputError, one_line
 from fusargpt.files import held, write_text_whole
+from fusargpt.geo.reading import kinds_read
 from fusargpt.geo.remote import identity, shown
 from fusargpt.tasks.prompts import TARGETS
 from fusargpt.triplets.card import write_card
@@ -55,6 +56,7 @@ class Report:
         shards: their paths, relative to the folder, with the rows of each.
         counts: of chips and of what was left out.
         scenes: in each split.
+        read_as: what each scene was read as, by its id; "" where no chip of it was looked at.
         failures: scenes that are not in the shards.
     """
 
@@ -62,7 +64,13 @@ class Report:
     shards: dict[str, int]
     counts: dict[str, int]
     scenes: dict[str, int]
+    read_as: dict[str, str]
     failures: tuple[SceneFailure, ...]
+
+    @property
+    def kinds(self) -> list[tuple[str, int]]:
+        """What scenes were read as but for their limits, which are each scene's own, and how many; the most first."""
+        return kinds_read(self.read_as.values())
 
 
 def build(
@@ -111,13 +119,13 @@ def build(
             counts = sum((Counter(part.counts) for row_parts in parts.values() for part in row_parts), Counter())
             of_splits = Counter(splits[scene.row.id] for scene in scenes)
             read_as = {scene.row.id: parts[scene.row.number][0].read_as for scene in scenes}
-            report = Report(out, shards, dict(sorted(counts.items())), dict(of_splits), tuple(failures))
+            report = Report(out, shards, dict(sorted(counts.items())), dict(of_splits), read_as, tuple(failures))
             if shards:
                 shown_scenes = [(splits[scene.row.id], scene) for scene in scenes]
-                write_card(out, title, shown_scenes, report.counts, settings, list(read_as.values()))
+                write_card(out, title, shown_scenes, report.counts, settings, report.kinds)
             else:
                 (out / "README.md").unlink(missing_ok=True)
-            _conclude(report, fingerprint, read_as)
+            _conclude(report, fingerprint)
         return report
 
 
@@ -229,7 +237,7 @@ def _write_shards(
     return shards
 
 
-def _conclude(report: Report, fingerprint: str, read_as: dict[str, str]) -> None:
+def _conclude(report: Report, fingerprint: str) -> None:
     """Say in files what was built and what failed; keep the parts when something is still to be done."""
     out = report.folder
     if report.failures:
@@ -250,7 +258,7 @@ def _conclude(report: Report, fingerprint: str, read_as: dict[str, str]) -> None
         "shards": report.shards,
         "counts": report.counts,
         "scenes": report.scenes,
-        "read_as": read_as,
+        "read_as": report.read_as,
     }
     write_text_whole(out / FINISHED, json.dumps(summary, indent=1, sort_keys=True) + "\n")
     shutil.rmtree(out / _PARTS)
@@ -260,7 +268,7 @@ def _finished(out: Path, fingerprint: str) -> Report | None:
     """The report of an earlier build from the same files with the same settings, all of whose shards are there."""
     try:
         summary = json.loads((out / FINISHED).read_text())
-        report = Report(out, summary["shards"], summary["counts"], summary["scenes"], ())
+        report = Report(out, summary["shards"], summary["counts"], summary["scenes"], summary["read_as"], ())
         current = summary["fingerprint"] == fingerprint and all((out / shard).is_file() for shard in report.shards)
     # Not there, or not as it was written.
     except (OSError, ValueError, KeyError, TypeError):

@@ -46,7 +46,7 @@ def write_card(
     scenes: Sequence[tuple[str, Surveyed]],
     counts: dict[str, int],
     settings: BuildSettings,
-    read_as: Sequence[str] = (),
+    kinds: Sequence[tuple[str, int]] = (),
 ) -> None:
     """Write `README.md`, a map of the scenes and a contact sheet beside the shards in `folder`.
 
@@ -56,7 +56,7 @@ def write_card(
         scenes: that the shards hold, each with its split.
         counts: of chips, and of what was left out.
         settings: of the build.
-        read_as: what each scene was read as, in one line.
+        kinds: what scenes were read as, and how many.
     """
     content = {config: {split: _content(folder / config, split) for split in SPLITS} for config in CONFIGS}
     outlines = [(split, scene.outline) for split, scene in scenes if scene.outline]
@@ -74,7 +74,7 @@ def write_card(
         _counts_table(content, scenes),
         _pictures(bool(outlines), bool(pictures)),
         _COLUMNS,
-        _how(settings, counts, read_as),
+        _how(settings, counts, kinds),
         _sources(content, scenes),
     ]
     (folder / "README.md").write_text("\n\n".join(part for part in parts if part) + "\n", encoding="utf-8")
@@ -235,7 +235,7 @@ boxes, land cover or resolution do not tell it, and says so where there is no ta
 reads both from a row, `fusargpt.tasks.part_texts` words them."""
 
 
-def _how(settings: BuildSettings, counts: dict[str, int], read_as: Sequence[str]) -> str:
+def _how(settings: BuildSettings, counts: dict[str, int], kinds: Sequence[tuple[str, int]]) -> str:
     cut = (
         "Every scene is one chip"
         if settings.chip_size == 0
@@ -259,9 +259,9 @@ def _how(settings: BuildSettings, counts: dict[str, int], read_as: Sequence[str]
         "\n".join(f"- {name}: {count:,}" for name, count in counts.items() if count),
     ]
     # The limits are each scene's own, and stand in build.json.
-    kinds = Counter(line.rpartition("; ")[0] for line in read_as).most_common(_SHOWN_SENSORS)
     if kinds:
-        lines.append("\n".join(f"- {kind} ({count:,} {'scenes' if count > 1 else 'scene'})" for kind, count in kinds))
+        shown = kinds[:_SHOWN_SENSORS]
+        lines.append("\n".join(f"- {kind} ({count:,} {'scenes' if count > 1 else 'scene'})" for kind, count in shown))
     return "\n\n".join(lines)
 
 

@@ -8,12 +8,12 @@ class of each is its `<name>` or its `<possibleresult><name>`; its box is its `<
 import codecs
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
 from fusargpt.errors import InputError
+from fusargpt.files import read_regular
 from fusargpt.triplets.annotation_checks import check_size, finite_number, naming_object
 
 _EDGES = ("xmin", "ymin", "xmax", "ymax")
@@ -61,7 +61,7 @@ def voc_entries(path: str, width: int, height: int) -> list[dict[str, Any]]:
 
 def _root(path: str) -> Element:
     try:
-        root = ElementTree.fromstring(_decoded(Path(path).read_bytes()))
+        root = ElementTree.fromstring(_decoded(read_regular(path)))
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     except UnicodeDecodeError as error:

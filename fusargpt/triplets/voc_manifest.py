@@ -60,8 +60,10 @@ def _pictures(folder: Path) -> dict[str, Path]:
     """By their names without suffix."""
     found: dict[str, Path] = {}
     for path in sorted(folder.glob("*")):
-        if path.suffix.lower() not in _SUFFIXES:
+        if path.suffix.lower() not in _SUFFIXES or path.is_dir():
             continue
+        if not path.is_file():
+            raise InputError(f"{path}: a pipe, a device or a broken link; expected a picture")
         if path.stem in found:
             raise InputError(
                 f"{folder}: {found[path.stem].name} and {path.name} are both {path.stem!r}, of which there is one "
@@ -85,6 +87,8 @@ def _check_all_are_pictured(annotations: Path, found: Mapping[str, Path], images
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
     try:
+        if not path.is_file():
+            raise OSError("no such file" if not path.exists() else "a folder or a pipe")
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read ({error}); expected a list of images, one a line") from error

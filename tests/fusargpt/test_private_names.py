@@ -20,7 +20,7 @@ from tests.paths import ROOT
 LISTED = (*CALLED, *OVERRIDDEN, *ATTRIBUTES)
 PACKAGES = ("gradio", "peft", "rasterio", "transformers", "trl", "vllm")
 # Folders with code; those of checkpoints hold copies of modeling_fusargpt.
-FOLDERS = ("fusargpt", "modeling_fusargpt", "trl_recipes", "space_app", "metrics")
+FOLDERS = ("fusargpt", "modeling_fusargpt", "modeling_fusarklip", "trl_recipes", "space_app", "metrics")
 SOURCES = {
     str(path.relative_to(ROOT)): ast.parse(path.read_text())
     for folder in FOLDERS
@@ -93,7 +93,7 @@ def test_code_touches_no_private_name_that_is_not_listed() -> None:
 
 
 def test_the_library_imports_private_names_in_one_place() -> None:
-    elsewhere = ("fusargpt/private_names.py", "fusargpt/serving/vllm_", "modeling_fusargpt/")
+    elsewhere = ("fusargpt/private_names.py", "fusargpt/serving/vllm_", "modeling_fusargpt/", "modeling_fusarklip/")
     for path, tree in SOURCES.items():
         # A class is imported where another one is derived from it.
         names = [name for name in imported(tree) if not any(method.startswith(f"{name}.") for method in OVERRIDDEN)]
@@ -122,7 +122,7 @@ def test_gdal_knows_the_settings_that_it_is_given() -> None:
 
 def own_classes() -> list[type]:
     """Those of the library, the remote code and the recipes that can be imported here."""
-    for package in ("fusargpt", "modeling_fusargpt", "trl_recipes"):
+    for package in ("fusargpt", "modeling_fusargpt", "modeling_fusarklip", "trl_recipes"):
         for module in pkgutil.walk_packages(importlib.import_module(package).__path__, f"{package}."):
             try:
                 importlib.import_module(module.name)

@@ -11,6 +11,8 @@ from space_app.demo import Demo
 from space_app.fields import EXAMPLES, SIMULATED, open_fields
 from space_app.interface import build
 from space_app.limits import Scratch, Visitors
+from space_app.scene_search import SceneSearch
+from tests.fusargpt.embedding.bright import bright_embedder
 from tests.paths import ROOT
 from tests.tiny import stir_tlm, tiny_model, tiny_processor
 
@@ -29,7 +31,9 @@ def predictor() -> FusarGpt:
 @pytest.fixture(scope="session")
 def demo(predictor: FusarGpt) -> Demo:
     fields = open_fields({SIMULATED: str(EXAMPLES / "aef")})
-    return Demo(predictor, "tiny", fields, MAX_NEW_TOKENS, scratch=Scratch(), visitors=Visitors(VISITOR_LIMIT))
+    visitors = Visitors(VISITOR_LIMIT)
+    search = SceneSearch(bright_embedder()[0])
+    return Demo(predictor, "tiny", fields, MAX_NEW_TOKENS, scratch=Scratch(), visitors=visitors, scene_search=search)
 
 
 @pytest.fixture(scope="session")

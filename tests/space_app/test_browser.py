@@ -172,6 +172,34 @@ def test_what_cannot_be_used_is_said_in_the_page(visit: Visit, screenshots: Path
     assert visit.complaints == []
 
 
+def test_an_image_is_searched_by_words_in_a_tab_of_its_own(visit: Visit, screenshots: Path, tmp_path: Path):
+    page = visit.page
+    page.get_by_role("tab", name="Search").click()
+    page.locator("#fg-search").click()
+    expect(page.locator("#fg-search-note .fg-error")).to_contain_text("Upload an image first", timeout=PATIENCE_MS)
+    page.locator("#fg-search-image input[type=file]").set_input_files(EXAMPLES / "harbour.tif")
+    visit.see("#fg-search-stage img")
+    before = page.locator("#fg-search-stage img").get_attribute("src")
+    page.locator("#fg-tile input").fill("42")
+    page.locator("#fg-words textarea").fill("zebra ships")
+    page.keyboard.press("Enter")
+    expect(page.locator("#fg-search-note")).to_contain_text("16 of 16 tiles of 42 pixels", timeout=PATIENCE_MS)
+    expect(page.locator("#fg-search-note")).to_contain_text("does not know zebra")
+    expect(page.locator(".fg-found tbody tr")).to_have_count(10, timeout=PATIENCE_MS)
+    assert page.locator("#fg-search-stage img").get_attribute("src") != before
+    page.screenshot(path=screenshots / "8-search.png", full_page=True)
+    for name in ("png", "json", "geojson"):
+        with page.expect_download() as download:
+            page.locator(f"#fg-search-{name}").click()
+        download.value.save_as(tmp_path / f"found.{name}")
+    assert json.loads((tmp_path / "found.json").read_text())["words"] == "zebra ships"
+    assert len(json.loads((tmp_path / "found.geojson").read_text())["features"]) == 16
+    # Asking is where it was.
+    page.get_by_role("tab", name="Ask").click()
+    visit.see("#fg-ask")
+    assert visit.complaints == [] and visit.asked_elsewhere == []
+
+
 def test_an_answer_can_be_stopped(visit: Visit, screenshots: Path, predictor: FusarGpt):
     page = visit.page
     page.locator(".fg-examples button").last.click()

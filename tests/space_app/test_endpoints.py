@@ -21,9 +21,6 @@ from space_app.fields import EXAMPLES, SIMULATED
 from space_app.launch import launch
 from tests.space_app.conftest import UPLOAD_LIMIT, VISITOR_LIMIT
 
-# Each upload is read in a process of its own.
-pytestmark = pytest.mark.slow
-
 ROOT = EXAMPLES.parents[1]
 README = (EXAMPLES.parent / "README.md").read_text()
 ANY_SERVER = "http://127.0.0.1:7860"
@@ -41,7 +38,7 @@ def test_the_endpoints_are_named_and_their_inputs_typed(client: Client):
         name: {parameter["parameter_name"]: parameter["python_type"]["type"] for parameter in endpoint["parameters"]}
         for name, endpoint in endpoints["named_endpoints"].items()
     }
-    assert set(named) == {"/look", "/anchors", "/ask"}
+    assert set(named) == {"/look", "/anchors", "/ask", "/search"}
     assert named["/ask"]["task"].startswith("Literal['describe', 'count', 'localize'")
     assert named["/ask"]["image"] == "filepath" and named["/ask"]["compare"] == "bool"
     assert named["/anchors"]["year"] == "int" and named["/anchors"]["field"].startswith("Literal[")
@@ -72,6 +69,35 @@ def test_ask_streams_what_the_model_says_and_draws_it(client: Client, demo: Demo
     assert [Image.open(path).size for path in pictures] == [(640, 640)] * 2
     assert result["geojson"]["features"][0]["properties"]["name"] == "harbour.tif"
     assert len(job.outputs()) > 2
+
+
+def test_search_finds_the_tiles_that_words_are_about(client: Client, image: str, prior: str):
+    job = client.submit(image=handle_file(image), words="ships", prior=handle_file(prior), tile=42, api_name="/search")
+    result, picture = job.result(timeout=60)
+    assert (result["tiles"], result["searched"], result["state"], result["anchors"]) == (16, 16, "whole", 64)
+    assert [found["rank"] for found in result["found"]] == [*range(1, 11)]
+    scores = [found["score"] for found in result["found"]]
+    assert scores == sorted(scores, reverse=True) and result["found"][0]["centre"][0] == pytest.approx(8.05, abs=0.02)
+    assert len(result["geojson"]["features"]) == 16
+    drawn = Image.open(picture)
+    assert drawn.width == 672 and drawn.height > 672, "four times as large, and the scale below"
+    assert len(job.outputs()) > 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"image": None}, "^Upload an image first"),
+        ({"words": " "}, "^Write first what to search for"),
+        ({"words": "zebra"}, "^text: the model knows no word of 'zebra'"),
+        ({"words": "ships " * 100}, "^599 characters; at most 500"),
+        ({"tile": 3}, "^Tile: found 3 pixels; expected 28 or more"),
+    ],
+)
+def test_a_search_that_cannot_be_made_is_one_line(client: Client, image: str, arguments: dict[str, Any], message: str):
+    given: dict[str, Any] = {"image": handle_file(image), "words": "ships", "prior": None, "tile": None, **arguments}
+    with pytest.raises(AppError, match=message):
+        client.predict(**given, api_name="/search")
 
 
 def test_requests_at_the_same_time_get_their_own_answers(client: Client, demo: Demo):

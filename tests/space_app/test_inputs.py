@@ -46,7 +46,7 @@ def test_a_prior_of_too_many_anchors_is_refused(tmp_path: Path):
 
 
 def test_what_is_told_of_a_file_is_read(tmp_path: Path):
-    assert Told().reading() == Reading(band=1)
+    assert Told().reading() == Reading()
     told = Told(2, "power", " -9999", "EPSG:32611 ", 120, "VH")
     assert told.reading() == Reading(
         stored="power", nodata=-9999, crs="EPSG:32611", height_m=120, band=2, polarization="VH"

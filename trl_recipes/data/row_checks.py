@@ -5,9 +5,8 @@ the collator takes. `datasets` keeps the result beside the data, so that the nex
 again.
 """
 
-import io
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import cast
@@ -17,17 +16,18 @@ from PIL import Image as Pillow
 from PIL import UnidentifiedImageError
 
 from fusargpt.errors import InputError
-from fusargpt.geo.image import check_8bit
+from fusargpt.files import read_regular
+from fusargpt.geo.image import open_picture, upright
 from fusargpt.geo.prior import PRIOR_COLUMNS, PRIOR_EMBEDDINGS
 from fusargpt.private_names import count_image_tokens
 from fusargpt.tasks.answers import scale_boxes
 from modeling_fusargpt import FusarGptProcessor
 from modeling_fusargpt.processing_fusargpt import batch_priors
-from trl_recipes.arguments import RecipeArguments
+from trl_recipes.arguments import RecipeArguments, Unreadable
 from trl_recipes.data.pairs import CONVERSATION
 from trl_recipes.data.rows import Message, Row
 
-RULES = 2  # part of what `datasets` knows a result by; to be raised with every change of what is unreadable
+RULES = 3  # part of what `datasets` knows a result by; to be raised with every change of what is unreadable
 ROLES = ("system", "user", "assistant")
 SHOWN = 10
 ROWS_AT_ONCE = 64
@@ -62,24 +62,52 @@ def keep_readable(
     """The readable rows of datasets given with their names, as one, and what was left out of each.
 
     Raises:
+        InputError: as `keep_rows`.
+    """
+    return keep_rows(
+        parts,
+        split,
+        lambda name, rows: find_problems(rows, processor, name, processes),
+        recipe.unreadable,
+        recipe.unreadable_share,
+    )
+
+
+def keep_rows(
+    parts: Sequence[tuple[str, Dataset]],
+    split: str,
+    find: Callable[[str, Dataset], dict[int, str]],
+    unreadable: Unreadable,
+    unreadable_share: float,
+) -> tuple[Dataset, list[LeftOut]]:
+    """The rows of datasets given with their names, as one, that have no problem, and what was left out of each.
+
+    Args:
+        parts: names and datasets.
+        split: that they are of, for the messages.
+        find: what is wrong with the rows of a dataset, by their numbers.
+        unreadable: what to do about such rows.
+        unreadable_share: of a dataset, that may be left out.
+
+    Raises:
         InputError: for an unreadable row with ``unreadable: raise``; with ``skip``, for a dataset of which more than
             ``unreadable_share`` is unreadable, or all of it.
     """
     kept, left_out = [], []
     for name, rows in parts:
-        problems = find_problems(rows, processor, name, processes)
+        problems = find(name, rows)
         if not problems:
             kept.append(rows)
             continue
         first, problem = next(iter(problems.items()))
         others = f" ({len(problems):,} of {len(rows):,} rows are unreadable)" if len(problems) > 1 else ""
         where = f"dataset {name} ({split}), row {first}: {problem}{others}"
-        if recipe.unreadable == "raise":
+        if unreadable == "raise":
             raise InputError(f"{where}; mend the row, or set unreadable: skip to leave such rows out")
         share = len(problems) / len(rows)
-        if share > recipe.unreadable_share or len(problems) == len(rows):
+        if share > unreadable_share or len(problems) == len(rows):
             raise InputError(
-                f"{where}; expected at most {recipe.unreadable_share:.3g} of the rows (unreadable_share), found "
+                f"{where}; expected at most {unreadable_share:.3g} of the rows (unreadable_share), found "
                 f"{share:.3g}; mend them, or raise unreadable_share"
             )
         kept.append(rows.select([row for row in range(len(rows)) if row not in problems]))
@@ -126,11 +154,11 @@ def _check(rows: dict[str, list[object]], rules: int) -> dict[str, list[object]]
         row = dict(zip(rows, values, strict=True))
         problem, boxes, size = "", "", (0, 0)
         try:
-            content = _read(row["image"])
+            content = read_image(row["image"])
             if content not in sizes:
-                sizes[content] = _decode(content)
+                sizes[content] = image_size(content)
             if PRIOR_EMBEDDINGS in row:
-                _check_prior(row)
+                check_prior(row)
             _check_conversation(row)
             boxes = _unreadable_boxes(row)
             size = sizes[content]
@@ -141,23 +169,24 @@ def _check(rows: dict[str, list[object]], rules: int) -> dict[str, list[object]]
     return found
 
 
-def _read(image: Row | None) -> bytes:
+def read_image(image: Row | None) -> bytes:
+    """The bytes of an image as `datasets` holds it undecoded; InputError for none, or a file that cannot be read."""
     if image is None:
         raise InputError("image: found nothing")
     if image["bytes"] is not None:
         return image["bytes"]
     try:
-        return Path(image["path"]).read_bytes()
+        return read_regular(image["path"])
     except OSError as error:
         raise InputError(f"image: {image['path']} cannot be read ({error.strerror})") from error
 
 
-def _decode(content: bytes) -> tuple[int, int]:
+def image_size(content: bytes) -> tuple[int, int]:
+    """Height and width of an image, which is decoded; InputError for one that does not decode or has not 8 bit."""
     try:
-        with Pillow.open(io.BytesIO(content)) as opened:
-            check_8bit(opened)
-            opened.load()
-            return opened.height, opened.width
+        with open_picture(content) as opened:
+            width, height = upright(opened).size
+            return height, width
     except InputError:
         raise
     except Exception as error:  # decoders of broken files raise whatever they stumble over
@@ -166,7 +195,8 @@ def _decode(content: bytes) -> tuple[int, int]:
         raise InputError(f"image: does not decode ({type(error).__name__}: {reason})") from error
 
 
-def _check_prior(row: Row) -> None:
+def check_prior(row: Row) -> None:
+    """Raises InputError for prior columns of which one is empty, or that are no prior."""
     prior = {name: row[name] for name in PRIOR_COLUMNS}
     empty = [name for name, values in prior.items() if values is None]
     if len(empty) == 1:

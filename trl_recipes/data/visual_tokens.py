@@ -1,7 +1,6 @@
 """Visual tokens of a data set's images, computed once before the first step and kept in a `FeatureCache`."""
 
 import hashlib
-import io
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
@@ -11,14 +10,14 @@ from typing import Any, NoReturn
 import torch
 from accelerate import PartialState
 from datasets import Dataset, Image, concatenate_datasets
-from PIL import Image as Pillow
 from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 from trl.trainer.sft_config import SFTConfig
 
 from fusargpt.errors import InputError
-from fusargpt.geo.image import to_rgb
+from fusargpt.files import read_regular
+from fusargpt.geo.image import to_rgb, upright_size
 from fusargpt.private_names import attention_of, count_image_tokens
 from modeling_fusargpt import AnyFusarGpt, FusarGptProcessor, FusarGptQwen3ForConditionalGeneration
 from trl_recipes.data.feature_cache import SHARD_BYTES, FeatureCache
@@ -73,10 +72,9 @@ def _describe(row: Row, index: int) -> dict[str, str | int]:
     if image is None:
         raise InputError(f"row {index}: image: found nothing, expected an image; leave the row out of the data set")
     try:
-        content = image["bytes"] if image["bytes"] is not None else Path(image["path"]).read_bytes()
-        with Pillow.open(io.BytesIO(content)) as opened:
-            width, height = opened.size
-    except OSError as error:
+        content = image["bytes"] if image["bytes"] is not None else read_regular(image["path"])
+        width, height = upright_size(content)
+    except (OSError, InputError) as error:
         raise _unreadable(index, error) from error
     key = hashlib.blake2b(content, digest_size=16).hexdigest()
     return {"image_key": key, "image_height": height, "image_width": width}

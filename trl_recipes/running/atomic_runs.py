@@ -99,6 +99,24 @@ def finished_by(output_dir: Path) -> str | None:
     return next((name for name in MANIFESTS if (output_dir / name).is_file()), None)
 
 
+def refuse_finished(output_dir: Path) -> None:
+    """Raises FileExistsError for a folder that holds a finished stage."""
+    sign = finished_by(output_dir)
+    if sign is not None:
+        raise FileExistsError(f"output_dir: {output_dir} holds a finished stage ({sign}); remove it or choose another")
+
+
+def checkpoint_to_resume(output_dir: Path, resume: bool) -> Path | None:
+    """The last checkpoint in `output_dir`, or None. Raises FileExistsError for one that `resume` does not allow for."""
+    found = checkpoints(output_dir)
+    if found and not resume:
+        raise FileExistsError(
+            f"output_dir: {output_dir} holds {found[-1].name} of an earlier run; set `resume: true` to "
+            "go on from it, or remove it to start afresh"
+        )
+    return found[-1] if found else None
+
+
 def remove(folder: Path) -> None:
     """Remove a checkpoint; killed on the way, it is no checkpoint any more."""
     going = folder.with_name(f"{PARTIAL}removed-{folder.name}")

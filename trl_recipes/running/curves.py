@@ -96,6 +96,15 @@ class Panel:
             axes.legend(fontsize="small")
 
 
+# Of FUSAR-KLIP.
+LOSS_PARTS = {
+    "itc": "contrast",
+    "itm": "matching",
+    "mlm": "masked words",
+    "lm": "captions",
+    "mim": "masked patches",
+}
+
 # Of each task the numbers that are read first.
 SCORES = {
     "eval_classify_accuracy": Curve("classify, exact", TASK_COLOURS["classify"]),
@@ -118,11 +127,18 @@ def panels_of(logs: Sequence[Sequence[LogEntry]]) -> list[Panel]:
         "tlm_beta": Curve("mean |beta|", COLOURS[1]),
         "tlm_tokens_modulated": Curve("tokens modulated", COLOURS[2]),
     }
+    parts = {name: Curve(label, colour) for (name, label), colour in zip(LOSS_PARTS.items(), COLOURS, strict=False)}
+    parts["itm_base_rate"] = Curve("matching, base rate", parts["itm"].colour, ":")
+    parts |= {f"eval_{name}": Curve(f"{curve.label}, test", curve.colour, "--") for name, curve in parts.items()}
+    matching = {"itm_accuracy": Curve("training", COLOURS[0]), "eval_itm_accuracy": Curve("test split", COLOURS[1])}
     return [
         Panel("loss", losses, "log"),
+        Panel("parts of the loss", parts),
+        Panel("matching, share right", matching, top=1),
         Panel("training loss by task", by_task, "log"),
         Panel("score of answers", SCORES, top=1),
         Panel("TLM", health),
+        Panel("temperature", {"temperature": Curve("temperature", COLOURS[0])}),
         Panel("images per second", {"images_per_second": Curve("images", COLOURS[0])}),
     ]
 

@@ -1,4 +1,4 @@
-"""TRL's ``SFTTrainer``, killed at any moment, goes on to the losses and weights of a run that was not."""
+"""A trainer that, killed at any moment, goes on to the losses and weights of a run that was not."""
 
 import shutil
 from collections.abc import Callable
@@ -9,7 +9,7 @@ import torch
 from accelerate.utils import gather_object
 from peft import PeftModel
 from torch.utils.data import DataLoader
-from transformers import PreTrainedModel, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import TrainOutput
 from trl.trainer.sft_trainer import SFTTrainer
 
@@ -37,17 +37,18 @@ class CurveSoFar(TypedDict):
     loss: float
     logged_at: int
     total_loss: float
-    tokens: float
-    metrics: dict[str, list[float]]
-    training: bool
+    tokens: NotRequired[float]
+    metrics: NotRequired[dict[str, list[float]]]
+    training: NotRequired[bool]
     watched: NotRequired[list[list[float]]]
+    parts: NotRequired[dict[str, list[float]]]
 
 
-class ResumableTrainer(SFTTrainer):
-    """``SFTTrainer`` with checkpoints that are whole or absent, and that hold what the loss curve is drawn from.
+class Resumable(Trainer):
+    """``Trainer`` with checkpoints that are whole or absent, and that hold what the loss curve is drawn from.
 
-    Between two logs the parent sums the loss in memory, and it counts tokens from the start of the process; a resumed
-    run would log other numbers. Both go into ``trainer_state.json``.
+    Between two logs the parent sums the loss in memory; a resumed run would log other numbers. The sums go into
+    ``trainer_state.json``.
 
     Args:
         on_full_disk: ``stop`` raises FullDiskError when there is no room for a checkpoint, ``continue`` trains on
@@ -67,9 +68,6 @@ class ResumableTrainer(SFTTrainer):
             "loss": gather_losses(self._tr_loss, self.args).mean().item(),
             "logged_at": self._globalstep_last_logged,
             "total_loss": self._total_loss_scalar,
-            "tokens": self._total_train_tokens,
-            "metrics": dict(self._metrics["train"]),
-            "training": self.model.training,  # by which TRL chooses what goes into the next log
         }
 
     def take_up(self, curve: CurveSoFar) -> None:
@@ -77,10 +75,6 @@ class ResumableTrainer(SFTTrainer):
         self._tr_loss += curve["loss"]
         self._globalstep_last_logged = curve["logged_at"]
         self._total_loss_scalar = curve["total_loss"]
-        self._total_train_tokens = curve["tokens"]
-        for name, values in curve["metrics"].items():
-            self._metrics["train"][name] = list(values)
-        self.model.train(curve["training"])
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         if "train_loss" in logs:  # the parent divides by the steps since the process began
@@ -156,8 +150,6 @@ class ResumableTrainer(SFTTrainer):
                 to_disk(folder)
 
     def _write_checkpoint(self, folder: Path) -> None:
-        if self.args.should_save:
-            self.create_model_card(model_name=Path(str(self.args.output_dir)).name)
         self.save_model(str(folder), _internal_call=True)
         if not self.args.save_only_model:
             self._save_optimizer_and_scheduler(str(folder))
@@ -185,10 +177,36 @@ class ResumableTrainer(SFTTrainer):
         return remedy if self.on_full_disk == "continue" else f"{remedy}, or set on_full_disk: continue"
 
 
+class ResumableTrainer(Resumable, SFTTrainer):
+    """``SFTTrainer``, resumable; what it counts beside the loss goes into ``trainer_state.json`` as well."""
+
+    model: PreTrainedModel | PeftModel
+
+    def curve_so_far(self) -> CurveSoFar:
+        return {
+            **super().curve_so_far(),
+            "tokens": self._total_train_tokens,
+            "metrics": dict(self._metrics["train"]),
+            "training": self.model.training,  # by which TRL chooses what goes into the next log
+        }
+
+    def take_up(self, curve: CurveSoFar) -> None:
+        super().take_up(curve)
+        self._total_train_tokens = curve.get("tokens", 0)
+        for name, values in curve.get("metrics", {}).items():
+            self._metrics["train"][name] = list(values)
+        self.model.train(curve.get("training", True))
+
+    def _write_checkpoint(self, folder: Path) -> None:
+        if self.args.should_save:
+            self.create_model_card(model_name=Path(str(self.args.output_dir)).name)
+        super()._write_checkpoint(folder)
+
+
 class _CurveSoFar(TrainerCallback):
     """Hands a resumed trainer its curve, and saves at the end of an epoch after what else is logged there."""
 
-    def __init__(self, trainer: ResumableTrainer) -> None:
+    def __init__(self, trainer: Resumable) -> None:
         self.trainer = trainer
         self.save_is_due = False
 

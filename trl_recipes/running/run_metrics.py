@@ -118,11 +118,10 @@ class Throughput(TrainerCallback):
         if self.started is None:
             self.started = time.perf_counter()
 
-    def add(self, inputs: Batch) -> None:
-        """A batch of training."""
-        tokens = inputs["attention_mask"].sum().float()
-        self.tokens = tokens if self.tokens is None else self.tokens + tokens
-        self.images += len(inputs["image_grid_thw"])
+    def add(self, tokens: Tensor, images: int) -> None:
+        """A batch of training: its tokens, a number, and its images."""
+        self.tokens = tokens.float() if self.tokens is None else self.tokens + tokens
+        self.images += images
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
@@ -178,7 +177,7 @@ class Watch:
         """A batch that is about to be computed; `task_ids`, which the model does not know, leave it here."""
         self._task_ids = inputs.pop("task_ids", None)
         if self.model.training:
-            self.throughput.add(inputs)
+            self.throughput.add(inputs["attention_mask"].sum(), len(inputs["image_grid_thw"]))
 
     def _see_outputs(self, module: nn.Module, arguments: tuple[object, ...], outputs: object) -> None:
         if self._task_ids is not None and is_fused_output(outputs):

@@ -15,7 +15,7 @@ from typing import Any, cast
 import httpx
 import numpy as np
 import torch
-from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageFile, ImageOps, UnidentifiedImageError
 from transformers import BatchFeature, PreTrainedTokenizerBase
 from transformers.image_processing_base import ImageProcessingMixin
 from transformers.image_transforms import to_pil_image
@@ -169,9 +169,12 @@ def _option(inputs: Mapping[str, Any], name: str) -> Any:
 
 
 def _opened(images: Any) -> Any:
-    """The images with files that are named opened, in the colours in which they are stored."""
+    """The images with files that are named opened, in the colours in which they are stored, turned as EXIF says."""
     if isinstance(images, list | tuple):
         return [_opened(image) for image in images]
+    if isinstance(images, Image.Image):
+        check_8bit(images)
+        return ImageOps.exif_transpose(images) if images.getexif().get(ExifTags.Base.Orientation, 1) != 1 else images
     if not isinstance(images, str):
         return images
     try:

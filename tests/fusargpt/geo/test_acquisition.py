@@ -123,6 +123,11 @@ def test_tags_that_gdal_keeps_for_imagery_count(tmp_path: Path):
         ("S1B_EW_GRDM_1SSH_20210105T135000.tif", 1, {}, (), ("HH",)),
         ("scene_VVVH.tif", 2, {}, (), ("VV", "VH")),
         ("savvy_vh2.tif", 1, {}, (), ("",)),
+        ("scene.tif", 2, {}, ("RH", "RV"), ("RH", "RV")),
+        ("scene.tif", 2, {"POLARIZATIONS": "CH CV"}, (), ("CH", "CV")),
+        ("RCM1_OK1052165_PK1_1_5M2_20200119_123456_CH_CV_GRD.tif", 2, {}, (), ("CH", "CV")),
+        ("RCM2_OK1_PK1_1_SC30M_20200119_123456_RH_RV_GRC.tif", 2, {}, (), ("RH", "RV")),
+        ("grindelwald_CH_20200119.tif", 1, {}, (), ("",)),  # a country
     ],
 )
 def test_polarizations_come_from_bands_then_tags_then_the_name(

@@ -1,6 +1,7 @@
 """Annotation files as sets publish them: the right boxes, or an error; never a scene without objects."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,15 @@ from PIL import Image
 
 from fusargpt.errors import InputError
 from fusargpt.geo.geometry import WGS84, Geometry
+from fusargpt.inference.rows import read_picture
 from fusargpt.triplets.annotations import SceneBoxes, read_boxes
 from fusargpt.triplets.boxes import LabelNames, assign
 from fusargpt.triplets.build import build
+from fusargpt.triplets.manifest import SceneRow, read_manifest
+from fusargpt.triplets.scene_files import open_scene
 from fusargpt.triplets.settings import BuildSettings
 from fusargpt.triplets.shards import CONFIGS
+from fusargpt.triplets.voc import voc_entries
 from fusargpt.triplets.voc_manifest import main as voc_manifest
 from tests.fusargpt.triplets.places import CORNERS, CRS, decibels, place_of, write_manifest, write_raster
 from tests.paths import ROOT
@@ -263,3 +268,31 @@ def test_pictures_and_annotations_are_pairs(tmp_path: Path, capsys: pytest.Captu
     assert voc_manifest([*command, str(tmp_path / "absent" / "m.jsonl")]) == 2
     error = capsys.readouterr().err
     assert "m.jsonl: cannot be written (No such file or directory" in error and error.count("\n") == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes")
+def test_pipes_are_not_waited_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for folder in ("images", "xml"):
+        (tmp_path / folder).mkdir()
+    command = ["--images", str(tmp_path / "images"), "--annotations", str(tmp_path / "xml")]
+    command += ["--out", str(tmp_path / "m.jsonl")]
+    os.mkfifo(tmp_path / "images" / "a.png")
+    voc(tmp_path / "xml" / "a.xml", box())
+    assert voc_manifest(command) == 2
+    assert "a.png: a pipe, a device or a broken link; expected a picture" in capsys.readouterr().err
+    (tmp_path / "images" / "a.png").unlink()
+    Image.new("L", (40, 40)).save(tmp_path / "images" / "a.png")
+    os.mkfifo(tmp_path / "list.txt")
+    assert voc_manifest([*command, "--split", f"train={tmp_path / 'list.txt'}"]) == 2
+    assert "list.txt: cannot be read (a folder or a pipe)" in capsys.readouterr().err
+    with pytest.raises(InputError, match=r"list\.txt: cannot be read \(no regular file\)"):
+        voc_entries(str(tmp_path / "list.txt"), 40, 40)
+    os.mkfifo(tmp_path / "manifest.csv")
+    with pytest.raises(InputError, match=r"manifest\.csv: no regular file; expected a manifest"):
+        read_manifest(tmp_path / "manifest.csv")
+    for name in ("scene.png", "scene.tif"):
+        os.mkfifo(tmp_path / name)
+        with pytest.raises(InputError, match=rf"{name}: no (regular|such) file"):
+            open_scene(SceneRow("m.csv, row 2", 2, "a", str(tmp_path / name)))
+    with pytest.raises(OSError, match="no regular file"):
+        read_picture({"image": {"bytes": None, "path": str(tmp_path / "scene.png")}})

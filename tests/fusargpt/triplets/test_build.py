@@ -31,6 +31,7 @@ from fusargpt.triplets.scene_rows import Part, chips_of
 from fusargpt.triplets.settings import BuildSettings
 from fusargpt.triplets.splits import gap_km
 from fusargpt.triplets.workers import Crash, run_all
+from tests.fusargpt.alphaearth.range_server import serve
 from tests.fusargpt.triplets.crashing import crash_on, raise_on
 from tests.fusargpt.triplets.places import (
     CHIP,
@@ -435,6 +436,45 @@ def test_keys_in_addresses_are_not_shown(places: Path, tmp_path: Path, monkeypat
     (failure,) = build(write_manifest(tmp_path / "m.jsonl", rows), out, settings(places), workers=0).failures
     assert "http://127.0.0.1:9/a.tif: cannot be read" in str(failure)
     assert "secret" not in str(failure) + (out / "failures.jsonl").read_text()
+
+
+def test_a_renewed_signature_builds_nothing_again(
+    places: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, *_ = (places / "manifest.jsonl").read_text().splitlines()
+    row = {**json.loads(first), "land_cover": str(places / "cover0.tif")}
+    out = tmp_path / "out"
+    with serve(places) as server:
+
+        def built_with(signature: str) -> Report:
+            signed = {**row, "scene": f"{server.url}/scene0.tif?X-Amz-Signature={signature}"}
+            return build(write_manifest(tmp_path / "m.jsonl", [signed]), out, settings(places), workers=0)
+
+        with monkeypatch.context() as patch:
+            patch.setattr("fusargpt.triplets.build._write_shards", stopped)
+            with pytest.raises(KeyboardInterrupt):
+                built_with("first")
+        done = {path.name: path.stat().st_mtime_ns for path in (out / ".parts").glob("*.json")}
+        assert done
+        monkeypatch.setattr("fusargpt.triplets.build.do_job", stopped)
+        assert built_with("second").shards
+        kept = shards(out)
+        # Finished, and left alone with the next one.
+        monkeypatch.setattr("fusargpt.triplets.build._run", stopped)
+        built_with("third")
+        assert shards(out) == kept
+    assert "second" not in (out / "build.json").read_text() + (out / "README.md").read_text()
+
+
+def stopped(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_what_scenes_were_read_as_is_told_once_for_each_kind(built: Report) -> None:
+    kinds = built.kinds
+    assert sum(count for _, count in kinds) == sum(built.scenes.values())
+    assert len({kind for kind, _ in kinds}) == len(kinds) < sum(built.scenes.values())
+    assert all(" read as " in kind and "black at" not in kind for kind, _ in kinds)
 
 
 def test_two_builds_in_one_folder(places: Path, tmp_path: Path) -> None:

@@ -95,6 +95,12 @@ def test_what_the_hub_refuses_is_said_in_one_line(built: Report, hub: Hub) -> No
         push(built.folder, "no such/name/at all", api=client(hub))
 
 
+def nested_aliases() -> bytes:
+    """A header of half a kilobyte, of which a reader of YAML makes 10 ** 20 items."""
+    lines = ["a0: &a0 [x, x]", *(f"a{n}: &a{n} [{', '.join(10 * [f'*a{n - 1}'])}]" for n in range(1, 21))]
+    return "\n".join(["---", *lines, "configs: *a20", "---", ""]).encode()
+
+
 def test_folders_that_are_not_ready(built: Report, tmp_path: Path, hub: Hub) -> None:
     with pytest.raises(InputError, match=r"no README\.md; expected a folder that 'fusargpt triplets build' made"):
         push(tmp_path, REPO, api=client(hub))
@@ -107,7 +113,7 @@ def test_folders_that_are_not_ready(built: Report, tmp_path: Path, hub: Hub) -> 
         push(tmp_path, REPO, api=client(hub))
     with pytest.raises(InputError, match=r"the card names captions/.*but there is no such file"):
         push(tmp_path, REPO, partly=True, api=client(hub))
-    for wrong in (b"\xff", b"# Title\n", b"---\n: [\n---\n", b"---\nconfigs: [3]\n---\n"):
+    for wrong in (b"\xff", b"# Title\n", b"---\n: [\n---\n", b"---\nconfigs: [3]\n---\n", nested_aliases()):
         (tmp_path / "README.md").write_bytes(wrong)
         with pytest.raises(InputError, match=r"README\.md: no configs with data files in its YAML"):
             push(tmp_path, REPO, partly=True, api=client(hub))

@@ -44,17 +44,17 @@ def half_written(owner: Any, name: str) -> Callable[[], None]:
     return patch
 
 
-def run_until(arguments: Sequence[str], patch: Callable[[], None]) -> None:
+def run_until(arguments: Sequence[str], patch: Callable[[], None], run: Callable[[Sequence[str]], None] = main) -> None:
     """Run the stage with the patch, and fail unless that kills it."""
-    process = multiprocessing.get_context("fork").Process(target=_run, args=(arguments, patch))
+    process = multiprocessing.get_context("fork").Process(target=_run, args=(arguments, patch, run))
     process.start()
     process.join(300)
     assert process.exitcode == -signal.SIGKILL
 
 
-def _run(arguments: Sequence[str], patch: Callable[[], None]) -> None:
+def _run(arguments: Sequence[str], patch: Callable[[], None], run: Callable[[Sequence[str]], None]) -> None:
     patch()
-    main(arguments)
+    run(arguments)
 
 
 def _die() -> None:

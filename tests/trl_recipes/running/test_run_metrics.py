@@ -21,7 +21,7 @@ from modeling_fusargpt import FusarGptForConditionalGeneration, FusarGptProcesso
 from modeling_fusargpt.tlm import TokenwiseLinearModulation
 from tests.trl_recipes.stages import arguments, write_base
 from tests.trl_recipes.triplets import TASKS, write_triplets
-from trl_recipes import arguments as recipe_arguments
+from trl_recipes import recipe_parser
 from trl_recipes.arguments import parse
 from trl_recipes.data.collator import TripletCollator
 from trl_recipes.data.row_tasks import NO_TASK, answer_tasks
@@ -277,7 +277,7 @@ def test_tensorboard_gets_the_same_numbers(reported: Path):
 
 
 def test_a_reporter_that_is_not_installed_is_named(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(recipe_arguments, "find_spec", lambda name: None)
+    monkeypatch.setattr(recipe_parser, "find_spec", lambda name: None)
     with pytest.raises(InputError, match=r"report_to: tensorboard is not installed.*fusargpt\[tensorboard\]"):
         parse(arguments(folder, tmp_path / "out", train="tlm", report_to="tensorboard"))
 

@@ -1,0 +1,206 @@
+"""Vectors of images with what they are of, in memory and as a GeoParquet file.
+
+The file has one row an image: `id`, `source`, `box` (x1, y1, x2, y2 in pixels of the image), `embedding` (a list of
+float32 of fixed size, a unit vector), `anchors` (of its prior; 0 without one), `read_as`, `model`, `model_hash`, and,
+where any place is known, `geometry` (GeoParquet 1.1: WKB, longitude and latitude). How it was made stands in the file's
+metadata as JSON, under the key `fusargpt`.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import shapely
+from numpy.typing import NDArray
+
+from fusargpt.errors import InputError, one_line
+from fusargpt.files import output_file
+
+SUFFIX = ".parquet"
+_REMEDY = "the vectors are kept; make room, and the same command embeds nothing again"
+_KEY = b"fusargpt"
+_COLUMNS = ("id", "source", "box", "embedding", "anchors", "read_as", "model", "model_hash")
+_GEOPARQUET = "1.1.0"
+_UNIT_TOLERANCE = 0.01
+
+
+@dataclass(frozen=True)
+class Row:
+    """What a vector is of; `outline` is a GeoJSON geometry."""
+
+    id: str
+    source: str
+    box: tuple[int, int, int, int]
+    anchors: int
+    read_as: str
+    outline: Mapping[str, object] | None
+
+
+@dataclass(frozen=True, eq=False)
+class Features:
+    """Vectors that can be searched.
+
+    Attributes:
+        vectors: float32 [N, D], unit vectors.
+        table: the columns of the file but for `embedding`, N rows.
+        provenance: how they were made, plain JSON.
+    """
+
+    vectors: NDArray[np.float32]
+    table: pa.Table
+    provenance: dict[str, Any]
+
+    @staticmethod
+    def of(
+        rows: Sequence[Row], vectors: NDArray[np.float32], model: str, model_hash: str, provenance: Mapping[str, Any]
+    ) -> "Features":
+        """Of N rows and their vectors [N, D]."""
+        count = len(rows)
+        columns: dict[str, pa.Array] = {
+            "id": pa.array([row.id for row in rows], pa.string()),
+            "source": pa.array([row.source for row in rows], pa.string()),
+            "box": pa.array([row.box for row in rows], pa.list_(pa.int32(), 4)),
+            "anchors": pa.array([row.anchors for row in rows], pa.int32()),
+            "read_as": pa.array([row.read_as for row in rows], pa.string()),
+            "model": pa.array([model] * count, pa.string()),
+            "model_hash": pa.array([model_hash] * count, pa.string()),
+        }
+        if any(row.outline is not None for row in rows):
+            outlines = [None if row.outline is None else json.dumps(row.outline) for row in rows]
+            wkb = shapely.to_wkb(shapely.from_geojson(np.array(outlines, object)))
+            columns["geometry"] = pa.array(list(wkb), pa.binary())
+        return Features(vectors, pa.table(columns), dict(provenance))
+
+    def __len__(self) -> int:
+        return len(self.vectors)
+
+    @property
+    def model(self) -> str:
+        return str(self.provenance["model"])
+
+    @property
+    def model_hash(self) -> str:
+        return str(self.provenance["model_hash"])
+
+    @property
+    def boxes(self) -> NDArray[np.int32]:
+        """[N, 4]: x1, y1, x2, y2."""
+        flat = cast(pa.FixedSizeListArray, self.table["box"].combine_chunks()).flatten()
+        return np.asarray(flat, np.int32).reshape(-1, 4)
+
+    def outline(self, row: int) -> shapely.Geometry | None:
+        """Of a row on Earth; None where no place is known."""
+        if "geometry" not in self.table.column_names:
+            return None
+        wkb = self.table["geometry"][row].as_py()
+        return None if wkb is None else shapely.from_wkb(wkb)
+
+    def check_model(self, name: str, model_hash: str) -> None:
+        """Raises InputError for vectors of another model than the one that is to be compared with."""
+        if self.model_hash != model_hash:
+            name_here = self.provenance.get("file", "features")
+            raise InputError(
+                f"{name_here}: vectors of {self.model} ({self.model_hash}), which cannot be compared with those of "
+                f"{name} ({model_hash}); name the same model with --model, or embed again"
+            )
+
+    def write(self, path: Path) -> None:
+        """As a file, whole or not at all.
+
+        Raises:
+            InputError: it cannot be written.
+        """
+        width = self.vectors.shape[1]
+        flat = pa.array(np.ascontiguousarray(self.vectors).reshape(-1))
+        embedding = pa.FixedSizeListArray.from_arrays(flat, width)
+        table = self.table.add_column(3, "embedding", embedding)
+        metadata = {_KEY: json.dumps(self.provenance).encode()}
+        if "geometry" in table.column_names:
+            metadata[b"geo"] = json.dumps(_geo(table["geometry"])).encode()
+        with output_file(path, _REMEDY) as partial:
+            pq.write_table(table.replace_schema_metadata(metadata), partial, compression="zstd")
+
+
+def read_features(path: str | Path) -> Features:
+    """What `Features.write` wrote.
+
+    Raises:
+        InputError: no such file, no Parquet file, one with other columns or without rows, vectors that are not finite
+            unit vectors, or vectors of several models.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; expected what fusargpt embed wrote")
+    try:
+        table = pq.read_table(path)
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"{path}: not a Parquet file, or a damaged one ({one_line(error)})") from error
+    missing = [name for name in _COLUMNS if name not in table.column_names]
+    provenance = _provenance(table)
+    if missing or provenance is None:
+        found = ", ".join(table.column_names[:10])
+        lacks = f"no column {', '.join(missing)}" if missing else "nothing that says how it was made"
+        raise InputError(f"{path}: {lacks}; found {found}; expected what fusargpt embed wrote")
+    if not table.num_rows:
+        raise InputError(f"{path}: no rows; embed something first")
+    if len(set(table["model_hash"].unique().to_pylist())) > 1:
+        raise InputError(f"{path}: vectors of several models, which cannot be compared; keep those of one")
+    vectors = _vectors(path, table["embedding"])
+    return Features(vectors, table.drop_columns(["embedding"]), {**provenance, "file": str(path)})
+
+
+def is_features(path: str) -> bool:
+    """Whether a file has vectors to search, by its columns: a Parquet file of a dataset has other ones."""
+    if not path.endswith(SUFFIX) or not Path(path).is_file():
+        return False
+    try:
+        return "embedding" in pq.read_schema(path).names
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"{path}: not a Parquet file, or a damaged one ({one_line(error)})") from error
+
+
+def _provenance(table: pa.Table) -> dict[str, Any] | None:
+    try:
+        found = json.loads((table.schema.metadata or {})[_KEY])
+    except (KeyError, ValueError):
+        return None
+    wanted = ("model", "model_hash", "kind", "sources", "options")
+    return found if isinstance(found, dict) and all(name in found for name in wanted) else None
+
+
+def _vectors(path: Path, column: pa.ChunkedArray) -> NDArray[np.float32]:
+    kind = column.type
+    if not pa.types.is_fixed_size_list(kind) or not pa.types.is_floating(kind.value_type):
+        raise InputError(f"{path}: embedding: found {kind}; expected lists of float32 of one size")
+    if column.null_count:
+        raise InputError(f"{path}: embedding: {column.null_count:,} are missing; embed again")
+    flat = cast(pa.FixedSizeListArray, column.combine_chunks()).flatten()
+    vectors = np.asarray(flat).astype(np.float32, copy=False).reshape(-1, kind.list_size)
+    lengths = np.sqrt(np.einsum("nd,nd->n", vectors, vectors))
+    # Not a number differs from one, too.
+    if not (np.abs(lengths - 1) <= _UNIT_TOLERANCE).all():
+        raise InputError(f"{path}: embedding: found vectors that are not of length 1; embed again")
+    return vectors
+
+
+def _geo(column: pa.ChunkedArray) -> dict[str, Any]:
+    """The metadata of GeoParquet 1.1; without a `crs` it is longitude and latitude, as in GeoJSON."""
+    shapes = shapely.from_wkb(np.array(column.to_pylist(), object))
+    known = shapes[~shapely.is_missing(shapes)]
+    return {
+        "version": _GEOPARQUET,
+        "primary_column": "geometry",
+        "columns": {
+            "geometry": {
+                "encoding": "WKB",
+                "geometry_types": sorted({shape.geom_type for shape in known}),
+                "orientation": "counterclockwise",
+                "bbox": [round(float(edge), 7) for edge in shapely.total_bounds(known)],
+            }
+        },
+    }

@@ -1,0 +1,113 @@
+"""What a phase starts from and what it leaves: a whole FUSAR-KLIP, or a BLIP for retrieval to start from."""
+
+from pathlib import Path
+from typing import cast
+
+import torch
+from transformers import BlipConfig, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
+from fusargpt.errors import InputError, one_line
+from fusargpt.inference.faces import LoadingReport
+from modeling_fusargpt.artefacts import HUB_ID
+from modeling_fusarklip.configuration_fusarklip import FusarKlipConfig
+from modeling_fusarklip.modeling_fusarklip import FusarKlipModel
+from modeling_fusarklip.processing_fusarklip import FusarKlipProcessor
+from trl_recipes.klip.arguments import KlipArguments
+
+MAX_TEXT_TOKENS = 256  # of a base: eight parts are up to 190 tokens
+# What BLIP for retrieval does not have, and starts anew; of FUSAR-KLIP what a phase before did not use.
+NEW_PARTS = (
+    "vision_model.tlm.",
+    "vision_model.acquisition.",
+    "vision_model.mask_token",
+    "word_head.",
+    "mim_head.",
+    "momentum_towers.",
+    "queue.",
+    "temperature",
+    "bias",
+)
+
+
+def load_model(recipe: KlipArguments, processor: FusarKlipProcessor) -> FusarKlipModel:
+    """The model of ``model_name_or_path`` in float32, with the recipe's losses.
+
+    Args:
+        recipe: of the phase.
+        processor: beside the model; one of BLIP learns here how long a text may be.
+
+    Raises:
+        InputError: for no model, one of another kind, or weights that do not fit.
+    """
+    name = f"model_name_or_path: {recipe.model_name_or_path}"
+    try:
+        config = _read_config(recipe, processor.tokenizer)
+        for loss in ("itc", "itm", "mlm", "lm", "mim", "contrastive", "match_share"):
+            setattr(config.losses, loss, vars(recipe)[loss])
+        config.geography.drop_field = recipe.acquisition_field_dropout
+        config.geography.drop_all = recipe.acquisition_dropout
+        model, report = cast(
+            tuple[FusarKlipModel, LoadingReport],
+            FusarKlipModel.from_pretrained(
+                recipe.model_name_or_path,
+                config=config,
+                revision=recipe.model_revision,
+                dtype=torch.float32,
+                use_safetensors=True,
+                output_loading_info=True,
+            ),
+        )
+    # No such folder or repository, no network, damaged files, sizes that differ: of every type.
+    except Exception as error:
+        raise InputError(f"{name}: the model cannot be loaded: {one_line(error)}") from error
+    processor.max_text_tokens = config.max_text_tokens
+    missing = sorted(key for key in report["missing_keys"] if not key.startswith(NEW_PARTS))
+    unexpected = sorted(report["unexpected_keys"])
+    if missing or unexpected:
+        raise InputError(
+            f"{name}: found no weights for {missing[:3]} ({len(missing)} in all), and weights that the model does not "
+            f"have {unexpected[:3]} ({len(unexpected)} in all); expected those of FUSAR-KLIP or of BLIP for retrieval"
+        )
+    return model
+
+
+def _read_config(recipe: KlipArguments, tokenizer: PreTrainedTokenizerBase) -> FusarKlipConfig:
+    """Of the model. What BLIP does not say follows from its tokenizer and positions."""
+    fields, _ = FusarKlipConfig.get_config_dict(recipe.model_name_or_path, revision=recipe.model_revision)
+    if fields.get("model_type") == BlipConfig.model_type:
+        positions = FusarKlipConfig.from_dict(fields | {"max_text_tokens": 3}).text.max_position_embeddings
+        fields |= {"mask_token_id": tokenizer.mask_token_id, "max_text_tokens": min(MAX_TEXT_TOKENS, positions)}
+    config = FusarKlipConfig.from_dict(fields)
+    if config.mask_token_id != tokenizer.mask_token_id:
+        raise InputError(
+            f"mask_token_id: found {config.mask_token_id}, expected the tokenizer's, {tokenizer.mask_token_id}; mend "
+            "config.json"
+        )
+    return config
+
+
+def load_processor(recipe: KlipArguments) -> FusarKlipProcessor:
+    """The processor of ``model_name_or_path``; InputError for none, or one whose tokenizer is not a fast one."""
+    name = f"model_name_or_path: {recipe.model_name_or_path}"
+    folder = Path(recipe.model_name_or_path)
+    if not folder.exists() and not HUB_ID.fullmatch(recipe.model_name_or_path):
+        raise InputError(
+            f"{name}: there is no such folder, and it is no Hub id (owner/name); run the phase that makes it first"
+        )
+    if folder.is_dir() and not (folder / "config.json").is_file():
+        found = ", ".join(sorted(path.name for path in folder.iterdir())) or "nothing"
+        raise InputError(f"{name}: found {found}; expected config.json. Has the phase that makes it run to its end?")
+    try:
+        processor = FusarKlipProcessor.from_pretrained(recipe.model_name_or_path, revision=recipe.model_revision)
+    # What transformers and tokenizers raise on files that are missing or damaged: of every type.
+    except Exception as error:
+        raise InputError(f"{name}: the processor cannot be loaded: {one_line(error)}") from error
+    if not isinstance(processor.tokenizer, PreTrainedTokenizerFast):
+        raise InputError(f"{name}: found {type(processor.tokenizer).__name__}, expected a fast tokenizer")
+    return processor
+
+
+def save_result(model: FusarKlipModel, processor: FusarKlipProcessor, recipe: KlipArguments, folder: Path) -> None:
+    """Write the model in the recipe's ``save_dtype``, and the processor."""
+    model.to(getattr(torch, recipe.save_dtype)).save_pretrained(folder)
+    processor.save_pretrained(folder)

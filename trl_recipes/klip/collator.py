@@ -1,0 +1,94 @@
+"""Batches of images and texts: columns of a dataset to what the model is called with."""
+
+from collections.abc import Sequence
+
+import pyarrow as pa
+import torch
+from datasets import Dataset
+
+from fusargpt.geo.image import to_rgb
+from fusargpt.geo.prior import PRIOR_COLUMNS
+from fusargpt.tasks.facts import LANDFORM_COLUMN, TARGET_COLUMN, phrases_of
+from modeling_fusarklip.processing_fusarklip import FusarKlipProcessor
+from trl_recipes.data.feature_cache import FeatureCache
+from trl_recipes.data.rows import Batch
+from trl_recipes.klip.arguments import KlipArguments
+from trl_recipes.klip.priors import batch_priors
+from trl_recipes.klip.rows import ACQUISITION_COLUMNS, Place
+from trl_recipes.klip.texts import TextDrawer, TextEncoder, draw_seed
+
+KEY = "image_key"
+_DROPPED_PRIOR = 1  # tells what is drawn for a row from its text
+
+
+class KlipCollator:
+    """Makes the batch of given rows of one dataset, the same for the same rows, epochs and seed.
+
+    Args:
+        recipe: which columns there are and what is drawn.
+        processor: of the model.
+        encoder: of its texts.
+        rows: the dataset; with `image_key` and the image's size instead of images where `states` has them.
+        states: of the frozen layers' outputs; None reads images.
+        seed: of what is drawn.
+        training: whether priors are left out by chance, and false texts made.
+    """
+
+    def __init__(
+        self,
+        recipe: KlipArguments,
+        processor: FusarKlipProcessor,
+        encoder: TextEncoder,
+        rows: Dataset,
+        states: FeatureCache | None,
+        seed: int,
+        training: bool,
+    ) -> None:
+        self.processor = processor
+        self.states = states
+        self.seed = seed
+        self.encoder = encoder
+        self.drawer = TextDrawer(encoder, seed, recipe.counterfactuals and recipe.itm > 0)
+        self.caption_column = recipe.caption_column if recipe.texts == "caption" else None
+        self.has_acquisition = recipe.acquisition
+        self.has_prior = recipe.prior == "true"
+        self.prior_dropout = recipe.prior_dropout if training else 0.0
+        self.columns = rows.remove_columns(["image"] if states is None else []).with_format("arrow")
+        self.images = rows
+
+    def __len__(self) -> int:
+        """Rows that there are."""
+        return len(self.images)
+
+    def __call__(self, places: Sequence[Place]) -> Batch:
+        """`image_states` or `pixel_values`, prior, acquisition, texts and facts of rows in given epochs."""
+        rows = [row for row, _ in places]
+        columns: pa.Table = self.columns[rows]
+        batch = self._texts(columns, places)
+        if self.states is not None:
+            batch["image_states"] = torch.stack(self.states.batch(columns[KEY].to_pylist())[0].pooler_output).float()
+            sizes = list(zip(columns["image_height"].to_pylist(), columns["image_width"].to_pylist(), strict=True))
+        else:
+            images = [to_rgb(row["image"]) for row in (self.images[row] for row in rows)]
+            batch["pixel_values"] = self.processor.image_processor(images, return_tensors="pt")["pixel_values"]
+            sizes = [(image.height, image.width) for image in images]
+        if self.has_prior:
+            kept = [self._keeps_prior(row, epoch) for row, epoch in places]
+            batch |= batch_priors(columns.select(list(PRIOR_COLUMNS)), kept)
+        if self.has_acquisition:
+            batch |= self._acquisitions(columns, sizes)
+        return batch
+
+    def _texts(self, columns: pa.Table, places: Sequence[Place]) -> Batch:
+        if self.caption_column is not None:
+            return self.encoder.captions(columns[self.caption_column].to_pylist())
+        described = columns.select([LANDFORM_COLUMN, TARGET_COLUMN]).to_pylist()
+        rows, epochs = zip(*places, strict=True)
+        return self.drawer(rows, epochs, [phrases_of(row) for row in described])
+
+    def _keeps_prior(self, row: int, epoch: int) -> bool:
+        return draw_seed(self.seed, epoch, row, _DROPPED_PRIOR) >= self.prior_dropout * 2.0**63
+
+    def _acquisitions(self, columns: pa.Table, sizes: Sequence[tuple[int, int]]) -> Batch:
+        told = columns.select(list(ACQUISITION_COLUMNS)).to_pylist()
+        return dict(self.processor.acquisitions(told, sizes))

@@ -1,0 +1,103 @@
+"""Rows of captions as training reads them: a batch's columns at once, without images where their states are cached."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields
+from typing import cast
+
+import torch
+from datasets import Dataset, Image, Value, load_dataset
+from torch.utils.data import Sampler
+
+from fusargpt.errors import InputError, one_line
+from fusargpt.geo.prior import PRIOR_COLUMNS
+from fusargpt.tasks.eight_dimensions import Description
+from fusargpt.tasks.facts import LANDFORM_COLUMN, TARGET_COLUMN
+from fusargpt.tasks.target_dimensions import TargetDescription
+from trl_recipes.klip.arguments import KlipArguments
+
+ACQUISITION_COLUMNS = ("resolution_m", "sensor", "polarization", "acquired")
+Place = tuple[int, int]
+"""A row, and the epoch in which it is asked for."""
+
+
+def load_parts(recipe: KlipArguments, split: str) -> list[tuple[str, Dataset]]:
+    """The recipe's datasets by name, with the columns that training reads.
+
+    Raises InputError for a dataset that cannot be loaded, or lacks a column that the recipe asks for.
+    """
+    columns = ["image", *text_columns(recipe)]
+    columns += PRIOR_COLUMNS if recipe.prior == "true" else ()
+    columns += ACQUISITION_COLUMNS if recipe.acquisition else ()
+    parts = []
+    for name in recipe.dataset_name:
+        try:
+            part = load_dataset(name, recipe.dataset_config, split=split)
+        # No such folder, repository, config or split, no network, files of another kind: datasets raises of any type.
+        except Exception as error:
+            raise InputError(f"dataset_name: {name}, split {split}, cannot be loaded: {one_line(error)}") from error
+        missing = [column for column in columns if column not in part.column_names]
+        if missing:
+            raise InputError(
+                f"dataset {name} has no column {', '.join(missing)}; found {', '.join(part.column_names)}; expected "
+                "image and texts, the prior unless `prior: none`, the acquisition unless `acquisition: false`; `texts: "
+                "caption` reads plain captions"
+            )
+        if not isinstance(part.features["image"], Image):
+            raise InputError(f"dataset {name}: column image: found {part.features['image']}, expected images")
+        for column, known in text_columns(recipe).items():
+            _check_texts(name, column, part.features[column], known)
+        if not len(part):
+            raise InputError(f"dataset {name}, split {split}: found no rows")
+        parts.append((name, part.select_columns(columns)))
+    return parts
+
+
+def text_columns(recipe: KlipArguments) -> dict[str, tuple[str, ...]]:
+    """Those that texts are made of, with the phrases that each holds; none for a plain text."""
+    if recipe.texts == "caption":
+        return {recipe.caption_column: ()}
+    described = {LANDFORM_COLUMN: Description, TARGET_COLUMN: TargetDescription}
+    return {column: tuple(item.name for item in fields(kind)) for column, kind in described.items()}
+
+
+def _check_texts(name: str, column: str, feature: object, known: tuple[str, ...]) -> None:
+    """Raises InputError for a column that holds something else than a text, or than phrases with `known` names."""
+    found: object = feature if known else {"": feature}
+    named = cast(Mapping[str, object], found) if isinstance(found, Mapping) else {None: found}
+    is_text = all(isinstance(one, Value) and "string" in one.dtype for one in named.values())
+    if not is_text or not set(named) <= set(known or ("",)):
+        raise InputError(
+            f"dataset {name}: column {column}: found {feature}, expected "
+            + (f"texts named {', '.join(known)}" if known else "texts")
+        )
+
+
+class Places(torch.utils.data.Dataset[Place]):
+    """The rows of a dataset in every epoch, by one number: epoch times rows, plus the row."""
+
+    def __init__(self, rows: int) -> None:
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return self.rows
+
+    def __getitem__(self, index: int) -> Place:
+        epoch, row = divmod(index, self.rows)
+        return row, epoch
+
+
+class EpochSampler(Sampler[int]):
+    """All rows once, in an order of `seed` and `epoch` alone, as numbers of `Places`; `epoch` is set from outside."""
+
+    def __init__(self, rows: int, seed: int) -> None:
+        self.rows = rows
+        self.seed = seed
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return self.rows
+
+    def __iter__(self) -> Iterator[int]:
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
+        order: Sequence[int] = torch.randperm(self.rows, generator=generator).tolist()
+        return (self.epoch * self.rows + row for row in order)
