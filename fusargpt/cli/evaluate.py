@@ -22,6 +22,10 @@ def main(arguments: Sequence[str]) -> int:
     Raises:
         InputError: an extra is not installed, or what `fusargpt.evaluation.evaluate.evaluate` refuses.
     """
+    if any(argument.partition("=")[0] == "--suite" for argument in arguments):
+        from fusargpt.cli.foundation import main as suite
+
+        return suite(arguments)
     # Intermixed, so that MODEL and DATASET may also come after the options.
     options = _parser().parse_intermixed_args(arguments)
     _check(options)
@@ -34,7 +38,8 @@ def _evaluate(options: argparse.Namespace) -> int:
 
     from fusargpt.evaluation.evaluate import Options, evaluate
     from fusargpt.evaluation.report import write_report
-    from fusargpt.evaluation.results import difference_table, score_table, write_results
+    from fusargpt.evaluation.results import write_results
+    from fusargpt.evaluation.score_tables import difference_table, score_table
     from fusargpt.inference.quiet import quiet_libraries
 
     quiet_libraries()
@@ -43,9 +48,10 @@ def _evaluate(options: argparse.Namespace) -> int:
     if chosen["out"] is None:
         chosen["out"] = Path("evaluation") / f"{Path(options.model).name}-{Path(options.dataset).name}"
     evaluation = evaluate(Options(**chosen))
-    print(score_table(evaluation))
-    if len(evaluation.entries) > 1:
-        print(f"\n{difference_table(evaluation)}")
+    labels = [entry.label for entry in evaluation.entries]
+    print(score_table(evaluation.scores, labels))
+    if len(labels) > 1:
+        print(f"\n{difference_table(evaluation.differences, labels)}\n* its 95 % interval leaves out 0")
     results, report = write_results(evaluation, options.out), write_report(evaluation, options.out)
     print(f"\nReport: {report}\nEvery answer: {results}")
     failures = evaluation.failures
@@ -81,6 +87,7 @@ def _parser() -> argparse.ArgumentParser:
             "differences to the first model over the same images. A run that was cut goes on with the same command."
         ),
         epilog=(
+            "With --suite foundation it examines features instead (fusargpt evaluate --suite foundation --help). "
             "Exit codes: 0; 1 when some questions failed (they are listed); 2 when something is wrong with the input."
         ),
         examples=(

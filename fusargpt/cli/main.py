@@ -16,6 +16,7 @@ from fusargpt.errors import InputError, one_line
 VERBS = {
     "ask": "answer a question about one SAR image (a chip)",
     "batch": "ask about every image of a folder, or every row of a dataset",
+    "caption": "describe every image of a dataset in sixteen parts, stage by stage",
     "classify": "name the class of the targets, or one of your labels, all over a scene",
     "convert": "turn the authors' released weights into a model of this package",
     "count": "count ships or aircraft all over a scene, as a map layer",
@@ -42,10 +43,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; `arguments` are those of the command line when None.
 
     Returns:
-        The exit code: 0, 1 when `batch`, `triplets build`, `evaluate`, `embed`, `search` or a verb over a scene had to
-        leave out some items, 2 when the user's input is not what it should be (one line on stderr says what), 130 when
-        interrupted.
-        argparse itself exits with 2 on a wrong usage.
+        The exit code: 0, 1 when `batch`, `caption`, `triplets build`, `evaluate`, `embed`, `search` or a verb over a
+        scene had to leave out some items, 2 when the user's input is not what it should be (one line on stderr says
+        what), 130 when interrupted. argparse itself exits with 2 on a wrong usage.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
         # Names of files may be no UTF-8, and terminals may know few letters; as stderr has it.

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fusargpt.cli.argument_types import names
+from fusargpt.cli.argument_types import label, names
 from fusargpt.cli.extras import needs
 from fusargpt.cli.parser import Parser
 from fusargpt.cli.scene_options import PUBLIC_FIELD
@@ -171,7 +171,7 @@ def _add_build(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=CLASS",
         dest="labels",
         action="append",
-        type=_label,
+        type=label,
         help="an annotated label is our ship or aircraft, or ignore; may be repeated",
     )
     labels.add_argument("--targets", metavar="A,B", type=names, help="annotated classes (default: those that occur)")
@@ -189,13 +189,6 @@ def _add_build(parser: argparse.ArgumentParser) -> None:
         dest="shares",
         help="of places in train, validation, test (default: 0.8,0.1,0.1)",
     )
-
-
-def _label(text: str) -> tuple[str, str]:
-    name, separator, target = text.rpartition("=")
-    if not separator or not name or not target:
-        raise argparse.ArgumentTypeError(f"found {text!r}, expected NAME=CLASS, as Boat=ship")
-    return name, target
 
 
 def _shares(text: str) -> tuple[float, ...]:

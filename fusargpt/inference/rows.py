@@ -81,7 +81,9 @@ def question_of(row: Mapping[str, Any]) -> str:
     return question
 
 
-def load_rows(name: str, configs: Sequence[str] | None, split: str, columns: Sequence[str]) -> Dataset:
+def load_rows(
+    name: str, configs: Sequence[str] | None, split: str, columns: Sequence[str], optional: Sequence[str] = ()
+) -> Dataset:
     """All rows of a split with `columns`, images undecoded, of one config after the other.
 
     Args:
@@ -89,6 +91,7 @@ def load_rows(name: str, configs: Sequence[str] | None, split: str, columns: Seq
         configs: None takes all there are. A Parquet file has none.
         split: as the dataset names it. A Parquet file is the split that is asked for.
         columns: in each config; others are left out.
+        optional: columns that are taken along where all configs have them.
 
     Raises:
         InputError: no such dataset, config or split, a column that is missing, no rows, or files that cannot be read.
@@ -99,7 +102,7 @@ def load_rows(name: str, configs: Sequence[str] | None, split: str, columns: Seq
         else:
             chosen = configs or get_dataset_config_names(name)
             parts = {f"{name}, config {config}": load_dataset(name, config, split=split) for config in chosen}
-        return _joined(parts, columns)
+        return _joined(parts, columns, optional)
     except InputError:
         raise
     # What datasets, pyarrow and the Hub's client raise on names and files that are not as they should be: of any type.
@@ -132,7 +135,7 @@ def read(
     return simulated_rows(split, tasks or TASKS, limit or SIMULATED_SCENES)
 
 
-def _joined(parts: dict[str, Dataset], columns: Sequence[str]) -> Dataset:
+def _joined(parts: dict[str, Dataset], columns: Sequence[str], optional: Sequence[str]) -> Dataset:
     for title, part in parts.items():
         missing = [column for column in columns if column not in part.column_names]
         if missing:
@@ -142,7 +145,8 @@ def _joined(parts: dict[str, Dataset], columns: Sequence[str]) -> Dataset:
             )
         if not len(part):
             raise InputError(f"{title}: the split has no rows")
-    return concatenate_datasets([_undecoded(part.select_columns(list(columns))) for part in parts.values()])
+    also = [column for column in optional if all(column in part.column_names for part in parts.values())]
+    return concatenate_datasets([_undecoded(part.select_columns([*columns, *also])) for part in parts.values()])
 
 
 def _undecoded(rows: Dataset) -> Dataset:

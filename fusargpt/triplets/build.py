@@ -30,7 +30,8 @@ from fusargpt.triplets.card import write_card
 from fusargpt.triplets.features import CAPTION_FEATURES, RECORD_FEATURES
 from fusargpt.triplets.jobs import Job, Runner, do_job
 from fusargpt.triplets.manifest import SPLITS, read_manifest
-from fusargpt.triplets.scene_rows import BUILDER_VERSION, CHIPS_PER_PART, Part, alpha_earth
+from fusargpt.triplets.scene_chips import alpha_earth
+from fusargpt.triplets.scene_rows import BUILDER_VERSION, CHIPS_PER_PART, Part
 from fusargpt.triplets.settings import BuildSettings
 from fusargpt.triplets.shards import CONFIGS, WrittenPart, write_shards, written_part
 from fusargpt.triplets.splits import split_by_place

@@ -33,7 +33,7 @@ DOCUMENTED = re.compile(
     r"generation\.streamers|image_transforms|image_utils|integrations\.sdpa_attention|masking_utils|modeling_outputs|"
     r"trainer_utils|training_args|utils\.import_utils)"
 )
-UNDERSCORED_BUT_PUBLIC = {"_asdict", "_exit", "_replace"}  # of the standard library
+UNDERSCORED_BUT_PUBLIC = {"_asdict", "_exit", "_fields", "_replace"}  # of the standard library
 
 
 def found(name: str) -> Any:

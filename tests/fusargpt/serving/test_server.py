@@ -27,7 +27,10 @@ import numpy as np
 from openai import BadRequestError, OpenAI
 from PIL import Image
 
+from fusargpt.captioning.chat.endpoint import Endpoint, EndpointSettings
+from fusargpt.captioning.chat.prompts import DROP, KEEP
 from fusargpt.checkpoints import NANO
+from fusargpt.errors import OptionError
 from fusargpt.geo.prior import Prior, save_prior
 from fusargpt.inference.predict import FusarGpt, load
 from tests.fusargpt.serving.adapters import write_ships_adapter
@@ -208,3 +211,26 @@ def _post(address: str, body: dict[str, Any]) -> tuple[int, str]:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode()
+
+
+def test_captions_are_asked_for_as_the_server_understands_it(server: str) -> None:
+    """With the image in the first turn and a JSON schema, to which the server holds even a model that knows no JSON."""
+    asked = sample_questions()
+    endpoint = Endpoint(EndpointSettings(MODEL, f"{server}/v1", answer_tokens=64, retries=0))
+    verdict = {"type": "string", "enum": [KEEP, DROP]}
+    schema = {
+        "type": "object",
+        "properties": {"verdict": verdict},
+        "required": ["verdict"],
+        "additionalProperties": False,
+    }
+    turns = (("system", "Answer with JSON alone."), ("user", "Does this image show water? Keep or drop."))
+    reply = endpoint.reply(asked.images[0], turns, schema)
+    assert json.loads(reply.text)["verdict"] in (KEEP, DROP)
+    assert reply.prompt_tokens > 0 and 0 < reply.answer_tokens <= 64
+
+
+def test_a_model_that_the_server_has_not_ends_the_captions(server: str) -> None:
+    endpoint = Endpoint(EndpointSettings("another", f"{server}/v1", retries=0))
+    with pytest.raises(OptionError, match="another at http"):
+        endpoint.reply(sample_questions().images[0], (("user", "What is this?"),), {"type": "object"})
