@@ -14,12 +14,10 @@ from fusargpt.cli.extras import check_constrained
 from fusargpt.cli.parser import Parser
 from fusargpt.errors import InputError
 from fusargpt.tasks.prompts import MAX_NEW_TOKENS, TARGETS, TASKS, check_question, prompt
+from fusargpt.tasks.seen_size import is_shrunk
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-
-SHRUNK = 2
-"""Times a side is scaled down, from which on a file is taken for a scene rather than a chip."""
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -143,8 +141,7 @@ def _answer(options: argparse.Namespace) -> None:
 def _tell_shrunk(options: argparse.Namespace, image: "Image", seen: tuple[int, int]) -> None:
     """Say on stderr that a scene was given to the verb for chips, when less than half of its pixels a side is seen."""
     # Scenes are TIFF files; another large picture has no verb that tiles it.
-    shrunk = image.width > seen[0] * SHRUNK or image.height > seen[1] * SHRUNK
-    if not shrunk or options.image.suffix.lower() not in (".tif", ".tiff"):
+    if not is_shrunk(*image.size, *seen) or options.image.suffix.lower() not in (".tif", ".tiff"):
         return
     verb = options.task or "detect"
     tiled = shlex.join(["fusargpt", verb, str(options.image), "--no-prior", "--out", f"{verb}.geojson"])

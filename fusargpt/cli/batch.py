@@ -76,6 +76,17 @@ def _run(options: argparse.Namespace) -> int:
     print(f"{report.answered:,} answers: {report.out}")
     for read_as, count in report.read_as:
         print(f"  {count:,} {'images' if count > 1 else 'image'}: {read_as}")
+    if report.shrunk:
+        task = (options.tasks or ["detect"])[0]
+        scene = shlex.quote(str(Path(options.source) / report.shrunk[0]))
+        print(
+            f"{len(report.shrunk):,} of them, as {report.shrunk[0]}, are seen at less than half their size, in which "
+            f"small targets are lost; a whole scene is tiled by: fusargpt {task} {scene} --no-prior --out "
+            f"{task}.geojson",
+            file=sys.stderr,
+        )
+    if "detect" in (options.tasks or ()):
+        print("Boxes are in pixels of each image as the model sees it (seen_width, seen_height).", file=sys.stderr)
     if not report.failures:
         return 0
     count = "1 item" if len(report.failures) == 1 else f"{len(report.failures):,} items"
