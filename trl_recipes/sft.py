@@ -228,6 +228,7 @@ def _train(recipe: RecipeArguments, config: SFTConfig, output_dir: Path) -> None
             draw_stage(output_dir)
     for left_out in trainer.left_out:
         trainer.accelerator.print(left_out)
+    trainer.accelerator.print(f"The stage's result: {output_dir} (fusargpt ask IMAGE QUESTION --model {output_dir})")
 
 
 def run_recipe(arguments: Sequence[str] | None = None) -> None:
