@@ -21,6 +21,10 @@ def main(arguments: Sequence[str]) -> int:
     Raises:
         InputError: an extra is not installed, or what `fusargpt.evaluation.evaluate.evaluate` refuses.
     """
+    if any(argument.partition("=")[0] == "--suite" for argument in arguments):
+        from fusargpt.cli.foundation import main as suite
+
+        return suite(arguments)
     # Intermixed, so that MODEL and DATASET may also come after the options.
     options = _parser().parse_intermixed_args(arguments)
     _check(options)
@@ -33,7 +37,8 @@ def _evaluate(options: argparse.Namespace) -> int:
 
     from fusargpt.evaluation.evaluate import Options, evaluate
     from fusargpt.evaluation.report import write_report
-    from fusargpt.evaluation.results import difference_table, score_table, write_results
+    from fusargpt.evaluation.results import write_results
+    from fusargpt.evaluation.score_tables import difference_table, score_table
     from fusargpt.inference.quiet import quiet_libraries
 
     quiet_libraries()
@@ -42,9 +47,10 @@ def _evaluate(options: argparse.Namespace) -> int:
     if chosen["out"] is None:
         chosen["out"] = Path("evaluation") / f"{Path(options.model).name}-{Path(options.dataset).name}"
     evaluation = evaluate(Options(**chosen))
-    print(score_table(evaluation))
-    if len(evaluation.entries) > 1:
-        print(f"\n{difference_table(evaluation)}")
+    labels = [entry.label for entry in evaluation.entries]
+    print(score_table(evaluation.scores, labels))
+    if len(labels) > 1:
+        print(f"\n{difference_table(evaluation.differences, labels)}")
     results, report = write_results(evaluation, options.out), write_report(evaluation, options.out)
     print(f"\nReport: {report}\nEvery answer: {results}")
     failures = evaluation.failures
@@ -82,6 +88,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog=(
             "examples: fusargpt evaluate fusargpt/checkpoints/fusargpt-nano dataset_card --prior true,none,shuffled; "
             "fusargpt evaluate fusargpt-7b harbours --baseline Qwen/Qwen2.5-VL-7B-Instruct --baseline majority. "
+            "With --suite foundation it examines features instead (fusargpt evaluate --suite foundation --help). "
             "Exit codes: 0; 1 when some questions failed (they are listed); 2 when something is wrong with the input."
         ),
         allow_abbrev=False,

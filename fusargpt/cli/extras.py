@@ -10,13 +10,16 @@ _ALPHAEARTH = {"imagecodecs", "pyarrow", "tifffile", "urllib3"}
 _DATA = {"datasets", "matplotlib", "pyarrow", "tqdm", "yaml"} | _ALPHAEARTH
 _RAY = {"ray"} | _DATA
 _METRICS = {"evaluate", "jinja2", "rouge_score", "sacrebleu"} | _DATA
+_FOUNDATION = {"scipy", "sklearn"} | _METRICS
 
 PACKAGES: dict[str, set[str]] = {
     "captions": {"jinja2", "openai", "scipy"} | _DATA,
     "constrained": {"llguidance"},
     "data": _DATA,
     "demo": {"gradio"} | _ALPHAEARTH,
+    "foundation": _FOUNDATION,
     "metrics": _METRICS,
+    "open_clip": {"open_clip"} | _FOUNDATION,
     "ray": _RAY,
     "scenes": {"pyogrio", "scipy", "shapely", "tqdm"} | _ALPHAEARTH,
     "serving": _METRICS | _RAY,
@@ -50,6 +53,12 @@ def check_constrained() -> None:
     """Raises InputError where --constrained is asked for and what it needs is not installed."""
     if find_spec("llguidance") is None:
         raise _missing("--constrained needs", "llguidance", "constrained")
+
+
+def check_open_clip() -> None:
+    """Raises InputError where a model of open_clip is asked for and the package is not installed."""
+    if find_spec("open_clip") is None:
+        raise _missing("open_clip models need", "open_clip", "open_clip")
 
 
 def _missing(need: str, package: str, extra: str) -> InputError:

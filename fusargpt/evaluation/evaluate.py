@@ -1,7 +1,6 @@
 """A benchmark from its options to its files."""
 
 import gc
-import json
 from collections import Counter
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,22 +14,20 @@ from tqdm import tqdm
 
 from fusargpt.errors import InputError
 from fusargpt.evaluation.answerers import MajorityAnswerer, load_answerer, number_type
+from fusargpt.evaluation.claimed import RUN, claimed
+from fusargpt.evaluation.devices import chosen_device
 from fusargpt.evaluation.entries import MAJORITY, Entry, enter
 from fusargpt.evaluation.evaluated import Evaluation
 from fusargpt.evaluation.items import KnownItem, fingerprint, read_items
 from fusargpt.evaluation.priors import given_priors
 from fusargpt.evaluation.reading import Reading
 from fusargpt.evaluation.scoring import Answers
-from fusargpt.files import held, output_file, reason
 from fusargpt.inference.asking import Asking
-from fusargpt.inference.journal import Journal, check_same
+from fusargpt.inference.journal import Journal
 from fusargpt.inference.questions import Answerer, Failure
 from fusargpt.inference.rows import SIMULATOR, load_rows, read, simulated_rows
 from fusargpt.tasks.prompts import MAX_NEW_TOKENS, TASKS
 
-SETTINGS = "settings.json"
-_RUN = "an evaluation"
-_LOCK = ".lock"
 MAJORITY_SCENES = 2000
 """Of the simulator's training split, in which the most frequent answers are counted."""
 _PACKAGES = ("fusargpt", "torch", "transformers", "datasets", "numpy", "sacrebleu", "rouge-score")
@@ -84,8 +81,7 @@ def evaluate(options: Options) -> Evaluation:
             with a run at work on it; or no answer to anything.
     """
     entries = enter([options.model, *options.baselines], options.priors, options.answer_form)
-    device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    _check_device(device)
+    device = chosen_device(options.device)
     with_prior = any(entry.prior != "none" for entry in entries)
     rows = read(options.dataset, options.configs, options.split, options.tasks, options.limit, with_prior)
     items, failures = read_items(rows, options.tasks, options.limit)
@@ -95,7 +91,7 @@ def evaluate(options: Options) -> Evaluation:
     }
     settings = _settings(options, items)
     reading = Reading(rows, items, options.constrained)
-    with _claimed(options.out, settings):
+    with claimed(options.out, settings):
         answers, missing = _ask(options, entries, device, reading, items, given, settings)
     failures += missing
     if not any(answers.values()):
@@ -176,14 +172,6 @@ def _majority(options: Options) -> Answerer:
     return MajorityAnswerer(load_rows(options.dataset, options.configs, "train", ("task", "completion")))
 
 
-def _check_device(device: str) -> None:
-    try:
-        torch.empty(0, device=device)
-    # torch raises AssertionError where it was built without CUDA.
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(f"device: found {device!r}, which torch cannot use; expected cpu, cuda or cuda:N") from error
-
-
 def _settings(options: Options, items: Sequence[KnownItem]) -> dict[str, object]:
     return {
         "dataset": options.dataset,
@@ -200,35 +188,6 @@ def _settings(options: Options, items: Sequence[KnownItem]) -> dict[str, object]
     }
 
 
-@contextmanager
-def _claimed(out: Path, settings: Mapping[str, object]) -> Generator[None]:
-    """The folder is this benchmark's, for this run alone: new, empty, or begun with the same settings."""
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{out}: a file; choose another --out")
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{out}: cannot be made a folder ({reason(error)}); choose another --out") from error
-    with held(out / _LOCK, out):
-        _claim(out, settings)
-        yield
-
-
-def _claim(out: Path, settings: Mapping[str, object]) -> None:
-    path = out / SETTINGS
-    if path.is_file():
-        try:
-            found = json.loads(path.read_text())
-        except (OSError, ValueError) as error:
-            raise InputError(f"{path}: a damaged file; choose another --out or remove the folder") from error
-        check_same(str(out), found, settings, _RUN)
-        return
-    if any(found.name != _LOCK for found in out.iterdir()):
-        raise InputError(f"{out}: not empty, and no evaluation; choose another --out")
-    with output_file(path, "make room, or choose another --out") as partial:
-        partial.write_text(json.dumps(settings, indent=1), encoding="utf-8")
-
-
 def _journal(out: Path, entry: Entry, settings: Mapping[str, object], device: str) -> Journal:
     conditions = {
         "model": entry.model,
@@ -239,7 +198,7 @@ def _journal(out: Path, entry: Entry, settings: Mapping[str, object], device: st
         "fingerprint": settings["fingerprint"],
     }
     name = "".join(letter if letter.isalnum() or letter in "-._" else "-" for letter in entry.label)
-    return Journal(out / "predictions" / f"{name}.jsonl", conditions, _RUN)
+    return Journal(out / "predictions" / f"{name}.jsonl", conditions, RUN)
 
 
 def _versions() -> dict[str, str]:

@@ -8,13 +8,10 @@ from datasets import Dataset
 
 from fusargpt.evaluation.entries import Entry
 from fusargpt.evaluation.items import KnownItem
+from fusargpt.evaluation.score_tables import Scores, by_metric
 from fusargpt.evaluation.scoring import Answers, differences, scores
 from fusargpt.inference.questions import Failure
-from fusargpt.metrics.tally import Score
 from fusargpt.tasks.prompts import TASKS
-
-Scores = Mapping[str, Mapping[str, Mapping[str, Score]]]
-"""By task, metric and the label of the entry."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +54,7 @@ class Evaluation:
             task: {entry.label: scores(task, self.of_task(task), self.answers[entry.label]) for entry in self.entries}
             for task in self.tasks
         }
-        return {task: _by_metric(found) for task, found in by_entry.items()}
+        return {task: by_metric(found) for task, found in by_entry.items()}
 
     @cached_property
     def differences(self) -> Scores:
@@ -70,9 +67,4 @@ class Evaluation:
             }
             for task in self.tasks
         }
-        return {task: _by_metric(found) for task, found in by_entry.items()}
-
-
-def _by_metric(found: Mapping[str, Mapping[str, Score]]) -> dict[str, dict[str, Score]]:
-    metrics = dict.fromkeys(name for of_entry in found.values() for name in of_entry)
-    return {name: {label: of_entry[name] for label, of_entry in found.items() if name in of_entry} for name in metrics}
+        return {task: by_metric(found) for task, found in by_entry.items()}

@@ -1,17 +1,13 @@
 """A benchmark as one HTML file, for light and dark screens and for paper; it loads nothing from anywhere."""
 
-import math
-from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-from fusargpt.evaluation.evaluated import Evaluation, Scores
+from fusargpt.evaluation.evaluated import Evaluation
 from fusargpt.evaluation.galleries import descriptions, detections
-from fusargpt.evaluation.results import REMEDY, clear, signed
+from fusargpt.evaluation.results import REMEDY
+from fusargpt.evaluation.score_panels import COLOURS, card, difference_cell, groups, score_cell, template
 from fusargpt.evaluation.tables import cell_recall, class_confusion, count_confusion, count_errors
 from fusargpt.files import output_file
-from fusargpt.metrics.tally import Score
 
 REPORT = "report.html"
 HEADLINES = {
@@ -36,7 +32,6 @@ TITLES = {
     "cider": "CIDEr-D",
     "f1": "F1",
 }
-_COLOURS = 8  # of entries in the template
 
 
 def write_report(evaluation: Evaluation, folder: Path) -> Path:
@@ -45,14 +40,7 @@ def write_report(evaluation: Evaluation, folder: Path) -> Path:
     Raises:
         InputError: the file cannot be written.
     """
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    html = environment.get_template("report.html.jinja").render(contents(evaluation))
+    html = template(Path(__file__).with_name("report.html.jinja")).render(contents(evaluation))
     path = folder / REPORT
     # A model may write anything, lone surrogates too.
     with output_file(path, REMEDY) as partial:
@@ -63,7 +51,7 @@ def write_report(evaluation: Evaluation, folder: Path) -> Path:
 def contents(evaluation: Evaluation) -> dict[str, object]:
     """What the template shows."""
     first = evaluation.entries[0].label
-    colours = {entry.label: index % _COLOURS for index, entry in enumerate(evaluation.entries)}
+    colours = {entry.label: index % COLOURS for index, entry in enumerate(evaluation.entries)}
     best, worst = detections(evaluation, first)
     well, badly = descriptions(evaluation, first)
     return {
@@ -73,9 +61,19 @@ def contents(evaluation: Evaluation) -> dict[str, object]:
         "entries": evaluation.entries,
         "first": first,
         "colours": colours,
-        "cards": [_card(evaluation, task, colours) for task in evaluation.tasks if evaluation.scores[task]],
-        "scores": _groups(evaluation.scores, colours, _score_cell),
-        "differences": _groups(evaluation.differences, colours, _difference_cell) if len(colours) > 1 else [],
+        "cards": [
+            card(
+                task,
+                title(HEADLINES[task]),
+                evaluation.scores[task][HEADLINES[task]],
+                evaluation.differences[task].get(HEADLINES[task], {}),
+                colours,
+            )
+            for task in evaluation.tasks
+            if evaluation.scores[task]
+        ],
+        "scores": groups(evaluation.scores, colours, title, score_cell),
+        "differences": groups(evaluation.differences, colours, title, difference_cell) if len(colours) > 1 else [],
         **_tables(evaluation),
         "detections": [("Best", best), ("Worst", worst)],
         "descriptions": [("Best", well), ("Worst", badly)],
@@ -93,67 +91,6 @@ def title(metric: str) -> str:
     return f"{TITLES[stem.removeprefix('clipped_')]}@{threshold}{clipped} {label}".strip()
 
 
-def _card(evaluation: Evaluation, task: str, colours: Mapping[str, int]) -> dict[str, object]:
-    scores = evaluation.scores[task][HEADLINES[task]]
-    differences = evaluation.differences[task].get(HEADLINES[task], {})
-    lines = []
-    for label, score in scores.items():
-        difference = differences.get(label)
-        lines.append(
-            {
-                "label": label,
-                "colour": colours[label],
-                "value": _number(score.value, score.percent),
-                "interval": _interval(score),
-                "difference": None if difference is None else _number(difference.value, difference.percent, "+"),
-                "sure": difference is not None and clear(difference),
-                "n": score.n,
-            }
-        )
-    return {"task": task, "metric": title(HEADLINES[task]), "lines": lines}
-
-
-def _groups(
-    found: Scores, colours: Mapping[str, int], cell: Callable[[Score, float], dict[str, object]]
-) -> list[object]:
-    """The tables of the tasks: rows of metrics, and beside them minor ones, of single classes and the like."""
-    groups = []
-    for task, metrics in found.items():
-        shown = [score for of_entry in metrics.values() for score in of_entry.values() if score.percent]
-        bounds = [abs(bound) for score in shown for bound in (score.low, score.high) if not math.isnan(bound)]
-        reach = max(bounds, default=1.0) or 1.0
-        rows: dict[bool, list[dict[str, object]]] = {True: [], False: []}
-        for name, of_entry in metrics.items():
-            cells = [
-                {"label": label, "colour": colours[label], "n": score.n, **cell(score, reach)}
-                for label, score in of_entry.items()
-            ]
-            minor = "/" in name or name.startswith("clipped_") or name == "readable"
-            rows[minor].append({"metric": title(name), "cells": cells})
-        if metrics:
-            groups.append({"task": task, "rows": rows[False], "minor": rows[True], "reach": f"{100 * reach:.0f}"})
-    return groups
-
-
-def _score_cell(score: Score, _reach: float) -> dict[str, object]:
-    bar = _bar(score, lambda value: 100 * value) if score.percent else None
-    return {"value": _number(score.value, score.percent), "interval": _interval(score), "bar": bar, "sure": False}
-
-
-def _difference_cell(score: Score, reach: float) -> dict[str, object]:
-    bar = _bar(score, lambda value: 50 + 50 * value / reach) if score.percent else None
-    value, _, interval = signed(score).removesuffix(" *").partition(" ")
-    return {"value": value, "interval": interval, "bar": bar, "sure": clear(score)}
-
-
-def _bar(score: Score, place: Callable[[float], float]) -> dict[str, str] | None:
-    """Where interval and value lie, in percent of a bar's width."""
-    if math.isnan(score.value):
-        return None
-    low, value, high = (place(number) for number in (score.low, score.value, score.high))
-    return {"left": f"{low:.2f}", "width": f"{high - low:.2f}", "at": f"{value:.2f}"}
-
-
 def _tables(evaluation: Evaluation) -> dict[str, list[object]]:
     """Confusions, errors and cells of every entry that answered; empty for tasks that are not asked."""
     tables: dict[str, list[object]] = {"counts": [], "classes": [], "errors": [], "cells": []}
@@ -169,15 +106,3 @@ def _tables(evaluation: Evaluation) -> dict[str, list[object]]:
             if items:
                 tables[name].append((entry.label, table(items, answers)))
     return tables
-
-
-def _number(value: float, percent: bool, sign: str = "") -> str:
-    if math.isnan(value):
-        return "-"
-    return f"{100 * value:{sign}.1f}" if percent else f"{value:{sign}.2f}"
-
-
-def _interval(score: Score) -> str:
-    if math.isnan(score.low):
-        return ""
-    return f"[{_number(score.low, score.percent)}, {_number(score.high, score.percent)}]"

@@ -2,6 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
 from fusargpt.errors import InputError
 from fusargpt.metrics.tally import Tally, pairs
 from fusargpt.tasks.answers import class_name
@@ -42,3 +45,38 @@ def _accuracies(name: str, named: Sequence[tuple[str, str]]) -> dict[str, Tally]
     for label in sorted({truth for _, truth in named}):
         tallies[f"{name}/{label}"] = Tally.mean([answer == truth for answer, truth in named if truth == label])
     return tallies
+
+
+def label_tallies(predicted: NDArray[np.integer], truth: NDArray[np.integer], names: Sequence[str]) -> dict[str, Tally]:
+    """Scores of classes that are numbers, one an image.
+
+    Args:
+        predicted: int [N], 0 to len(names) - 1.
+        truth: int [N], likewise.
+        names: of the classes.
+
+    Returns:
+        `accuracy`; `macro_f1`, the mean of the classes' F1 over those that are there, true or predicted; and
+        `accuracy/NAME` over the images of each class that is there.
+
+    Raises:
+        ValueError: lengths that differ, or no images.
+    """
+    if predicted.shape != truth.shape or predicted.ndim != 1 or not len(truth):
+        raise ValueError(f"found {predicted.shape} predictions and {truth.shape} truths; expected both [N], N above 0")
+    right = predicted == truth
+    pairs_of_classes = np.zeros((len(truth), len(names) ** 2))
+    pairs_of_classes[np.arange(len(truth)), truth * len(names) + predicted] = 1
+    tallies = {"accuracy": Tally.mean(right.tolist()), "macro_f1": Tally(pairs_of_classes, _macro_f1)}
+    for index in np.unique(truth):
+        tallies[f"accuracy/{names[index]}"] = Tally.mean(right[truth == index].tolist())
+    return tallies
+
+
+def _macro_f1(sums: NDArray[np.floating]) -> NDArray[np.floating]:
+    side = round(sums.shape[1] ** 0.5)
+    table = sums.reshape(-1, side, side)
+    there = table.sum(1) + table.sum(2)
+    f1 = 2 * table.diagonal(axis1=1, axis2=2) / np.where(there > 0, there, 1)
+    with np.errstate(invalid="ignore"):
+        return f1.sum(1) / (there > 0).sum(1)

@@ -74,6 +74,13 @@ class KlipArguments:
         default=1.0,
         metadata={"help": "Learning rate of what moves of the image tower, as a share of learning_rate."},
     )
+    prior_learning_rate_ratio: float = field(
+        default=1.0,
+        metadata={
+            "help": "Learning rate of the TLM, as a share of learning_rate. Above 1 in a short phase: what the TLM makes "
+            "of unit vectors begins at zero and stays small for long."
+        },
+    )
     logical_batch_size: int | None = field(
         default=None,
         metadata={
@@ -181,6 +188,11 @@ class KlipArguments:
                 f"vision_learning_rate_ratio: found {self.vision_learning_rate_ratio}, expected more than 0; "
                 "frozen: tower keeps the tower as it is"
             )
+        if not self.prior_learning_rate_ratio > 0:
+            raise InputError(
+                f"prior_learning_rate_ratio: found {self.prior_learning_rate_ratio}, expected more than 0; "
+                "prior: none leaves the TLM as it is"
+            )
         self._check_effect()
         self._check_feature_cache()
 
@@ -196,6 +208,7 @@ class KlipArguments:
             (self.itm > 0, ("match_share",), "itm above 0"),
             (self.itm > 0 and self.texts == "parts", ("counterfactuals",), "itm above 0 and texts: parts"),
             (self.frozen != "tower", ("vision_learning_rate_ratio",), "a tower that moves (frozen)"),
+            (self.prior == "true", ("prior_learning_rate_ratio",), "prior: true"),
             (self.texts == "caption", ("caption_column",), "texts: caption"),
             (self.prior == "true", ("prior_dropout",), "prior: true"),
             (self.acquisition, ("acquisition_field_dropout", "acquisition_dropout"), "acquisition: true"),

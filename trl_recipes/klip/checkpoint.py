@@ -75,7 +75,7 @@ def _read_config(recipe: KlipArguments, tokenizer: PreTrainedTokenizerBase) -> F
     """Of the model. What BLIP does not say follows from its tokenizer and positions."""
     fields, _ = FusarKlipConfig.get_config_dict(recipe.model_name_or_path, revision=recipe.model_revision)
     if fields.get("model_type") == BlipConfig.model_type:
-        positions = FusarKlipConfig.from_dict(fields | {"max_text_tokens": 3}).text.max_position_embeddings
+        positions = FusarKlipConfig.from_dict({**fields, "max_text_tokens": 3}).text.max_position_embeddings
         fields |= {"mask_token_id": tokenizer.mask_token_id, "max_text_tokens": min(MAX_TEXT_TOKENS, positions)}
     config = FusarKlipConfig.from_dict(fields)
     if config.mask_token_id != tokenizer.mask_token_id:

@@ -16,6 +16,7 @@ PARTS: dict[str, tuple[str, ...]] = {
     "momentum": ("momentum_towers.",),
 }
 TOWER = "image tower"
+TLM = "TLM"
 
 
 def part_of(name: str) -> str:

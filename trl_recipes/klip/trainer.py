@@ -15,7 +15,7 @@ from trl_recipes.data.rows import Batch
 from trl_recipes.klip.arguments import KlipArguments
 from trl_recipes.klip.collator import KlipCollator
 from trl_recipes.klip.loss_parts import LossParts
-from trl_recipes.klip.parameters import TOWER, part_of
+from trl_recipes.klip.parameters import TLM, TOWER, part_of
 from trl_recipes.klip.rows import EpochSampler, Places
 from trl_recipes.running.resumable import CurveSoFar, Resumable
 from trl_recipes.running.run_metrics import Throughput
@@ -68,15 +68,18 @@ class KlipTrainer(Resumable):
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
         optimizer = super().create_optimizer(model)
-        ratio = self.recipe.vision_learning_rate_ratio
-        if ratio == 1.0:
-            return optimizer
-        tower = {parameter for name, parameter in (model or self.model).named_parameters() if part_of(name) == TOWER}
-        for group in list(optimizer.param_groups):
-            slower = [parameter for parameter in group["params"] if parameter in tower]
-            if slower:
-                group["params"] = [parameter for parameter in group["params"] if parameter not in tower]
-                optimizer.add_param_group({**group, "params": slower, "lr": group["lr"] * ratio})
+        ratios = {TOWER: self.recipe.vision_learning_rate_ratio, TLM: self.recipe.prior_learning_rate_ratio}
+        part_of_parameter = {parameter: part_of(name) for name, parameter in (model or self.model).named_parameters()}
+        for part, ratio in ratios.items():
+            if ratio == 1.0:
+                continue
+            for group in list(optimizer.param_groups):
+                own = [parameter for parameter in group["params"] if part_of_parameter[parameter] == part]
+                if own:
+                    group["params"] = [
+                        parameter for parameter in group["params"] if part_of_parameter[parameter] != part
+                    ]
+                    optimizer.add_param_group({**group, "params": own, "lr": group["lr"] * ratio})
         return optimizer
 
     def _get_train_sampler(self, train_dataset: object = None) -> EpochSampler:

@@ -393,7 +393,8 @@ def test_the_choices_are_those_of_the_benchmark():
 def test_without_the_extra_the_user_learns_what_to_install(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.delitem(sys.modules, "fusargpt.evaluation.report")
+    for name in ("report", "score_panels"):
+        monkeypatch.delitem(sys.modules, f"fusargpt.evaluation.{name}", raising=False)
     monkeypatch.setitem(sys.modules, "jinja2", None)
     assert "evaluation needs jinja2; pip install 'fusargpt[metrics]' brings it" in refused(capsys, "model", "data")
 

@@ -9,7 +9,12 @@ from fusargpt.cli.extras import PACKAGES, needs
 from fusargpt.errors import InputError
 from tests.paths import ROOT
 
-IMPORTED_AS = {"pyyaml": "yaml", "rouge-score": "rouge_score"}
+IMPORTED_AS = {
+    "open-clip-torch": "open_clip",
+    "pyyaml": "yaml",
+    "rouge-score": "rouge_score",
+    "scikit-learn": "sklearn",
+}
 
 
 def declared(extra: str, extras: dict[str, list[str]]) -> set[str]:

@@ -57,8 +57,8 @@ def test_a_frozen_tower_stands_still(folder: Path, tmp_path: Path) -> None:
     assert {part_of(name) for name in moved(folder, tmp_path / "out")} == {"text tower", "projections"}
 
 
-def test_the_tower_may_be_slower(folder: Path, tmp_path: Path) -> None:
-    fields = {"vision_learning_rate_ratio": 0.25, "weight_decay": 0.1}
+def test_the_tower_may_be_slower_and_the_prior_faster(folder: Path, tmp_path: Path) -> None:
+    fields = {"vision_learning_rate_ratio": 0.25, "prior_learning_rate_ratio": 10.0, "weight_decay": 0.1}
     trainer = make_trainer(*parse(klip_arguments(folder, tmp_path / "out", **fields)))
     optimizer = trainer.create_optimizer()
     rates: dict[str, float] = {}
@@ -67,7 +67,9 @@ def test_the_tower_may_be_slower(folder: Path, tmp_path: Path) -> None:
         rates |= {names[parameter]: group["lr"] for parameter in group["params"]}
         assert group["weight_decay"] == 0 or "temperature" not in {names[parameter] for parameter in group["params"]}
     assert rates["vision_model.encoder.layers.1.mlp.fc1.weight"] == 0.25e-2
-    assert rates["vision_model.tlm.input_projection.weight"] == rates["text_proj.weight"] == 1e-2
+    assert rates["vision_model.tlm.input_projection.weight"] == rates["vision_model.tlm.output_bias"] == 1e-1
+    assert rates["vision_model.acquisition.sensor.weight"] == rates["text_proj.weight"] == 1e-2
+    assert set(rates) == {name for name, parameter in trainer.model.named_parameters() if parameter.requires_grad}
 
 
 def test_cached_states_train_as_images_do(folder: Path, tmp_path: Path) -> None:
@@ -157,6 +159,8 @@ def test_plain_captions_train_too(folder: Path, tmp_path: Path) -> None:
         ({"feature_cache": "x", "frozen": "tower", "mim": 1.0}, "mim: found 1.0 with feature_cache"),
         ({"frozen": "tower", "vision_learning_rate_ratio": 0.5}, "vision_learning_rate_ratio: found 0.5, which has no"),
         ({"vision_learning_rate_ratio": 0.0}, "vision_learning_rate_ratio: found 0.0, expected more than 0"),
+        ({"prior_learning_rate_ratio": -1.0}, "prior_learning_rate_ratio: found -1.0, expected more than 0"),
+        ({"prior": "none", "prior_learning_rate_ratio": 2.0}, "prior_learning_rate_ratio: found 2.0, which has no"),
         ({"logical_batch_size": 8}, "logical_batch_size: found 8, expected a multiple of per_device_train"),
         ({"gradient_accumulation_steps": 2}, "gradient_accumulation_steps: found 2, expected 1: a contrast knows no"),
         ({"dataset_test_split": "test"}, "dataset_test_split: found 'test' without evaluations"),
@@ -174,7 +178,7 @@ def test_what_a_recipe_cannot_mean_is_refused(
 
 
 BAD_ROWS: list[tuple[dict[str, Any], str]] = [
-    ({"image": {"bytes": b"not an image", "path": None}}, "row 11: image: does not decode"),
+    ({"image": {"bytes": b"not an image", "path": None}}, "row 11: image: not a PNG, JPEG or TIFF image"),
     ({"prior_positions": None}, "row 11: prior_positions: found nothing beside the other prior column"),
     ({"prior_positions": [[0.5, 2.0]] * 4}, r"row 11: prior\['prior_positions'\]: found values from 0.5 to 2"),
     ({"description": None, "target_description": None}, "row 11: description: found nothing but roads"),
