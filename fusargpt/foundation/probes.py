@@ -101,7 +101,7 @@ def _logistic(train: Labelled, strength: float) -> Classifier:
     with warnings.catch_warnings():
         # A probe that is not quite done is judged on validation as the others are.
         warnings.simplefilter("ignore", ConvergenceWarning)
-        probe.fit(train.features.astype(np.float64), train.labels, logisticregression__sample_weight=train.weights)
+        probe.fit(train.features.astype(np.float32), train.labels, logisticregression__sample_weight=train.weights)
     return probe
 
 

@@ -85,9 +85,9 @@ class Subject:
         """
 
         def probabilities(start: int, end: int) -> NDArray[np.float32]:
-            shown, read = pairs[start:end].T.tolist()
-            tower = cast(MatchingTower, self._tower())
-            return tower.match([views[index] for index in shown], [texts[index] for index in read])
+            shown = [views[int(view)] for view in pairs[start:end, 0]]
+            read = [texts[int(text)] for text in pairs[start:end, 1]]
+            return cast(MatchingTower, self._tower()).match(shown, read)
 
         return self._store.matches(f"{name}-{self.entry.arm}", len(pairs), probabilities)
 

@@ -65,7 +65,7 @@ def _of_queries(similarity: NDArray[np.floating], true: NDArray[np.bool_]) -> Ma
     places = np.arange(1, len(similarity) + 1)
     precision = np.where(hits & (places <= partners[:, None]), hits.cumsum(1) / places, 0).sum(1) / partners
     return {
-        **{f"r@{k}": Tally.mean(hits[:, :k].any(1).tolist()) for k in RECALLS},
+        **{f"r@{k}": Tally.mean(hits[:, :k].any(axis=1).astype(float).tolist()) for k in RECALLS},
         "map@r": Tally.mean(precision.tolist()),
         "strict_r@1": Tally.mean(np.equal(order[:, 0], np.arange(len(order))).tolist()),
     }

@@ -64,6 +64,11 @@ class Tally:
         """The mean of one value an image."""
         return cls(np.array([(value, 1) for value in values], float).reshape(-1, 2), percent=percent)
 
+    @property
+    def value(self) -> float:
+        """The statistic over all images, without an interval."""
+        return float(self.statistic(self.rows.sum(0)[None])[0])
+
     def score(self, seed: int = 0) -> Score:
         """The statistic over all images, and the percentiles 2.5 and 97.5 of it over images drawn with replacement.
 

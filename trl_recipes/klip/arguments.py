@@ -77,8 +77,8 @@ class KlipArguments:
     prior_learning_rate_ratio: float = field(
         default=1.0,
         metadata={
-            "help": "Learning rate of the TLM, as a share of learning_rate. Above 1 in a short phase: what the TLM makes "
-            "of unit vectors begins at zero and stays small for long."
+            "help": "Learning rate of the TLM, as a share of learning_rate. Above 1 in a short phase: what the TLM "
+            "makes of unit vectors begins at zero and stays small for long."
         },
     )
     logical_batch_size: int | None = field(

@@ -67,7 +67,7 @@ def detected(train: Known, validation: Known, test: Known) -> list[list[Found]]:
     boxes = ridge_probe(fitted.boxes, chosen_by.boxes)
     known = [_found(classes, boxes, tokens, image) for tokens, image in _pairs(validation)]
     headline = DetectionProbe.headline
-    threshold = max(THRESHOLDS, key=lambda least: box_tallies(known, validation[1], least)[headline].score().value)
+    threshold = max(THRESHOLDS, key=lambda least: box_tallies(known, validation[1], least)[headline].value)
     return [
         [one for one in _found(classes, boxes, tokens, image) if one.probability >= threshold]
         for tokens, image in _pairs(test)

@@ -43,7 +43,7 @@ class SarAcdProbe:
         stem = f"{self.name}-{sha256(listed.encode()).hexdigest()[:8]}"
         pooled = subject.features_of(stem, [chip.view() for chip in chips]).pooled
         labels = np.array([chip.label for chip in chips])
-        folds = np.concatenate([_blocks(int((labels == label).sum())) for label in range(len(names))])
+        folds = np.concatenate([fold_of_chips(int((labels == label).sum())) for label in range(len(names))])
         predicted, voted = np.zeros_like(labels), np.zeros_like(labels)
         for fold in range(FOLDS):
             shown, choosing = folds == fold, folds == (fold + 1) % FOLDS
@@ -82,6 +82,6 @@ class SsddProbe:
         return box_tallies(detected(train, validation, test), test[1])
 
 
-def _blocks(count: int) -> np.ndarray:
+def fold_of_chips(count: int) -> np.ndarray:
     """The fold of each of `count` chips in the order of their numbers."""
     return np.arange(count) * FOLDS // count

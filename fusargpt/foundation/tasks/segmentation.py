@@ -57,7 +57,7 @@ def fitted_probe(train: Labelled, features: Features, places: Sequence[Place]) -
     def score(probe: Classifier) -> float:
         covers = covers_by(probe, features, places)
         tables = [confusion(cover, place.cover, _CLASSES) for cover, place in zip(covers, places, strict=True)]
-        return segmentation_tallies(np.stack(tables), LANDCOVER_CLASSES)["miou"].score().value
+        return segmentation_tallies(np.stack(tables), LANDCOVER_CLASSES)["miou"].value
 
     return logistic_probe(train, train, score)
 

@@ -12,7 +12,7 @@ from fusargpt.foundation.entries import enter
 from fusargpt.foundation.load import load_tower
 from fusargpt.foundation.store import Store
 from fusargpt.foundation.subject import Subject
-from fusargpt.foundation.tasks.real_chips import FOLDS, SarAcdProbe, SsddProbe, _blocks
+from fusargpt.foundation.tasks.real_chips import FOLDS, SarAcdProbe, SsddProbe, fold_of_chips
 from tests.fusargpt.foundation.known_places import known
 
 
@@ -60,7 +60,7 @@ def test_classes_are_told_in_blocks_of_neighbouring_numbers(tmp_path: Path) -> N
     assert found is not None
     assert found["accuracy"].score().n == 40
     assert found["accuracy"].score().value > 0.95
-    blocks = _blocks(23)
+    blocks = fold_of_chips(23)
     assert (np.diff(blocks) >= 0).all()
     assert np.unique(blocks).tolist() == list(range(FOLDS))
 

@@ -79,11 +79,11 @@ def test_classes_are_told_by_prompts_alone(tmp_path: Path) -> None:
     dominant = [place.dominant_cover for place in known("test")]
 
     class NamesCovers(Knowing):
-        def vector(self, number: int | None) -> NDArray[np.float32]:
+        def vector(self, seed: int | None) -> NDArray[np.float32]:
             vector = np.zeros(9, np.float32)
             # Of a prompt the number of its class, of an image the seed of its place.
             by_seed = {place.scene.seed: place.dominant_cover for place in known("test")}
-            vector[by_seed.get(number or 0, number) or 0] = 1
+            vector[by_seed.get(seed or 0, seed) or 0] = 1
             return vector
 
         def match(self, views: Sequence[View], texts: Sequence[str]) -> NDArray[np.float32]:
@@ -177,8 +177,9 @@ def test_chips_are_cut_about_their_targets() -> None:
     chips = chips_of(known("test"), "ship", 5)
     place = next(place for place in known("test") if place.targets and place.targets[0].label == "ship")
     x1, y1, x2, y2 = place.targets[0].box
-    middle = np.asarray(place.view.picture)[(y1 + y2) // 2, (x1 + x2) // 2]
-    chip = np.asarray(chips[0].view.picture)
+    picture: NDArray[np.uint8] = np.asarray(place.view.picture)
+    middle = picture[int(y1 + y2) // 2, int(x1 + x2) // 2]
+    chip: NDArray[np.uint8] = np.asarray(chips[0].view.picture)
     assert chip.shape == place.cover.shape
     scale = len(chip) // CHIP_PIXELS
     cell = chip[len(chip) // 2 : len(chip) // 2 + scale, len(chip) // 2 : len(chip) // 2 + scale]

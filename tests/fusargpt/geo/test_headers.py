@@ -28,7 +28,7 @@ from tests.bombs import (
     tiff_of_items,
 )
 from tests.tiny import tiny_processor
-from trl_recipes.data.row_checks import _decode  # pyright: ignore[reportPrivateUsage]
+from trl_recipes.data.row_checks import image_size
 
 BOMBS = {
     "exif.jpg": jpeg_of_exif,
@@ -64,7 +64,7 @@ READERS: dict[str, Callable[[Path], Any]] = {
     "folders of batch": lambda path: ImageFolder(path.parent, "?").read(Item("", "", "", path.name, 0))[0],
     "builder": lambda path: open_scene(SceneRow("scenes.csv, row 2", 2, "a", str(path))),
     "rows of batch and evaluate": lambda path: read_picture(row(path)),
-    "rows of training": lambda path: _decode(path.read_bytes()),
+    "rows of training": lambda path: image_size(path.read_bytes()),
     "augment": augmented,
 }
 
