@@ -2,8 +2,10 @@
 
 import argparse
 import io
+import logging
 import os
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
 from importlib import import_module
@@ -55,6 +57,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.print_help(sys.stderr)
         return USAGE_ERROR
     options = parser.parse_args(arguments)
+    # Of a kernel for 4 bits that nothing here needs, and of names that libraries will drop from each other.
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
     try:
         for argument in options.arguments:
             _check_text(argument)

@@ -1,7 +1,5 @@
 """`fusargpt train RECIPE.yaml [--key value]`: one stage of training."""
 
-import logging
-import warnings
 from collections.abc import Sequence
 
 from fusargpt.cli.extras import needs
@@ -28,9 +26,6 @@ def main(arguments: Sequence[str]) -> None:
     if list(arguments) in (["--help"], ["-h"]):
         print(_USAGE)
         return
-    # Of a kernel for 4 bits that nothing here needs, and of names that libraries will drop from each other.
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
     with needs("training needs", "train"):
         from trl_recipes.recipe_file import system_of
 
