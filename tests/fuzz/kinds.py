@@ -93,6 +93,7 @@ def _commands(material: Material) -> dict[str, list[str]]:
     return verbs | {
         "ask": [grey, "--task", "count", "--target", "ship", "--model", model, *_SHORT, "--band", "1"],
         "batch": [str(material.pictures), "--task", "count", "--model", model, *_SHORT, "--out", "out.parquet"],
+        "caption": [str(material.dataset), "--limit", "1", "--out", "captions"],
         "convert": [str(material.release), "--base", str(material.released_backbone), "--out", "converted"],
         "demo": ["--model", model, "--host", "127.0.0.1", "--port", "7860"],
         "evaluate": [model, str(material.dataset), "--tasks", "count", "--limit", "1", *_SHORT, "--out", "evaluation"],
