@@ -81,14 +81,14 @@ class Events:
             "show_progress": "minimal",
             "show_progress_on": on.first.note,
         }
-        on.examples.select(self.choose, None, [on.image, on.prior, on.task, on.target, on.fetched], **private)
-        on.image.change(self.look, seen, [*shown, on.band, on.place, on.year], **reading)
+        chosen = on.examples.select(self.choose, None, [on.image, on.prior, on.task, on.target, on.fetched], **private)
         # A prior belongs to one image; the last one's would be of another place.
-        on.image.upload(lambda: (None, ""), None, [on.prior, on.fetched], **quick)
-        told = [on.stored.input, on.nodata.submit, on.crs.submit, on.height_m.submit, on.polarization.submit]
-        changed = [on.prior.change, on.band.submit, on.place.submit, *told]
-        gr.on(changed, self.refresh, seen, shown, **reading)
-        on.fetch.click(
+        uploaded = on.image.upload(lambda: (None, ""), None, [on.prior, on.fetched], **quick)
+        # What a visitor does is read once. An event for each component that changes with it would be a second reading,
+        # and one that comes after a quick answer wipes that away.
+        for happened in (chosen.then, uploaded.then, on.image.clear):
+            happened(self.look, seen, [*shown, on.band, on.place, on.year], **reading)
+        fetched = on.fetch.click(
             self.fetch,
             [on.image, on.year, on.field, on.per_side, on.band, on.place, *on.told],
             [on.prior, on.fetched],
@@ -97,6 +97,9 @@ class Events:
             show_progress="minimal",
             show_progress_on=on.fetched,
         )
+        told = [on.stored.input, on.nodata.submit, on.crs.submit, on.height_m.submit, on.polarization.submit]
+        for happened in (fetched.then, on.prior.upload, on.prior.clear, on.band.submit, on.place.submit, *told):
+            happened(self.refresh, seen, shown, **reading)
         on.task.change(self.choose_task, on.task, [on.target, on.question], **quick)
 
         started = gr.on(

@@ -73,7 +73,7 @@ def _caption(scene: UploadedScene, prior: Prior | None) -> str:
     if scene.acquired is not None:
         parts.append(scene.acquired.isoformat())
     if prior is not None:
-        parts.append(f"{len(prior.embeddings)} anchors, coloured by where their embeddings differ most")
+        parts.append(f"{len(prior.embeddings)} anchors, in false colours that are the same for all images")
     problem = (
         ""
         if not scene.problem

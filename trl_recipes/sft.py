@@ -33,7 +33,6 @@ from trl_recipes.model.quantization import adapt_quantized, quantize
 from trl_recipes.model.sharding import whole_model
 from trl_recipes.running.answer_scores import AnswerScores
 from trl_recipes.running.atomic_runs import RESULT, STATE, checkpoint_to_resume, holding, publish, refuse_finished
-from trl_recipes.running.curves import draw_stage
 from trl_recipes.running.trainer import StageTrainer
 
 
@@ -224,9 +223,13 @@ def _train(recipe: RecipeArguments, config: SFTConfig, output_dir: Path) -> None
                 write_left_out(trainer.left_out, partial)
             save_stage(model, trainer.processing_class, recipe, str(partial), output_dir)
             publish(output_dir)
+            # It brings matplotlib, which no other process of the run needs.
+            from trl_recipes.running.curves import draw_stage
+
             draw_stage(output_dir)
     for left_out in trainer.left_out:
         trainer.accelerator.print(left_out)
+    trainer.accelerator.print(f"The stage's result: {output_dir} (fusargpt ask IMAGE QUESTION --model {output_dir})")
 
 
 def run_recipe(arguments: Sequence[str] | None = None) -> None:

@@ -166,6 +166,11 @@ class AlphaEarth:
     def _read_index(self) -> AlphaEarthIndex:
         with self._lock:
             if self._index is None:
+                if isinstance(self.root, Path) and not (self.root / INDEX_NAME).exists():
+                    raise InputError(
+                        f"{self.root}: no AlphaEarth field; expected {INDEX_NAME} in it, beside tiles as "
+                        f"<year>/<zone>/<name>.tiff; one is public at {PUBLISHED_ROOTS['Source Cooperative']}"
+                    )
                 self._index = read_index(open_ranges(self._address(INDEX_NAME)), self.cache)
             return self._index
 

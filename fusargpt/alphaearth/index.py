@@ -123,7 +123,7 @@ def read_index(ranges: ByteRanges, cache: BlockCache | None) -> AlphaEarthIndex:
     """Read `aef_index.parquet`, of which only some columns are fetched, or what the cache kept of it.
 
     Raises:
-        InputError: not a Parquet file, a missing column, one of another type, or rows without a value.
+        InputError: no such file, not a Parquet file, a missing column, one of another type, or rows without a value.
     """
     key = f"{ranges.name} {ranges.version} {' '.join(_COLUMNS)}"
     if cache and (kept := cache.get(key)) is not None:

@@ -1,6 +1,7 @@
 """`fusargpt ask`: one SAR image, one question, one answer, streamed as it is decoded."""
 
 import argparse
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,14 +11,13 @@ from fusargpt.checkpoints import NANO
 from fusargpt.cli.answering import answering
 from fusargpt.cli.argument_types import add_reading, reading_of
 from fusargpt.cli.extras import check_constrained
+from fusargpt.cli.parser import Parser
 from fusargpt.errors import InputError
 from fusargpt.tasks.prompts import MAX_NEW_TOKENS, TARGETS, TASKS, check_question, prompt
+from fusargpt.tasks.seen_size import is_shrunk
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-
-SHRUNK = 2
-"""Times a side is scaled down, from which on a file is taken for a scene rather than a chip."""
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -33,7 +33,7 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="fusargpt ask",
         description=(
             "Answer a question about a SAR image. The image is scaled to 8 bit: 8-bit files as they are, others in "
@@ -41,9 +41,9 @@ def _parser() -> argparse.ArgumentParser:
             "large: for a whole scene use fusargpt detect (or count, localize, classify, describe), which tiles it; "
             "for a folder of images fusargpt batch."
         ),
-        epilog=(
-            "examples: fusargpt ask chip.tif 'How many ships are there in this image?'; "
-            "fusargpt ask chip.tif --task detect --target ship --prior chip.npz"
+        examples=(
+            "fusargpt ask chip.tif 'How many ships are there in this image?'",
+            "fusargpt ask chip.tif --task detect --target ship --prior chip.npz",
         ),
     )
     parser.add_argument("image", metavar="IMAGE", type=Path, help="PNG, JPEG or TIFF (8 or 16 bit, float, complex)")
@@ -76,13 +76,16 @@ def _parser() -> argparse.ArgumentParser:
 def _check(options: argparse.Namespace) -> None:
     if options.image.is_dir():
         raise InputError(
-            f"{options.image}: a folder; expected one image; for every image of a folder: "
-            f"fusargpt batch {options.image} --task {options.task or 'describe'} --out answers.parquet"
+            f"{options.image}: a folder; expected one image; for every image of a folder: fusargpt batch "
+            f"{shlex.quote(str(options.image))} --task {options.task or 'describe'} --out answers.parquet"
         )
     if not options.image.exists():
         raise InputError(f"{options.image}: no such file")
     if options.question is None and options.task is None:
-        raise InputError("no QUESTION; give one, or --task to ask that task's own")
+        raise InputError(
+            "no QUESTION; give one, or --task to ask that task's own, as in: fusargpt ask "
+            f"{shlex.quote(str(options.image))} --task detect"
+        )
     if options.question is not None:
         check_question(options.question, "QUESTION")
     if options.max_new_tokens < 1:
@@ -138,12 +141,12 @@ def _answer(options: argparse.Namespace) -> None:
 def _tell_shrunk(options: argparse.Namespace, image: "Image", seen: tuple[int, int]) -> None:
     """Say on stderr that a scene was given to the verb for chips, when less than half of its pixels a side is seen."""
     # Scenes are TIFF files; another large picture has no verb that tiles it.
-    shrunk = image.width > seen[0] * SHRUNK or image.height > seen[1] * SHRUNK
-    if not shrunk or options.image.suffix.lower() not in (".tif", ".tiff"):
+    if not is_shrunk(*image.size, *seen) or options.image.suffix.lower() not in (".tif", ".tiff"):
         return
     verb = options.task or "detect"
+    tiled = shlex.join(["fusargpt", verb, str(options.image), "--no-prior", "--out", f"{verb}.geojson"])
     print(
         f"{options.image}: {image.width:,} x {image.height:,} pixels are seen as {seen[0]} x {seen[1]}, in which small "
-        f"targets are lost; a whole scene is tiled by: fusargpt {verb} {options.image} --no-prior --out {verb}.geojson",
+        f"targets are lost; a whole scene is tiled by: {tiled}",
         file=sys.stderr,
     )

@@ -1,6 +1,7 @@
 """`fusargpt batch`: one question about every image of a folder, or every question of a dataset; answers in a file."""
 
 import argparse
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 from fusargpt.checkpoints import NANO
 from fusargpt.cli.argument_types import add_reading, check_unread, names, reading_of
 from fusargpt.cli.extras import needs
+from fusargpt.cli.parser import Parser
 from fusargpt.errors import InputError
 from fusargpt.tasks.prompts import MAX_NEW_TOKENS, TARGETS, TASKS, check_question, prompt
 
@@ -50,9 +52,10 @@ def _check(options: argparse.Namespace) -> None:
         raise InputError(f"--task: found {unknown[0]!r}; expected of {', '.join(TASKS)}")
     source, task = Path(options.source), (options.tasks or ["detect"])[0]
     if source.is_file() and source.suffix != ".parquet":
+        name = shlex.quote(str(source))
         raise InputError(
             f"{source}: a file; expected a folder of images or a dataset; one chip is asked about by: fusargpt ask "
-            f"{source} --task {task}, and a whole scene by: fusargpt {task} {source} --no-prior --out {task}.geojson"
+            f"{name} --task {task}, and a whole scene by: fusargpt {task} {name} --no-prior --out {task}.geojson"
         )
     if options.question is not None:
         check_question(options.question, "--question")
@@ -73,6 +76,17 @@ def _run(options: argparse.Namespace) -> int:
     print(f"{report.answered:,} answers: {report.out}")
     for read_as, count in report.read_as:
         print(f"  {count:,} {'images' if count > 1 else 'image'}: {read_as}")
+    if report.shrunk:
+        task = (options.tasks or ["detect"])[0]
+        scene = shlex.quote(str(Path(options.source) / report.shrunk[0]))
+        print(
+            f"{len(report.shrunk):,} of them, as {report.shrunk[0]}, are seen at less than half their size, in which "
+            f"small targets are lost; a whole scene is tiled by: fusargpt {task} {scene} --no-prior --out "
+            f"{task}.geojson",
+            file=sys.stderr,
+        )
+    if "detect" in (options.tasks or ()):
+        print("Boxes are in pixels of each image as the model sees it (seen_width, seen_height).", file=sys.stderr)
     if not report.failures:
         return 0
     count = "1 item" if len(report.failures) == 1 else f"{len(report.failures):,} items"
@@ -109,17 +123,17 @@ def _source(options: argparse.Namespace) -> "Source":
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="fusargpt batch",
         description=(
             "Ask one question about every image of a folder (its prior is an .npz file of the same name beside it), or "
             "every question of a dataset of triplets. A run that was cut goes on with the same command. One image: "
             "fusargpt ask; a whole scene, tiled and mapped: fusargpt detect."
         ),
-        epilog=(
-            "examples: fusargpt batch scenes --task detect --out answers.parquet; "
-            "fusargpt batch someone/harbours --task count --engine vllm --workers 4 --out answers.jsonl. "
-            "Exit codes: 0; 1 when some items failed (they are listed); 2 when something is wrong with the input."
+        epilog=("Exit codes: 0; 1 when some items failed (they are listed); 2 when something is wrong with the input."),
+        examples=(
+            "fusargpt batch scenes --task detect --out answers.parquet",
+            "fusargpt batch someone/harbours --task count --engine vllm --workers 4 --out answers.jsonl",
         ),
         allow_abbrev=False,
     )

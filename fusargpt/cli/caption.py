@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from fusargpt.cli.argument_types import label, names
 from fusargpt.cli.extras import needs
+from fusargpt.cli.parser import Parser
 from fusargpt.errors import InputError
 
 if TYPE_CHECKING:
@@ -159,7 +160,7 @@ def _temperature(text: str) -> float | None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="fusargpt caption",
         description=(
             "Describe each image in eight parts of its place and eight of its targets, in five stages that can be "
@@ -167,10 +168,14 @@ def _parser() -> argparse.ArgumentParser:
             "command."
         ),
         epilog=(
-            "examples: fusargpt caption dataset_card --out captions; fusargpt caption scenes.csv --aef aef --out "
-            "captions; fusargpt caption harbours --backend chat --model Qwen/Qwen3-VL-8B-Instruct --base-url "
-            "http://localhost:8000/v1 --workers 8 --out captions. Exit codes: 0; 1 when some images have no caption "
-            "(they are listed, or left for the same command); 2 when something is wrong with the input."
+            "Exit codes: 0; 1 when some images have no caption (they are listed, or left for the same command); 2 when "
+            "something is wrong with the input."
+        ),
+        examples=(
+            "fusargpt caption dataset_card --out captions",
+            "fusargpt caption scenes.csv --aef aef --out captions",
+            "fusargpt caption harbours --backend chat --model Qwen/Qwen3-VL-8B-Instruct "
+            "--base-url http://localhost:8000/v1 --workers 8 --out captions",
         ),
         allow_abbrev=False,
     )

@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from fusargpt.cli.parser import Parser
 from fusargpt.errors import InputError
 
 DTYPES = ("float32", "bfloat16", "float16")
@@ -41,13 +42,13 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="fusargpt convert",
         description=(
             "Turn a folder of the authors' release (adapter_config.json, adapter_model.safetensors, vec64_film.pt, and "
             "in newer runs tlm_config.json) into a model of this package. Anything in it that is not known is refused."
         ),
-        epilog="example: fusargpt convert stage2/detection --base Qwen/Qwen2.5-VL-7B-Instruct --out fusargpt-7b",
+        examples=("fusargpt convert stage2/detection --base Qwen/Qwen2.5-VL-7B-Instruct --out fusargpt-7b",),
     )
     parser.add_argument("source", metavar="SRC", type=Path, help="folder of the release")
     parser.add_argument(

@@ -1,9 +1,9 @@
 """`fusargpt demo`: the web page of space_app, served from this machine."""
 
-import argparse
 from collections.abc import Sequence
 
 from fusargpt.cli.extras import needs
+from fusargpt.cli.parser import Parser
 from fusargpt.errors import InputError
 
 
@@ -13,7 +13,7 @@ def main(arguments: Sequence[str]) -> None:
     Raises:
         InputError: gradio is not installed, the model cannot be read, or the port is taken.
     """
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="fusargpt demo",
         description="Serve a web page that answers questions about SAR images. Stop it with Ctrl-C.",
         epilog="The environment variable FUSARGPT_ALPHAEARTH names the AlphaEarth fields that visitors may fetch "

@@ -7,6 +7,7 @@ from typing import Any
 
 from fusargpt.cli.embedding_options import IMAGES_FAILED, add_embedding, check_source, is_scene, tell_failures
 from fusargpt.cli.extras import needs
+from fusargpt.cli.parser import Parser
 from fusargpt.cli.scene_options import PUBLIC_FIELD, check_prior
 from fusargpt.errors import InputError
 
@@ -49,13 +50,15 @@ def _run(sources: Sequence[str], out: Path, chosen: dict[str, Any]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="fusargpt embed",
         description="Make vectors of images, for search, clustering or models of your own: the tiles of a scene, image "
         "files, a folder of them, or a dataset of triplets. A run that was cut goes on with the same command.",
-        epilog=f"examples: fusargpt embed scene.tif --aef {PUBLIC_FIELD} --out scene.parquet; "
-        "fusargpt embed chips --out chips.parquet. "
-        "Exit codes: 0; 1 when some images failed (they are listed); 2 when something is wrong with the input.",
+        examples=(
+            f"fusargpt embed scene.tif --aef {PUBLIC_FIELD} --out scene.parquet",
+            "fusargpt embed chips --out chips.parquet",
+        ),
+        epilog="Exit codes: 0; 1 when some images failed (they are listed); 2 when something is wrong with the input.",
         allow_abbrev=False,
         argument_default=argparse.SUPPRESS,
     )

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from fusargpt.cli.argument_types import names
 from fusargpt.cli.extras import check_constrained, needs
+from fusargpt.cli.parser import Parser
 from fusargpt.errors import InputError
 from fusargpt.tasks.prompts import MAX_NEW_TOKENS, TASKS
 
@@ -50,7 +51,7 @@ def _evaluate(options: argparse.Namespace) -> int:
     labels = [entry.label for entry in evaluation.entries]
     print(score_table(evaluation.scores, labels))
     if len(labels) > 1:
-        print(f"\n{difference_table(evaluation.differences, labels)}")
+        print(f"\n{difference_table(evaluation.differences, labels)}\n* its 95 % interval leaves out 0")
     results, report = write_results(evaluation, options.out), write_report(evaluation, options.out)
     print(f"\nReport: {report}\nEvery answer: {results}")
     failures = evaluation.failures
@@ -79,17 +80,19 @@ def _check(options: argparse.Namespace) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="fusargpt evaluate",
         description=(
             "Ask a model, and others beside it, the questions of a dataset. Scores come with 95 % bootstrap intervals, "
             "differences to the first model over the same images. A run that was cut goes on with the same command."
         ),
         epilog=(
-            "examples: fusargpt evaluate fusargpt/checkpoints/fusargpt-nano dataset_card --prior true,none,shuffled; "
-            "fusargpt evaluate fusargpt-7b harbours --baseline Qwen/Qwen2.5-VL-7B-Instruct --baseline majority. "
             "With --suite foundation it examines features instead (fusargpt evaluate --suite foundation --help). "
             "Exit codes: 0; 1 when some questions failed (they are listed); 2 when something is wrong with the input."
+        ),
+        examples=(
+            "fusargpt evaluate fusargpt/checkpoints/fusargpt-nano dataset_card --prior true,none,shuffled",
+            "fusargpt evaluate fusargpt-7b harbours --baseline Qwen/Qwen2.5-VL-7B-Instruct --baseline majority",
         ),
         allow_abbrev=False,
     )

@@ -1,5 +1,7 @@
 """Packages that only some verbs need, and the extras of this distribution that bring them."""
 
+import shlex
+import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -62,4 +64,5 @@ def check_open_clip() -> None:
 
 
 def _missing(need: str, package: str, extra: str) -> InputError:
-    return InputError(f"{need} {package}; pip install 'fusargpt[{extra}]' brings it")
+    command = f"{shlex.quote(sys.executable)} -m pip install 'fusargpt[{extra}]'"
+    return InputError(f"{need} {package}; this brings it: {command}")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from fusargpt.cli.argument_types import names
 from fusargpt.cli.extras import check_open_clip, needs
+from fusargpt.cli.parser import Parser
 from fusargpt.errors import InputError
 
 SUITE = "foundation"
@@ -73,7 +74,7 @@ def _check(options: argparse.Namespace) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog=f"fusargpt evaluate --suite {SUITE}",
         description=(
             "What the frozen features of a model hold about simulated SAR places: retrieval by texts, zero-shot "
@@ -82,9 +83,11 @@ def _parser() -> argparse.ArgumentParser:
             "was cut goes on with the same command."
         ),
         epilog=(
-            "example: fusargpt evaluate fusarklip-nano --suite foundation --prior true,none,shuffled,blind "
-            "--baselines random,hand,nano-tower,alphaearth. Exit codes: 0; 1 when a task could not be scored (it is "
-            "listed); 2 when something is wrong with the input."
+            "Exit codes: 0; 1 when a task could not be scored (it is listed); 2 when something is wrong with the input."
+        ),
+        examples=(
+            "fusargpt evaluate fusarklip-nano --suite foundation --prior true,none,shuffled,blind "
+            "--baselines random,hand,nano-tower,alphaearth",
         ),
         allow_abbrev=False,
     )

@@ -2,13 +2,16 @@
 
 import argparse
 import io
+import logging
 import os
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
 from importlib import import_module
 from importlib.metadata import version
 
+from fusargpt.cli.parser import Parser
 from fusargpt.errors import InputError, one_line
 
 # Each is a module of this package with `main(arguments)`, which may return an exit code, or one of `SCENE_VERBS`.
@@ -49,7 +52,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         # Names of files may be no UTF-8, and terminals may know few letters; as stderr has it.
         sys.stdout.reconfigure(errors="backslashreplace")
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    if not (sys.argv[1:] if arguments is None else arguments):
+        parser.print_help(sys.stderr)
+        return USAGE_ERROR
+    options = parser.parse_args(arguments)
+    # Of a kernel for 4 bits that nothing here needs, and of names that libraries will drop from each other.
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
     try:
         for argument in options.arguments:
             _check_text(argument)
@@ -95,7 +105,7 @@ def _verb(name: str) -> Callable[[Sequence[str]], int | None]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="fusargpt",
         description="Ask a vision-language model about SAR images, with or without an AlphaEarth prior.",
         epilog="verbs:\n"

@@ -4,6 +4,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from fusargpt.cli.parser import Parser
+
 DTYPES = ("float32", "bfloat16", "float16")
 
 
@@ -28,13 +30,13 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="fusargpt merge",
         description=(
             "Write one plain checkpoint of a TLM or a LoRA adapter that a stage has left with `save: trained`, and of "
             "the base that it names: weights, code, processor and generation settings."
         ),
-        epilog="example: fusargpt merge build/7b/stage2 --out fusargpt-7b",
+        examples=("fusargpt merge build/7b/stage2 --out fusargpt-7b",),
     )
     parser.add_argument("model", metavar="FOLDER", help="what a stage has left: folder, or owner/name on the Hub")
     parser.add_argument("--out", metavar="DIR", type=Path, required=True, help="new folder for the model")

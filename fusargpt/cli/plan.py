@@ -7,11 +7,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fusargpt.cli.extras import needs
+from fusargpt.cli.parser import Parser
 from fusargpt.errors import InputError, naming
 
 if TYPE_CHECKING:
     from trl_recipes.planning.plan import Plan
 
+# As in trl_recipes.planning.plan, whose import takes seconds.
+GPUS = (
+    "a10", "a100-40g", "a100-80g", "b200", "h100", "h100-pcie", "h200", "l4", "l40s", "rtx-3090", "rtx-4090",
+    "rtx-5090", "rtx-a6000",
+)  # fmt: skip
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 _DATA = ("image_size", "anchors", "prompt_tokens", "answer_tokens", "pairs_per_image", "resolution_m")
 _MEMORY = ("weights", "gradients", "optimizer", "activations", "logits", "communication")
@@ -140,20 +146,21 @@ def _table(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="fusargpt plan",
         description=(
             "Work out FLOPs, GPU-hours, memory under DDP, ZeRO-2, FSDP2 and QLoRA, and bytes on disk of a stage, from "
             "its recipe and its model's configuration alone. Any field of the recipe can be overridden."
         ),
-        epilog="example: fusargpt plan trl_recipes/stage1.yaml --gpus 4 --gpu a100-80g --per_device_train_batch_size 8",
+        examples=("fusargpt plan trl_recipes/stage1.yaml --gpus 4 --gpu a100-80g --per_device_train_batch_size 8",),
         allow_abbrev=False,
     )
     parser.add_argument("recipe", metavar="RECIPE", type=Path, help="YAML file of the stage")
-    parser.add_argument("--gpus", type=int, default=1, help="how many share the work (default: 1)")
-    parser.add_argument("--gpu", default="a100-80g", help="their kind; a wrong one lists them (default: a100-80g)")
+    parser.add_argument("--gpus", metavar="N", type=int, default=1, help="how many share the work (default: 1)")
+    parser.add_argument("--gpu", metavar="KIND", default="a100-80g", help=f"of {', '.join(GPUS)} (default: a100-80g)")
     parser.add_argument(
         "--utilisation",
+        metavar="SHARE",
         type=float,
         default=0.35,
         help="share of their peak that is reached (default: 0.35, a supposition; an H100 reached 0.10 with sdpa)",

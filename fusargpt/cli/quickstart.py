@@ -1,11 +1,11 @@
 """`fusargpt quickstart`: nano answers all five tasks on sample scenes, as a table and as one picture."""
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
 from fusargpt.checkpoints import NANO
 from fusargpt.cli.answering import answering
+from fusargpt.cli.parser import Parser
 
 SEEDS = (3, 12, 2)  # of the test split: open sea, an airfield, a harbour; what is wrong in them is said
 
@@ -16,7 +16,7 @@ def main(arguments: Sequence[str]) -> None:
     Raises:
         InputError: a model that cannot be read.
     """
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="fusargpt quickstart",
         description="Answer all five tasks on three simulated scenes of the test split; show what the prior does.",
     )

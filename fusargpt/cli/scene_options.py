@@ -70,10 +70,21 @@ def check_prior(chosen: dict[str, Any]) -> None:
         )
 
 
+def check_out(task: str, chosen: dict[str, Any]) -> None:
+    """Raises InputError where it is not said where the map is to be written."""
+    if "out" not in chosen:
+        raise InputError(f"found no --out; add where the map is to be written, as: --out {task}.geojson")
+
+
+def counted(count: int, noun: str) -> str:
+    """As 1 box, 2 boxes."""
+    return f"{count:,} {noun}" + ("" if count == 1 else "es" if noun.endswith("x") else "s")
+
+
 def list_problems(noun: str, said: str, lines: Sequence[str]) -> None:
     """On stderr: how many there are, and the first of them."""
     if lines:
-        print(f"{len(lines):,} {noun}{'s' * (len(lines) > 1)} {said}:", file=sys.stderr)
+        print(f"{counted(len(lines), noun)} {said}:", file=sys.stderr)
         for line in lines[:_SHOWN_PROBLEMS]:
             print(f"  {line}", file=sys.stderr)
         if len(lines) > _SHOWN_PROBLEMS:

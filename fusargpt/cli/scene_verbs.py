@@ -1,6 +1,7 @@
 """`fusargpt detect`, `count`, `localize`, `classify` and `describe`: a whole scene from file to map."""
 
 import argparse
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,7 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 from fusargpt.cli.extras import needs
 from fusargpt.cli.label_options import add_labels, classify_by_labels
-from fusargpt.cli.scene_options import PUBLIC_FIELD, add_grey_levels, add_prior, add_tiles, check_prior, list_problems
+from fusargpt.cli.parser import Parser
+from fusargpt.cli.scene_options import (
+    PUBLIC_FIELD,
+    add_grey_levels,
+    add_prior,
+    add_tiles,
+    check_out,
+    counted,
+    list_problems,
+)
 from fusargpt.errors import InputError
 from fusargpt.tasks.prompts import MAX_NEW_TOKENS, TARGETS
 
@@ -25,6 +35,7 @@ DESCRIPTIONS = {
 }
 _WITH_TARGET = ("count", "detect", "localize")
 _SUFFIXES = (".geojson", ".json", ".gpkg")
+_PICTURES = (".png", ".jpg", ".jpeg")
 
 
 def run(task: str, arguments: Sequence[str]) -> int:
@@ -41,9 +52,11 @@ def run(task: str, arguments: Sequence[str]) -> int:
     if "decibels" in chosen:
         chosen["decibels"] = tuple(chosen["decibels"])
     if "labels" in chosen:
+        check_out(task, chosen)
         return classify_by_labels(chosen)
     if "prompt" in chosen:
         raise InputError("--prompt: makes captions of --labels; give some, or leave it out")
+    _check_whole(task, chosen)
     scene, out, quicklook = chosen.pop("scene"), chosen.pop("out"), chosen.pop("quicklook")
     if chosen.pop("no_quicklook"):
         quicklook = None
@@ -52,17 +65,38 @@ def run(task: str, arguments: Sequence[str]) -> int:
     # What is quick to check comes before the seconds that torch takes to import.
     if out.suffix.lower() not in _SUFFIXES:
         raise InputError(f"--out: found {out.name}; expected a name that ends in {', '.join(_SUFFIXES)}")
-    if "://" not in scene and not scene.startswith("/vsi") and not Path(scene).is_file():
-        if Path(scene).is_dir():
-            raise InputError(
-                f"{scene}: a folder; expected one SAR scene as a GeoTIFF; for every image of a folder, without "
-                f"tiles and map: fusargpt batch {scene} --task {task} --out answers.parquet"
-            )
-        raise InputError(f"{scene}: no such file; expected a SAR scene as a GeoTIFF")
-    check_prior(chosen)
     with needs("--constrained needs", "constrained"), needs("scenes need", "scenes"):
         result = _ask(task, scene, out, quicklook, chosen)
     return _tell(task, result)
+
+
+def _check_whole(task: str, chosen: dict[str, Any]) -> None:
+    """Raises InputError that says what to type where the scene is none, or what every run needs is not said."""
+    scene: str = chosen["scene"]
+    name = shlex.quote(scene)
+    if "://" not in scene and not scene.startswith("/vsi"):
+        if Path(scene).is_dir():
+            raise InputError(
+                f"{scene}: a folder; expected one SAR scene as a GeoTIFF; for every image of a folder, without "
+                f"tiles and map: fusargpt batch {name} --task {task} --out answers.parquet"
+            )
+        if not Path(scene).is_file():
+            raise InputError(f"{scene}: no such file; expected a SAR scene as a GeoTIFF")
+        if Path(scene).suffix.lower() in _PICTURES:
+            raise InputError(
+                f"{scene}: a picture without a place; expected a SAR scene as a GeoTIFF; one chip is asked about by: "
+                f"fusargpt ask {name} --task {task}"
+            )
+    prior = chosen.get("no_prior") or "aef" in chosen
+    if not prior:
+        missing = "--aef or --no-prior" if "out" in chosen else "--out, and no --aef or --no-prior"
+        out = shlex.quote(str(chosen.get("out", f"{task}.geojson")))
+        raise InputError(
+            f"found no {missing}; type: fusargpt {task} {name} --no-prior --out {out} (from the image "
+            f"alone), or with AlphaEarth, a folder or what is public: fusargpt {task} {name} --aef {PUBLIC_FIELD} "
+            f"--out {out}"
+        )
+    check_out(task, chosen)
 
 
 def _ask(task: str, scene: str, out: Path, quicklook: Path | None, chosen: dict[str, Any]) -> "SceneResult":
@@ -81,15 +115,15 @@ def _tell(task: str, result: "SceneResult") -> int:
     tiles = result.provenance["tiles"]
     total = tiles["asked"] + tiles["no data"] + tiles["nothing stands out"] + tiles["failed"]
     print(
-        f"{total:,} tiles: {tiles['asked']:,} asked, {tiles['nothing stands out']:,} in which nothing stands out, "
-        f"{tiles['no data']:,} without data, {tiles['failed']:,} failed"
+        f"{counted(total, 'tile')}: {tiles['asked']:,} asked, {tiles['nothing stands out']:,} in which nothing stands "
+        f"out, {tiles['no data']:,} without data, {tiles['failed']:,} failed"
     )
     if task == "detect":
         cut = sum(place.properties["cut"] for place in result.places)
-        print(f"{len(result.places):,} boxes, {cut:,} of them cut by an edge between tiles")
+        print(f"{counted(len(result.places), 'box')}, {cut:,} of them cut by an edge between tiles")
     if task == "count":
         counts = [place.properties["count"] for place in result.places]
-        print(f"{sum(count or 0 for count in counts):,} counted in {len(counts):,} tiles")
+        print(f"{sum(count or 0 for count in counts):,} counted in {counted(len(counts), 'tile')}")
     for path in result.files:
         print(path)
     if tiles["asked without anchors"]:
@@ -110,13 +144,15 @@ def _tell(task: str, result: "SceneResult") -> int:
 def _parser(task: str) -> argparse.ArgumentParser:
     targets = task in _WITH_TARGET
     about = " --target ship" if targets else ""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog=f"fusargpt {task}",
         description=f"{DESCRIPTIONS[task]} A run that was cut goes on with the same command. "
         "For a chip that the model sees whole: fusargpt ask; for a folder of chips: fusargpt batch.",
-        epilog=f"examples: fusargpt {task} scene.tif{about} --aef {PUBLIC_FIELD} --out {task}.geojson; "
-        f"without a prior: fusargpt {task} scene.tif{about} --no-prior --out {task}.geojson. "
-        "Exit codes: 0; 1 when some tiles failed (they are listed); 2 when something is wrong with the input.",
+        epilog="Exit codes: 0; 1 when some tiles failed (they are listed); 2 when something is wrong with the input.",
+        examples=(
+            f"fusargpt {task} scene.tif{about} --no-prior --out {task}.geojson",
+            f"fusargpt {task} scene.tif{about} --aef {PUBLIC_FIELD} --out {task}.geojson",
+        ),
         allow_abbrev=False,
         # What is not given is left to fusargpt.scenes.settings.SceneSettings, whose import takes seconds; its
         # defaults are repeated in the help alone.
@@ -127,7 +163,7 @@ def _parser(task: str) -> argparse.ArgumentParser:
         parser.add_argument("--target", choices=TARGETS, help="default: ship")
     pixels = "COCO boxes" if task == "detect" else "tiles"
     parser.add_argument(
-        "--out", metavar="FILE", type=Path, required=True, help=f".geojson or .gpkg, or .json ({pixels} in pixels)"
+        "--out", metavar="FILE", type=Path, help=f"needed: .geojson or .gpkg, or .json ({pixels} in pixels)"
     )
     parser.add_argument("--quicklook", metavar="PNG", type=Path, default=None, help="default: --out with .png")
     parser.add_argument("--no-quicklook", action="store_true", default=False, help="draw no picture")

@@ -14,6 +14,7 @@ from fusargpt.cli.embedding_options import (
     tell_unknown,
 )
 from fusargpt.cli.extras import needs
+from fusargpt.cli.parser import Parser
 from fusargpt.cli.scene_options import PUBLIC_FIELD, check_prior
 from fusargpt.errors import InputError
 
@@ -84,13 +85,15 @@ def _place(row: dict[str, Any]) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="fusargpt search",
         description="Search a scene, a folder of images or a dataset by words, or by an image. What fusargpt embed "
         "wrote is searched at once; anything else is embedded first. A run that was cut goes on with the same command.",
-        epilog=f"examples: fusargpt search 'ships at anchor off a port' --in scene.tif --aef {PUBLIC_FIELD} "
-        "--out found; fusargpt search 'mostly crops' --in scene.parquet --top 5. "
-        "Exit codes: 0; 1 when some images failed (they are listed); 2 when something is wrong with the input.",
+        examples=(
+            f"fusargpt search 'ships at anchor off a port' --in scene.tif --aef {PUBLIC_FIELD} --out found",
+            "fusargpt search 'mostly crops' --in scene.parquet --top 5",
+        ),
+        epilog="Exit codes: 0; 1 when some images failed (they are listed); 2 when something is wrong with the input.",
         allow_abbrev=False,
         argument_default=argparse.SUPPRESS,
     )

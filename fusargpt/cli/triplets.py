@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from fusargpt.cli.argument_types import label, names
 from fusargpt.cli.extras import needs
+from fusargpt.cli.parser import Parser
+from fusargpt.cli.scene_options import PUBLIC_FIELD
 from fusargpt.errors import InputError
 
 if TYPE_CHECKING:
@@ -81,10 +83,10 @@ def _print(report: "Report") -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="fusargpt triplets",
         description="Make a dataset of triplets (SAR image, AlphaEarth prior, text) from scenes, and publish it.",
-        epilog="exit codes: 0; 1 when some scenes failed (they are listed); 2 when arguments or manifest are wrong",
+        epilog="'fusargpt triplets VERB --help' explains one.",
     )
     verbs = parser.add_subparsers(metavar="VERB", required=True)
     _add_build(
@@ -96,12 +98,16 @@ def _parser() -> argparse.ArgumentParser:
             help="cut scenes into chips with anchors, questions and descriptions",
             description="Build the dataset of a manifest: CSV, JSONL or GeoJSON with one row a scene; its columns are "
             "described in docs/how-to/triplets.md. A run that was interrupted is continued by the same command.",
-            epilog="example: fusargpt triplets build scenes.csv --aef s3://us-west-2.opendata.source.coop/tge-labs/aef/"
-            "v1/annual --out harbours",
+            epilog="Exit codes: 0; 1 when some scenes failed (they are listed); 2 when something is wrong with the "
+            "input.",
+            examples=(f"fusargpt triplets build scenes.csv --aef {PUBLIC_FIELD} --out harbours",),
         )
     )
     push = verbs.add_parser(
-        "push", help="upload a finished dataset to the Hub", description="Upload a finished dataset."
+        "push",
+        help="upload a finished dataset to the Hub",
+        description="Upload a finished dataset. Log in first, with: hf auth login",
+        examples=("fusargpt triplets push harbours someone/harbours --private",),
     )
     push.add_argument("folder", metavar="DIR", type=Path, help="what build made")
     push.add_argument("repo", metavar="OWNER/NAME", help="dataset on the Hub, made if it does not exist")

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 import numpy as np
-from rouge_score.rouge_scorer import RougeScorer
 from sacrebleu.metrics.bleu import BLEU
 
 from fusargpt.metrics.cider import cider
@@ -27,6 +26,9 @@ def describe_tallies(answers: Sequence[str], references: Sequence[str]) -> dict[
     Raises:
         InputError: no images, lengths that differ, or an empty reference.
     """
+    # It brings nltk, scipy and scikit-learn, seconds of import that a process which scores nothing is spared.
+    from rouge_score.rouge_scorer import RougeScorer
+
     matched = pairs(answers, references)
     for index, (_, reference) in enumerate(matched):
         if not reference.strip():

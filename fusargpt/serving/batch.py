@@ -20,6 +20,7 @@ from fusargpt.serving.batch_inputs import Source
 from fusargpt.serving.engines import choose_engine, engine_version
 from fusargpt.serving.worker import RUN, Work, Worker
 from fusargpt.tasks.prompts import MAX_NEW_TOKENS
+from fusargpt.tasks.seen_size import is_shrunk
 
 BATCH_SIZES = {"transformers": 16, "vllm": 256}
 """vLLM makes batches of its own from what it is given, and wants many."""
@@ -48,12 +49,16 @@ class BatchSettings:
 
 @dataclass(frozen=True)
 class Report:
-    """What came of a batch: rows in the file, the items that are not there, and as what how many files were read."""
+    """What came of a batch: rows in the file, the items that are not there, and as what how many files were read.
+
+    `shrunk` are the TIFF files of which the model saw less than half of the pixels along a side.
+    """
 
     out: Path
     answered: int
     failures: list[Failure]
     read_as: list[tuple[str, int]]
+    shrunk: list[str]
 
 
 def run_batch(source: Source, settings: BatchSettings) -> Report:
@@ -92,7 +97,12 @@ def _run_batch(source: Source, settings: BatchSettings, engine: str) -> Report:
     # Limits are each image's own.
     read_as = Counter(answer.read_as.rpartition("; ")[0] for answer in answers if answer.read_as)
     failures = [*unasked, *sorted(failures, key=lambda failure: places[failure.id])]
-    return Report(settings.out, len(answers), failures, read_as.most_common())
+    shrunk = [
+        answer.id
+        for answer in answers
+        if answer.id.lower().endswith((".tif", ".tiff")) and is_shrunk(*answer.size, *answer.seen)
+    ]
+    return Report(settings.out, len(answers), failures, read_as.most_common(), shrunk)
 
 
 def _run(work: Work, items: Sequence[Item], workers: int, advance: Callable[[int], object]) -> list[Failure]:

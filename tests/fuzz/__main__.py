@@ -14,10 +14,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description="Hostile input to every verb.")
     parser.add_argument("--inputs", metavar="N", type=int, default=6000, help="default: 6000")
     parser.add_argument("--seed", metavar="N", type=int, default=0, help="default: 0")
+    parser.add_argument("--first", metavar="N", type=int, default=0, help="leave out those before: a run that was cut")
     parser.add_argument("--only", metavar="KIND", action="append", choices=KINDS, default=[], help="may be repeated")
     parser.add_argument("--number", metavar="N", type=int, help="this one alone, of the one kind of --only")
     options = parser.parse_args()
-    inputs = chosen(options.inputs, options.seed, options.only)
+    inputs = chosen(options.inputs, options.seed, options.only)[options.first :]
     if options.number is not None:
         (kind,) = options.only
         inputs = [(kind, options.number)]

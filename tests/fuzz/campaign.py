@@ -20,7 +20,7 @@ from fusargpt.inference.predict import FusarGpt
 from tests.fuzz import material
 from tests.fuzz.kinds import KINDS
 from tests.fuzz.material import Material
-from tests.fuzz.trial import SECONDS, Finding, try_input
+from tests.fuzz.trial import WAIT, Finding, try_input
 from trl_recipes.sft import make_trainer
 
 
@@ -37,7 +37,7 @@ def run(inputs: Sequence[tuple[str, int]], seed: int) -> Generator[tuple[str, in
     with tempfile.TemporaryDirectory() as folder, _prepared(Path(folder)) as good:
         for name, number in inputs:
             # Where not even Python gets to the signal: it says where, and ends.
-            faulthandler.dump_traceback_later(4 * SECONDS, exit=True)
+            faulthandler.dump_traceback_later(2 * WAIT, exit=True)
             yield name, number, try_input(name, KINDS[name][1], number, seed, good, Path(folder) / f"{name}-{number}")
             faulthandler.cancel_dump_traceback_later()
             os.chdir(folder)

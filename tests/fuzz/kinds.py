@@ -251,8 +251,8 @@ def journal(random: Random, material: Material, place: Path) -> None:
     else:
         lines = left.read_text().split("\n")
         at = random.randrange(len(lines))
-        if lines[at]:
-            lines[at] = json.dumps(changed_value(random, json.loads(lines[at]))) if lines[at][0] == "{" else lines[at]
+        if lines[at].startswith("{") and lines[at].endswith("}"):
+            lines[at] = json.dumps(changed_value(random, json.loads(lines[at])))
         left.write_text("\n".join(lines))
     tell(command)
 

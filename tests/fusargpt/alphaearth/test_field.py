@@ -279,7 +279,7 @@ class TestBadFields:
         assert "\n" not in str(raised.value)
 
     def test_no_field(self, tmp_path: Path):
-        self.fails(tmp_path / "nowhere", r"nowhere/aef_index.parquet: no such file")
+        self.fails(tmp_path / "nowhere", r"nowhere: no AlphaEarth field; expected aef_index.parquet in it")
 
     def test_a_missing_tile(self, root: Path):
         (root / TILE[1:]).unlink()

@@ -28,8 +28,8 @@ def test_the_environment_names_the_model(capsys: pytest.CaptureFixture[str], mon
 def test_without_gradio_the_extra_is_named(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "gradio", None)
     assert main(["demo"]) == 2
-    message = "fusargpt demo: error: the demo needs gradio; pip install 'fusargpt[demo]' brings it\n"
-    assert capsys.readouterr().err == message
+    command = f"{sys.executable} -m pip install 'fusargpt[demo]'"
+    assert capsys.readouterr().err == f"fusargpt demo: error: the demo needs gradio; this brings it: {command}\n"
 
 
 def test_the_page_is_served_where_asked(monkeypatch: pytest.MonkeyPatch):

@@ -40,11 +40,26 @@ print(sorted({"torch", "transformers", "rasterio", "numpy", "PIL"} & set(sys.mod
     assert result.stdout.splitlines()[-1] == "[]"
 
 
-@pytest.mark.parametrize("arguments", [[], ["no-such-verb"], ["ask"], ["ask", "image.png", "--task", "guess"]])
-def test_wrong_usage_exits_with_2(arguments: Any, capsys: pytest.CaptureFixture[str]):
+@pytest.mark.parametrize("arguments", [["no-such-verb"], ["ask"], ["ask", "image.png", "--task", "guess"]])
+def test_wrong_usage_is_told_in_one_line(arguments: Any, capsys: pytest.CaptureFixture[str]):
     with pytest.raises(SystemExit, match="2"):
         main(arguments)
-    assert capsys.readouterr().err.startswith("usage: fusargpt")
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("fusargpt") and ": error: " in line and line.endswith(" --help")
+
+
+def test_without_a_word_the_verbs_are_listed(capsys: pytest.CaptureFixture[str]):
+    assert main([]) == 2
+    listed = capsys.readouterr().err
+    assert all(f"\n  {verb} " in listed for verb in VERBS)
+
+
+@pytest.mark.parametrize("verb", ["ask", "batch", "detect", "evaluate", "merge", "plan"])
+def test_examples_can_be_copied_whole(verb: str, capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit, match="0"):
+        main([verb, "--help"])
+    examples = capsys.readouterr().out.partition("\nexamples:\n")[2].splitlines()
+    assert examples and all(line.startswith(f"  fusargpt {verb} ") for line in examples)
 
 
 def test_an_interrupt_exits_with_130(

@@ -7,6 +7,7 @@ import pytest
 
 from fusargpt.checkpoints import NANO
 from fusargpt.cli.main import main
+from fusargpt.cli.plan import GPUS
 from tests.paths import RECIPES
 
 STAGE = RECIPES / "stage1.yaml"
@@ -88,6 +89,12 @@ def test_a_field_that_no_recipe_has_is_refused_in_one_line(capsys: pytest.Captur
     check_refused(capsys, STAGE, "--learning_rat", "1", message="--learning_rat")
 
 
+def test_the_help_lists_the_gpus_that_are_known():
+    from trl_recipes.planning import plan
+
+    assert tuple(plan.GPUS) == GPUS
+
+
 def test_without_the_training_extra_the_user_learns_what_to_install():
     program = f"""
 import sys
@@ -97,4 +104,5 @@ sys.exit(main(["plan", {str(STAGE)!r}]))
 """
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert result.returncode == 2
-    assert result.stderr == "fusargpt plan: error: planning needs trl; pip install 'fusargpt[train]' brings it\n"
+    command = f"{sys.executable} -m pip install 'fusargpt[train]'"
+    assert result.stderr == f"fusargpt plan: error: planning needs trl; this brings it: {command}\n"

@@ -59,8 +59,9 @@ def test_constrained_answers_are_read(verb: str, folder: Path, tmp_path: Path, c
     ("arguments", "said"),
     [
         (["--out", "ships.txt", "--no-prior"], "--out: found ships.txt; expected a name that ends in"),
-        (["--out", "ships.geojson"], "--aef and --no-prior: found neither; add --no-prior"),
-        (["--out", "ships.geojson", "--aef", "nowhere"], "aef_index.parquet: no such file"),
+        (["--out", "ships.geojson"], "found no --aef or --no-prior; type: fusargpt detect"),
+        (["--no-prior"], "found no --out; add where the map is to be written, as: --out detect.geojson"),
+        (["--out", "ships.geojson", "--aef", "nowhere"], "nowhere: no AlphaEarth field; expected aef_index.parquet in"),
         (["--out", "ships.geojson", "--no-prior", "--overlap", "48"], "overlap: found 48"),
         (["--out", "ships.geojson", "--no-prior", "--constrained"], "max-new-tokens: found 3; expected 128"),
         (["--out", "ships.geojson", "--no-prior", "--model", "none/here"], "none/here"),
@@ -87,10 +88,13 @@ def test_a_scene_that_is_not_there_is_told_before_torch_is_imported(tmp_path: Pa
 
 
 def test_a_missing_prior_and_a_folder_are_told_with_what_to_type(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    scene = tmp_path / "scene.tif"
+    scene, chip = tmp_path / "a scene.tif", tmp_path / "chip.jpg"
     scene.touch()
-    assert main(["detect", str(scene), "--out", "ships.geojson"]) == 2
-    assert "add --no-prior to answer from the image alone, or --aef ROOT" in capsys.readouterr().err
+    chip.touch()
+    assert main(["detect", str(scene)]) == 2
+    assert f"type: fusargpt detect '{scene}' --no-prior --out detect.geojson (from the" in capsys.readouterr().err
+    assert main(["detect", str(chip), "--no-prior", "--out", "ships.geojson"]) == 2
+    assert f"one chip is asked about by: fusargpt ask {chip} --task detect\n" in capsys.readouterr().err
     assert main(["count", str(tmp_path), "--no-prior", "--out", "ships.geojson"]) == 2
     assert f"fusargpt batch {tmp_path} --task count --out answers.parquet" in capsys.readouterr().err
 

@@ -69,4 +69,5 @@ sys.exit(main(["train", "stage1.yaml"]))
 """
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert result.returncode == 2
-    assert result.stderr == "fusargpt train: error: training needs trl; pip install 'fusargpt[train]' brings it\n"
+    command = f"{sys.executable} -m pip install 'fusargpt[train]'"
+    assert result.stderr == f"fusargpt train: error: training needs trl; this brings it: {command}\n"

@@ -142,6 +142,19 @@ def test_a_batch_that_was_cut_goes_on(
     assert (tmp_path / "cut.jsonl").read_bytes() == whole.out.read_bytes()
 
 
+def test_a_scene_among_chips_is_told_the_verb_that_tiles_it(
+    images: Path, model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    random_image(900, 700).convert("L").save(images / "a scene.tif")
+    command = ["--model", model, "--engine", "transformers", "--max-new-tokens", str(TOKENS)]
+    assert main([str(images), "--task", "detect", *command, "--out", str(tmp_path / "out.jsonl")]) == 0
+    said = capsys.readouterr().err
+    scene = images / "a scene.tif"
+    assert "1 of them, as a scene.tif, are seen at less than half their size" in said
+    assert f"a whole scene is tiled by: fusargpt detect '{scene}' --no-prior --out detect.geojson" in said
+    assert "Boxes are in pixels of each image as the model sees it" in said
+
+
 def test_what_fails_costs_no_other_and_is_tried_again(
     images: Path, model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
