@@ -160,7 +160,7 @@ class Events:
         names = ", ".join(f"{number} = {name or 'unknown'}" for number, name in enumerate(scene.bands, 1))
         return {
             **changes,
-            **self._shown(scene, prior, known),
+            **self.shown(scene, prior, known),
             self.on.band: gr.Number(1, visible=len(scene.bands) > 1, maximum=len(scene.bands), info=names),
             self.on.place: gr.Textbox(bounds, interactive=not scene.georeferenced),
             self.on.year: known,
@@ -188,7 +188,7 @@ class Events:
             # What is wrong with the image itself, `look` says.
             return {self.on.first.note: problem(self.demo.message(error, image)) if self._can_be_read(image) else ""}
         known = year if scene.acquired is None else scene.acquired.year
-        return {**self._blank(), **self._shown(scene, prior, known)}
+        return {**self._blank(), **self.shown(scene, prior, known)}
 
     def fetch(
         self,
@@ -328,7 +328,7 @@ class Events:
             self.on.history: kept,
         }
 
-    def _shown(self, scene: UploadedScene, prior_path: str | None, year: float | None) -> Changes:
+    def shown(self, scene: UploadedScene, prior_path: str | None, year: float | None) -> Changes:
         """The image with its prior, and the map."""
         note = hint("Choose a task and press <b>Ask</b>.")
         prior = None

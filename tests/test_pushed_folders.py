@@ -11,6 +11,7 @@ import pytest
 import torch
 import yaml
 
+from fusargpt.triplets.card import build_of
 from tests.paths import DATASET, ROOT
 from tests.tiny import stir_tlm, tiny_inputs, tiny_model, tiny_processor
 
@@ -56,6 +57,8 @@ def test_the_dataset_folder_holds_data_and_its_card_alone() -> None:
     files = [path.relative_to(DATASET) for path in DATASET.rglob("*") if path.is_file()]
     assert {path.suffix for path in files} == {".parquet", ".md", ".jpg"}
     card = yaml.safe_load((DATASET / "README.md").read_text().split("---")[1])
+    for config in card["configs"]:
+        assert config["description"] == build_of((DATASET / config["config_name"]).glob("*.parquet"))
     listed = {file["path"] for config in card["configs"] for file in config["data_files"]}
     assert {str(path) for path in files if path.suffix == ".parquet"} == {
         str(path.relative_to(DATASET)) for pattern in listed for path in DATASET.glob(pattern)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 from accelerate import PartialState
-from datasets import Dataset, Image, concatenate_datasets, load_dataset
+from datasets import Dataset, Image, concatenate_datasets
 from datasets import config as datasets_config
 from transformers import set_seed
 from trl.trainer.sft_config import SFTConfig
@@ -17,6 +17,7 @@ from fusargpt.files import watching_disk
 from fusargpt.geo.prior import PRIOR_COLUMNS
 from fusargpt.inference.backbones import read_processor
 from fusargpt.inference.chat_template import check_template
+from fusargpt.inference.read_split import read_split
 from modeling_fusargpt import AnyFusarGpt, FusarGptProcessor
 from trl_recipes.arguments import RecipeArguments, parse
 from trl_recipes.data.collator import TripletCollator
@@ -49,7 +50,7 @@ def load_parts(recipe: RecipeArguments, split: str) -> list[tuple[str, Dataset]]
     parts = []
     for name in recipe.dataset_name:
         try:
-            part = load_dataset(name, recipe.dataset_config, split=split)
+            part = read_split(name, recipe.dataset_config, split)
         # No such folder, repository, config or split, no network, files of another kind: datasets raises of any type.
         except Exception as error:
             raise InputError(f"dataset_name: {name}, split {split}, cannot be loaded: {one_line(error)}") from error

@@ -7,6 +7,8 @@ from importlib.metadata import version
 from pathlib import Path
 from platform import python_version
 
+from tqdm import tqdm
+
 from fusargpt.errors import InputError, one_line
 from fusargpt.evaluation.claimed import claimed
 from fusargpt.evaluation.devices import chosen_device
@@ -123,19 +125,23 @@ def examine(options: Options) -> Findings:
     found: dict[str, dict[str, Mapping[str, Tally]]] = {task.name: {} for task in chosen}
     failures: list[Failed] = []
     towers = Towers(device)
-    with claimed(options.out, settings):
+    with (
+        claimed(options.out, settings),
+        tqdm(total=len(entries) * len(chosen), unit="task", disable=None) as progress,
+    ):
         resizes: dict[str, str] = {}
         for entry in entries:
             store = _store(options, entry, settings)
             subject = Subject(entry, partial(towers.get, entry), store, simulated, options.seed)
             for task in chosen:
+                progress.set_description(f"{entry.label}, {task.name}")
                 try:
                     tallies = task.tallies(subject)
+                    if tallies is not None:
+                        found[task.name][entry.label] = tallies
                 except InputError as error:
                     failures.append(Failed(task.name, entry.label, one_line(error)))
-                    continue
-                if tallies is not None:
-                    found[task.name][entry.label] = tallies
+                progress.update()
             resizes[entry.label] = subject.resize
     scored = {task: of_entry for task, of_entry in found.items() if of_entry}
     if not scored:

@@ -16,6 +16,7 @@ from fusargpt.geo.embeddings import EMBEDDING_SIZE, dequantize
 from fusargpt.geo.image import open_picture, to_rgb
 from fusargpt.geo.prior import PRIOR_COLUMNS, PRIOR_EMBEDDINGS, PRIOR_POSITIONS, Prior
 from fusargpt.inference.questions import Failure
+from fusargpt.inference.read_split import read_split
 from fusargpt.simulator.records import SPLIT_SEEDS, records
 from fusargpt.simulator.simulated_scene import simulate_scene
 from fusargpt.tasks.prompts import TASKS, check_question
@@ -101,7 +102,7 @@ def load_rows(
             parts = {name: load_dataset("parquet", data_files={split: name}, split=split)}
         else:
             chosen = configs or get_dataset_config_names(name)
-            parts = {f"{name}, config {config}": load_dataset(name, config, split=split) for config in chosen}
+            parts = {f"{name}, config {config}": read_split(name, config, split) for config in chosen}
         return _joined(parts, columns, optional)
     except InputError:
         raise

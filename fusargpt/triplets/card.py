@@ -1,9 +1,11 @@
 """The dataset card of a folder of shards: what `datasets` has to know as YAML, what people want to know in words."""
 
 import io
+import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -68,7 +70,7 @@ def write_card(
     if pictures:
         lay_out(pictures, _SHEET_COLUMNS).save(folder / SHEET, quality=85)
     parts = [
-        f"---\n{yaml.safe_dump(_front_matter(title, content, scenes), sort_keys=False, allow_unicode=True)}---",
+        f"---\n{yaml.safe_dump(_front_matter(folder, title, content, scenes), sort_keys=False, allow_unicode=True)}---",
         f"# {title}",
         _introduction(content),
         _counts_table(content, scenes),
@@ -133,8 +135,24 @@ def _small(picture: Image.Image, boxes: Sequence[Sequence[int]]) -> Image.Image:
     return with_boxes(shrunk, [[round(edge * factor) for edge in box] for box in boxes])
 
 
+def build_of(shards: Iterable[Path]) -> str:
+    """ "build " and 16 hexadecimal digits for what Parquet files hold, from their names and footers.
+
+    As a config's `description` it is part of what `load_dataset` knows a folder by. Without it, that returns the rows
+    of an earlier build, or of another folder of the same name.
+    """
+    digest = blake2b(digest_size=8)
+    for path in sorted(shards):
+        with path.open("rb") as file:
+            file.seek(-8, os.SEEK_END)
+            length = int.from_bytes(file.read(4), "little")  # then the magic number, see the specification of Parquet
+            file.seek(-8 - length, os.SEEK_END)
+            digest.update(path.name.encode() + b"\0" + file.read(length))
+    return f"build {digest.hexdigest()}"
+
+
 def _front_matter(
-    title: str, content: dict[str, dict[str, Content]], scenes: Sequence[tuple[str, Surveyed]]
+    folder: Path, title: str, content: dict[str, dict[str, Content]], scenes: Sequence[tuple[str, Surveyed]]
 ) -> dict[str, object]:
     rows = sum(split.tasks.total() for config in content.values() for split in config.values())
     named = sorted({scene.row.license.lower() for _, scene in scenes if scene.row.license})
@@ -145,6 +163,7 @@ def _front_matter(
     configs = [
         {
             "config_name": config,
+            "description": build_of((folder / config).glob("*.parquet")),
             "data_files": [
                 {"split": split, "path": f"{config}/{split}-*.parquet"} for split in SPLITS if splits[split].tasks
             ],

@@ -233,13 +233,13 @@ def test_the_page_fits_a_phone(
     browser: Browser, address: str, screenshots: Path, dark: bool, monkeypatch: pytest.MonkeyPatch
 ):
     readings: list[UploadedScene] = []
-    shown = Events._shown
+    shown = Events.shown
 
     def counted(self: Events, scene: UploadedScene, *more: Any) -> dict[object, object]:
         readings.append(scene)
         return shown(self, scene, *more)
 
-    monkeypatch.setattr(Events, "_shown", counted)
+    monkeypatch.setattr(Events, "shown", counted)
     visit = Visit(browser, address, PHONE, dark)
     page = visit.page
     page.locator(".fg-examples button").first.click()

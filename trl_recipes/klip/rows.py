@@ -5,11 +5,12 @@ from dataclasses import fields
 from typing import cast
 
 import torch
-from datasets import Dataset, Image, Value, load_dataset
+from datasets import Dataset, Image, Value
 from torch.utils.data import Sampler
 
 from fusargpt.errors import InputError, one_line
 from fusargpt.geo.prior import PRIOR_COLUMNS
+from fusargpt.inference.read_split import read_split
 from fusargpt.tasks.eight_dimensions import Description
 from fusargpt.tasks.facts import LANDFORM_COLUMN, TARGET_COLUMN
 from fusargpt.tasks.target_dimensions import TargetDescription
@@ -31,7 +32,7 @@ def load_parts(recipe: KlipArguments, split: str) -> list[tuple[str, Dataset]]:
     parts = []
     for name in recipe.dataset_name:
         try:
-            part = load_dataset(name, recipe.dataset_config, split=split)
+            part = read_split(name, recipe.dataset_config, split)
         # No such folder, repository, config or split, no network, files of another kind: datasets raises of any type.
         except Exception as error:
             raise InputError(f"dataset_name: {name}, split {split}, cannot be loaded: {one_line(error)}") from error

@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 from huggingface_hub import HfApi
@@ -11,6 +13,7 @@ from PIL import Image
 from fusargpt.errors import InputError
 from fusargpt.geo.embeddings import ATTRIBUTION
 from fusargpt.triplets.build import Report, build
+from fusargpt.triplets.card import build_of
 from fusargpt.triplets.publish import push
 from fusargpt.triplets.settings import BuildSettings
 from tests.fusargpt.cli.hub_server import REPO, Hub, serve_hub
@@ -28,6 +31,19 @@ def test_the_header_tells_datasets_what_is_there(built: Report) -> None:
     for config in found["configs"]:
         assert {item["split"] for item in config["data_files"]} == set(built.scenes)
         assert all(list(built.folder.glob(item["path"])) for item in config["data_files"])
+        # By which load_dataset tells this build from others.
+        assert config["description"] == build_of((built.folder / config["config_name"]).glob("*.parquet"))
+    assert len({config["description"] for config in found["configs"]}) == 2
+
+
+def test_a_build_is_known_by_what_its_shards_hold(tmp_path: Path) -> None:
+    shards = [tmp_path / name for name in ("one.parquet", "other.parquet")]
+    for shard in shards:
+        pq.write_table(pa.table({"value": [1, 2]}), shard)
+    first = build_of(shards)
+    assert build_of(reversed(shards)) == first != build_of(shards[:1])
+    pq.write_table(pa.table({"value": [1, 3]}), shards[1])
+    assert build_of(shards) != first
 
 
 def test_the_text_tells_people_what_is_there(built: Report) -> None:
