@@ -17,6 +17,7 @@ from fusargpt.errors import InputError
 from fusargpt.files import output_file, reason, watching_disk
 from fusargpt.inference.questions import Answer
 
+_TEXTS = ("id", "task", "question", "answer", "skipped", "read_as")
 _REMEDY = "make room, and the same command goes on with what is answered; or choose another --out"
 
 
@@ -106,8 +107,17 @@ def _read(path: Path, conditions: Mapping[str, object], run: str) -> tuple[dict[
 
 
 def _answer(record: dict[str, Any]) -> Answer:
+    """Raises ValueError, TypeError or KeyError for what `add` has not written."""
     width, height = record["size"]
     seen_width, seen_height = record["seen"]
+    anchors = record["anchors"]
+    numbers = (width, height, seen_width, seen_height, *([] if anchors is None else [anchors]))
+    if not (
+        all(isinstance(record[name], str) for name in _TEXTS)
+        and all(type(number) is int for number in numbers)
+        and isinstance(record["seconds"], int | float)
+    ):
+        raise TypeError
     return replace(Answer(**record), size=(width, height), seen=(seen_width, seen_height))
 
 

@@ -1,5 +1,7 @@
 """Answers on disk, after whatever happened to the run that wrote them."""
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -44,6 +46,26 @@ def test_answers_given_under_other_conditions_are_refused(tmp_path: Path) -> Non
 def test_a_damaged_file_is_named(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "one.jsonl"
     path.write_bytes(content)
+    with pytest.raises(InputError, match=r"one\.jsonl: a damaged file; remove it"):
+        Journal(path, CONDITIONS, RUN)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("id", ["a"]),
+        ("answer", None),
+        ("skipped", 1),
+        ("size", [8, "8"]),
+        ("seen", 8),
+        ("anchors", 0.5),
+        ("seconds", ""),
+    ],
+)
+def test_an_answer_of_another_type_is_damage(tmp_path: Path, field: str, value: object) -> None:
+    path = tmp_path / "one.jsonl"
+    record = {**asdict(ANSWERS[1]), field: value}
+    path.write_text(f"{json.dumps(CONDITIONS)}\n{json.dumps(record)}\n")
     with pytest.raises(InputError, match=r"one\.jsonl: a damaged file; remove it"):
         Journal(path, CONDITIONS, RUN)
 
