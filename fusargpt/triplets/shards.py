@@ -35,12 +35,12 @@ class WrittenPart:
 
 
 def written_part(stem: Path) -> WrittenPart | None:
-    """The part at `stem`; None where it is not finished."""
+    """The part at `stem`; None where it is not finished, or its summary is damaged: it is made again."""
     try:
         summary = json.loads(stem.with_suffix(".json").read_text())
-    except FileNotFoundError:
+        return WrittenPart(stem, summary["rows"], summary["counts"], summary["read_as"])
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
-    return WrittenPart(stem, summary["rows"], summary["counts"], summary["read_as"])
 
 
 class PartWriter:
