@@ -7,6 +7,7 @@ from PIL import Image
 from torch import Tensor
 
 from fusargpt.embedding.towers import check_length, on_device, unknown_words
+from fusargpt.errors import InputError
 from fusargpt.geo.acquisition import Acquisition
 from fusargpt.geo.prior import Prior
 from modeling_fusarklip import FusarKlipModel, FusarKlipProcessor
@@ -21,13 +22,14 @@ class KlipTowers:
     """
 
     takes_prior = True
-    can_match = True
 
     def __init__(self, model: FusarKlipModel, processor: FusarKlipProcessor) -> None:
         self._model, self._processor = model, processor
         self._tokenizer = cast(Any, processor).tokenizer
         self.scale = 1 / float(model.temperature.detach())
         self.side = cast(int, model.config.vision.image_size)
+        # Of a model that was trained without matching the head is as it began.
+        self.can_match = model.config.losses.itm > 0
 
     def image_features(
         self,
@@ -50,6 +52,8 @@ class KlipTowers:
         acquisitions: Sequence[Acquisition | None],
         texts: Sequence[str],
     ) -> Tensor:
+        if not self.can_match:
+            raise InputError("match: this model was trained without matching (losses_config.itm is 0)")
         return self._model.match(**self._read(texts), **self._seen(pictures, priors, acquisitions))
 
     def unknown(self, text: str) -> list[str]:

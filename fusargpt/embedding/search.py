@@ -132,7 +132,9 @@ def check_numbers(query: Query, top: int, rerank: int) -> None:
 def check_rerank(rerank: int, embedder: Embedder) -> None:
     """Raises InputError for a model that cannot look again."""
     if rerank and not embedder.can_match:
-        raise InputError(f"rerank: {embedder.name} has no head that matches images with words; leave --rerank out")
+        raise InputError(
+            f"rerank: {embedder.name} has no trained head that matches images with words; leave --rerank out"
+        )
 
 
 def _matched(features: Features, text: str, hits: Sequence[Hit], embedder: Embedder) -> tuple[list[Hit], list[Failure]]:

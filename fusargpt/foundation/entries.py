@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 from transformers import AutoConfig, PreTrainedConfig
 from transformers.models.auto.modeling_auto import MODEL_MAPPING
@@ -12,6 +13,7 @@ from fusargpt.embedding.model_folder import CLIP_LIKE
 from fusargpt.errors import InputError, one_line
 from fusargpt.inference.predict import check_name
 from fusargpt.private_names import commit_of
+from modeling_fusarklip.configuration_fusarklip import FusarKlipConfig
 
 MAJORITY = "majority"
 """Always there: what is most often true in the training split, and chance where nothing is fitted."""
@@ -89,8 +91,10 @@ def _entries(name: str, model: str, arms: Sequence[str]) -> list[Entry]:
     config, revision = _identify(name)
     title = Path(name).name or name
     if config.model_type == FUSARKLIP:
+        # The head of a model that was trained without matching is as it began.
+        matches = cast(FusarKlipConfig, config).losses.itm > 0
         return [
-            Entry(name, f"{title}, prior {arm}", FUSARKLIP, revision, arm, speaks=True, matches=True) for arm in arms
+            Entry(name, f"{title}, prior {arm}", FUSARKLIP, revision, arm, speaks=True, matches=matches) for arm in arms
         ]
     if config.model_type in CLIP_LIKE:
         return [Entry(name, title, DUAL_ENCODER, revision, "none", speaks=True)]

@@ -3,13 +3,18 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 import modeling_fusargpt
-from fusargpt.checkpoints import NANO, NANO_SSDD
+import modeling_fusarklip
+from fusargpt.checkpoints import KLIP_NANO, NANO, NANO_SSDD
+from fusargpt.embedding.embedder import Embedder
 from fusargpt.inference.predict import load
+from fusargpt.simulator.records import SPLIT_SEEDS, scene_fields
+from fusargpt.simulator.simulated_scene import simulate_scene
 from fusargpt.tasks.prompts import prompt
 from trl_recipes.model.checkpoint import load_model
 
@@ -30,6 +35,28 @@ def test_its_code_is_the_packages(folder: Path, name: str) -> None:
     assert (folder / name).read_text() == (CODE / name).read_text(), (
         f"{folder / name} differs from modeling_fusargpt/{name}; copy the latter over it"
     )
+
+
+def test_the_code_of_fusarklip_nano_is_the_packages_and_it_stays_small() -> None:
+    code = Path(modeling_fusarklip.__file__).parent
+    # What only training uses stays behind.
+    names = sorted({path.name for path in code.glob("*.py")} - {"__init__.py", "two_pass.py"})
+    assert sorted(path.name for path in KLIP_NANO.glob("*.py")) == names
+    for name in names:
+        assert (KLIP_NANO / name).read_text() == (code / name).read_text(), f"copy modeling_fusarklip/{name} over it"
+    assert sum(path.stat().st_size for path in KLIP_NANO.iterdir() if path.suffix in (".safetensors", ".json")) < 15e6
+
+
+def test_fusarklip_nano_tells_water_from_land_and_has_not_learned_to_match() -> None:
+    embedder = Embedder.load(KLIP_NANO, "cpu")
+    assert not embedder.can_match
+    scenes = [simulate_scene(SPLIT_SEEDS["test"] + seed) for seed in range(24)]
+    pictures = [scene_fields(scene)["image"].convert("RGB") for scene in scenes]
+    at_sea = [scene.kind == "sea" for scene in scenes]
+    shown = embedder.images(pictures)
+    sea, land = embedder.texts(["Nothing but water is seen.", "The terrain is mostly crops (70%) and trees (30%)."])
+    scores = shown @ (sea - land)
+    assert min(scores[at_sea]) > np.median(scores[~np.array(at_sea)])
 
 
 def test_it_brings_no_other_code_and_stays_small() -> None:

@@ -85,6 +85,15 @@ def test_matching_is_a_probability_of_each_pair(klip: Path):
     assert embedder.match(PICTURES[1:2], None, ["water"])[0] == pytest.approx(matches[1], abs=1e-5)
 
 
+def test_a_head_that_was_not_trained_matches_nothing(tmp_path: Path):
+    tiny_klip(losses_config={"itm": 0.0}).save_pretrained(tmp_path)
+    tiny_klip_processor().save_pretrained(tmp_path)
+    embedder = Embedder.load(tmp_path, "cpu")
+    assert not embedder.can_match
+    with pytest.raises(InputError, match="trained without matching"):
+        embedder.match(PICTURES[:1], None, ["water"])
+
+
 def test_clip_sees_the_image_alone_and_matches_nothing(clip: Path):
     embedder = Embedder.load(clip, "cpu")
     assert not embedder.takes_prior and not embedder.can_match

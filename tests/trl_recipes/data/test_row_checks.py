@@ -127,8 +127,9 @@ def test_rows_are_left_out_by_choice_and_reported(folder: Path, tmp_path: Path, 
     assert len(train) == 5
     capsys.readouterr()
     main(arguments(folder, tmp_path / "out", **fields))
-    last = capsys.readouterr().out.splitlines()[-1]
-    assert last.startswith(f"dataset {folder / 'one'} (train): 1 of 6 rows left out as unreadable: row 1: image:")
+    left_out, result = capsys.readouterr().out.splitlines()[-2:]
+    assert left_out.startswith(f"dataset {folder / 'one'} (train): 1 of 6 rows left out as unreadable: row 1: image:")
+    assert result.startswith(f"The stage's result: {tmp_path / 'out'}")
     (report,) = json.loads((tmp_path / "out" / "unreadable.json").read_text())
     assert report["rows"] == 6 and list(report["problems"]) == ["1"]
 
