@@ -11,7 +11,7 @@ from functools import partial
 from importlib import import_module
 from importlib.metadata import version
 
-from fusargpt.cli.parser import Parser
+from fusargpt.cli.parser import Parser, printable
 from fusargpt.errors import InputError, one_line
 
 # Each is a module of this package with `main(arguments)`, which may return an exit code, or one of `SCENE_VERBS`.
@@ -83,9 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _tell(verb: str, message: str) -> None:
-    """On one line, whatever the names in it are."""
-    shown = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in message)
-    print(f"fusargpt {verb}: error: {shown}", file=sys.stderr)
+    print(f"fusargpt {verb}: error: {printable(message)}", file=sys.stderr)
 
 
 def _check_text(argument: str) -> None:

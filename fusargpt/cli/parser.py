@@ -22,4 +22,9 @@ class Parser(argparse.ArgumentParser):
         return "\n".join([super().format_help(), *(["examples:", *lines, ""] if lines else [])])
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: error: {message}; all options: {self.prog} --help\n")
+        self.exit(2, f"{self.prog}: error: {printable(message)}; all options: {self.prog} --help\n")
+
+
+def printable(message: str) -> str:
+    """On one line, whatever the names in it are."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in message)

@@ -40,7 +40,10 @@ print(sorted({"torch", "transformers", "rasterio", "numpy", "PIL"} & set(sys.mod
     assert result.stdout.splitlines()[-1] == "[]"
 
 
-@pytest.mark.parametrize("arguments", [["no-such-verb"], ["ask"], ["ask", "image.png", "--task", "guess"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [["no-such-verb"], ["ask"], ["ask", "image.png", "--task", "guess"], ["detect", "a.tif", "line\nbreak", "\u2028"]],
+)
 def test_wrong_usage_is_told_in_one_line(arguments: Any, capsys: pytest.CaptureFixture[str]):
     with pytest.raises(SystemExit, match="2"):
         main(arguments)
