@@ -21,6 +21,7 @@ from fusargpt.simulator.records import SPLIT_SEEDS, records
 from fusargpt.simulator.simulated_scene import simulate_scene
 from fusargpt.tasks.prompts import TASKS, check_question
 from fusargpt.triplets.features import RECORD_FEATURES
+from modeling_fusargpt.artefacts import HUB_ID
 
 SIMULATOR = "simulator"
 """The name under which scenes are simulated instead of read; `./simulator` is a folder."""
@@ -97,6 +98,11 @@ def load_rows(
     Raises:
         InputError: no such dataset, config or split, a column that is missing, no rows, or files that cannot be read.
     """
+    # The Hub would be asked, and again, before it is said.
+    if not Path(name).exists() and not HUB_ID.fullmatch(name):
+        raise InputError(
+            f"{name}: there is no such folder; expected a dataset's folder, Parquet or Hub name (owner/name)"
+        )
     try:
         if name.endswith(".parquet") and Path(name).is_file():
             parts = {name: load_dataset("parquet", data_files={split: name}, split=split)}

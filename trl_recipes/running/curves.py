@@ -188,7 +188,10 @@ def main() -> None:
     parser.add_argument("stages", type=Path, nargs="+", metavar="STAGE_DIR")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
-    draw_curves(options.stages, options.out)
+    try:
+        draw_curves(options.stages, options.out)
+    except (OSError, ValueError, KeyError) as error:
+        parser.error(str(error))
 
 
 if __name__ == "__main__":

@@ -259,6 +259,10 @@ def test_a_parquet_file_and_the_simulator_are_asked_too(place: Path, tmp_path: P
     ]
 
 
+def test_a_dataset_that_is_no_folder_is_not_looked_for_on_the_hub(place: Path, capsys: pytest.CaptureFixture[str]):
+    assert "nowhere: there is no such folder; expected a dataset's folder" in refused(capsys, place / MODEL, "nowhere")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
