@@ -34,6 +34,7 @@ RUN = (
     "docs/index.md",
     "docs/ways-in.md",
     "fusargpt/checkpoints/fusargpt-nano/README.md",
+    "fusargpt/checkpoints/fusarklip-nano/README.md",
 )
 # Those that want something beside them, and the test that has it.
 ELSEWHERE = {
