@@ -8,7 +8,7 @@ import torch
 from peft import PeftModel
 
 from fusargpt.conversion.write_artefacts import complete_adapter, write_tlm
-from fusargpt.errors import InputError
+from fusargpt.errors import InputError, one_line
 from fusargpt.inference.backbones import model_class, read_config
 from fusargpt.inference.faces import LoadingReport
 from modeling_fusargpt import AnyFusarGpt, AnyFusarGptConfig, FusarGptProcessor
@@ -64,8 +64,15 @@ def load_model(
                 output_loading_info=True,
             ),
         )
+    except InputError:
+        raise
     except ArtefactError as error:
         raise InputError(str(error)) from error
+    # An attention that there is not, or one whose package is not installed.
+    except (ValueError, ImportError) as error:
+        raise InputError(
+            f"model_name_or_path, attn_implementation: {name_or_path} cannot be loaded so: {one_line(error)}"
+        ) from error
     # A TLM may be new; any other weight that is not there would silently be random.
     missing = sorted(name for name in report["missing_keys"] if not name.startswith(TLM_PREFIX))
     unexpected = sorted(report["unexpected_keys"])

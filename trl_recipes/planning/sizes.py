@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import yaml
-from huggingface_hub.errors import StrictDataclassError
 from transformers.models.qwen2_5_vl.configuration_qwen2_5_vl import Qwen2_5_VLTextConfig, Qwen2_5_VLVisionConfig
 
 from fusargpt.errors import InputError, one_line
@@ -231,7 +230,10 @@ def _sizes(name: str, revision: str, tlm: dict[str, object] | None) -> Sizes:
         if kind not in ("fusargpt", "qwen2_5_vl"):
             raise InputError(f"model_name_or_path: {name} is of type {kind}; a plan knows fusargpt and qwen2_5_vl")
         config = FusarGptConfig.from_pretrained(name, revision=revision)
-    except (OSError, StrictDataclassError) as error:
+    except InputError:
+        raise
+    # What transformers raises on values that it does not expect: of any type.
+    except Exception as error:
         raise InputError(
             f"model_name_or_path: the configuration of {name} cannot be read ({one_line(error)})"
         ) from error
