@@ -111,7 +111,7 @@ def _asking(options: argparse.Namespace, model: "ChatModel") -> Generator["Backe
     from fusargpt.captioning.chat.models import Budget, Memory
 
     out = options.out.absolute()
-    memory = Memory(options.cache or out.with_name(f"{out.name}.replies.sqlite"))
+    memory = Memory(options.cache or out.parent / f"{out.name}.replies.sqlite")
     try:
         yield ChatBackend(model, memory, Budget(options.budget_tokens))
     finally:

@@ -58,13 +58,13 @@ def run(task: str, arguments: Sequence[str]) -> int:
         raise InputError("--prompt: makes captions of --labels; give some, or leave it out")
     _check_whole(task, chosen)
     scene, out, quicklook = chosen.pop("scene"), chosen.pop("out"), chosen.pop("quicklook")
+    # What is quick to check comes before the seconds that torch takes to import.
+    if out.suffix.lower() not in _SUFFIXES:
+        raise InputError(f"--out: found {out.name}; expected a name that ends in {', '.join(_SUFFIXES)}")
     if chosen.pop("no_quicklook"):
         quicklook = None
     elif quicklook is None:
         quicklook = out.with_suffix(".png")
-    # What is quick to check comes before the seconds that torch takes to import.
-    if out.suffix.lower() not in _SUFFIXES:
-        raise InputError(f"--out: found {out.name}; expected a name that ends in {', '.join(_SUFFIXES)}")
     with needs("--constrained needs", "constrained"), needs("scenes need", "scenes"):
         result = _ask(task, scene, out, quicklook, chosen)
     return _tell(task, result)

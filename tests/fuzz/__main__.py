@@ -1,6 +1,7 @@
 """The whole of it by hand; see `tests.fuzz`."""
 
 import argparse
+import io
 import sys
 from collections import Counter
 
@@ -22,6 +23,9 @@ def main() -> int:
     if options.number is not None:
         (kind,) = options.only
         inputs = [(kind, options.number)]
+    # Hostile texts are shown as they can be.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     harms: Counter[str] = Counter()
     tried: Counter[str] = Counter()
     for name, _, finding in tqdm(run(inputs, options.seed), total=len(inputs), unit="input"):

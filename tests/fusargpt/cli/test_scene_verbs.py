@@ -60,6 +60,7 @@ def test_constrained_answers_are_read(verb: str, folder: Path, tmp_path: Path, c
     [
         (["--out", "ships.txt", "--no-prior"], "--out: found ships.txt; expected a name that ends in"),
         (["--out", "ships.geojson"], "found no --aef or --no-prior; type: fusargpt detect"),
+        (["--out", "", "--no-prior"], "--out: found ; expected a name that ends in"),
         (["--no-prior"], "found no --out; add where the map is to be written, as: --out detect.geojson"),
         (["--out", "ships.geojson", "--aef", "nowhere"], "nowhere: no AlphaEarth field; expected aef_index.parquet in"),
         (["--out", "ships.geojson", "--no-prior", "--overlap", "48"], "overlap: found 48"),
