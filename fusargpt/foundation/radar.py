@@ -38,7 +38,7 @@ def radar(findings: Findings) -> bytes | None:
     axes.set_yticks([20, 40, 60, 80], ["20", "40", "60", "80"], fontsize=7, color="0.4")
     axes.legend(loc="upper left", bbox_to_anchor=(1.12, 1.05), fontsize=8, frameon=False)
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=130)
+    figure.savefig(buffer, format="png", dpi=110, bbox_inches="tight")
     return buffer.getvalue()
 
 

@@ -34,7 +34,7 @@ def retrieval_tallies(similarity: NDArray[np.floating], true: NDArray[np.bool_])
 
     Args:
         similarity: [N, N], image i with text j; text i was written about image i. Partners of equal similarity come in
-            an order drawn once, so that a model that cannot tell them apart does as well as chance.
+            an order drawn for each query, so that a model that cannot tell them apart does as well as chance.
         true: bool [N, N], whether text j is true of image i; text i is of image i.
 
     Returns:
@@ -58,8 +58,10 @@ def retrieval_tallies(similarity: NDArray[np.floating], true: NDArray[np.bool_])
 
 
 def _of_queries(similarity: NDArray[np.floating], true: NDArray[np.bool_]) -> Mapping[str, Tally]:
-    drawn = np.random.default_rng(_TIES).permutation(len(similarity))
-    order = drawn[np.argsort(-similarity[:, drawn], axis=1, kind="stable")]
+    # Of each query by itself: one order for all would send them to the same partners.
+    drawn = np.random.default_rng(_TIES).permuted(np.tile(np.arange(len(similarity)), (len(similarity), 1)), axis=1)
+    ranked = np.argsort(-np.take_along_axis(similarity, drawn, axis=1), axis=1, kind="stable")
+    order = np.take_along_axis(drawn, ranked, axis=1)
     hits = np.take_along_axis(true, order, axis=1)
     partners = true.sum(1)
     places = np.arange(1, len(similarity) + 1)
