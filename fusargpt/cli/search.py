@@ -26,7 +26,7 @@ def main(arguments: Sequence[str]) -> int:
     """Print what was found; returns 0, or 1 when some images failed.
 
     Raises:
-        InputError: an extra is not installed, or what `fusargpt.embedding.searching.search_all` raises.
+        InputError: an extra is not installed, or what `fusargpt.embedding.search_run.search_all` raises.
     """
     # Intermixed, so that WORDS may also come after the options.
     chosen = vars(_parser().parse_intermixed_args(arguments))

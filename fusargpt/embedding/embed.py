@@ -12,10 +12,10 @@ from tqdm import tqdm
 
 from fusargpt.embedding.embedder import Embedder
 from fusargpt.embedding.features import SUFFIX, Features, Row
+from fusargpt.embedding.opening import kind_of, open_source
 from fusargpt.embedding.scene_tiles import SceneTiles
 from fusargpt.embedding.settings import EmbeddingSettings
 from fusargpt.embedding.source import Source
-from fusargpt.embedding.sources import kind_of, open_source
 from fusargpt.embedding.vectors import VectorAnswerer, from_text
 from fusargpt.errors import InputError, one_line
 from fusargpt.geo.embeddings import ATTRIBUTION

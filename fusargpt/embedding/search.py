@@ -14,9 +14,9 @@ from tqdm import tqdm
 from fusargpt.embedding.embedder import Embedder
 from fusargpt.embedding.features import Features
 from fusargpt.embedding.model_folder import model_of_label
+from fusargpt.embedding.opening import open_source
 from fusargpt.embedding.ranking import Hit, best, scores
 from fusargpt.embedding.settings import EmbeddingSettings
-from fusargpt.embedding.sources import open_source
 from fusargpt.errors import InputError, one_line
 from fusargpt.inference.questions import Failure, Question
 

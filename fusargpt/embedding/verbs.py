@@ -85,7 +85,7 @@ def search(
         InputError: as `embed`; an empty query, one that is too long, or vectors of another model.
         TypeError: an option that does not exist.
     """
-    from fusargpt.embedding.searching import query_of, search_all
+    from fusargpt.embedding.search_run import query_of, search_all
 
     asked = query_of(query)
     given, names = _within(within)
@@ -153,7 +153,7 @@ def classify(
         return classify_targets(scene, out=out, quicklook=quicklook, predictor=predictor, **options)
     if predictor is not None:
         raise InputError("predictor: FUSAR-GPT knows no labels; hand over an embedder, or leave labels out")
-    from fusargpt.embedding.labelling import label_all
+    from fusargpt.embedding.label_run import label_all
     from fusargpt.embedding.labels import PROMPT, check_labels
 
     prompt = PROMPT if prompt is None else prompt
@@ -184,7 +184,7 @@ def _within(within: "str | Path | Sequence[str | Path] | Features") -> "tuple[Fe
 
 def _settings(names: Sequence[str], options: dict[str, Any]) -> EmbeddingSettings:
     """Raises InputError for an option that the input has no use for; without names it is vectors."""
-    from fusargpt.embedding.sources import kind_of
+    from fusargpt.embedding.opening import kind_of
 
     useless, what = _WITHOUT_USE[kind_of(names) if names else "features"]
     for name in useless:

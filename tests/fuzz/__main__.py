@@ -32,7 +32,7 @@ def main() -> int:
         tried[name] += 1
         if finding is not None:
             harms[name] += 1
-            tqdm.write(str(finding).encode(errors="backslashreplace").decode())
+            tqdm.write(str(finding))
     for name, count in sorted(tried.items()):
         print(f"{count:>6,} {name}: {harms[name]} with harm")
     print(f"{len(inputs):,} inputs, {harms.total()} with harm (seed {options.seed})")

@@ -270,8 +270,9 @@ class FusarKlipTowers(BlipForImageTextRetrieval):
             ValueError: If there are neither as many images as texts nor one, and no `image_index`.
         """
         tokens = self.image_tokens(**image_inputs) if image_tokens is None else image_tokens
-        paired = tokens[self._pairs(input_ids, tokens, image_index)]
-        return self.itm_head(self.read(input_ids, attention_mask, paired)[:, 0, :]).softmax(-1)[:, 1]
+        mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
+        read = self.read_many(input_ids, mask, tokens, self._pairs(input_ids, tokens, image_index))
+        return self.itm_head(read[:, 0, :]).softmax(-1)[:, 1]
 
     @torch.no_grad()
     def fill(

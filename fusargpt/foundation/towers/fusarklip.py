@@ -84,10 +84,9 @@ class FusarKlipTower:
         places = {name: place for place, name in enumerate(different)}
         index = torch.tensor([places[id(view)] for view in views], device=self._model.device)
         with torch.inference_mode():
-            read = self._read(texts)
-            # As the model's own `match`, with the texts in groups of like length and an image's keys computed once.
-            states = self._model.read_many(**read, image_tokens=self._tokens(list(different.values())), images=index)
-            return self._model.itm_head(states[:, 0]).softmax(-1)[:, 1].float().cpu().numpy()
+            tokens = self._tokens(list(different.values()))
+            matched = self._model.match(**self._read(texts), image_index=index, image_tokens=tokens)
+            return matched.float().cpu().numpy()
 
     def _tokens(self, views: Sequence[View]) -> Tensor:
         priors = [None if view.prior is None else view.prior.columns() for view in views]

@@ -10,9 +10,9 @@ from fusargpt.embedding.embed import embed_source
 from fusargpt.embedding.embedder import Embedder
 from fusargpt.embedding.features import Features
 from fusargpt.embedding.labels import Classified, check_suffix, classify_features
-from fusargpt.embedding.searching import embedder_for
+from fusargpt.embedding.opening import kind_of
+from fusargpt.embedding.search_run import embedder_for
 from fusargpt.embedding.settings import EmbeddingSettings
-from fusargpt.embedding.sources import kind_of
 from fusargpt.errors import InputError
 from fusargpt.geo.sar_scene import SarScene
 from fusargpt.inference.questions import Failure
