@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 from accelerate import PartialState
-from datasets import Dataset, Image, concatenate_datasets
+from datasets import Dataset, concatenate_datasets
 from datasets import config as datasets_config
 from transformers import set_seed
 from trl.trainer.sft_config import SFTConfig
@@ -17,11 +17,11 @@ from fusargpt.files import watching_disk
 from fusargpt.geo.prior import PRIOR_COLUMNS
 from fusargpt.inference.backbones import read_processor
 from fusargpt.inference.chat_template import check_template
-from fusargpt.inference.read_split import read_split
 from modeling_fusargpt import AnyFusarGpt, FusarGptProcessor
 from trl_recipes.arguments import RecipeArguments, parse
 from trl_recipes.data.collator import TripletCollator
 from trl_recipes.data.pairs import check_pairs, hide_other_pairs, pair_rows
+from trl_recipes.data.parts import check_columns, read_part
 from trl_recipes.data.row_checks import keep_readable, write_left_out
 from trl_recipes.data.row_tasks import TASK_COLUMN, check_task_column, task_names
 from trl_recipes.data.visual_tokens import cache_visual_tokens
@@ -49,21 +49,11 @@ def load_parts(recipe: RecipeArguments, split: str) -> list[tuple[str, Dataset]]
     """
     parts = []
     for name in recipe.dataset_name:
-        try:
-            part = read_split(name, recipe.dataset_config, split)
-        # No such folder, repository, config or split, no network, files of another kind: datasets raises of any type.
-        except Exception as error:
-            raise InputError(f"dataset_name: {name}, split {split}, cannot be loaded: {one_line(error)}") from error
+        part = read_part(name, recipe.dataset_config, split)
         conversation = ["messages"] if "messages" in part.column_names else ["prompt", "completion"]
         columns = ["image", *conversation, *(PRIOR_COLUMNS if recipe.prior == "true" else ())]
-        missing = [column for column in columns if column not in part.column_names]
-        if missing:
-            raise InputError(
-                f"dataset {name} has no column {', '.join(missing)}; found {', '.join(part.column_names)}; expected "
-                "image, messages (or prompt and completion), and both prior columns unless `prior: none`"
-            )
-        if not isinstance(part.features["image"], Image):
-            raise InputError(f"dataset {name}: column image: found {part.features['image']}, expected images")
+        expected = "image, messages (or prompt and completion), and both prior columns unless `prior: none`"
+        check_columns(name, part, columns, expected)
         if TASK_COLUMN in part.column_names:
             check_task_column(name, part)
             columns.append(TASK_COLUMN)

@@ -5,18 +5,22 @@ from dataclasses import fields
 from typing import cast
 
 import torch
-from datasets import Dataset, Image, Value
+from datasets import Dataset, Value
 from torch.utils.data import Sampler
 
-from fusargpt.errors import InputError, one_line
+from fusargpt.errors import InputError
 from fusargpt.geo.prior import PRIOR_COLUMNS
-from fusargpt.inference.read_split import read_split
 from fusargpt.tasks.eight_dimensions import Description
 from fusargpt.tasks.facts import LANDFORM_COLUMN, TARGET_COLUMN
 from fusargpt.tasks.target_dimensions import TargetDescription
+from trl_recipes.data.parts import check_columns, read_part
 from trl_recipes.klip.arguments import KlipArguments
 
 ACQUISITION_COLUMNS = ("resolution_m", "sensor", "polarization", "acquired")
+EXPECTED = (
+    "image and texts, the prior unless `prior: none`, the acquisition unless `acquisition: false`; `texts: caption` "
+    "reads plain captions"
+)
 Place = tuple[int, int]
 """A row, and the epoch in which it is asked for."""
 
@@ -31,20 +35,8 @@ def load_parts(recipe: KlipArguments, split: str) -> list[tuple[str, Dataset]]:
     columns += ACQUISITION_COLUMNS if recipe.acquisition else ()
     parts = []
     for name in recipe.dataset_name:
-        try:
-            part = read_split(name, recipe.dataset_config, split)
-        # No such folder, repository, config or split, no network, files of another kind: datasets raises of any type.
-        except Exception as error:
-            raise InputError(f"dataset_name: {name}, split {split}, cannot be loaded: {one_line(error)}") from error
-        missing = [column for column in columns if column not in part.column_names]
-        if missing:
-            raise InputError(
-                f"dataset {name} has no column {', '.join(missing)}; found {', '.join(part.column_names)}; expected "
-                "image and texts, the prior unless `prior: none`, the acquisition unless `acquisition: false`; `texts: "
-                "caption` reads plain captions"
-            )
-        if not isinstance(part.features["image"], Image):
-            raise InputError(f"dataset {name}: column image: found {part.features['image']}, expected images")
+        part = read_part(name, recipe.dataset_config, split)
+        check_columns(name, part, columns, EXPECTED)
         for column, known in text_columns(recipe).items():
             _check_texts(name, column, part.features[column], known)
         if not len(part):

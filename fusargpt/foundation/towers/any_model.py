@@ -56,5 +56,5 @@ class AnyVisionTower:
 
 
 def _size(processor: Any) -> str:
-    sizes = getattr(processor, "crop_size", None) or processor.size
+    sizes = processor.crop_size or processor.size
     return " x ".join(str(value) for value in dict(sizes).values() if value)
