@@ -1,5 +1,7 @@
 """What a picture and a prior have to be: the functions of modeling_fusargpt, which a Hub repository cannot import."""
 
+import os
+import zipfile
 from collections.abc import Mapping, Sequence
 from textwrap import shorten
 
@@ -9,7 +11,8 @@ from PIL import Image, ImageFile
 
 PRIOR_SIZE = 64  # Width of AlphaEarth Foundations' embeddings.
 PRIOR_KEYS = ("prior_embeddings", "prior_positions")
-SCALE_FIRST = "fusargpt.geo.image.read_image scales a SAR file to 8 bit"
+MAX_PRIOR_BYTES = 512 * 2**20  # Unpacked; the prior of one image has hundreds of anchors.
+SCALE_FIRST = "fusargpt.read_image scales a SAR file to 8 bit"
 
 
 def check_8bit(picture: Image.Image) -> None:
@@ -27,7 +30,7 @@ def check_8bit(picture: Image.Image) -> None:
         raise ValueError(f"images: found a picture of mode {found}, expected 8 bit; {SCALE_FIRST}.")
 
 
-def batch_priors(priors: Sequence[Mapping[str, object] | None]) -> dict[str, np.ndarray]:
+def batch_priors(priors: Sequence[Mapping[str, object] | str | os.PathLike[str] | None]) -> dict[str, np.ndarray]:
     """The three prior fields of a batch from one entry an image, as `FusarGptProcessor` takes and returns them."""
     read = [_read(prior, f"priors[{index}]") for index, prior in enumerate(priors)]
     size = max(len(embeddings) for embeddings, _ in read)
@@ -47,6 +50,8 @@ def _read(prior: object, name: str) -> tuple[np.ndarray, np.ndarray]:
     """Embeddings float32 [S, 64] and positions float32 [S, 2] of one prior, checked."""
     if prior is None:
         return np.zeros((0, PRIOR_SIZE), np.float32), np.zeros((0, 2), np.float32)
+    if isinstance(prior, str | os.PathLike):
+        prior = _stored(prior, name)
     if not isinstance(prior, Mapping) or set(prior) != set(PRIOR_KEYS):
         found = sorted(prior) if isinstance(prior, Mapping) else type(prior).__name__
         raise ValueError(f"{name}: found {found}, expected None or a mapping with exactly {list(PRIOR_KEYS)}.")
@@ -55,6 +60,23 @@ def _read(prior: object, name: str) -> tuple[np.ndarray, np.ndarray]:
     if len(embeddings) != len(positions):
         raise ValueError(f"{name}: found {len(embeddings)} embeddings and {len(positions)} positions, expected equals.")
     return _unit_vectors(embeddings, f"{name}['prior_embeddings']"), _inside(positions, f"{name}['prior_positions']")
+
+
+def _stored(path: str | os.PathLike[str], name: str) -> dict[str, np.ndarray]:
+    """The prior in an .npz file, as `fusargpt.geo.prior.save_prior` writes it; the places of anchors are left out."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            size = sum(member.file_size for member in archive.infolist())
+        if size > MAX_PRIOR_BYTES:
+            raise ValueError(f"{size:,} bytes of arrays, where a prior has at most {MAX_PRIOR_BYTES:,}")
+        with np.load(path, allow_pickle=False) as arrays:
+            return {key: arrays[key] for key in arrays.files if key != "prior_lonlat"}
+    # What numpy and zipfile raise on files that are missing or damaged.
+    except (ValueError, OSError, EOFError, KeyError, MemoryError, NotImplementedError, zipfile.BadZipFile) as error:
+        raise ValueError(
+            f"{name}: found {os.fspath(path)!r}, which cannot be read ({shorten(str(error), 120)}); expected the .npz "
+            "file of a prior."
+        ) from error
 
 
 def _array(value: object, width: int, name: str) -> np.ndarray:

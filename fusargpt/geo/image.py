@@ -128,8 +128,7 @@ def check_8bit(picture: Image.Image) -> None:
     if _is_deep(picture) or is_cut:
         found = picture.mode if _is_deep(picture) else f"{picture.mode} with 16 bit a channel"
         raise InputError(
-            f"image: found a picture of mode {found}, expected 8 bit; fusargpt.geo.image.read_image scales a SAR file "
-            "to 8 bit"
+            f"image: found a picture of mode {found}, expected 8 bit; fusargpt.read_image scales a SAR file to 8 bit"
         )
 
 

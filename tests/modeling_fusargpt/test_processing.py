@@ -7,11 +7,16 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
+import rasterio
 import torch
+from affine import Affine
 from PIL import Image
-from transformers import AutoProcessor
+from transformers import AutoProcessor, AutoTokenizer
 
+from fusargpt.geo.image import read_image
+from fusargpt.geo.prior import load_prior, save_prior
 from modeling_fusargpt import FusarGptProcessor
+from tests.paths import ROOT
 from tests.tiny import Backbone, question, random_image, random_prior, tiny_processor
 
 PRIOR_FIELDS = {"prior_embeddings", "prior_positions", "prior_mask"}
@@ -104,6 +109,59 @@ def test_the_chat_template_takes_priors(processor: FusarGptProcessor):
     assert (batch["input_ids"] == processor.image_token_id).sum() == 4
 
 
+def decibels(path: Path) -> Path:
+    values = np.random.default_rng(0).normal(-12, 5, (32, 48)).astype(np.float32)
+    Image.fromarray(values).save(path)
+    return path
+
+
+def asked_about(processor: FusarGptProcessor, image: Path, **options: Any) -> Any:
+    content = [{"type": "image", "path": str(image)}, {"type": "text", "text": "?"}]
+    return processor.apply_chat_template(
+        cast(Any, [{"role": "user", "content": content}]),
+        tokenize=True,
+        return_dict=True,
+        return_tensors="pt",
+        processor_kwargs=options,
+    )
+
+
+def test_a_scene_named_in_a_message_is_read_as_ask_reads_it(processor: FusarGptProcessor, tmp_path: Path):
+    path = decibels(tmp_path / "scene.tif")
+    found = asked_about(processor, path, image_reader=read_image)
+    expected = processor(images=[read_image(path)], return_tensors="pt")
+    assert torch.equal(found["pixel_values"], expected["pixel_values"])
+
+
+def test_without_a_reader_it_is_refused_with_the_cure(processor: FusarGptProcessor, tmp_path: Path):
+    with pytest.raises(ValueError, match=r"scene\.tif: .*mode F, expected 8 bit.* image_reader=fusargpt.read_image"):
+        asked_about(processor, decibels(tmp_path / "scene.tif"))
+    with rasterio.open(
+        tmp_path / "complex.tif", "w", width=48, height=32, count=1, dtype="complex64", transform=Affine.scale(10)
+    ) as file:
+        file.write(np.ones((32, 48), np.complex64), 1)
+    with pytest.raises(ValueError, match=r"cannot be read .* With image_reader=fusargpt\.read_image"):
+        asked_about(processor, tmp_path / "complex.tif")
+
+
+@pytest.mark.parametrize("kind", [str, Path])
+def test_a_prior_may_be_the_path_of_its_file(processor: FusarGptProcessor, tmp_path: Path, kind: Any):
+    prior = load_prior(ROOT / "space_app" / "examples" / "harbour.npz")
+    assert prior.lonlat is not None
+    save_prior(tmp_path / "scene.npz", prior)
+    found = call(processor, [kind(tmp_path / "scene.npz")])
+    for name, values in call(processor, [prior.columns()]).items():
+        torch.testing.assert_close(found[name], values, atol=1e-3, rtol=0)
+
+
+def test_a_file_that_is_no_prior_is_named(processor: FusarGptProcessor, tmp_path: Path):
+    (tmp_path / "text.npz").write_text("no zip file")
+    np.savez(tmp_path / "other.npz", values=np.zeros(3))
+    for name, message in (("text", "not a zip file"), ("absent", "No such file"), ("other", r"found \['values'\]")):
+        with pytest.raises(ValueError, match=rf"priors\[0\]: .*{message}"):
+            call(processor, [str(tmp_path / f"{name}.npz")])
+
+
 def test_return_tensors_may_stand_among_the_text_arguments(processor: FusarGptProcessor):
     batch = processor(
         images=random_image(16, 16),
@@ -121,6 +179,7 @@ def test_saves_and_loads_without_video(processor: FusarGptProcessor, tmp_path: P
     assert type(loaded) is FusarGptProcessor
     assert loaded.get_attributes() == ["image_processor", "tokenizer"]
     assert loaded.chat_template == processor.chat_template
+    assert loaded.tokenizer.padding_side == AutoTokenizer.from_pretrained(tmp_path).padding_side == "left"
     assert set(loaded.model_input_names) == set(call(processor, [random_prior(1)]))
     expected = call(processor, [random_prior(4)])
     for name, value in call(loaded, [random_prior(4)]).items():
@@ -290,7 +349,7 @@ def test_image_size_refuses_arrays_of_unknown_range():
     ("array", "message"),
     [
         (np.zeros((32, 48), np.uint8), r"found an array of shape \[32, 48\], expected \[height, width, 3\]"),
-        (np.zeros((32, 48), np.float32), r"found an array of shape \[32, 48\]"),
+        (np.zeros((32, 48), np.float32), "array of float32, expected uint8, .*radiometry.to_8bit"),
         (np.zeros((32, 48, 3), np.uint16), "found an array of uint16, expected uint8"),
         (np.zeros((3, 32, 48), np.float32), "found an array of float32, expected uint8"),
         (torch.zeros(3, 32, 48), "found an array of float32, expected uint8"),
@@ -304,7 +363,7 @@ def test_arrays_that_are_no_pictures_of_8_bit_are_one_line(
 ):
     with pytest.raises(ValueError, match=message) as error:
         processor(images=cast(Any, [[array]] if nested else [array]))
-    assert "\n" not in str(error.value) and len(str(error.value)) < 200
+    assert "\n" not in str(error.value) and len(str(error.value)) < 220
 
 
 def test_floats_that_are_scaled_already_are_taken(processor: FusarGptProcessor):

@@ -7,7 +7,8 @@ from .transformers_release import MINIMUM_TRANSFORMERS  # noqa: F401  # pyright:
 import base64
 import binascii
 import os
-from collections.abc import Mapping, Sequence
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
 from io import BytesIO
 from textwrap import shorten
 from typing import Any, cast
@@ -26,6 +27,7 @@ from transformers.processing_utils import MultiModalData
 
 PRIOR_SIZE = 64  # Width of AlphaEarth Foundations' embeddings.
 PRIOR_KEYS = ("prior_embeddings", "prior_positions")
+MAX_PRIOR_BYTES = 512 * 2**20  # Unpacked; the prior of one image has hundreds of anchors.
 
 
 class FusarGptProcessor(Qwen2_5_VLProcessor):
@@ -34,7 +36,8 @@ class FusarGptProcessor(Qwen2_5_VLProcessor):
     Args:
         image_processor: A Qwen2-VL image processor. PIL's stands in for that of torchvision, which transformers loads
             where torchvision is installed and whose resized pixels differ from those of training.
-        tokenizer: A tokenizer with Qwen2.5-VL's special tokens.
+        tokenizer: A tokenizer with Qwen2.5-VL's special tokens. It is told to pad on the left, here and where it is
+            saved: answers of a batch begin at its right end. (Training asks for its own side.)
         chat_template: Jinja template; `None` takes the tokenizer's.
         image_size: Side in pixels of the square that every image is squeezed to, whatever its aspect ratio, before
             the image processor reads it (bicubic, 8 bit). `None` leaves the size to the image processor, which keeps
@@ -59,6 +62,9 @@ class FusarGptProcessor(Qwen2_5_VLProcessor):
             image_processor = cast(
                 Qwen2VLImageProcessorPil, Qwen2VLImageProcessorPil.from_dict(image_processor.to_dict())
             )
+        if tokenizer is not None:
+            # The second is what a tokenizer saves.
+            tokenizer.padding_side = tokenizer.init_kwargs["padding_side"] = "left"
         super().__init__(image_processor, tokenizer, chat_template=chat_template, **kwargs)
         self.image_size = image_size
         if image_size is not None:
@@ -71,21 +77,25 @@ class FusarGptProcessor(Qwen2_5_VLProcessor):
         text: str | list[str] | None = None,
         videos: None = None,
         audio: None = None,
-        priors: Sequence[Mapping[str, object] | None] | None = None,
+        priors: Sequence[Mapping[str, object] | str | os.PathLike[str] | None] | None = None,
+        image_reader: Callable[[str], Image.Image] | None = None,
         **kwargs: Any,
     ) -> BatchFeature:
         """
         Args:
             images: An image, a list of them, or a list of lists with those of each text. An image is a PIL image, an
                 array or tensor `[H, W, C]` or `[C, H, W]`, or a path, an http(s) address or base64 of a file, and
-                holds 8 bit: what holds more would be clipped. With `do_rescale=False` arrays may hold floats, scaled
-                already.
+                holds 8 bit: what holds more would be clipped, and is refused. With `do_rescale=False` arrays may hold
+                floats, scaled already.
             text: A text or a list of texts; every image has its `<|vision_start|><|image_pad|><|vision_end|>`.
             videos: Not supported.
             audio: Not supported.
-            priors: One entry an image, in the order of the images: `None` for an image without a prior, or a mapping
+            priors: One entry an image, in the order of the images: `None` for an image without a prior, a mapping
                 with exactly `prior_embeddings` `[S, 64]` (unit vectors, or integers as AlphaEarth publishes them)
-                and `prior_positions` `[S, 2]`, (y, x) in [0, 1]. S may differ between images.
+                and `prior_positions` `[S, 2]`, (y, x) in [0, 1], or the path of an .npz file that holds them. S may
+                differ between images.
+            image_reader: Reads the files that `images` names by a path, as `fusargpt.read_image` does GeoTIFFs of any
+                values. `None` reads pictures of 8 bit with PIL.
             **kwargs: Arguments of the tokenizer and the image processor, such as `padding` and `return_tensors`.
 
         Returns:
@@ -104,6 +114,8 @@ class FusarGptProcessor(Qwen2_5_VLProcessor):
         misspelt = [name for name in kwargs if name.startswith("prior")]
         if misspelt:
             raise TypeError(f"unexpected keyword arguments {misspelt}; the prior is passed as `priors`.")
+        if image_reader is not None:
+            images = _read_files(images, image_reader)
         features = super().__call__(images=images, text=text, **kwargs)
         if priors is None:
             return features
@@ -168,6 +180,13 @@ def _option(inputs: Mapping[str, Any], name: str) -> Any:
     return inputs.get(name, (inputs.get("images_kwargs") or {}).get(name))
 
 
+def _read_files(images: Any, image_reader: Callable[[str], Image.Image]) -> Any:
+    """The images with files that are named by a path read."""
+    if isinstance(images, list | tuple):
+        return [_read_files(image, image_reader) for image in images]
+    return image_reader(images) if isinstance(images, str) and os.path.isfile(images) else images
+
+
 def _opened(images: Any) -> Any:
     """The images with files that are named opened, in the colours in which they are stored, turned as EXIF says."""
     if isinstance(images, list | tuple):
@@ -195,8 +214,12 @@ def _opened(images: Any) -> Any:
         reason = "no known image format" if isinstance(error, UnidentifiedImageError) else str(error)
         raise ValueError(
             f"images: found {images[:80]!r}, which cannot be read ({shorten(reason, 120)}); expected the path, the "
-            "http(s) address or the base64 of an image file."
+            f"http(s) address or the base64 of a picture. {READER_FIRST}."
         ) from error
+    except ValueError as error:
+        if not os.path.isfile(images):
+            raise
+        raise ValueError(f"{images}: {error} {READER_FIRST}.") from error
 
 
 def _check_images(images: Any, scaled: bool) -> None:
@@ -208,20 +231,22 @@ def _check_images(images: Any, scaled: bool) -> None:
         check_8bit(images)
     elif isinstance(images, np.ndarray | torch.Tensor):
         shape = list(images.shape)
+        name = str(images.dtype).removeprefix("torch.")
+        if name != "uint8" and not (scaled and "float" in name):
+            raise ValueError(
+                f"images: found an array of {name}, expected uint8, which other values would be clipped to; "
+                f"{SCALE_ARRAY_FIRST}."
+            )
         if len(shape) < 3:
             raise ValueError(
                 f"images: found an array of shape {shape}, expected [height, width, 3]; numpy.stack([image] * 3, -1) "
                 "makes it of one channel."
             )
-        name = str(images.dtype).removeprefix("torch.")
-        if name != "uint8" and not (scaled and "float" in name):
-            raise ValueError(
-                f"images: found an array of {name}, expected uint8, which other values would be clipped to; "
-                f"{SCALE_FIRST}."
-            )
 
 
-SCALE_FIRST = "fusargpt.geo.image.read_image scales a SAR file to 8 bit"
+READER_FIRST = "With image_reader=fusargpt.read_image GeoTIFFs are read and scaled"
+SCALE_ARRAY_FIRST = "PIL.Image.fromarray(fusargpt.geo.radiometry.to_8bit(array)[0]) scales SAR values [height, width]"
+SCALE_FIRST = "fusargpt.read_image scales a SAR file to 8 bit"
 
 
 def check_8bit(picture: Image.Image) -> None:
@@ -249,7 +274,7 @@ def _squeeze(image: object, side: int) -> Image.Image:
     return image.convert("RGB").resize((side, side), Image.Resampling.BICUBIC)
 
 
-def batch_priors(priors: Sequence[Mapping[str, object] | None]) -> dict[str, np.ndarray]:
+def batch_priors(priors: Sequence[Mapping[str, object] | str | os.PathLike[str] | None]) -> dict[str, np.ndarray]:
     """The three prior fields of a batch from one entry an image, as `FusarGptProcessor` takes and returns them."""
     read = [_read(prior, f"priors[{index}]") for index, prior in enumerate(priors)]
     size = max(len(embeddings) for embeddings, _ in read)
@@ -269,6 +294,8 @@ def _read(prior: object, name: str) -> tuple[np.ndarray, np.ndarray]:
     """Embeddings float32 [S, 64] and positions float32 [S, 2] of one prior, checked."""
     if prior is None:
         return np.zeros((0, PRIOR_SIZE), np.float32), np.zeros((0, 2), np.float32)
+    if isinstance(prior, str | os.PathLike):
+        prior = _stored(prior, name)
     if not isinstance(prior, Mapping) or set(prior) != set(PRIOR_KEYS):
         found = sorted(prior) if isinstance(prior, Mapping) else type(prior).__name__
         raise ValueError(f"{name}: found {found}, expected None or a mapping with exactly {list(PRIOR_KEYS)}.")
@@ -277,6 +304,23 @@ def _read(prior: object, name: str) -> tuple[np.ndarray, np.ndarray]:
     if len(embeddings) != len(positions):
         raise ValueError(f"{name}: found {len(embeddings)} embeddings and {len(positions)} positions, expected equals.")
     return _unit_vectors(embeddings, f"{name}['prior_embeddings']"), _inside(positions, f"{name}['prior_positions']")
+
+
+def _stored(path: str | os.PathLike[str], name: str) -> dict[str, np.ndarray]:
+    """The prior in an .npz file, as `fusargpt.geo.prior.save_prior` writes it; the places of anchors are left out."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            size = sum(member.file_size for member in archive.infolist())
+        if size > MAX_PRIOR_BYTES:
+            raise ValueError(f"{size:,} bytes of arrays, where a prior has at most {MAX_PRIOR_BYTES:,}")
+        with np.load(path, allow_pickle=False) as arrays:
+            return {key: arrays[key] for key in arrays.files if key != "prior_lonlat"}
+    # What numpy and zipfile raise on files that are missing or damaged.
+    except (ValueError, OSError, EOFError, KeyError, MemoryError, NotImplementedError, zipfile.BadZipFile) as error:
+        raise ValueError(
+            f"{name}: found {os.fspath(path)!r}, which cannot be read ({shorten(str(error), 120)}); expected the .npz "
+            "file of a prior."
+        ) from error
 
 
 def _array(value: object, width: int, name: str) -> np.ndarray:

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from transformers import AutoTokenizer
 
 import modeling_fusargpt
 import modeling_fusarklip
-from fusargpt.checkpoints import KLIP_NANO, NANO, NANO_SSDD
+from fusargpt.checkpoints import KLIP_NANO, NANO, NANO_BACKBONE, NANO_SSDD
 from fusargpt.embedding.embedder import Embedder
 from fusargpt.inference.predict import load
 from fusargpt.simulator.records import SPLIT_SEEDS, scene_fields
@@ -62,6 +63,13 @@ def test_fusarklip_nano_tells_water_from_land_and_has_not_learned_to_match() -> 
 def test_it_brings_no_other_code_and_stays_small() -> None:
     assert sorted(path.name for path in NANO.glob("*.py")) == MODULES
     assert sum(path.stat().st_size for path in NANO.iterdir() if path.suffix in (".safetensors", ".json")) < 20e6
+
+
+@pytest.mark.parametrize("folder", [NANO, NANO_SSDD, NANO_BACKBONE], ids=lambda folder: folder.name)
+def test_plain_transformers_pads_questions_on_the_left(folder: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    short, long = tokenizer(["How many?", "How many ships are there?"], padding=True)["attention_mask"]
+    assert short[0] == 0 and short[-1] == 1 and all(long)
 
 
 def test_its_tlm_has_been_trained() -> None:

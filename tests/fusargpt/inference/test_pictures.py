@@ -83,7 +83,7 @@ DOORS: dict[str, Callable[[FusarGpt, Path], Any]] = {
 
 @pytest.mark.parametrize("door", DOORS)
 def test_nothing_is_clipped(predictor: FusarGpt, door: str, deep: Path) -> None:
-    with pytest.raises(ValueError, match=r"found a picture of mode .*, expected 8 bit; fusargpt.geo.image.read_image"):
+    with pytest.raises(ValueError, match=r"found a picture of mode .*, expected 8 bit; fusargpt.read_image"):
         DOORS[door](predictor, deep)
 
 
