@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from fusargpt.alphaearth.anchors import spatiotemporal_anchors
     from fusargpt.alphaearth.field import AlphaEarth
+    from fusargpt.alphaearth.scene_prior import fetch_prior
     from fusargpt.checkpoints import KLIP_NANO, NANO, NANO_BACKBONE, NANO_SSDD
     from fusargpt.embedding.embedder import Embedder
     from fusargpt.embedding.features import read_features
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from fusargpt.evaluation.evaluate import Options as EvaluationSettings
     from fusargpt.evaluation.evaluate import evaluate
     from fusargpt.geo.image import read_image
-    from fusargpt.geo.prior import Prior, load_prior
+    from fusargpt.geo.prior import Prior, load_prior, save_prior
     from fusargpt.geo.reading import Reading
     from fusargpt.geo.sar_scene import SarScene
     from fusargpt.inference.predict import FusarGpt, load
@@ -50,11 +51,13 @@ _NAMES = {
     "detect": ("scenes.verbs", "detect"),
     "embed": ("embedding.verbs", "embed"),
     "evaluate": ("evaluation.evaluate", "evaluate"),
+    "fetch_prior": ("alphaearth.scene_prior", "fetch_prior"),
     "load": ("inference.predict", "load"),
     "load_prior": ("geo.prior", "load_prior"),
     "localize": ("scenes.verbs", "localize"),
     "read_features": ("embedding.features", "read_features"),
     "read_image": ("geo.image", "read_image"),
+    "save_prior": ("geo.prior", "save_prior"),
     "search": ("embedding.verbs", "search"),
     "spatiotemporal_anchors": ("alphaearth.anchors", "spatiotemporal_anchors"),
 }
@@ -81,11 +84,13 @@ __all__ = [
     "detect",
     "embed",
     "evaluate",
+    "fetch_prior",
     "load",
     "load_prior",
     "localize",
     "read_features",
     "read_image",
+    "save_prior",
     "search",
     "spatiotemporal_anchors",
 ]

@@ -36,3 +36,9 @@ def naming(name: str) -> Generator[None]:
 def one_line(error: BaseException) -> str:
     """Another library's error as the end of a one-line message."""
     return textwrap.shorten(str(error), width=240, placeholder=" ...") or type(error).__name__
+
+
+def check(name: str, found: object, fits: bool, expected: str) -> None:
+    """Raises InputError about the option `name` unless what was found fits."""
+    if not fits:
+        raise InputError(f"{name}: found {found}; expected {expected}")

@@ -10,14 +10,18 @@ from typing import TYPE_CHECKING
 from fusargpt.checkpoints import NANO
 from fusargpt.cli.answering import answering
 from fusargpt.cli.argument_types import add_reading, reading_of
-from fusargpt.cli.extras import check_constrained
+from fusargpt.cli.extras import check_constrained, needs
 from fusargpt.cli.parser import Parser
+from fusargpt.cli.scene_options import PUBLIC_FIELD, add_anchors, anchors_of, counted
 from fusargpt.errors import InputError
 from fusargpt.tasks.prompts import MAX_NEW_TOKENS, TARGETS, TASKS, check_question, prompt
 from fusargpt.tasks.seen_size import is_shrunk
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+    from fusargpt.geo.prior import Prior
+    from fusargpt.geo.reading import Reading
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -44,13 +48,18 @@ def _parser() -> argparse.ArgumentParser:
         examples=(
             "fusargpt ask chip.tif 'How many ships are there in this image?'",
             "fusargpt ask chip.tif --task detect --target ship --prior chip.npz",
+            f"fusargpt ask chip.tif --task detect --target ship --aef {PUBLIC_FIELD}",
         ),
     )
     parser.add_argument("image", metavar="IMAGE", type=Path, help="PNG, JPEG or TIFF (8 or 16 bit, float, complex)")
     parser.add_argument("question", metavar="QUESTION", nargs="?", help="free text; may be left out with --task")
     parser.add_argument("--task", choices=TASKS, help="ask this task's own question, or say what QUESTION is about")
     parser.add_argument("--target", choices=TARGETS, help="what the task's own question is about (default: ship)")
-    parser.add_argument("--prior", metavar="FILE.npz", type=Path, help="AlphaEarth embeddings of the same place")
+    prior = parser.add_argument_group("prior (default: none, the image alone)")
+    prior.add_argument(
+        "--prior", metavar="FILE.npz", type=Path, help="of the same place, as fusargpt prior writes it; or:"
+    )
+    add_anchors(prior.add_argument, "an image")
     parser.add_argument(
         "--constrained",
         action="store_true",
@@ -81,6 +90,10 @@ def _check(options: argparse.Namespace) -> None:
         )
     if not options.image.exists():
         raise InputError(f"{options.image}: no such file")
+    # Not `anchors`, the number alone.
+    options.anchors = anchors_of(vars(options))
+    if options.prior is not None and options.anchors is not None:
+        raise InputError("--prior and --aef: expected one of them")
     if options.question is None and options.task is None:
         raise InputError(
             "no QUESTION; give one, or --task to ask that task's own, as in: fusargpt ask "
@@ -103,10 +116,10 @@ def _check(options: argparse.Namespace) -> None:
 def _answer(options: argparse.Namespace) -> None:
     # What is quick to check comes before the seconds that torch takes to import.
     from fusargpt.geo.image import read_image_as
-    from fusargpt.geo.prior import load_prior
 
-    image, read_as = read_image_as(options.image, reading_of(vars(options)))
-    prior = None if options.prior is None else load_prior(options.prior)
+    reading = reading_of(vars(options))
+    image, read_as = read_image_as(options.image, reading)
+    prior = _prior(options, reading)
 
     from transformers import TextStreamer
 
@@ -136,6 +149,24 @@ def _answer(options: argparse.Namespace) -> None:
         if boxes.problems:
             said = "Not all of this answer can be read" if boxes.value else "This answer cannot be read as boxes"
             print(f"{said}: {boxes.problems[0]}", file=sys.stderr)
+
+
+def _prior(options: argparse.Namespace, reading: "Reading") -> "Prior | None":
+    """From the file or the field that the user names."""
+    if options.prior is not None:
+        from fusargpt.geo.prior import load_prior
+
+        return load_prior(options.prior)
+    if options.anchors is None:
+        return None
+    with needs("--aef needs", "alphaearth"):
+        from fusargpt.alphaearth.scene_prior import scene_prior
+        from fusargpt.geo.sar_scene import SarScene
+
+        with SarScene.open(options.image, reading) as scene:
+            prior, year = scene_prior(scene, options.anchors, "leave --aef out to answer from the image alone")
+    print(f"{options.image}: {counted(len(prior.embeddings), 'anchor')} of AlphaEarth {year}", file=sys.stderr)
+    return prior
 
 
 def _tell_shrunk(options: argparse.Namespace, image: "Image", seen: tuple[int, int]) -> None:

@@ -11,6 +11,7 @@ from fusargpt.checkpoints import NANO
 from fusargpt.cli.argument_types import add_reading, check_unread, names, reading_of
 from fusargpt.cli.extras import needs
 from fusargpt.cli.parser import Parser
+from fusargpt.cli.scene_options import PUBLIC_FIELD, add_anchors, anchors_of
 from fusargpt.errors import InputError
 from fusargpt.tasks.prompts import MAX_NEW_TOKENS, TARGETS, TASKS, check_question, prompt
 
@@ -59,6 +60,10 @@ def _check(options: argparse.Namespace) -> None:
         )
     if options.question is not None:
         check_question(options.question, "--question")
+    # Not `anchors`, the number alone.
+    options.anchors = anchors_of(vars(options))
+    if options.anchors is not None and options.prior == "none":
+        raise InputError("--aef and --prior none: expected one of them")
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -102,6 +107,8 @@ def _source(options: argparse.Namespace) -> "Source":
 
     with_prior = options.prior == "given"
     if is_dataset(options.source):
+        if options.anchors is not None:
+            raise InputError(f"{options.source}: a dataset, whose rows bring their own priors; leave --aef out")
         if options.question is not None or options.target is not None:
             raise InputError(
                 f"{options.source}: a dataset, whose rows bring their own questions; leave --question and --target "
@@ -119,20 +126,21 @@ def _source(options: argparse.Namespace) -> "Source":
         raise InputError("--target goes into the question of --task; leave --question out, or leave --target out")
     (task,) = options.tasks or ("",)
     question = options.question or prompt(task, options.target or "ship")
-    return ImageFolder(Path(options.source), question, task, reading_of(vars(options)), with_prior)
+    return ImageFolder(Path(options.source), question, task, reading_of(vars(options)), with_prior, options.anchors)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog="fusargpt batch",
         description=(
-            "Ask one question about every image of a folder (its prior is an .npz file of the same name beside it), or "
-            "every question of a dataset of triplets. A run that was cut goes on with the same command. One image: "
-            "fusargpt ask; a whole scene, tiled and mapped: fusargpt detect."
+            "Ask one question about every image of a folder (its prior is an .npz file of the same name beside it, or "
+            "comes from the field of --aef), or every question of a dataset of triplets. A run that was cut goes on "
+            "with the same command. One image: fusargpt ask; a whole scene, tiled and mapped: fusargpt detect."
         ),
         epilog=("Exit codes: 0; 1 when some items failed (they are listed); 2 when something is wrong with the input."),
         examples=(
             "fusargpt batch scenes --task detect --out answers.parquet",
+            f"fusargpt batch scenes --task detect --aef {PUBLIC_FIELD} --out answers.parquet",
             "fusargpt batch someone/harbours --task count --engine vllm --workers 4 --out answers.jsonl",
         ),
         allow_abbrev=False,
@@ -159,9 +167,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--batch-size", metavar="N", type=int, help="items asked together (default: 16, or 256 with vllm)"
     )
-    parser.add_argument(
-        "--prior", choices=("given", "none"), default="given", help="default: given, where there is one"
+    prior = parser.add_argument_group(
+        "prior (default: the .npz file beside an image, or that of a row, if there is one)"
     )
+    prior.add_argument("--prior", choices=("given", "none"), default="given", help="none leaves those alone")
+    add_anchors(prior.add_argument, "an image")
     parser.add_argument("--split", help="of a dataset (default: test)")
     parser.add_argument("--config", metavar="A,B", dest="configs", type=names, help="of a dataset (default: all)")
     parser.add_argument(

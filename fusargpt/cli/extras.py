@@ -15,6 +15,7 @@ _METRICS = {"evaluate", "jinja2", "rouge_score", "sacrebleu"} | _DATA
 _FOUNDATION = {"scipy", "sklearn"} | _METRICS
 
 PACKAGES: dict[str, set[str]] = {
+    "alphaearth": _ALPHAEARTH,
     "captions": {"jinja2", "openai", "scipy"} | _DATA,
     "constrained": {"llguidance"},
     "data": _DATA,

@@ -30,6 +30,7 @@ VERBS = {
     "localize": "name the cells with ships or aircraft all over a scene, as a map layer",
     "merge": "write one plain checkpoint of a TLM or an adapter with its base",
     "plan": "work out what a stage will cost on other machines",
+    "prior": "fetch the AlphaEarth prior of one image into a file",
     "quickstart": "answer all five tasks on sample scenes and draw one picture",
     "search": "find what fits words best in a scene or a folder, as a map layer",
     "train": "run one stage of training from a recipe",

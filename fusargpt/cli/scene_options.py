@@ -9,10 +9,13 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from fusargpt.alphaearth.anchor_settings import AnchorSettings
 from fusargpt.cli.argument_types import add_reading
 from fusargpt.errors import InputError
 
 PUBLIC_FIELD = "s3://us-west-2.opendata.source.coop/tge-labs/aef/v1/annual"
+ANCHORS = ("aef", "year", "anchors", "anchor_spacing_m", "anchor_resolution")
+"""The names of the options of `add_anchors`."""
 _SHOWN_PROBLEMS = 5
 
 
@@ -34,18 +37,37 @@ def add_grey_levels(parser: argparse.ArgumentParser) -> None:
 def add_prior(parser: argparse.ArgumentParser) -> None:
     """Where anchors come from."""
     prior = parser.add_argument_group("prior (one of --aef and --no-prior is needed)")
-    prior.add_argument("--aef", metavar="ROOT", help="AlphaEarth field: folder or http, https, s3, gs URL")
     prior.add_argument("--no-prior", action="store_true", help="answer from the image alone")
-    prior.add_argument("--year", metavar="Y", type=int, help="of the field (default: the acquisition's)")
-    prior.add_argument("--anchors", metavar="N", type=int, help="N x N a tile (default: 8)")
-    prior.add_argument(
-        "--anchor-spacing", metavar="M", type=float, dest="anchor_spacing_m", help="metres, instead of --anchors"
-    )
-    prior.add_argument(
+    add_anchors(prior.add_argument, "a tile")
+
+
+def add_anchors(add: Callable[..., Any], of: str) -> None:
+    """The fields of `AnchorSettings`: by `add_argument` of a parser or group. `of` says what has so many anchors."""
+    add("--aef", metavar="ROOT", help="AlphaEarth field: folder or http, https, s3, gs URL")
+    add("--year", metavar="Y", type=int, help="of the field (default: the acquisition's)")
+    add("--anchors", metavar="N", type=int, help=f"N x N {of} (default: 8)")
+    add("--anchor-spacing", metavar="M", type=float, dest="anchor_spacing_m", help="metres, instead of --anchors")
+    add(
         "--anchor-resolution",
         choices=("native", "match"),
         help="10 m pixels, or the overview that fits the spacing and needs far fewer bytes (default: native)",
     )
+
+
+def anchors_of(options: dict[str, Any]) -> AnchorSettings | None:
+    """What `add_anchors` parsed, taken out of `options`; None where no field is named.
+
+    Raises:
+        InputError: what `AnchorSettings` raises, or an option of a field that is not named.
+    """
+    told = {name: options.pop(name, None) for name in ANCHORS}
+    told = {name: value for name, value in told.items() if value is not None}
+    if "aef" in told:
+        return AnchorSettings(**told)
+    for name in told:
+        option = f"--{name.removesuffix('_m').replace('_', '-')}"
+        raise InputError(f"{option}: of the field that --aef names; add --aef ROOT, or leave {option} out")
+    return None
 
 
 def add_tiles(add: Callable[..., Any], overlap: str) -> None:

@@ -14,6 +14,16 @@ from pathlib import Path
 
 from fusargpt.errors import InputError
 
+SIGNATURES = {
+    b"\x89PNG\r\n\x1a\n": "PNG",
+    b"\xff\xd8\xff": "JPEG",
+    b"II*\x00": "TIFF",
+    b"MM\x00*": "TIFF",
+    b"II+\x00": "TIFF",
+    b"MM\x00+": "TIFF",
+}
+"""How the files of each format begin."""
+
 EXIF_MARK = b"Exif\0\0"
 MAX_EXIF_SEGMENTS = 16
 """Of 64 KiB. A camera writes one."""
@@ -26,12 +36,37 @@ _EXIF, _START_OF_SCAN, _END = 0xE1, 0xDA, 0xD9
 # What is no data: FF that is followed by neither 00 nor a restart marker.
 _NEXT_MARKER = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]")
 _ORIENTATION, _GDAL_METADATA = 274, 42112
-_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_TIFF = tuple(signature for signature, name in SIGNATURES.items() if name == "TIFF")
 _MAX_DIRECTORIES = 4096
 _MAX_TAGS = 65_535
 _ADVICE = "save it again as a plain GeoTIFF, PNG or JPEG, without metadata"
 
 Content = bytes | mmap.mmap
+
+
+def file_format_of(path: Path) -> str:
+    """ "PNG", "JPEG" or "TIFF" by the first bytes of a file, whatever its name; InputError for any other."""
+    if path.is_dir():
+        raise InputError(f"{path}: a folder; expected a PNG, JPEG or TIFF file")
+    if not path.exists():
+        raise InputError(f"{path}: no such file")
+    # A named pipe would be waited for.
+    if not path.is_file():
+        raise InputError(f"{path}: no regular file; expected a PNG, JPEG or TIFF file")
+    try:
+        with open(path, "rb") as file:
+            head = file.read(8)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    if not head:
+        raise InputError(f"{path}: the file is empty (0 bytes)")
+    for signature, name in SIGNATURES.items():
+        if head.startswith(signature):
+            return name
+    raise InputError(
+        f"{path}: not a PNG, JPEG or TIFF image (it starts with {head!r}); convert it first, for example with "
+        "gdal_translate"
+    )
 
 
 def check_header(path_or_content: str | Path | bytes) -> None:

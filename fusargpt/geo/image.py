@@ -8,7 +8,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageFile, ImageOps
 
 from fusargpt.errors import InputError, naming
-from fusargpt.geo.headers import EXIF_MARK, check_exif, check_header
+from fusargpt.geo.headers import EXIF_MARK, SIGNATURES, check_exif, check_header, file_format_of
 from fusargpt.geo.radiometry import to_8bit
 from fusargpt.geo.reading import ReadAs, Reading
 from fusargpt.geo.sar_scene import SarScene
@@ -26,14 +26,6 @@ PICTURE_FORMATS = ("PNG", "JPEG", "TIFF")
 _ORIENTATION = ExifTags.Base.Orientation
 _TURNED_BY_A_QUARTER = (5, 6, 7, 8)
 _PNG_TURNS = (b"eXIf", b"Raw profile type exif", b"XML:com.adobe.xmp")
-_SIGNATURES = {
-    b"\x89PNG\r\n\x1a\n": "PNG",
-    b"\xff\xd8\xff": "JPEG",
-    b"II*\x00": "TIFF",
-    b"MM\x00*": "TIFF",
-    b"II+\x00": "TIFF",
-    b"MM\x00+": "TIFF",
-}
 
 
 def read_image(path: str | Path, reading: Reading | None = None) -> Image.Image:
@@ -57,37 +49,13 @@ def read_image(path: str | Path, reading: Reading | None = None) -> Image.Image:
 def read_image_as(path: str | Path, reading: Reading | None = None) -> tuple[Image.Image, ReadAs]:
     """As `read_image`, and what the file was read as, which `str` says in one line."""
     path, reading = Path(path), reading or Reading()
-    file_format = _format(path)
+    file_format = file_format_of(path)
     if file_format == "TIFF":
         return _read_tiff(path, reading)
     with naming(str(path)):
         reading.check_picture(f"a {file_format} image")
         check_header(path)
         return _read_picture(path, file_format, reading)
-
-
-def _format(path: Path) -> str:
-    if path.is_dir():
-        raise InputError(f"{path}: a folder; expected a PNG, JPEG or TIFF file")
-    if not path.exists():
-        raise InputError(f"{path}: no such file")
-    # A named pipe would be waited for.
-    if not path.is_file():
-        raise InputError(f"{path}: no regular file; expected a PNG, JPEG or TIFF file")
-    try:
-        with open(path, "rb") as file:
-            head = file.read(8)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-    if not head:
-        raise InputError(f"{path}: the file is empty (0 bytes)")
-    for signature, name in _SIGNATURES.items():
-        if head.startswith(signature):
-            return name
-    raise InputError(
-        f"{path}: not a PNG, JPEG or TIFF image (it starts with {head!r}); convert it first, for example with "
-        "gdal_translate"
-    )
 
 
 def _read_picture(path: Path, file_format: str, reading: Reading) -> tuple[Image.Image, ReadAs]:
@@ -140,7 +108,7 @@ def open_picture(content: bytes) -> Image.Image:
             holds more than 8 bit.
         OSError: and whatever Pillow raises on a damaged file.
     """
-    if not any(content.startswith(signature) for signature in _SIGNATURES):
+    if not any(content.startswith(signature) for signature in SIGNATURES):
         raise InputError(f"image: not a PNG, JPEG or TIFF image (it starts with {content[:8]!r}); convert it first")
     with naming("image"):
         check_header(content)

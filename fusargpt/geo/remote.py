@@ -11,7 +11,7 @@ import rasterio
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from fusargpt.errors import InputError, naming
-from fusargpt.geo.headers import check_header
+from fusargpt.geo.headers import check_header, file_format_of
 from fusargpt.geo.redirects import check_redirects
 
 _DRIVER = "GTiff"
@@ -117,6 +117,10 @@ def open_raster(path_or_url: str | Path) -> rasterio.DatasetReader:
             that does not answer within the time limits.
     """
     path = rasterio_path(path_or_url)
+    if not is_remote(path_or_url):
+        found = file_format_of(Path(path_or_url))
+        if found != "TIFF":
+            raise InputError(f"{path_or_url}: a picture ({found}) without a place; expected a GeoTIFF")
     with naming(shown(path_or_url)):
         if not is_remote(path_or_url):
             check_header(path_or_url)

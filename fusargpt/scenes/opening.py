@@ -5,6 +5,7 @@ from pathlib import Path
 from fusargpt.alphaearth.anchors import spatiotemporal_anchors
 from fusargpt.alphaearth.block_cache import BlockCache
 from fusargpt.alphaearth.field import AlphaEarth
+from fusargpt.alphaearth.scene_prior import place_and_year
 from fusargpt.errors import InputError, NoPriorError
 from fusargpt.geo.remote import is_remote, shown
 from fusargpt.geo.sar_scene import SarScene
@@ -23,22 +24,10 @@ def field_and_year(scene: SarScene, settings: TileSettings) -> tuple[AlphaEarth 
     if settings.aef is None:
         return None, None
     without = "answer from the image alone with --no-prior"
-    if scene.geometry is None:
-        if scene.problem:
-            raise NoPriorError(f"{scene.problem}; or {without}")
-        raise NoPriorError(f"{shown(scene.path)}: no georeference, so that no place is known for anchors; {without}")
-    year = settings.year
-    if year is None:
-        if scene.acquired is None:
-            raise NoPriorError(
-                f"{shown(scene.path)}: no day of acquisition in its tags or name; name the field's year with --year"
-            )
-        year = scene.acquired.year
+    geometry, year = place_and_year(scene, settings.year, without)
     field = AlphaEarth(settings.aef, BlockCache() if is_remote(settings.aef) else None)
     try:
-        spatiotemporal_anchors(
-            scene.geometry, year, source=field, grid=(_COVERAGE_GRID, _COVERAGE_GRID), resolution="match"
-        )
+        spatiotemporal_anchors(geometry, year, source=field, grid=(_COVERAGE_GRID, _COVERAGE_GRID), resolution="match")
     except NoPriorError as error:
         raise NoPriorError(f"{shown(scene.path)}: {error}; choose another --year or --aef, or {without}") from error
     return field, year

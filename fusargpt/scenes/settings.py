@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from fusargpt.checkpoints import NANO
-from fusargpt.errors import InputError
-from fusargpt.scenes.tile_settings import TileSettings, check
+from fusargpt.errors import InputError, check
+from fusargpt.scenes.tile_settings import TileSettings
 from fusargpt.tasks.prompts import MAX_NEW_TOKENS, TARGETS, TASKS, check_question, prompt
 
 _FEWEST_CONSTRAINED_TOKENS = 128

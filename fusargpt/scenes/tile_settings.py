@@ -4,20 +4,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-from fusargpt.errors import InputError
+from fusargpt.alphaearth.anchor_settings import AnchorSettings
+from fusargpt.errors import InputError, check
 from fusargpt.geo.reading import Reading
 from fusargpt.geo.remote import identity
 from fusargpt.geo.stored import Stored
-
-ANCHORS_PER_SIDE = 8
-"""Of a tile, as of a training chip."""
 
 _SMALLEST_TILE, _LARGEST_TILE = 28, 8192
 
 
 @dataclass(frozen=True, kw_only=True)
-class TileSettings:
-    """The options that all runs over a scene have.
+class TileSettings(AnchorSettings):
+    """The options that all runs over a scene have, beside those of its anchors.
 
     Attributes:
         model: folder, or owner/name on the Hub.
@@ -37,12 +35,7 @@ class TileSettings:
         decibels: (low, high) that become black and white in every tile, instead of `stretch`. For calibrated
             backscatter and a model that was trained with fixed limits: fusargpt-nano with (-25, 0) in VV and (-33, -8)
             in VH.
-        aef: root of the AlphaEarth field.
         no_prior: answer from the image alone.
-        year: of the field; None takes the acquisition's.
-        anchors: rows and columns of the grid of anchors of a tile; ignored where `anchor_spacing_m` is given.
-        anchor_spacing_m: metres between anchors.
-        anchor_resolution: "native" reads AlphaEarth's 10 m pixels, "match" the overview that fits the spacing.
         batch_size: tiles answered at a time.
         device: as torch names it; None takes a GPU where there is one.
 
@@ -62,12 +55,7 @@ class TileSettings:
     height_m: float | None = None
     stretch: Literal["scene", "tile"] = "scene"
     decibels: tuple[float, float] | None = None
-    aef: str | None = None
     no_prior: bool = False
-    year: int | None = None
-    anchors: int = ANCHORS_PER_SIDE
-    anchor_spacing_m: float | None = None
-    anchor_resolution: Literal["native", "match"] = "native"
     batch_size: int = 16
     device: str | None = None
 
@@ -89,11 +77,7 @@ class TileSettings:
             check("decibels", f"{low:g} to {high:g}", -100 <= low < high <= 100, "two of -100 to 100, ascending")
             if self.stretch != "scene":
                 raise InputError("stretch and decibels: expected one of them")
-        check("anchors", self.anchors, 1 <= self.anchors <= 128, "1 to 128 a side")
-        if self.anchor_spacing_m is not None:
-            check("anchor-spacing", self.anchor_spacing_m, 10 <= self.anchor_spacing_m <= 1e5, "10 m or more")
-        found = self.anchor_resolution
-        check("anchor-resolution", found, found in ("native", "match"), "native or match")
+        super().__post_init__()
         check("batch-size", self.batch_size, self.batch_size >= 1, "1 or more")
 
     def check_prior(self) -> None:
@@ -141,9 +125,3 @@ def stamp(name: str) -> str:
     path = Path(name)
     files = [path] if path.is_file() else sorted(path.glob("*.safetensors")) if path.is_dir() else []
     return " ".join([identity(name), *(f"{file.stat().st_size}@{file.stat().st_mtime_ns}" for file in files)])
-
-
-def check(name: str, found: object, fits: bool, expected: str) -> None:
-    """Raises InputError about the option `name` unless what was found fits."""
-    if not fits:
-        raise InputError(f"{name}: found {found}; expected {expected}")

@@ -64,13 +64,12 @@ class TileView:
         """The anchors of a tile, none where the field has no data; None without a prior."""
         if self.field is None or self.year is None:
             return None
-        spacing, side = self.settings.anchor_spacing_m, self.settings.anchors
         return spatiotemporal_anchors(
             self.scene.geometry,
             self.year,
             source=self.field,
-            grid=(side, side) if spacing is None else None,
-            spacing_m=spacing,
+            grid=self.settings.grid,
+            spacing_m=self.settings.anchor_spacing_m,
             window=tile.window,
             resolution=self.settings.anchor_resolution,
             # The sea far from land is not in the field. Such tiles are answered without anchors and counted.

@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from fusargpt.errors import InputError
 from fusargpt.files import held
+from fusargpt.geo.remote import identity
 from fusargpt.inference.asking import alike
 from fusargpt.inference.journal import read_journals
 from fusargpt.inference.predict import check_name
@@ -123,4 +124,6 @@ def _conditions(source: Any, settings: BatchSettings, engine: str) -> dict[str, 
     """What the answers depend on, as plain JSON."""
     chosen = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(source).items()}
     chosen = {name: list(value) if isinstance(value, tuple) else value for name, value in chosen.items()}
+    if chosen.get("anchors") is not None:
+        chosen["anchors"]["aef"] = identity(chosen["anchors"]["aef"])
     return {**chosen, "model": settings.model, "engine": engine, "max_new_tokens": settings.max_new_tokens}

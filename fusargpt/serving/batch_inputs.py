@@ -9,16 +9,20 @@ from typing import Protocol
 from datasets import Dataset
 from PIL import Image
 
+from fusargpt.alphaearth.anchor_settings import AnchorSettings
+from fusargpt.alphaearth.scene_prior import scene_prior
 from fusargpt.errors import InputError
 from fusargpt.geo.headers import check_header
 from fusargpt.geo.image import PICTURE_FORMATS, read_image_as
 from fusargpt.geo.prior import PRIOR_COLUMNS, Prior, load_prior
 from fusargpt.geo.reading import Reading
+from fusargpt.geo.sar_scene import SarScene
 from fusargpt.inference.image_folder import images_below
 from fusargpt.inference.questions import Failure, Item
 from fusargpt.inference.rows import load_rows, name_rows, question_of, read_picture, read_prior
 from fusargpt.tasks.prompts import check_question
 
+_WITHOUT_FIELD = "leave --aef out to answer from the image alone"
 _COLUMNS = ("id", "image", "task", "prompt")
 
 
@@ -39,7 +43,7 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class ImageFolder:
-    """Every image in a folder and the folders below, with the prior in an `.npz` file of the same name beside it.
+    """Every image in a folder and the folders below, with the prior of its `.npz` file beside it, or of a field.
 
     Attributes:
         folder: exists.
@@ -47,6 +51,7 @@ class ImageFolder:
         task: which the question is of, or "".
         reading: how files are to be read; the band is that of TIFF files, others have the one.
         with_prior: False leaves the `.npz` files alone.
+        anchors: where priors come from instead; None reads the `.npz` files.
     """
 
     folder: Path
@@ -54,6 +59,7 @@ class ImageFolder:
     task: str = ""
     reading: Reading = field(default_factory=Reading)
     with_prior: bool = True
+    anchors: AnchorSettings | None = None
 
     def items(self) -> tuple[list[Item], list[Failure]]:
         check_question(self.question)
@@ -63,10 +69,16 @@ class ImageFolder:
 
     def read(self, item: Item) -> tuple[Image.Image, Prior | None, str]:
         path = self.folder / item.place
-        prior = path.with_suffix(".npz")
         reading = self.reading if path.suffix.lower() in (".tif", ".tiff") else replace(self.reading, band=None)
         image, read_as = read_image_as(path, reading)
-        return image, load_prior(prior) if self.with_prior and prior.exists() else None, str(read_as)
+        return image, self._prior(path, reading), str(read_as)
+
+    def _prior(self, path: Path, reading: Reading) -> Prior | None:
+        if self.anchors is not None:
+            with SarScene.open(path, reading) as scene:
+                return scene_prior(scene, self.anchors, _WITHOUT_FIELD)[0]
+        beside = path.with_suffix(".npz")
+        return load_prior(beside) if self.with_prior and beside.exists() else None
 
 
 @dataclass(frozen=True)

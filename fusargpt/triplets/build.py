@@ -21,6 +21,7 @@ from pathlib import Path
 import pyarrow as pa
 from tqdm import tqdm
 
+from fusargpt.alphaearth.scene_prior import alpha_earth
 from fusargpt.errors import InputError, one_line
 from fusargpt.files import held, write_text_whole
 from fusargpt.geo.reading import kinds_read
@@ -30,7 +31,6 @@ from fusargpt.triplets.card import write_card
 from fusargpt.triplets.features import CAPTION_FEATURES, RECORD_FEATURES
 from fusargpt.triplets.jobs import Job, Runner, do_job
 from fusargpt.triplets.manifest import SPLITS, read_manifest
-from fusargpt.triplets.scene_chips import alpha_earth
 from fusargpt.triplets.scene_rows import BUILDER_VERSION, CHIPS_PER_PART, Part
 from fusargpt.triplets.settings import BuildSettings
 from fusargpt.triplets.shards import CONFIGS, WrittenPart, write_shards, written_part

@@ -4,7 +4,6 @@ import io
 from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, TypedDict
 
 import numpy as np
@@ -13,14 +12,12 @@ from PIL import Image
 from rasterio.windows import Window
 
 from fusargpt.alphaearth.anchors import spatiotemporal_anchors
-from fusargpt.alphaearth.block_cache import BlockCache
-from fusargpt.alphaearth.field import AlphaEarth
+from fusargpt.alphaearth.scene_prior import alpha_earth
 from fusargpt.errors import InputError, NoPriorError
 from fusargpt.geo.embeddings import EMBEDDING_SIZE, quantize
 from fusargpt.geo.geometry import WGS84
 from fusargpt.geo.prior import PRIOR_EMBEDDINGS, PRIOR_LONLAT, PRIOR_POSITIONS, Prior
 from fusargpt.geo.radiometry import Stretch
-from fusargpt.geo.remote import is_remote
 from fusargpt.geo.sar_scene import SarScene
 from fusargpt.geo.tiling import chip_windows, resize
 from fusargpt.tasks.answers import LabelledBox
@@ -191,9 +188,3 @@ def _share_without_data(values: np.ndarray, valid: NDArray[np.bool_]) -> float:
 
 def _empty_prior() -> Prior:
     return Prior(np.zeros((0, EMBEDDING_SIZE), np.float32), np.zeros((0, 2), np.float32), np.zeros((0, 2), np.float64))
-
-
-@lru_cache(maxsize=1)
-def alpha_earth(root: str) -> AlphaEarth:
-    """One for each process: it keeps its tiles open. What comes from a server is kept on disk for all of them."""
-    return AlphaEarth(root, BlockCache() if is_remote(root) else None)

@@ -11,6 +11,7 @@ import rasterio
 from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from rasterio.control import GroundControlPoint
 from rasterio.crs import CRS
 from rasterio.windows import Window
@@ -309,9 +310,17 @@ def write_virtual(path: Path) -> None:
     [
         (lambda path: None, "no such file"),
         (Path.mkdir, "a folder; expected a file"),
-        (Path.touch, "a damaged TIFF file, or one of a kind that GDAL cannot read"),
-        (lambda path: path.write_text("not an image"), "not recognized as being in a supported file format"),
-        (write_virtual, "not recognized as being in a supported file format"),
+        (Path.touch, "the file is empty"),
+        (lambda path: path.write_text("not an image"), "not a PNG, JPEG or TIFF image .it starts with b'not an i'"),
+        (write_virtual, "not a PNG, JPEG or TIFF image"),
+        (
+            lambda path: Image.new("L", (32, 32)).save(path, "JPEG"),
+            "a picture .JPEG. without a place; expected a GeoTIFF",
+        ),
+        (
+            lambda path: Image.new("L", (32, 32)).save(path, "PNG"),
+            "a picture .PNG. without a place; expected a GeoTIFF",
+        ),
     ],
 )
 def test_a_file_that_is_no_scene_gives_one_line_that_names_it(tmp_path: Path, write_file: Any, message: str):
