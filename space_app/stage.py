@@ -8,6 +8,7 @@ from PIL import Image
 
 from fusargpt.geo.prior import Prior
 from fusargpt.geo.prior_colours import mark_anchors, over_image
+from fusargpt.tasks.seen_size import is_shrunk
 from space_app.drawing import draw_answer, enlarge
 from space_app.inputs import FREE
 from space_app.one_question import GivenAnswer
@@ -79,8 +80,14 @@ def _caption(scene: UploadedScene, prior: Prior | None) -> str:
         if not scene.problem
         else f'<br><span role="alert">Georeference not used: {html.escape(scene.problem)}</span>'
     )
+    shrunk = (
+        ""
+        if not is_shrunk(*scene.picture.size, width, height)
+        else '<br><strong class="fg-shrunk" role="status">Seen at less than half its size: small targets are lost. '
+        "<code>fusargpt detect</code> or <code>count</code> asks a whole scene in tiles.</strong>"
+    )
     read_as = f'<br><small class="fg-read-as">{html.escape(scene.read_as)}</small>'
-    return f"<figcaption>{html.escape(' · '.join(parts))}{read_as}{problem}</figcaption>"
+    return f"<figcaption>{html.escape(' · '.join(parts))}{shrunk}{read_as}{problem}</figcaption>"
 
 
 def data_url(picture: Image.Image) -> str:

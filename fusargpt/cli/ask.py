@@ -13,9 +13,10 @@ from fusargpt.cli.argument_types import add_reading, reading_of
 from fusargpt.cli.extras import check_constrained, needs
 from fusargpt.cli.parser import Parser
 from fusargpt.cli.scene_options import PUBLIC_FIELD, add_anchors, anchors_of, counted
+from fusargpt.cli.tiling_hint import tiled_by
 from fusargpt.errors import InputError
 from fusargpt.tasks.prompts import MAX_NEW_TOKENS, TARGETS, TASKS, check_question, prompt
-from fusargpt.tasks.seen_size import is_shrunk
+from fusargpt.tasks.seen_size import is_shrunk, told_shrunk
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -170,14 +171,9 @@ def _prior(options: argparse.Namespace, reading: "Reading") -> "Prior | None":
 
 
 def _tell_shrunk(options: argparse.Namespace, image: "Image", seen: tuple[int, int]) -> None:
-    """Say on stderr that a scene was given to the verb for chips, when less than half of its pixels a side is seen."""
-    # Scenes are TIFF files; another large picture has no verb that tiles it.
-    if not is_shrunk(*image.size, *seen) or options.image.suffix.lower() not in (".tif", ".tiff"):
+    """Say on stderr that less than half of the image's pixels a side are seen, and which verb sees all of them."""
+    if not is_shrunk(*image.size, *seen):
         return
-    verb = options.task or "detect"
-    tiled = shlex.join(["fusargpt", verb, str(options.image), "--no-prior", "--out", f"{verb}.geojson"])
-    print(
-        f"{options.image}: {image.width:,} x {image.height:,} pixels are seen as {seen[0]} x {seen[1]}, in which small "
-        f"targets are lost; a whole scene is tiled by: {tiled}",
-        file=sys.stderr,
-    )
+    aef = None if options.anchors is None else options.anchors.aef
+    said = told_shrunk(*image.size, *seen)
+    print(f"{options.image}: {said}; {tiled_by(options.image, options.task, aef)}", file=sys.stderr)

@@ -12,6 +12,7 @@ from fusargpt.cli.argument_types import add_reading, check_unread, names, readin
 from fusargpt.cli.extras import needs
 from fusargpt.cli.parser import Parser
 from fusargpt.cli.scene_options import PUBLIC_FIELD, add_anchors, anchors_of
+from fusargpt.cli.tiling_hint import tiled_by
 from fusargpt.errors import InputError
 from fusargpt.tasks.prompts import MAX_NEW_TOKENS, TARGETS, TASKS, check_question, prompt
 
@@ -82,12 +83,11 @@ def _run(options: argparse.Namespace) -> int:
     for read_as, count in report.read_as:
         print(f"  {count:,} {'images' if count > 1 else 'image'}: {read_as}")
     if report.shrunk:
-        task = (options.tasks or ["detect"])[0]
-        scene = shlex.quote(str(Path(options.source) / report.shrunk[0]))
+        task = None if options.tasks is None else options.tasks[0]
+        aef = None if options.anchors is None else options.anchors.aef
         print(
             f"{len(report.shrunk):,} of them, as {report.shrunk[0]}, are seen at less than half their size, in which "
-            f"small targets are lost; a whole scene is tiled by: fusargpt {task} {scene} --no-prior --out "
-            f"{task}.geojson",
+            f"small targets are lost; {tiled_by(Path(options.source) / report.shrunk[0], task, aef)}",
             file=sys.stderr,
         )
     if "detect" in (options.tasks or ()):

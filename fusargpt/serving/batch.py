@@ -17,7 +17,7 @@ from fusargpt.inference.journal import read_journals
 from fusargpt.inference.predict import check_name
 from fusargpt.inference.questions import Failure, Item
 from fusargpt.serving.answer_file import write_answers
-from fusargpt.serving.batch_inputs import Source
+from fusargpt.serving.batch_inputs import ImageFolder, Source
 from fusargpt.serving.engines import choose_engine, engine_version
 from fusargpt.serving.worker import RUN, Work, Worker
 from fusargpt.tasks.prompts import MAX_NEW_TOKENS
@@ -52,7 +52,7 @@ class BatchSettings:
 class Report:
     """What came of a batch: rows in the file, the items that are not there, and as what how many files were read.
 
-    `shrunk` are the TIFF files of which the model saw less than half of the pixels along a side.
+    `shrunk` are the files of which the model saw less than half of the pixels along a side.
     """
 
     out: Path
@@ -98,11 +98,9 @@ def _run_batch(source: Source, settings: BatchSettings, engine: str) -> Report:
     # Limits are each image's own.
     read_as = Counter(answer.read_as.rpartition("; ")[0] for answer in answers if answer.read_as)
     failures = [*unasked, *sorted(failures, key=lambda failure: places[failure.id])]
-    shrunk = [
-        answer.id
-        for answer in answers
-        if answer.id.lower().endswith((".tif", ".tiff")) and is_shrunk(*answer.size, *answer.seen)
-    ]
+    # Rows of a dataset have no file that could be tiled.
+    from_files = answers if isinstance(source, ImageFolder) else []
+    shrunk = [answer.id for answer in from_files if is_shrunk(*answer.size, *answer.seen)]
     return Report(settings.out, len(answers), failures, read_as.most_common(), shrunk)
 
 

@@ -11,3 +11,8 @@ def is_shrunk(width: int, height: int, seen_width: int, seen_height: int) -> boo
         seen_width, seen_height: of what the model sees of it.
     """
     return width > seen_width * SHRUNK or height > seen_height * SHRUNK
+
+
+def told_shrunk(width: int, height: int, seen_width: int, seen_height: int) -> str:
+    """What a user should know of an image that `is_shrunk`, as a sentence begins."""
+    return f"{width:,} x {height:,} pixels are seen as {seen_width} x {seen_height}, in which small targets are lost"

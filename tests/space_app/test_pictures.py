@@ -3,6 +3,7 @@
 import base64
 import io
 import re
+from dataclasses import replace
 from xml.etree import ElementTree
 
 import numpy as np
@@ -15,6 +16,7 @@ from fusargpt.geo.prior import Prior
 from fusargpt.geo.prior_colours import false_colours, mark_anchors, over_image
 from fusargpt.inference.predict import FusarGpt
 from space_app.demo import Demo
+from space_app.fields import EXAMPLES
 from space_app.place_map import place_map
 from space_app.scenes import read_scene
 from space_app.stage import stage
@@ -98,3 +100,10 @@ def test_the_stage_shows_the_image_and_uncovers_the_prior(demo: Demo, predictor:
     assert shown[0].mode == "L" and shown[1].mode == "RGB"
     assert 'type="range"' in text and "64 anchors" in text and "2024-06-15" in text
     assert 'type="range"' not in stage(scene, None)
+
+
+def test_an_image_that_is_shrunk_says_so_and_names_the_verbs(predictor: FusarGpt):
+    scene = read_scene(predictor, str(EXAMPLES / "harbour.png"))
+    assert "small targets are lost" not in stage(scene, None)
+    scene = replace(scene, picture=scene.picture.resize((1000, 700)))
+    assert re.search("small targets are lost.*fusargpt detect</code> or <code>count", stage(scene, None))

@@ -12,7 +12,7 @@ from fusargpt.inference import predict
 from fusargpt.tasks import prompts
 from fusargpt.tasks.answers import parse_boxes
 from tests.real_data import REAL_DATA, needs_real_data
-from tests.tiny import random_prior, stir_tlm, tiny_model, tiny_processor
+from tests.tiny import random_image, random_prior, stir_tlm, tiny_model, tiny_processor
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +71,8 @@ def test_detection_says_which_pixels_the_boxes_are_in(image: Path, model: str, c
     with Image.open(image) as picture:
         picture.resize((320, 240)).save(image)
     assert run(image, "--task", "detect", "--model", model) == 0
-    pixels, reading = capsys.readouterr().err.splitlines()
+    shrunk, pixels, reading = capsys.readouterr().err.splitlines()
+    assert "320 x 240 pixels are seen as 144 x 104" in shrunk
     assert pixels == "Boxes are in pixels of the image as the model sees it, 144 x 104; the file has 320 x 240."
     assert reading.startswith("This answer cannot be read as boxes: neither a box nor None: ")
 
@@ -167,9 +168,9 @@ def test_real_images_are_answered(name: str, model: str, capsys: pytest.CaptureF
     assert run(REAL_DATA / name, "--task", "describe", "--model", model) == 0
     output = capsys.readouterr()
     assert output.out.strip()
-    # What was assumed of a TIFF, in one line; of the port, which is a scene, also the verb that tiles it.
+    # What was assumed of a TIFF, in one line; of the two that are shrunk, also the verb that tiles them.
     assert output.err.count(" read as decibels (negative values); ") == name.endswith(".tif")
-    assert ("fusargpt describe" in output.err) == ("port_of_la" in name)
+    assert ("fusargpt describe" in output.err) == ("S1A" not in name)
     assert output.err.count("\n") == name.endswith(".tif") + ("port_of_la" in name)
 
 
@@ -219,7 +220,19 @@ def test_a_scene_that_is_shrunk_names_the_verb_for_scenes(
     assert main(["ask", str(scene), "--task", "count", "--model", model]) == 0
     said = capsys.readouterr().err
     assert "1,000 x 900 pixels are seen as" in said
-    assert f"fusargpt count {scene} --no-prior --out count.geojson" in said
+    assert f"fusargpt count {scene} --no-prior --out count.geojson (or detect)" in said
+
+
+def test_so_is_a_picture_by_way_of_a_tiff(tmp_path: Path, model: str, capsys: pytest.CaptureFixture[str]):
+    chip = tmp_path / "chip.jpg"
+    random_image(350, 500).save(chip)
+    assert run(chip, "How many ships?", "--model", model) == 0
+    said = capsys.readouterr().err
+    assert "500 x 350 pixels are seen as" in said and "in which small targets are lost" in said
+    command = said.rstrip().rpartition("as a TIFF it is tiled by: ")[2]
+    assert command == f"rio convert {chip} {tmp_path}/chip.tif && fusargpt count {tmp_path}/chip.tif --no-prior " + (
+        "--out count.json (or detect)"
+    )
 
 
 def test_a_file_given_to_batch_names_the_verbs_for_files(image: Path, capsys: pytest.CaptureFixture[str]):
