@@ -40,7 +40,7 @@ def place_and_year(scene: SarScene, year: int | None, without: str) -> tuple[Geo
     if year is None:
         if scene.acquired is None:
             raise NoPriorError(
-                f"{shown(scene.path)}: no day of acquisition in its tags or name; name the field's year with --year"
+                f"{shown(scene.path)}: no day of acquisition in its tags or name; say the field's with year (--year)"
             )
         year = scene.acquired.year
     return scene.geometry, year
@@ -70,7 +70,9 @@ def scene_prior(scene: SarScene, settings: AnchorSettings, without: str) -> tupl
             resolution=settings.anchor_resolution,
         )
     except NoPriorError as error:
-        raise NoPriorError(f"{shown(scene.path)}: {error}; choose another --year or --aef, or {without}") from error
+        raise NoPriorError(
+            f"{shown(scene.path)}: {error}; choose another year or field (--year, --aef), or {without}"
+        ) from error
     return prior, year
 
 

@@ -30,7 +30,7 @@ from fusargpt.tasks.facts import LANDFORM_COLUMN, TARGET_COLUMN, phrases_of
 TRACE, PAGE, README, JOURNAL, FAILURES = "trace.jsonl", "report.html", "README.md", "journal.jsonl", "failures.jsonl"
 PAGE_IMAGES = 40
 _LOCK, _RUN, _TASK = ".lock", "captions", "caption"
-_REMEDY = "make room, and the same command goes on with what is captioned; or choose another --out"
+_REMEDY = "make room, and the same command goes on with what is captioned; or choose another place"
 CAPTIONS_VERSION = 1
 """Raised by every change of what rules or prompts make of an image, so that captions of two kinds are not mixed."""
 
@@ -113,7 +113,7 @@ def _claim(out: Path) -> None:
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"{out}: cannot be made a folder ({reason(error)}); choose another --out") from error
+        raise InputError(f"{out}: cannot be made a folder ({reason(error)}); choose another place") from error
 
 
 def _caption_all(

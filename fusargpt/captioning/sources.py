@@ -284,7 +284,7 @@ def _read(
     columns = ("id", *COLUMNS)
     if name == SIMULATOR:
         if config is not None:
-            raise InputError(f"--config: found {config!r}; the simulator has none")
+            raise InputError(f"config: found {config!r}; the simulator has none")
         chosen = splits or ("test",)
         rows = {split: simulated_rows(split, ("describe",), limit or SIMULATED_SCENES) for split in chosen}
         return rows, False

@@ -139,6 +139,11 @@ def _answer(options: argparse.Namespace) -> None:
         print(f"{options.image}: {read_as}", file=sys.stderr)
     with answering(options.model):
         answer = predictor.answer(image, question, prior, options.max_new_tokens, streamer, form)
+    if not answer:
+        raise InputError(
+            f"{options.model}: ended its answer at once, with nothing said to {question!r}, a form of question that it "
+            f"may not know; --task asks one that it was trained to answer ({', '.join(TASKS)})"
+        )
     if options.task == "detect":
         width, height = predictor.seen_size(image)
         print(

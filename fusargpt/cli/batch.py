@@ -26,7 +26,7 @@ _SUFFIXES = (".parquet", ".jsonl")
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Leave the answers in a file; returns 0, or 1 when some items failed.
+    """Leave the answers in a file; returns 0, or 1 when some items failed or were answered with nothing.
 
     Raises:
         InputError: an extra is not installed, or what `fusargpt.serving.batch.run_batch` refuses.
@@ -92,8 +92,14 @@ def _run(options: argparse.Namespace) -> int:
         )
     if "detect" in (options.tasks or ()):
         print("Boxes are in pixels of each image as the model sees it (seen_width, seen_height).", file=sys.stderr)
+    if report.empty:
+        print(
+            f"In {report.empty:,} of them nothing is said, to a form of question that the model may not know; --task "
+            f"asks one that it was trained to answer ({', '.join(TASKS)})",
+            file=sys.stderr,
+        )
     if not report.failures:
-        return 0
+        return ITEMS_FAILED if report.empty else 0
     count = "1 item" if len(report.failures) == 1 else f"{len(report.failures):,} items"
     print(f"{count} failed; the same command tries them again:", file=sys.stderr)
     for failure in report.failures:
@@ -137,7 +143,8 @@ def _parser() -> argparse.ArgumentParser:
             "comes from the field of --aef), or every question of a dataset of triplets. A run that was cut goes on "
             "with the same command. One image: fusargpt ask; a whole scene, tiled and mapped: fusargpt detect."
         ),
-        epilog=("Exit codes: 0; 1 when some items failed (they are listed); 2 when something is wrong with the input."),
+        epilog="Exit codes: 0; 1 when some items failed (they are listed) or have an empty answer; 2 when something is "
+        "wrong with the input.",
         examples=(
             "fusargpt batch scenes --task detect --out answers.parquet",
             f"fusargpt batch scenes --task detect --aef {PUBLIC_FIELD} --out answers.parquet",

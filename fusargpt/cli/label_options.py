@@ -7,7 +7,7 @@ from typing import Any
 from fusargpt.cli.argument_types import names
 from fusargpt.cli.embedding_options import check_source, is_scene, tell_failures
 from fusargpt.cli.extras import needs
-from fusargpt.cli.scene_options import check_prior
+from fusargpt.cli.scene_options import check_prior, quicklook_of
 from fusargpt.errors import InputError
 
 # As in fusargpt.embedding.labels, whose import takes seconds.
@@ -43,7 +43,7 @@ def classify_by_labels(chosen: dict[str, Any]) -> int:
     check_source(scene)
     if is_scene(scene):
         check_prior(chosen)
-        quicklook = out.with_suffix(".png") if quicklook is None else quicklook
+        quicklook = quicklook_of(out) if quicklook is None else quicklook
     if chosen.pop("no_quicklook"):
         quicklook = None
     with needs("embedding needs", "scenes", "data"):

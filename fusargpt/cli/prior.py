@@ -63,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
         ),
         examples=(
             f"fusargpt prior chip.tif --aef {PUBLIC_FIELD} --out chip.npz",
-            "fusargpt ask chip.tif --task detect --target ship --prior chip.npz",
+            "fusargpt prior chip.tif --aef fields/aef --year 2023 --anchor-spacing 100 --out chip.npz",
         ),
         allow_abbrev=False,
     )

@@ -7,6 +7,7 @@ What is not given is left to `fusargpt.scenes.tile_settings.TileSettings`, whose
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from fusargpt.alphaearth.anchor_settings import AnchorSettings
@@ -96,6 +97,11 @@ def check_out(task: str, chosen: dict[str, Any]) -> None:
     """Raises InputError where it is not said where the map is to be written."""
     if "out" not in chosen:
         raise InputError(f"found no --out; add where the map is to be written, as: --out {task}.geojson")
+
+
+def quicklook_of(out: Path) -> Path:
+    """The picture beside a map: its own, whatever other maps of that name there are."""
+    return out.with_name(f"{out.name}.png")
 
 
 def counted(count: int, noun: str) -> str:

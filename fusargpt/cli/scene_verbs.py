@@ -18,6 +18,7 @@ from fusargpt.cli.scene_options import (
     check_out,
     counted,
     list_problems,
+    quicklook_of,
 )
 from fusargpt.errors import InputError
 from fusargpt.tasks.prompts import MAX_NEW_TOKENS, TARGETS
@@ -64,7 +65,7 @@ def run(task: str, arguments: Sequence[str]) -> int:
     if chosen.pop("no_quicklook"):
         quicklook = None
     elif quicklook is None:
-        quicklook = out.with_suffix(".png")
+        quicklook = quicklook_of(out)
     with needs("--constrained needs", "constrained"), needs("scenes need", "scenes"):
         result = _ask(task, scene, out, quicklook, chosen)
     return _tell(task, result)
@@ -165,7 +166,7 @@ def _parser(task: str) -> argparse.ArgumentParser:
     parser.add_argument(
         "--out", metavar="FILE", type=Path, help=f"needed: .geojson or .gpkg, or .json ({pixels} in pixels)"
     )
-    parser.add_argument("--quicklook", metavar="PNG", type=Path, default=None, help="default: --out with .png")
+    parser.add_argument("--quicklook", metavar="PNG", type=Path, default=None, help="default: --out and .png")
     parser.add_argument("--no-quicklook", action="store_true", default=False, help="draw no picture")
     add_grey_levels(parser)
     add_prior(parser)

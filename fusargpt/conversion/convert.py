@@ -171,7 +171,9 @@ def _processor(source: str, image_size: int, config: FusarGptConfig) -> FusarGpt
         ("image_token_id", found.image_token_id, config.image_token_id),
     ):
         if in_processor != in_model:
-            raise InputError(f"{source}: {name} of the processor: found {in_processor}, expected {in_model} of --base")
+            raise InputError(
+                f"{source}: {name} of the processor: found {in_processor}, expected {in_model} of base (--base)"
+            )
     try:
         return FusarGptProcessor(found.image_processor, found.tokenizer, found.chat_template, image_size)
     except ValueError as error:

@@ -132,7 +132,7 @@ def read_adapter(folder: Path, linear_layers: Mapping[str, tuple[int, int]]) -> 
             if tuple(pair[half].shape) != expected:
                 raise InputError(
                     f"{path}: {saved_name}.lora_{half}: found shape {list(pair[half].shape)}, expected "
-                    f"{list(expected)} for rank {rank} on this backbone; is --base the model it was trained on?"
+                    f"{list(expected)} for rank {rank} on this backbone; is base (--base) the model it was trained on?"
                 )
         scale = alphas[saved_name] / (math.sqrt(rank) if config.get("use_rslora") else rank)
         layers[name] = LoraLayer(pair["A"], pair["B"], scale)
@@ -258,7 +258,7 @@ def _naming(path: Path, found: set[str], linear_layers: Mapping[str, tuple[int, 
     if unknown:
         raise InputError(
             f"{path}: found weights for {unknown[0]} ({len(unknown)} such layers), which is no linear layer of this "
-            f"backbone; expected names such as {next(iter(naming))}; is --base the model it was trained on?"
+            f"backbone; expected names such as {next(iter(naming))}; is base (--base) the model it was trained on?"
         )
     return naming
 

@@ -22,7 +22,7 @@ from fusargpt.geo.embeddings import ATTRIBUTION
 from fusargpt.geo.remote import shown
 from fusargpt.inference.asking import Asking
 from fusargpt.inference.questions import Answer, Failure, Item
-from fusargpt.scenes.run_files import check_outputs, forget_journal, held_output, journal_of, journal_path
+from fusargpt.scenes.run_files import check_new, check_outputs, forget_journal, held_output, journal_of
 
 SHRUNK = 2
 """Times a side is scaled down, from which on an image may be a scene."""
@@ -59,8 +59,8 @@ def embed_all(
         raise InputError(f"out: found {out.name}; expected a name that ends in {SUFFIX}")
     with held_output(out):
         if out is not None:
-            check_new(out)
             check_outputs(names[0], out)
+            check_new(out)
         embedder = Embedder.load(settings.model, settings.device) if embedder is None else embedder
         embedded = embed_source(names, settings, embedder, out)
         if out is not None:
@@ -70,17 +70,11 @@ def embed_all(
     return replace(embedded, file=out)
 
 
-def check_new(out: Path) -> None:
-    """Raises InputError for an `out` that is there, unless images are missing in it that the same command may add."""
-    if out.exists() and not journal_path(out).is_file():
-        raise InputError(f"{out}: exists already; remove it or choose another --out")
-
-
 def embed_source(names: Sequence[str], settings: EmbeddingSettings, embedder: Embedder, out: Path | None) -> Embedded:
     """The vectors alone; a journal lies beside `out`, which the caller holds and writes, and then forgets it."""
     kind = kind_of(names)
     if settings.aef is not None and not embedder.takes_prior:
-        raise InputError(f"aef: {embedder.name} sees the image alone; add --no-prior instead")
+        raise InputError(f"aef: {embedder.name} sees the image alone; take no_prior (--no-prior) instead")
     with open_source(names, settings, embedder.side) as source:
         if isinstance(source, SceneTiles):
             tqdm.write(f"{source.name}: {source.read_as}", sys.stderr)

@@ -106,7 +106,7 @@ class Features:
             name_here = self.provenance.get("file", "features")
             raise InputError(
                 f"{name_here}: vectors of {self.model} ({self.model_hash}), which cannot be compared with those of "
-                f"{name} ({model_hash}); name the same model with --model, or embed again"
+                f"{name} ({model_hash}); name the same model (--model), or embed again"
             )
 
     def write(self, path: Path) -> None:

@@ -18,7 +18,7 @@ from fusargpt.geo.sar_scene import SarScene
 from fusargpt.inference.questions import Failure
 from fusargpt.scenes import quicklook
 from fusargpt.scenes.ask_scene import GDAL_CACHE_MB
-from fusargpt.scenes.run_files import check_outputs, forget_journal, held_output
+from fusargpt.scenes.run_files import check_new, check_outputs, forget_journal, held_output
 from fusargpt.scenes.writing import format_of
 
 
@@ -46,6 +46,7 @@ def label_all(
         raise InputError(f"quicklook: {picture.name} is of a scene; leave it out, or name a scene")
     with held_output(out):
         check_outputs(_file_of(features, names), out, picture)
+        check_new(out, picture)
         if kind == "scene":
             _check_map(names[0], settings, out)
         embedder = embedder_for(features, settings, embedder)

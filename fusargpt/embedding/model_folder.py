@@ -64,7 +64,7 @@ def check_model(name: str) -> None:
     """Raises InputError for a name that is neither a model folder nor a model on the Hub that can be read."""
     if name == str(KLIP_NANO) and not KLIP_NANO.is_dir():
         raise InputError(
-            f"{KLIP_NANO.name} is not in this copy of the package; name a FUSAR-KLIP or CLIP model with --model"
+            f"{KLIP_NANO.name} is not in this copy of the package; name a FUSAR-KLIP or CLIP model with model (--model)"
         )
     check_name(name)
 

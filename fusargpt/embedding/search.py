@@ -39,7 +39,7 @@ class Query:
 
     def __post_init__(self) -> None:
         if (self.text is None) == (self.image is None):
-            raise InputError("query: expected words, or an image with --image, and not both")
+            raise InputError("query: expected words, or an image (--image), and not both")
         if self.text is not None and not self.text.strip():
             raise InputError("query: found an empty one; expected words, as 'ships at anchor off a port'")
 
@@ -126,14 +126,14 @@ def check_numbers(query: Query, top: int, rerank: int) -> None:
     if not 0 <= rerank <= MAX_TOP:
         raise InputError(f"rerank: found {rerank}; expected 0 to {MAX_TOP:,}")
     if rerank and query.text is None:
-        raise InputError("rerank: an image was given, but the matching head compares with words; leave --rerank out")
+        raise InputError("rerank: an image was given, but the matching head compares with words; leave rerank out")
 
 
 def check_rerank(rerank: int, embedder: Embedder) -> None:
     """Raises InputError for a model that cannot look again."""
     if rerank and not embedder.can_match:
         raise InputError(
-            f"rerank: {embedder.name} has no trained head that matches images with words; leave --rerank out"
+            f"rerank: {embedder.name} has no trained head that matches images with words; leave rerank out"
         )
 
 

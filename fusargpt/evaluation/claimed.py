@@ -27,11 +27,11 @@ def claimed(out: Path, settings: Mapping[str, object]) -> Generator[None]:
         InputError: a folder that holds something else, that another run is at work on, or that cannot be written.
     """
     if out.exists() and not out.is_dir():
-        raise InputError(f"{out}: a file; choose another --out")
+        raise InputError(f"{out}: a file; choose another place")
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"{out}: cannot be made a folder ({reason(error)}); choose another --out") from error
+        raise InputError(f"{out}: cannot be made a folder ({reason(error)}); choose another place") from error
     with held(out / _LOCK, out):
         _claim(out, settings)
         yield
@@ -43,10 +43,10 @@ def _claim(out: Path, settings: Mapping[str, object]) -> None:
         try:
             found = json.loads(path.read_text())
         except (OSError, ValueError) as error:
-            raise InputError(f"{path}: a damaged file; choose another --out or remove the folder") from error
+            raise InputError(f"{path}: a damaged file; choose another place or remove the folder") from error
         check_same(str(out), found, settings, RUN)
         return
     if any(found.name != _LOCK for found in out.iterdir()):
-        raise InputError(f"{out}: not empty, and no evaluation; choose another --out")
-    with output_file(path, "make room, or choose another --out") as partial:
+        raise InputError(f"{out}: not empty, and no evaluation; choose another place")
+    with output_file(path, "make room, or choose another place") as partial:
         partial.write_text(json.dumps(settings, indent=1), encoding="utf-8")

@@ -18,7 +18,7 @@ from fusargpt.files import output_file, reason, watching_disk
 from fusargpt.inference.questions import Answer
 
 _TEXTS = ("id", "task", "question", "answer", "skipped", "read_as")
-_REMEDY = "make room, and the same command goes on with what is answered; or choose another --out"
+_REMEDY = "make room, and the same command goes on with what is answered; or choose another place"
 
 
 class Journal:
@@ -73,12 +73,12 @@ def read_journals(folder: Path, conditions: Mapping[str, object], run: str) -> d
 def check_same(name: str, found: object, expected: Mapping[str, object], run: str) -> None:
     """Raises InputError that names the first setting in which an earlier run differs."""
     if not isinstance(found, dict):
-        raise InputError(f"{name}: expected the settings of {run}; choose another --out")
+        raise InputError(f"{name}: expected the settings of {run}; choose another place")
     for key in (*expected, *(found.keys() - expected.keys())):
         before, now = (json.dumps(settings.get(key)) for settings in (found, expected))
         if before != now:
             raise InputError(
-                f"{name}: {run} with {key} {before}, now {now}; choose another --out or remove what it left"
+                f"{name}: {run} with {key} {before}, now {now}; choose another place or remove what it left"
             )
 
 

@@ -138,7 +138,7 @@ def read(
     if name != SIMULATOR:
         return load_rows(name, configs, split, (*QUESTION_COLUMNS, *(PRIOR_COLUMNS if prior else ())))
     if configs:
-        raise InputError(f"config: found {', '.join(configs)}; the simulator has none, choose with --tasks")
+        raise InputError(f"config: found {', '.join(configs)}; the simulator has none, choose with tasks (--tasks)")
     return simulated_rows(split, tasks or TASKS, limit or SIMULATED_SCENES)
 
 
@@ -148,7 +148,7 @@ def _joined(parts: dict[str, Dataset], columns: Sequence[str], optional: Sequenc
         if missing:
             raise InputError(
                 f"{title}: no column {', '.join(missing)}; found {', '.join(part.column_names)}; expected a dataset of "
-                "triplet records (without the prior's columns only with --prior none)"
+                "triplet records (without the prior's columns only with the prior none (--prior none))"
             )
         if not len(part):
             raise InputError(f"{title}: the split has no rows")

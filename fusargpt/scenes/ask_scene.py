@@ -24,7 +24,7 @@ from fusargpt.inference.questions import Answer, Failure, FusarGptAnswerer
 from fusargpt.scenes import layers, quicklook, writing
 from fusargpt.scenes.layers import Layer, Place
 from fusargpt.scenes.opening import check_scene_path, tile_side
-from fusargpt.scenes.run_files import check_outputs, forget_journal, held_output, journal_of
+from fusargpt.scenes.run_files import check_new, check_outputs, forget_journal, held_output, journal_of
 from fusargpt.scenes.settings import SceneSettings
 from fusargpt.scenes.tile_reader import TileReader, item_of
 from fusargpt.scenes.tile_view import TileView
@@ -100,8 +100,8 @@ def ask_scene(
         predictor: a loaded model; None loads the one that the settings name.
 
     Raises:
-        InputError: a scene, field, model or file that is not what it should be, or another run that writes `out`. A
-            single tile that fails is reported in the result.
+        InputError: a scene, field, model or file that is not what it should be, a file to be written that is there
+            already, or another run that writes `out`. A single tile that fails is reported in the result.
     """
     check_scene_path(str(path))
     out = None if out is None else Path(out)
@@ -112,6 +112,7 @@ def ask_scene(
     ):
         form = None if out is None else writing.format_of(out, settings.task, scene)
         check_outputs(path, out, quicklook_path)
+        check_new(out, quicklook_path)
         view = TileView.of(scene, settings)
         read_as = scene.read_as(stretch=view.stretch, limits_why=settings.limits_why)
         predictor = load(settings.model, settings.device) if predictor is None else predictor

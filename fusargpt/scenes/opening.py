@@ -23,13 +23,15 @@ def field_and_year(scene: SarScene, settings: TileSettings) -> tuple[AlphaEarth 
     """
     if settings.aef is None:
         return None, None
-    without = "answer from the image alone with --no-prior"
+    without = "answer from the image alone with no_prior (--no-prior)"
     geometry, year = place_and_year(scene, settings.year, without)
     field = AlphaEarth(settings.aef, BlockCache() if is_remote(settings.aef) else None)
     try:
         spatiotemporal_anchors(geometry, year, source=field, grid=(_COVERAGE_GRID, _COVERAGE_GRID), resolution="match")
     except NoPriorError as error:
-        raise NoPriorError(f"{shown(scene.path)}: {error}; choose another --year or --aef, or {without}") from error
+        raise NoPriorError(
+            f"{shown(scene.path)}: {error}; choose another year or field (--year, --aef), or {without}"
+        ) from error
     return field, year
 
 
@@ -43,7 +45,7 @@ def tile_side(scene: SarScene, settings: TileSettings, seen: int) -> int:
         return settings.tile or seen
     if scene.geometry is None:
         why = scene.problem or f"{shown(scene.path)}: no georeference"
-        raise InputError(f"resolution: {why}; or give the tile in pixels with --tile")
+        raise InputError(f"resolution: {why}; or give the tile in pixels with tile (--tile)")
     side = round(seen * settings.resolution_m / scene.geometry.resolution_m())
     if side < 1:
         raise InputError(f"resolution: {settings.resolution_m:g} m gives tiles of less than a pixel of the scene")

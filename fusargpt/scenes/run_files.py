@@ -36,6 +36,15 @@ def check_outputs(source: str | Path, *paths: str | Path | None) -> None:
         check_writable(Path(path), "choose another place")
 
 
+def check_new(out: Path | None, *pictures: str | Path | None) -> None:
+    """Raises InputError for a file that is there already, unless a run beside `out` is to be ended by the same call."""
+    if out is not None and journal_path(out).is_file():
+        return
+    for path in (out, *pictures):
+        if path is not None and Path(path).exists():
+            raise InputError(f"{path}: exists already; remove it or choose another place")
+
+
 def journal_path(out: Path) -> Path:
     """Where the journal of a run that writes `out` lies while anything is missing."""
     return out.with_name(f".{out.name}.journal.jsonl")

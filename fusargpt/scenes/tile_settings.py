@@ -84,8 +84,8 @@ class TileSettings(AnchorSettings):
         """Raises InputError unless a prior was chosen, or none: a user should know that there is one to have."""
         if self.no_prior == (self.aef is not None):
             raise InputError(
-                "aef and no-prior: expected one of them; name the root of an AlphaEarth field with --aef, or answer "
-                "from the image alone with --no-prior"
+                "aef and no_prior: expected one of them; name the root of an AlphaEarth field with aef (--aef), or "
+                "answer from the image alone with no_prior (--no-prior)"
             )
 
     @property

@@ -33,9 +33,7 @@ def format_of(path: Path, task: str, scene: SarScene) -> str:
         return "COCO" if task == "detect" else found
     if scene.geometry is None:
         why = scene.problem or f"{shown(scene.path)}: the scene has no georeference"
-        raise InputError(
-            f"out: {path.name} is a map. {why}; or write pixels, to --out {path.with_suffix('.json').name}"
-        )
+        raise InputError(f"out: {path.name} is a map. {why}; or write pixels, to {path.with_suffix('.json').name}")
     return found
 
 

@@ -52,7 +52,8 @@ class BatchSettings:
 class Report:
     """What came of a batch: rows in the file, the items that are not there, and as what how many files were read.
 
-    `shrunk` are the files of which the model saw less than half of the pixels along a side.
+    `shrunk` are the files of which the model saw less than half of the pixels along a side; `empty` counts answers in
+    which nothing is said.
     """
 
     out: Path
@@ -60,6 +61,7 @@ class Report:
     failures: list[Failure]
     read_as: list[tuple[str, int]]
     shrunk: list[str]
+    empty: int
 
 
 def run_batch(source: Source, settings: BatchSettings) -> Report:
@@ -80,7 +82,7 @@ def _run_batch(source: Source, settings: BatchSettings, engine: str) -> Report:
     conditions = _conditions(source, settings, engine)
     journals = settings.out.with_name(f".{settings.out.name}.journals")
     if settings.out.exists() and not journals.is_dir():
-        raise InputError(f"{settings.out}: exists already; remove it or choose another --out")
+        raise InputError(f"{settings.out}: exists already; remove it or choose another place")
     done = read_journals(journals, conditions, RUN)
     left = [item for group in alike(items) for item in group if item.id not in done]
     print(f"Engine: {engine_version(engine)}; {len(left):,} of {len(items):,} questions to ask")
@@ -101,7 +103,8 @@ def _run_batch(source: Source, settings: BatchSettings, engine: str) -> Report:
     # Rows of a dataset have no file that could be tiled.
     from_files = answers if isinstance(source, ImageFolder) else []
     shrunk = [answer.id for answer in from_files if is_shrunk(*answer.size, *answer.seen)]
-    return Report(settings.out, len(answers), failures, read_as.most_common(), shrunk)
+    empty = sum(not answer.answer for answer in answers)
+    return Report(settings.out, len(answers), failures, read_as.most_common(), shrunk, empty)
 
 
 def _run(work: Work, items: Sequence[Item], workers: int, advance: Callable[[int], object]) -> list[Failure]:

@@ -14,7 +14,7 @@ def choose_engine(name: str) -> str:
     is_there = importlib.util.find_spec("vllm") is not None
     if name == "vllm" and not is_there:
         raise InputError(
-            "--engine: found 'vllm', which is not installed; docs/how-to/serve.md says how, or take transformers"
+            "engine: found 'vllm', which is not installed; docs/how-to/serve.md says how, or take transformers"
         )
     return name if name != "auto" else "vllm" if is_there else "transformers"
 

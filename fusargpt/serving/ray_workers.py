@@ -49,7 +49,7 @@ def ask_on_ray(work: Work, items: Sequence[Item], workers: int) -> Iterator[tupl
             ray.init(include_dashboard=False, log_to_driver=False)
         # What Ray raises on an address where no cluster answers, and on a machine where none starts.
         except (OSError, RuntimeError, ValueError) as error:
-            raise InputError(f"--workers: Ray cannot be joined or started: {one_line(error)}") from error
+            raise InputError(f"workers: Ray cannot be joined or started: {one_line(error)}") from error
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     # A batch that cannot be asked at all is missing from the result instead of ending it.

@@ -71,10 +71,10 @@ def augment(
     for row in chosen:
         _check(row)
     try:
-        with watching_disk(out, str(out), None, "make room, or choose another --out"):
+        with watching_disk(out, str(out), None, "make room, or choose another place"):
             return _write(found, split, out, copies, smallest, seed)
     except OSError as error:
-        raise InputError(f"{out}: cannot be written ({reason(error)}); choose another --out") from error
+        raise InputError(f"{out}: cannot be written ({reason(error)}); choose another place") from error
 
 
 def _write(

@@ -53,7 +53,7 @@ def _check(folder: Path, partly: bool) -> None:
     card = folder / "README.md"
     if (folder / FAILURES).is_file() and not partly:
         count = len((folder / FAILURES).read_text().splitlines())
-        raise InputError(f"{folder}: scenes that failed: {count}; build again, or push without them: --partly")
+        raise InputError(f"{folder}: scenes that failed: {count}; build again, or push without them: partly (--partly)")
     if not card.is_file():
         raise InputError(f"{folder}: no README.md; expected a folder that 'fusargpt triplets build' made")
     if not (folder / FINISHED).is_file() and not partly:

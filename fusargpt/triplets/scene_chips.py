@@ -30,7 +30,7 @@ from fusargpt.triplets.manifest import SceneRow
 from fusargpt.triplets.scene_files import Picture, open_scene
 from fusargpt.triplets.settings import BuildSettings
 
-_WITHOUT_ANCHORS = "to build such chips without anchors, add --missing-prior empty"
+_WITHOUT_ANCHORS = "to build such chips without anchors, choose missing_prior empty (--missing-prior empty)"
 
 
 class ChipObject(TypedDict):

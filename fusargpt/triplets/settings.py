@@ -78,7 +78,10 @@ class BuildSettings:
         if self.anchor_spacing_m is not None:
             _check("anchor-spacing", self.anchor_spacing_m, 10 <= self.anchor_spacing_m <= 1e5, "10 m or more")
         if self.aef is None and self.missing_prior == "raise":
-            raise InputError("no AlphaEarth root; give one with --aef, or build without priors: --missing-prior empty")
+            raise InputError(
+                "no AlphaEarth root; give one with aef (--aef), or build without priors: missing_prior empty "
+                "(--missing-prior empty)"
+            )
         area = f"{TOKEN_SIDE**2} pixels or more, at most max-pixels"
         _check("min-pixels", self.min_pixels, TOKEN_SIDE**2 <= self.min_pixels <= self.max_pixels, area)
         distance = self.split_distance_km

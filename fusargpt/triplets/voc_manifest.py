@@ -109,6 +109,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     columns = {name: text for name, text in vars(options).items() if name in ("sensor", "license") and text}
     try:
+        if options.out.exists():
+            raise InputError(f"{options.out}: exists already; remove it or choose another --out")
         splits = dict(_pair(text) for text in options.split)
         rows = voc_manifest(options.images, options.annotations, splits, columns)
         with output_file(options.out, "choose another --out") as partial:

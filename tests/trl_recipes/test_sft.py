@@ -90,6 +90,13 @@ def test_pre_training_moves_the_backbone_and_leaves_the_tlm(
     assert moved(before, after) == expected
 
 
+def test_a_run_shorter_than_its_logging_steps_has_a_curve(folder: Path, tmp_path: Path):
+    main(arguments(folder, tmp_path / "out", train="tlm", max_steps=3, logging_steps=25))
+    history = json.loads((tmp_path / "out" / "trainer_state.json").read_text())["log_history"]
+    assert [entry["step"] for entry in history if "loss" in entry] == [1, 2, 3]
+    assert (tmp_path / "out" / "curves.png").is_file()
+
+
 def test_the_vision_tower_learns_at_its_own_rate(folder: Path, tmp_path: Path):
     fields = {"train": "all", "prior": "none", "vision_learning_rate_ratio": 0.25}
     trainer = make_trainer(*parse(arguments(folder, tmp_path / "out", **fields)))

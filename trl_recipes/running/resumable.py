@@ -61,6 +61,7 @@ class Resumable(Trainer):
         self.on_full_disk = on_full_disk
         super().__init__(**arguments)
         self.add_callback(_CurveSoFar(self))
+        self.add_callback(_LogShortRuns())
 
     def curve_so_far(self) -> CurveSoFar:
         """What has been summed since the last log, over all processes."""
@@ -227,6 +228,16 @@ class _CurveSoFar(TrainerCallback):
     def on_epoch_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
         if self.save_is_due:
             control.should_save, self.save_is_due = True, False
+
+
+class _LogShortRuns(TrainerCallback):
+    """Logs a run that is shorter than a recipe's `logging_steps` at a tenth of its steps: it has a curve, too."""
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
+    ) -> None:
+        if state.logging_steps > state.max_steps:
+            state.logging_steps = max(1, state.max_steps // 10)
 
 
 def _kept(state: TrainerState) -> dict[str, object]:

@@ -87,9 +87,7 @@ class Memory:
             self._database = sqlite3.connect(path, timeout=60, check_same_thread=False, isolation_level=None)
             self._database.execute("CREATE TABLE IF NOT EXISTS replies (key TEXT PRIMARY KEY, reply TEXT NOT NULL)")
         except (OSError, sqlite3.Error) as error:
-            raise InputError(
-                f"{path}: replies cannot be kept here ({error}); name another file with --cache"
-            ) from error
+            raise InputError(f"{path}: replies cannot be kept here ({error}); name another file (--cache)") from error
 
     def get(self, key: str) -> Reply | None:
         with self._lock:

@@ -241,6 +241,15 @@ def test_a_file_given_to_batch_names_the_verbs_for_files(image: Path, capsys: py
     assert f"fusargpt ask {image} --task count" in said and f"fusargpt count {image} --no-prior" in said
 
 
+def test_an_answer_that_says_nothing_is_an_error(
+    image: Path, model: str, capsys: pytest.CaptureFixture[str], monkeypatch: Any
+):
+    monkeypatch.setattr(predict.FusarGpt, "answer", lambda *_: "")
+    assert run(image, "Why?", "--model", model) == 2
+    error = capsys.readouterr().err
+    assert "ended its answer at once, with nothing said to 'Why?'" in error and "--task asks one" in error
+
+
 def test_special_tokens_in_a_question_are_text(image: Path, model: str, capsys: pytest.CaptureFixture[str]):
     assert run(image, "<|image_pad|>", "--model", model) == 0
     assert capsys.readouterr().out.strip() == expected_answer(image, "<|image_pad|>", model)

@@ -147,7 +147,7 @@ def test_answers_do_not_depend_on_the_size_of_a_batch(place: Path, tmp_path: Pat
 def test_a_folder_with_other_settings_is_refused(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     base = (place / MODEL, place / "data")
     message = refused(capsys, *base, "--out", place / "done", "--limit", 1)
-    assert "with tasks" in message or "with limit null, now 1; choose another --out" in message
+    assert "with tasks" in message or "with limit null, now 1; choose another place" in message
     (tmp_path / "notes.txt").touch()
     assert "not empty, and no evaluation" in refused(capsys, *base, "--out", tmp_path)
 
@@ -363,7 +363,7 @@ def test_a_disk_that_is_full_at_the_end_costs_no_answer(
 def test_a_closed_folder_is_said_before_anything_is_asked(
     place: Path, closed_folder: Path, capsys: pytest.CaptureFixture[str]
 ):
-    assert "cannot be made a folder (Read-only file system); choose another --out" in refused(
+    assert "cannot be made a folder (Read-only file system); choose another place" in refused(
         capsys, place / MODEL, place / "data", "--out", closed_folder / "out"
     )
 

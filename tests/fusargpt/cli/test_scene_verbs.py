@@ -41,9 +41,9 @@ def test_each_verb_writes_a_map_and_a_picture(
     assert content["fusargpt"]["task"] == verb and content["fusargpt"]["prior"] == "AlphaEarth 2023"
     assert content["fusargpt"]["tiles"]["asked"] > 0
     assert bool(content["features"]) == (verb != "detect"), "three random letters are no box"
-    assert out.with_suffix(".png").is_file()
+    assert Path(f"{out}.png").is_file()
     output = capsys.readouterr()
-    assert f"{out}\n{out.with_suffix('.png')}" in output.out and "tiles: " in output.out
+    assert f"{out}\n{out}.png" in output.out and "tiles: " in output.out
     assert ("could not be read" in output.err) == (verb in ("detect", "count", "localize"))
 
 
@@ -135,3 +135,18 @@ def test_tiles_that_fail_are_listed_and_end_with_1(
     assert run("count", folder, "--no-prior", "--out", out) == 0
     assert len(json.loads(out.read_text())["features"]) == len(before["features"]) + 1
     assert sorted(path.name for path in tmp_path.iterdir()) == ["counts.geojson", "counts.png"]
+
+
+def test_what_is_there_is_not_written_over(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    for name in ("counts.geojson", "counts.gpkg", "counts.json"):
+        assert run("count", folder, "--no-prior", "--out", tmp_path / name) == 0
+        assert (tmp_path / f"{name}.png").is_file()
+    written = (tmp_path / "counts.json").read_bytes()
+    for options in (
+        ["--out", tmp_path / "counts.json"],
+        ["--out", tmp_path / "a.json", "--quicklook", tmp_path / "counts.json.png"],
+    ):
+        capsys.readouterr()
+        assert run("count", folder, "--no-prior", *options) == 2
+        assert f"{options[-1]}: exists already; remove it or choose another place" in capsys.readouterr().err
+    assert (tmp_path / "counts.json").read_bytes() == written

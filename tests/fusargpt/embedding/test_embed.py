@@ -109,7 +109,7 @@ def test_what_is_there_is_not_overwritten(scene: Path, tmp_path: Path):
     out = tmp_path / "harbour.parquet"
     embed(scene, out=out, embedder=bright_embedder()[0], **TILES)
     before = out.read_bytes()
-    with pytest.raises(InputError, match="exists already; remove it or choose another --out"):
+    with pytest.raises(InputError, match="exists already; remove it or choose another place"):
         embed(scene, out=out, embedder=bright_embedder()[0], **TILES)
     assert out.read_bytes() == before
 
@@ -172,7 +172,7 @@ def test_an_image_of_a_dataset_is_embedded_once_whatever_is_asked_about_it():
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"tile": 50}, "aef and no-prior: expected one of them"),
+        ({"tile": 50}, "aef and no_prior: expected one of them"),
         ({"no_prior": True, "split": "test"}, "split: has no use for a scene"),
         ({"no_prior": True, "tile": 50, "overlap": 50}, "overlap: found 50"),
         ({"no_prior": True, "out": "vectors.csv"}, "vectors.csv; expected a name that ends in .parquet"),

@@ -45,7 +45,7 @@ def test_a_suite_leaves_tables_report_plot_and_card(tmp_path: Path, capsys: pyte
     assert {path: path.stat().st_mtime_ns for path in (out / "features").rglob("*.npz")} == before
     assert json.loads((out / "results.json").read_text()) == results
     assert main(["evaluate", "hand", "--suite", "foundation", "--scenes", "31", "--out", str(out)]) == 2
-    assert "choose another --out" in capsys.readouterr().err
+    assert "choose another place" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

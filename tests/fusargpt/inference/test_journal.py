@@ -38,7 +38,7 @@ def test_a_line_that_broke_off_is_asked_again(tmp_path: Path, cut: int) -> None:
 def test_answers_given_under_other_conditions_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "one.jsonl"
     Journal(path, CONDITIONS, RUN)
-    with pytest.raises(InputError, match='with prior "true", now "none"; choose another --out'):
+    with pytest.raises(InputError, match='with prior "true", now "none"; choose another place'):
         Journal(path, {**CONDITIONS, "prior": "none"}, RUN)
 
 

@@ -78,6 +78,18 @@ def test_chosen_decibels_are_black_and_white_in_every_tile(scene: Path, tmp_path
             detect(scene, predictor=model, no_prior=True, decibels=limits)
 
 
+def test_a_tile_at_the_edge_is_not_blown_up_and_no_ship_counts_twice(scene: Path):
+    """200 pixels in tiles of 96: the third is 8 of them wide, and black beyond the edge."""
+    model = BrightBoxes()
+    result = count(scene, predictor=model, no_prior=True, no_skip=True, tile=96, batch_size=4)
+    assert {seen.shape[:2] for seen, _, _ in model.asked} == {(96, 96)}
+    slivers = [seen for seen, _, _ in model.asked if not seen[:, 8:].any()]
+    assert len(slivers) == 2 and all(seen[:, :8].any() for seen in slivers)
+    boxes = [place.box for place in result.places]
+    area = sum((x2 - x1) * (y2 - y1) for x1, y1, x2, y2 in boxes)
+    assert area < SIDE * SIDE + 1, "no place lies in two tiles"
+
+
 def test_a_run_that_was_cut_goes_on(scene: Path, tmp_path: Path):
     out = tmp_path / "ships.geojson"
     model = BrightBoxes()
@@ -187,7 +199,7 @@ def test_where_the_field_ends_tiles_have_no_anchors_and_say_so(scene: Path, tmp_
     result = detect(scene, predictor=BrightBoxes(), aef=west, no_skip=True, **TILES)
     assert 0 < result.provenance["tiles"]["asked without anchors"] < 9
     assert {place.properties["anchors"] == 0 for place in result.places} == {True, False}
-    with pytest.raises(NoPriorError, match=r"harbour\.tif: year 2019.*found 2023; choose another --year"):
+    with pytest.raises(NoPriorError, match=r"harbour\.tif: year 2019.*found 2023; choose another year or field"):
         detect(scene, predictor=BrightBoxes(), aef=west, year=2019)
 
 

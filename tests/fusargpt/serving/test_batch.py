@@ -114,9 +114,7 @@ def test_a_cluster_that_is_not_there_is_said_in_one_line(
 
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.setattr(ray, "init", no_cluster)
-    with pytest.raises(
-        InputError, match=r"--workers: Ray cannot be joined or started: .* instance\. Please start one\."
-    ):
+    with pytest.raises(InputError, match=r"workers: Ray cannot be joined or started: .* instance\. Please start one\."):
         batch(images, model, tmp_path / "out.jsonl", workers=2)
 
 
@@ -184,7 +182,7 @@ def test_what_fails_costs_no_other_and_is_tried_again(
 def test_parts_of_another_batch_are_refused(images: Path, model: str, tmp_path: Path) -> None:
     (images / "broken.png").write_bytes(b"no image")
     batch(images, model, tmp_path / "out.jsonl")
-    with pytest.raises(InputError, match="a batch with max_new_tokens 6, now 7; choose another --out"):
+    with pytest.raises(InputError, match="a batch with max_new_tokens 6, now 7; choose another place"):
         batch(images, model, tmp_path / "out.jsonl", max_new_tokens=7)
 
 
@@ -341,3 +339,13 @@ def test_a_closed_folder_is_said_before_a_model_is_loaded(
     monkeypatch.setattr("fusargpt.serving.worker.load_engine", None)
     with pytest.raises(InputError, match=r"out\.jsonl: cannot be written \(Read-only file system\)"):
         batch(images, model, closed_folder / "out.jsonl")
+
+
+def test_answers_that_say_nothing_are_counted_and_end_with_1(
+    images: Path, model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FusarGpt, "answers", lambda self, images, *_, **__: ["", *["3"] * (len(images) - 1)])
+    command = ["--model", model, "--engine", "transformers", "--batch-size", "5"]
+    assert main([str(images), "--question", "Why?", *command, "--out", str(tmp_path / "out.jsonl")]) == 1
+    assert "In 1 of them nothing is said" in capsys.readouterr().err
+    assert len(rows(tmp_path / "out.jsonl")) == 5

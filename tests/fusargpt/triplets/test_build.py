@@ -210,7 +210,7 @@ def test_failing_scenes_are_named_and_cost_the_others_nothing(built: Report, pla
         ({"scene": "blank.tif", "year": YEAR}, "no .*data"),
         ({"scene": "early.tif"}, "year 2015: not in the AlphaEarth field"),
         ({"scene": "undated.tif"}, "the scene has no date; name one as acquired or year"),
-        ({"scene": "far.tif"}, "no data of 2021 in the AlphaEarth field.* add --missing-prior empty"),
+        ({"scene": "far.tif"}, "no data of 2021 in the AlphaEarth field.* choose missing_prior empty"),
         ({"scene": "nowhere.tif"}, "the image has no georeference"),
         ({"scene": str(places / "scene1.tif"), "id": "x", "band": 3}, "no band 3; the file has 1"),
         ({"scene": str(places / "scene1.tif"), "id": "y", "boxes": [{"label": "ship"}]}, "boxes, object 1: expected"),

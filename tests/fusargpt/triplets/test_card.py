@@ -125,7 +125,7 @@ def test_folders_that_are_not_ready(built: Report, tmp_path: Path, hub: Hub) -> 
     with pytest.raises(InputError, match="the build has not finished"):
         push(tmp_path, REPO, api=client(hub))
     (tmp_path / "failures.jsonl").write_text("{}\n{}\n")
-    with pytest.raises(InputError, match="scenes that failed: 2; build again, or push without them: --partly"):
+    with pytest.raises(InputError, match="scenes that failed: 2; build again, or push without them: partly"):
         push(tmp_path, REPO, api=client(hub))
     with pytest.raises(InputError, match=r"the card names captions/.*but there is no such file"):
         push(tmp_path, REPO, partly=True, api=client(hub))
