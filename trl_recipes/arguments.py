@@ -6,6 +6,7 @@ from typing import Literal, cast, get_args
 
 from trl.trainer.sft_config import SFTConfig
 
+from fusargpt.checkpoints import shipped
 from fusargpt.errors import InputError
 from trl_recipes.recipe_parser import DECIDED_FOR_ALL, Decided, check_effect, parse_recipe
 
@@ -168,6 +169,8 @@ class RecipeArguments:
             self.prior = "true"
         if isinstance(self.dataset_name, str):
             self.dataset_name = [self.dataset_name]
+        self.model_name_or_path = shipped(self.model_name_or_path)
+        self.dataset_name = [shipped(name) for name in self.dataset_name]
         # argparse checks choices on the command line only, not those that come from YAML.
         checked = {
             "train": Train,

@@ -1,6 +1,7 @@
 """A recipe's YAML, looked at before anything is made of it: plain values that its fields can take, each said once."""
 
 from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin
@@ -9,8 +10,29 @@ import yaml
 
 from fusargpt.errors import InputError
 
+_FOLDER = Path(__file__).resolve().parent
 _MAX_BYTES = 2**20
 _MAX_DEPTH = 8  # of lists and mappings in each other; recipes have 2
+
+
+def recipe_path(name: str) -> str:
+    """Where a recipe is: a file, or one that comes with the package, as nano/stage2 or trl_recipes/nano/stage2.yaml.
+
+    Raises:
+        InputError: there is no such file.
+    """
+    if Path(name).is_file():
+        return name
+    own = _FOLDER / name.removeprefix(f"{_FOLDER.name}/").removesuffix(".yaml")
+    path = own.with_name(f"{own.name}.yaml")
+    if path.is_file() and _FOLDER in path.resolve().parents:
+        return str(path)
+    known = sorted(
+        path.relative_to(_FOLDER).as_posix() for path in _FOLDER.rglob("*.yaml") if "accelerate" not in path.parts
+    )
+    close = get_close_matches(name, known, n=1)
+    told = f"; did you mean {close[0]}?" if close else f", or of those that come with the package: {', '.join(known)}"
+    raise InputError(f"{name}: no such recipe; expected a YAML file{told}")
 
 
 def check_recipe(path: str, hints: Mapping[str, Any]) -> None:

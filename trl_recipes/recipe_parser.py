@@ -11,7 +11,7 @@ from trl.scripts.utils import TrlParser
 
 from fusargpt.errors import InputError, one_line
 from fusargpt.private_names import parsed_types
-from trl_recipes.recipe_file import check_recipe
+from trl_recipes.recipe_file import check_recipe, recipe_path
 
 Recipe = TypeVar("Recipe")
 Config = TypeVar("Config", bound=TrainingArguments)
@@ -73,7 +73,7 @@ def parse_recipe(
                 f"no recipe: found {given[0] if given else 'no arguments'}, expected a YAML file first, for example "
                 f"{example}, and what overrides it after"
             )
-        given.insert(0, "--config")
+        given[:1] = ["--config", recipe_path(given[0])]
     try:
         if given[0] == "--config":
             hints = get_type_hints(config_type) | get_type_hints(recipe_type)

@@ -1,10 +1,17 @@
-"""The checkpoints that travel with the package.
+"""The checkpoints that travel with the package, and what travels with it beside them, by name.
 
 A Python package only so that the folder is found in the same way from a clone, from an editable install and from a
 wheel: beside this file.
 """
 
+import re
+from difflib import get_close_matches
 from pathlib import Path
+
+from fusargpt.errors import InputError
+
+HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
+"""As in modeling_fusargpt.artefacts, whose import takes seconds."""
 
 NANO = Path(__file__).resolve().parent / "fusargpt-nano"
 """Folder of fusargpt-nano: model, processor and model card, loadable by `from_pretrained`."""
@@ -17,3 +24,29 @@ NANO_SSDD = NANO.with_name("fusargpt-nano-ssdd")
 
 KLIP_NANO = NANO.with_name("fusarklip-nano")
 """Folder of fusarklip-nano, which embeds images and texts."""
+
+SHIPPED = {
+    **{folder.name: folder for folder in (NANO, NANO_BACKBONE, NANO_SSDD, KLIP_NANO)},
+    "dataset_card": Path(__file__).resolve().parents[2] / "dataset_card",
+}
+"""Models, and the sample of a dataset, that can be named from any folder."""
+
+
+def shipped(name: str) -> str:
+    """The path of what comes with the package by that name, unless a file or folder here has it; else `name` itself."""
+    return str(SHIPPED[name]) if name in SHIPPED and not Path(name).exists() else name
+
+
+def check_model_name(name: str) -> None:
+    """Raises InputError for what can be neither a model folder nor a model on the Hub; nothing is opened or asked."""
+    if not name.strip():
+        raise InputError("model: found an empty name; expected a model folder or the Hub's owner/name")
+    folder = Path(name)
+    if folder.is_dir():
+        return
+    if folder.exists():
+        raise InputError(f"{name}: a file; expected a model folder or the Hub's owner/name")
+    if folder.parts[0] in (".", "..", "~") or Path(folder.parts[0]).is_dir() or not HUB_ID.fullmatch(name):
+        close = get_close_matches(name, SHIPPED, n=1)
+        meant = f"; did you mean {close[0]}?" if close else ""
+        raise InputError(f"{name}: no such model folder; expected one, or the Hub's owner/name{meant}")

@@ -2,8 +2,10 @@
 
 import argparse
 import math
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fusargpt.checkpoints import HUB_ID
 from fusargpt.errors import InputError
 
 if TYPE_CHECKING:
@@ -29,6 +31,14 @@ def label(text: str) -> tuple[str, str]:
     if not separator or not name or not target:
         raise argparse.ArgumentTypeError(f"found {text!r}, expected NAME=CLASS, as Boat=ship")
     return name, target
+
+
+def check_images(name: str) -> None:
+    """Raises InputError for what can be neither images nor a dataset of them, before the seconds of an import."""
+    if not Path(name).exists() and not HUB_ID.fullmatch(name):
+        raise InputError(
+            f"{name}: there is no such folder; expected a folder of images, or a dataset's folder, Parquet or Hub name"
+        )
 
 
 def nodata(text: str) -> float:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fusargpt.checkpoints import NANO
+from fusargpt.checkpoints import NANO, check_model_name, shipped
 from fusargpt.cli.answering import answering
 from fusargpt.cli.argument_types import add_reading, reading_of
 from fusargpt.cli.extras import check_constrained, needs
@@ -69,6 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--model",
         metavar="MODEL",
+        type=shipped,
         default=str(NANO),
         help="model folder, or owner/name on the Hub (default: fusargpt-nano, which comes with the package)",
     )
@@ -102,6 +103,7 @@ def _check(options: argparse.Namespace) -> None:
         )
     if options.question is not None:
         check_question(options.question, "QUESTION")
+    check_model_name(options.model)
     if options.max_new_tokens < 1:
         raise InputError(f"--max-new-tokens: found {options.max_new_tokens}; expected at least 1")
     if options.constrained and options.task in (None, "describe"):

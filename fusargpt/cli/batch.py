@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fusargpt.checkpoints import NANO
-from fusargpt.cli.argument_types import add_reading, check_unread, names, reading_of
+from fusargpt.checkpoints import NANO, check_model_name, shipped
+from fusargpt.cli.argument_types import add_reading, check_images, check_unread, names, reading_of
 from fusargpt.cli.extras import needs
 from fusargpt.cli.parser import Parser
 from fusargpt.cli.scene_options import PUBLIC_FIELD, add_anchors, anchors_of
@@ -52,6 +52,8 @@ def _check(options: argparse.Namespace) -> None:
     unknown = [task for task in options.tasks or () if task not in TASKS]
     if unknown:
         raise InputError(f"--task: found {unknown[0]!r}; expected of {', '.join(TASKS)}")
+    check_model_name(options.model)
+    check_images(options.source)
     source, task = Path(options.source), (options.tasks or ["detect"])[0]
     if source.is_file() and source.suffix != ".parquet":
         name = shlex.quote(str(source))
@@ -153,7 +155,10 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument(
-        "source", metavar="SOURCE", help="folder of PNG, JPEG or TIFF files; or folder, Parquet file or Hub dataset"
+        "source",
+        metavar="SOURCE",
+        type=shipped,
+        help="folder of PNG, JPEG or TIFF files; or folder, Parquet file or Hub dataset",
     )
     parser.add_argument(
         "--task", metavar="TASK", dest="tasks", type=names, help=f"of {', '.join(TASKS)}; of a dataset also A,B"
@@ -164,6 +169,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--model",
         metavar="MODEL",
+        type=shipped,
         default=str(NANO),
         help="model folder, or owner/name on the Hub (default: fusargpt-nano, which comes with the package)",
     )

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fusargpt.checkpoints import HUB_ID, shipped
 from fusargpt.cli.argument_types import label, names
 from fusargpt.cli.extras import needs
 from fusargpt.cli.parser import Parser
@@ -39,6 +40,12 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _check(options: argparse.Namespace) -> None:
+    source = options.source
+    if source != "simulator" and not Path(source).exists() and not HUB_ID.fullmatch(source):
+        raise InputError(
+            f"{source}: no such file or folder; expected a dataset (folder, Parquet file, owner/name on the Hub), a "
+            "manifest (.csv, .jsonl, .geojson, .json), the folder of a world, or 'simulator'"
+        )
     for name in ("limit", "workers", "page_images", "budget_tokens", "max_new_tokens"):
         value = vars(options)[name]
         if value is not None and value < 1:
@@ -182,6 +189,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "source",
         metavar="SOURCE",
+        type=shipped,
         help="dataset of triplets (folder, Parquet file, Hub name), manifest of scenes (.csv, .jsonl, .geojson), "
         "folder of a simulated world, or 'simulator'",
     )

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from fusargpt.checkpoints import check_model_name, shipped
 from fusargpt.cli.extras import needs
 from fusargpt.cli.parser import Parser
 from fusargpt.errors import InputError
@@ -22,6 +23,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument(
         "--model",
         metavar="MODEL",
+        type=shipped,
         help="model folder, or owner/name on the Hub (default: what FUSARGPT_MODEL names, or fusargpt-nano)",
     )
     parser.add_argument(
@@ -31,6 +33,8 @@ def main(arguments: Sequence[str]) -> None:
     )
     parser.add_argument("--port", metavar="N", type=int, help="port to listen on (default: the first free from 7860)")
     options = parser.parse_args(arguments)
+    if options.model is not None:
+        check_model_name(options.model)
     if options.port is not None and not 1 <= options.port <= 65535:
         raise InputError(f"--port: found {options.port}; expected 1 to 65535")
 

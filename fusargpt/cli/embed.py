@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from fusargpt.checkpoints import shipped
 from fusargpt.cli.embedding_options import IMAGES_FAILED, add_embedding, check_source, is_scene, tell_failures
 from fusargpt.cli.extras import needs
 from fusargpt.cli.parser import Parser
@@ -65,6 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "sources",
         metavar="SOURCE",
+        type=shipped,
         nargs="+",
         help="a scene (GeoTIFF or COG; file or URL), a folder of images, a dataset, or image files",
     )

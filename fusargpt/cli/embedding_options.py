@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fusargpt.cli.argument_types import names
+from fusargpt.checkpoints import shipped
+from fusargpt.cli.argument_types import check_images, names
 from fusargpt.cli.scene_options import add_grey_levels, add_prior, add_tiles, list_problems
 from fusargpt.errors import InputError
 
@@ -30,6 +31,7 @@ def add_embedding(parser: argparse.ArgumentParser) -> None:
     model.add_argument(
         "--model",
         metavar="MODEL",
+        type=shipped,
         help="FUSAR-KLIP, or CLIP and its like, which see the image alone: folder, or owner/name on the Hub "
         "(default: fusarklip-nano)",
     )
@@ -48,6 +50,7 @@ def check_source(source: str) -> None:
         return
     if Path(source).suffix.lower() in (*_SCENE_SUFFIXES, ".png", ".jpg", ".jpeg", ".parquet"):
         raise InputError(f"{source}: no such file; expected a scene, an image, a folder of images or a dataset")
+    check_images(source)
 
 
 def tell_failures(failures: "Sequence[Failure]") -> None:

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from fusargpt.checkpoints import HUB_ID, check_model_name, shipped
 from fusargpt.cli.argument_types import names
 from fusargpt.cli.extras import check_constrained, needs
 from fusargpt.cli.parser import Parser
@@ -14,6 +15,8 @@ from fusargpt.tasks.prompts import MAX_NEW_TOKENS, TASKS
 ITEMS_FAILED = 1
 # As in fusargpt.evaluation.priors, whose import takes seconds.
 PRIORS = ("true", "none", "shuffled")
+# As in fusargpt.evaluation.entries and fusargpt.inference.rows, whose imports take seconds.
+_MAJORITY, _SIMULATOR = "majority", "simulator"
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -65,6 +68,12 @@ def _evaluate(options: argparse.Namespace) -> int:
 
 
 def _check(options: argparse.Namespace) -> None:
+    for name in (options.model, *(name for name in options.baselines if name != _MAJORITY)):
+        check_model_name(name)
+    if options.dataset != _SIMULATOR and not Path(options.dataset).exists() and not HUB_ID.fullmatch(options.dataset):
+        raise InputError(
+            f"{options.dataset}: there is no such folder; expected a dataset's folder, Parquet or Hub name (owner/name)"
+        )
     for name in ("limit", "batch_size", "max_new_tokens"):
         value = vars(options)[name]
         if value is not None and value < 1:
@@ -91,21 +100,25 @@ def _parser() -> argparse.ArgumentParser:
             "Exit codes: 0; 1 when some questions failed (they are listed); 2 when something is wrong with the input."
         ),
         examples=(
-            "fusargpt evaluate fusargpt/checkpoints/fusargpt-nano dataset_card --prior true,none,shuffled",
+            "fusargpt evaluate fusargpt-nano dataset_card --prior true,none,shuffled",
             "fusargpt evaluate fusargpt-7b harbours --baseline Qwen/Qwen2.5-VL-7B-Instruct --baseline majority",
         ),
         allow_abbrev=False,
     )
-    parser.add_argument("model", metavar="MODEL", help="folder, or owner/name on the Hub")
+    parser.add_argument(
+        "model", metavar="MODEL", type=shipped, help="fusargpt-nano, a folder, or owner/name on the Hub"
+    )
     parser.add_argument(
         "dataset",
         metavar="DATASET",
+        type=shipped,
         help="folder or Hub name of a dataset of triplets, a Parquet file of one, or 'simulator' for held-out scenes",
     )
     parser.add_argument(
         "--baseline",
         metavar="MODEL",
         dest="baselines",
+        type=shipped,
         action="append",
         default=[],
         help=(

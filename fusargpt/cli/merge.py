@@ -4,7 +4,9 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from fusargpt.checkpoints import check_model_name, shipped
 from fusargpt.cli.parser import Parser
+from fusargpt.files import check_free
 
 DTYPES = ("float32", "bfloat16", "float16")
 
@@ -16,6 +18,9 @@ def main(arguments: Sequence[str]) -> None:
         InputError: a model that cannot be loaded, or an output folder that is in the way.
     """
     options = _parser().parse_args(arguments)
+    # What is quick to check comes before the seconds that torch takes to import.
+    check_model_name(options.model)
+    check_free(options.out)
 
     import torch
 
@@ -38,7 +43,9 @@ def _parser() -> argparse.ArgumentParser:
         ),
         examples=("fusargpt merge build/7b/stage2 --out fusargpt-7b",),
     )
-    parser.add_argument("model", metavar="FOLDER", help="what a stage has left: folder, or owner/name on the Hub")
+    parser.add_argument(
+        "model", metavar="FOLDER", type=shipped, help="what a stage has left: folder, or owner/name on the Hub"
+    )
     parser.add_argument("--out", metavar="DIR", type=Path, required=True, help="new folder for the model")
     parser.add_argument("--dtype", choices=DTYPES, help="of the weights (default: the one the stage was saved in)")
     return parser

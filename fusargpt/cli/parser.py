@@ -1,7 +1,9 @@
 """What the parsers of all verbs have in common."""
 
 import argparse
+import re
 from collections.abc import Sequence
+from difflib import get_close_matches
 from typing import Any, NoReturn
 
 
@@ -22,7 +24,20 @@ class Parser(argparse.ArgumentParser):
         return "\n".join([super().format_help(), *(["examples:", *lines, ""] if lines else [])])
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: error: {printable(message)}; all options: {self.prog} --help\n")
+        self.exit(
+            2, f"{self.prog}: error: {printable(message + self._meant(message))}; all options: {self.prog} --help\n"
+        )
+
+    def _meant(self, message: str) -> str:
+        """What was meant, in brackets, where what argparse refuses is close to a choice or an option that it has."""
+        if choice := re.search(r"invalid choice: '(.*)' \(choose from (.*)\)", message):
+            word, known = choice[1], re.findall(r"[\w.-]+", choice[2])
+        elif option := re.search(r"unrecognized arguments: .*?(--[\w-]+)", message):
+            word, known = option[1], re.findall(r"--[a-z][\w-]*", self.format_help())
+        else:
+            return ""
+        close = get_close_matches(word, known, n=1)
+        return f" (did you mean {close[0]}?)" if close else ""
 
 
 def printable(message: str) -> str:

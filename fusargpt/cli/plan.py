@@ -30,8 +30,9 @@ def main(arguments: Sequence[str]) -> None:
         InputError: the training extra is not installed, a wrong recipe, an unknown GPU or model, a number out of range.
     """
     options, overrides = _parser().parse_known_args(arguments)
-    if not options.recipe.is_file():
-        raise InputError(f"{options.recipe}: no such recipe; give a YAML file, for example trl_recipes/stage1.yaml")
+    with needs("planning needs", "train"):
+        from trl_recipes.recipe_file import recipe_path
+    options.recipe = Path(recipe_path(str(options.recipe)))
     try:
         triplets = [int(number) for number in options.triplets.split(",")]
     except ValueError:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fusargpt.checkpoints import check_model_name, shipped
 from fusargpt.cli.extras import needs
 from fusargpt.cli.label_options import add_labels, classify_by_labels
 from fusargpt.cli.parser import Parser
@@ -98,6 +99,8 @@ def _check_whole(task: str, chosen: dict[str, Any]) -> None:
             f"--out {out}"
         )
     check_out(task, chosen)
+    if "model" in chosen:
+        check_model_name(chosen["model"])
 
 
 def _ask(task: str, scene: str, out: Path, quicklook: Path | None, chosen: dict[str, Any]) -> "SceneResult":
@@ -192,7 +195,9 @@ def _parser(task: str) -> argparse.ArgumentParser:
     if task == "classify":
         add_labels(parser)
     model = parser.add_argument_group("model")
-    model.add_argument("--model", metavar="MODEL", help="folder, or owner/name on the Hub (default: fusargpt-nano)")
+    model.add_argument(
+        "--model", metavar="MODEL", type=shipped, help="name, folder, or owner/name on the Hub (default: fusargpt-nano)"
+    )
     model.add_argument("--question", metavar="TEXT", help="instead of the task's own; the answer is read as the task's")
     if task != "describe":
         model.add_argument(

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fusargpt.checkpoints import shipped
 from fusargpt.cli.embedding_options import (
     IMAGES_FAILED,
     add_embedding,
@@ -102,6 +103,7 @@ def _parser() -> argparse.ArgumentParser:
         "--in",
         dest="within",
         metavar="WHERE",
+        type=shipped,
         required=True,
         help="a scene, a folder of images, a dataset, or a .parquet file of fusargpt embed",
     )

@@ -27,9 +27,16 @@ def main(arguments: Sequence[str]) -> None:
         print(_USAGE)
         return
     with needs("training needs", "train"):
-        from trl_recipes.recipe_file import system_of
+        from trl_recipes.recipe_file import recipe_path, system_of
 
-        if arguments and system_of(arguments[0]) is not None:
+        # What is quick to check comes before the seconds that torch takes to import.
+        if not arguments or arguments[0].startswith("-"):
+            found = arguments[0] if arguments else "no arguments"
+            raise InputError(
+                f"no recipe: found {found}; expected a YAML file first, as in: fusargpt train nano/stage2.yaml"
+            )
+        arguments = [recipe_path(arguments[0]), *arguments[1:]]
+        if system_of(arguments[0]) is not None:
             from trl_recipes.klip.train import run_recipe
         else:
             from trl_recipes.sft import run_recipe

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from fusargpt.checkpoints import KLIP_NANO
+from fusargpt.checkpoints import KLIP_NANO, shipped
 from fusargpt.embedding.model_folder import fingerprint, model_label, read_towers
 from fusargpt.embedding.towers import Towers, unit
 from fusargpt.errors import InputError
@@ -47,7 +47,7 @@ class Embedder:
         Raises:
             InputError: no such model, one that answers questions instead, or files that are missing or damaged.
         """
-        name = str(model)
+        name = shipped(str(model))
         return Embedder(read_towers(name, device), model_label(name), fingerprint(name))
 
     @property

@@ -16,6 +16,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import BatchFeature
 from transformers.generation.streamers import BaseStreamer
 
+from fusargpt.checkpoints import check_model_name, shipped
 from fusargpt.errors import InputError, naming, one_line
 from fusargpt.geo.image import check_8bit
 from fusargpt.geo.prior import Prior
@@ -27,7 +28,7 @@ from fusargpt.inference.user_texts import UserTexts
 from fusargpt.tasks.grammar import AnswerForm
 from fusargpt.tasks.prompts import MAX_NEW_TOKENS, check_question
 from modeling_fusargpt import AnyFusarGpt
-from modeling_fusargpt.artefacts import ADAPTER_CONFIG_FILE, HUB_ID, ArtefactError
+from modeling_fusargpt.artefacts import ADAPTER_CONFIG_FILE, ArtefactError
 from modeling_fusargpt.processing_fusargpt import FusarGptProcessor
 
 if TYPE_CHECKING:
@@ -254,7 +255,8 @@ def load(model: str | Path, device: str | None = None) -> FusarGpt:
     """Load a FUSAR-GPT checkpoint, or a Qwen2.5-VL or Qwen3-VL backbone whose TLM then does nothing.
 
     Args:
-        model: a folder with model and processor, or the Hub's `owner/name`. What a stage has left with `save: trained`,
+        model: a folder with model and processor, the Hub's `owner/name`, or the name of a model that comes with the
+            package, as "fusargpt-nano". What a stage has left with `save: trained`,
             a TLM or an adapter that names its base, is loaded as one model, and so is an adapter as peft or TRL's
             trainer writes it.
         device: as torch names it; None takes a GPU where there is one. Weights are float32 on the CPU, else bfloat16.
@@ -273,6 +275,7 @@ def load(model: str | Path, device: str | None = None) -> FusarGpt:
 
 def load_parts(name: str, dtype: torch.dtype | Literal["auto"]) -> tuple[AnyFusarGpt, FusarGptProcessor]:
     """Model and processor on the CPU; otherwise as `load`. With the dtype "auto", that of the model's configuration."""
+    name = shipped(name)
     check_name(name)
     try:
         config, is_backbone = read_config(name)
@@ -303,8 +306,7 @@ def load_parts(name: str, dtype: torch.dtype | Literal["auto"]) -> tuple[AnyFusa
 
 def check_name(name: str) -> None:
     """Raises InputError for a name that is neither a model folder nor a model on the Hub that can be read."""
-    if not name.strip():
-        raise InputError("model: found an empty name; expected a model folder or the Hub's owner/name")
+    check_model_name(name)
     folder = Path(name)
     if folder.is_dir():
         if not any((folder / file).is_file() for file in _DESCRIPTIONS):
@@ -316,10 +318,6 @@ def check_name(name: str) -> None:
                 f"{name}: found {pickles[0]}, weights in a pickle; expected safetensors alone. Remove the file where "
                 "safetensors lie beside it, or write them by save_pretrained"
             )
-    elif folder.exists():
-        raise InputError(f"{name}: a file; expected a model folder or the Hub's owner/name")
-    elif folder.parts[0] in (".", "..", "~") or Path(folder.parts[0]).is_dir() or not HUB_ID.fullmatch(name):
-        raise InputError(f"{name}: no such model folder; expected one, or the Hub's owner/name")
     elif not any(isinstance(try_to_load_from_cache(name, file), str) for file in _DESCRIPTIONS):
         _check_on_hub(name)
 

@@ -10,6 +10,7 @@ import PIL.Image
 from datasets import Dataset, Image, concatenate_datasets, get_dataset_config_names, load_dataset
 from tqdm import tqdm
 
+from fusargpt.checkpoints import shipped
 from fusargpt.errors import InputError, one_line
 from fusargpt.files import read_regular
 from fusargpt.geo.embeddings import EMBEDDING_SIZE, dequantize
@@ -98,6 +99,7 @@ def load_rows(
     Raises:
         InputError: no such dataset, config or split, a column that is missing, no rows, or files that cannot be read.
     """
+    name = shipped(name)
     # The Hub would be asked, and again, before it is said.
     if not Path(name).exists() and not HUB_ID.fullmatch(name):
         raise InputError(

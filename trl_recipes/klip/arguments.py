@@ -6,6 +6,7 @@ from typing import Literal, get_args
 
 from transformers import TrainingArguments
 
+from fusargpt.checkpoints import shipped
 from fusargpt.errors import InputError
 from trl_recipes.arguments import OnFullDisk, Unreadable
 from trl_recipes.recipe_parser import DECIDED_FOR_ALL, Decided, check_effect, parse_recipe
@@ -158,6 +159,8 @@ class KlipArguments:
             self.prior = "true"
         if isinstance(self.dataset_name, str):
             self.dataset_name = [self.dataset_name]
+        self.model_name_or_path = shipped(self.model_name_or_path)
+        self.dataset_name = [shipped(name) for name in self.dataset_name]
         # argparse checks choices on the command line only, not those that come from YAML.
         checked = {
             "system": System,

@@ -11,13 +11,16 @@ from transformers import AutoTokenizer
 
 import modeling_fusargpt
 import modeling_fusarklip
-from fusargpt.checkpoints import KLIP_NANO, NANO, NANO_BACKBONE, NANO_SSDD
+from fusargpt.checkpoints import KLIP_NANO, NANO, NANO_BACKBONE, NANO_SSDD, SHIPPED, shipped
 from fusargpt.embedding.embedder import Embedder
+from fusargpt.errors import InputError
 from fusargpt.inference.predict import load
 from fusargpt.simulator.records import SPLIT_SEEDS, scene_fields
 from fusargpt.simulator.simulated_scene import simulate_scene
 from fusargpt.tasks.prompts import prompt
+from tests.paths import ROOT
 from trl_recipes.model.checkpoint import load_model
+from trl_recipes.recipe_file import recipe_path
 
 CODE = Path(modeling_fusargpt.__file__).parent
 MODULES = [
@@ -89,3 +92,17 @@ def test_the_adapter_answers_about_any_image_as_a_square() -> None:
     model = load(NANO_SSDD)
     assert model.seen_size(Image.new("RGB", (500, 350))) == (168, 168)
     assert model.answer(Image.new("RGB", (500, 350)), prompt("count", "ship")).isdigit()
+
+
+def test_what_is_shipped_is_named_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert shipped("fusargpt-nano") == str(NANO) and shipped("owner/name") == "owner/name"
+    assert all((folder / "README.md").is_file() for folder in SHIPPED.values())
+    assert load("fusargpt-nano").seen_size(Image.new("RGB", (168, 168))) == (168, 168)
+    for name in ("nano/stage2", "nano/stage2.yaml", "trl_recipes/nano/stage2.yaml"):
+        assert recipe_path(name) == str(ROOT / "trl_recipes" / "nano" / "stage2.yaml")
+    with pytest.raises(InputError, match=r"\.\./pyproject: no such recipe"):
+        recipe_path("../pyproject")
+    # A folder of the user's own wins.
+    (tmp_path / "fusargpt-nano").mkdir()
+    assert shipped("fusargpt-nano") == "fusargpt-nano"

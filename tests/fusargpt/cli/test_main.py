@@ -1,4 +1,5 @@
 import errno
+import json
 import os
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from typing import Any
 import pytest
 
 from fusargpt.cli.main import VERBS, main
+from tests.paths import ROOT
 
 
 def test_help_names_the_verbs(capsys: pytest.CaptureFixture[str]):
@@ -134,3 +136,73 @@ def test_a_reader_that_has_seen_enough_is_no_error():
         assert process.stdout.readline() == b"x\n"
         process.stdout.close()
         assert process.stderr.read() == b"" and process.wait() == 141
+
+
+def test_python_runs_the_package():
+    result = subprocess.run([sys.executable, "-m", "fusargpt", "--version"], capture_output=True, text=True)
+    assert result.returncode == 0 and result.stdout.startswith("fusargpt ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "meant"),
+    [
+        (["detct", "scene.tif"], "did you mean detect?"),
+        (["ask", "chip.png", "--task", "cuont"], "did you mean count?"),
+        (["ask", "chip.png", "--taks", "count"], "did you mean --task?"),
+        (["detect", "scene.tif", "--no-piror", "--out", "a.json"], "did you mean --no-prior?"),
+    ],
+)
+def test_what_was_meant_is_said(arguments: Any, meant: str, capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit, match="2"):
+        main(arguments)
+    assert meant in capsys.readouterr().err
+
+
+def test_models_and_recipes_are_meant_by_name(capsys: pytest.CaptureFixture[str], tmp_path: Path):
+    (tmp_path / "chip.png").touch()
+    assert main(["ask", str(tmp_path / "chip.png"), "Why?", "--model", "fusargpt-nnao"]) == 2
+    assert "did you mean fusargpt-nano?" in capsys.readouterr().err
+    assert main(["train", "nano/stage22.yaml"]) == 2
+    assert "did you mean nano/stage2.yaml?" in capsys.readouterr().err
+
+
+def test_cheap_mistakes_are_told_before_what_takes_seconds(tmp_path: Path):
+    """In one process, so that the first that imports torch shows."""
+    (tmp_path / "scene.tif").touch()
+    out = ["--out", "out"]
+    mistakes = [
+        ["train"],
+        ["train", "nope.yaml"],
+        ["plan", "nope.yaml"],
+        ["ask", "scene.tif", "Why?", "--model", "nope"],
+        ["batch", "nope", "--task", "detect", "--out", "a.parquet"],
+        ["caption", "nope", *out],
+        ["classify", "scene.tif", "--no-prior"],
+        ["convert", "nope", "--base", "nope", *out],
+        ["count", "scene.tif"],
+        ["demo", "--model", "nope"],
+        ["embed", "nope", "--out", "a.parquet"],
+        ["evaluate", "nope", "dataset_card"],
+        ["evaluate", "fusargpt-nano", "nope"],
+        ["merge", "nope", *out],
+        ["prior", "scene.tif"],
+        ["search", "ships", "--in", "nope", *out],
+    ]
+    program = """
+import json, sys
+from fusargpt.cli.main import main
+for mistake in json.load(sys.stdin):
+    code = main(mistake)
+    print(code, sorted({"torch", "transformers", "datasets", "rasterio", "numpy"} & set(sys.modules)), *mistake)
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", program],
+        input=json.dumps(mistakes),
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found = [line for line in result.stdout.splitlines() if not line.startswith("2 [] ")]
+    assert found == [] and len(result.stdout.splitlines()) == len(mistakes)
