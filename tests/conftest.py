@@ -43,7 +43,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 @pytest.fixture(scope="session")
 def ray_cluster():
     """A Ray cluster of two cores, started here once for all tests on one."""
-    ray = pytest.importorskip("ray", reason="ray is not installed; pip install 'fusargpt[ray]' brings it")
+    ray = pytest.importorskip("ray", reason="ray is not installed; its extra brings it")
     # Workers import the tests' neighbours of the package from where this process does.
     paths = {"env_vars": {"PYTHONPATH": ":".join(filter(None, sys.path)), "OMP_NUM_THREADS": "1"}}
     try:

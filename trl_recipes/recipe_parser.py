@@ -10,6 +10,7 @@ from transformers import TrainingArguments
 from trl.scripts.utils import TrlParser
 
 from fusargpt.errors import InputError, one_line
+from fusargpt.installation import command_for
 from fusargpt.private_names import parsed_types
 from trl_recipes.recipe_file import check_recipe, recipe_path
 
@@ -96,7 +97,7 @@ def parse_recipe(
             raise InputError(f"{name}: found {value}, expected a finite number")
     for name in config.report_to:
         if name in REPORTERS and find_spec(name) is None:
-            raise InputError(f"report_to: {name} is not installed; pip install 'fusargpt[{name}]' brings it")
+            raise InputError(f"report_to: {name} is not installed; this brings it: {command_for(name)}")
     _check_decided(config, decided)
     return recipe, config
 

@@ -1,12 +1,11 @@
 """Packages that only some verbs need, and the extras of this distribution that bring them."""
 
-import shlex
-import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 from importlib.util import find_spec
 
 from fusargpt.errors import InputError
+from fusargpt.installation import command_for
 
 _ALPHAEARTH = {"imagecodecs", "pyarrow", "tifffile", "urllib3"}
 _DATA = {"datasets", "matplotlib", "pyarrow", "tqdm", "yaml"} | _ALPHAEARTH
@@ -65,5 +64,4 @@ def check_open_clip() -> None:
 
 
 def _missing(need: str, package: str, extra: str) -> InputError:
-    command = f"{shlex.quote(sys.executable)} -m pip install 'fusargpt[{extra}]'"
-    return InputError(f"{need} {package}; this brings it: {command}")
+    return InputError(f"{need} {package}; this brings it: {command_for(extra)}")

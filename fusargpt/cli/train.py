@@ -33,7 +33,7 @@ def main(arguments: Sequence[str]) -> None:
         if not arguments or arguments[0].startswith("-"):
             found = arguments[0] if arguments else "no arguments"
             raise InputError(
-                f"no recipe: found {found}; expected a YAML file first, as in: fusargpt train nano/stage2.yaml"
+                f"no recipe: found {found}, expected a YAML file first, as in: fusargpt train nano/stage2.yaml"
             )
         arguments = [recipe_path(arguments[0]), *arguments[1:]]
         if system_of(arguments[0]) is not None:

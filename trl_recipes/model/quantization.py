@@ -8,6 +8,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from torch import nn
 
 from fusargpt.errors import InputError
+from fusargpt.installation import command_for
 from modeling_fusargpt import AnyFusarGpt
 from trl_recipes.model.parameters import LANGUAGE_LINEAR_LAYERS
 
@@ -29,7 +30,7 @@ def quantize(model: AnyFusarGpt, double: bool, compute_type: torch.dtype, device
     try:
         from bitsandbytes.nn.modules import Linear4bit, Params4bit
     except ModuleNotFoundError as error:
-        raise InputError("quantization: nf4 needs bitsandbytes; pip install 'fusargpt[qlora]' brings it") from error
+        raise InputError(f"quantization: nf4 needs bitsandbytes; this brings it: {command_for('qlora')}") from error
     adapted = re.compile(LANGUAGE_LINEAR_LAYERS)
     for name, layer in list(model.named_modules()):
         if not adapted.fullmatch(name):

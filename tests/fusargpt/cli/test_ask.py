@@ -11,6 +11,7 @@ from fusargpt.geo.prior import Prior, load_prior, save_prior
 from fusargpt.inference import predict
 from fusargpt.tasks import prompts
 from fusargpt.tasks.answers import parse_boxes
+from tests.paths import ROOT
 from tests.real_data import REAL_DATA, needs_real_data
 from tests.tiny import random_image, random_prior, stir_tlm, tiny_model, tiny_processor
 
@@ -195,7 +196,7 @@ def test_constrained_says_what_to_install(
 ):
     monkeypatch.setitem(sys.modules, "llguidance", None)
     assert run(image, "--task", "count", "--constrained") == 2
-    assert "pip install 'fusargpt[constrained]'" in capsys.readouterr().err
+    assert f"pip install --editable '{ROOT}[constrained]'" in capsys.readouterr().err
 
 
 def test_too_few_tokens_for_a_constrained_answer_are_refused(

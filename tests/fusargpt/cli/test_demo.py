@@ -3,6 +3,7 @@ import sys
 import pytest
 
 from fusargpt.cli.main import main
+from tests.paths import ROOT
 
 
 @pytest.mark.parametrize(
@@ -28,7 +29,7 @@ def test_the_environment_names_the_model(capsys: pytest.CaptureFixture[str], mon
 def test_without_gradio_the_extra_is_named(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "gradio", None)
     assert main(["demo"]) == 2
-    command = f"{sys.executable} -m pip install 'fusargpt[demo]'"
+    command = f"{sys.executable} -m pip install --editable '{ROOT}[demo]'"
     assert capsys.readouterr().err == f"fusargpt demo: error: the demo needs gradio; this brings it: {command}\n"
 
 

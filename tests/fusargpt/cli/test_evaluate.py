@@ -422,4 +422,4 @@ def test_constrained_says_what_to_install(
     place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setitem(sys.modules, "llguidance", None)
-    assert "pip install 'fusargpt[constrained]'" in refused(capsys, place / MODEL, place / "data", "--constrained")
+    assert "[constrained]'" in refused(capsys, place / MODEL, place / "data", "--constrained")

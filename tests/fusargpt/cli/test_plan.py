@@ -8,7 +8,7 @@ import pytest
 from fusargpt.checkpoints import NANO
 from fusargpt.cli.main import main
 from fusargpt.cli.plan import GPUS
-from tests.paths import RECIPES
+from tests.paths import RECIPES, ROOT
 
 STAGE = RECIPES / "stage1.yaml"
 
@@ -104,5 +104,5 @@ sys.exit(main(["plan", {str(STAGE)!r}]))
 """
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert result.returncode == 2
-    command = f"{sys.executable} -m pip install 'fusargpt[train]'"
+    command = f"{sys.executable} -m pip install --editable '{ROOT}[train]'"
     assert result.stderr == f"fusargpt plan: error: planning needs trl; this brings it: {command}\n"

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from fusargpt.cli.main import main
-from tests.paths import RECIPES
+from tests.paths import RECIPES, ROOT
 
 STAGE = RECIPES / "nano" / "stage1.yaml"
 
@@ -69,5 +69,5 @@ sys.exit(main(["train", "stage1.yaml"]))
 """
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert result.returncode == 2
-    command = f"{sys.executable} -m pip install 'fusargpt[train]'"
+    command = f"{sys.executable} -m pip install --editable '{ROOT}[train]'"
     assert result.stderr == f"fusargpt train: error: training needs trl; this brings it: {command}\n"

@@ -17,6 +17,7 @@ from fusargpt.cli.main import main
 from fusargpt.triplets.settings import BuildSettings
 from tests.fusargpt.cli.hub_server import REPO, serve_hub
 from tests.fusargpt.triplets.places import CORNERS, decibels, write_field, write_manifest, write_raster
+from tests.paths import ROOT
 from tests.tiny import tiny_processor
 from trl_recipes.data.collator import TripletCollator
 
@@ -141,7 +142,8 @@ def test_a_missing_extra_is_named(
     without_workers = [argument for argument in command(folder, "--ray") if argument not in ("--workers", "0")]
     assert main(without_workers) == 2
     assert (
-        f"triplets need ray; this brings it: {sys.executable} -m pip install 'fusargpt[ray]'" in capsys.readouterr().err
+        f"triplets need ray; this brings it: {sys.executable} -m pip install --editable '{ROOT}[ray]'"
+        in capsys.readouterr().err
     )
 
 

@@ -113,5 +113,5 @@ def test_a_plan_s_weights_in_4_bits_are_those_that_are_held(double: bool):
 def test_without_bitsandbytes_the_user_learns_what_to_install(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "bitsandbytes.nn.modules", None)
     model = FusarGptForConditionalGeneration(tiny_config())
-    with pytest.raises(InputError, match=r"pip install 'fusargpt\[qlora\]'"):
+    with pytest.raises(InputError, match=r"pip install --editable '.*\[qlora\]'"):
         quantize(model, double=True, compute_type=torch.float32, device=CPU)
