@@ -7,7 +7,8 @@ from fusargpt.errors import InputError
 
 _USAGE = """usage: fusargpt train RECIPE.yaml [--key value ...]
 
-Run the stage that a recipe describes. Every field of the recipe can be overridden; a key that no field has is an error.
+Run the stage that a recipe describes: a file, or the name of one that comes with the package, as nano/stage2. Every
+field of the recipe can be overridden; a key that no field has is an error.
 
 examples:
   fusargpt train trl_recipes/nano/stage2.yaml --max_steps 100
