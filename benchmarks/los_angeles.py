@@ -40,10 +40,10 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     truth = ships()
     for model in (NANO, NANO_SSDD):
-        out = options.out / f"{model.name}.geojson"
-        result = detect(
-            options.scene, target="ship", no_prior=True, model=str(model), out=out, quicklook=out.with_suffix(".png")
-        )
+        out, picture = options.out / f"{model.name}.geojson", options.out / f"{model.name}.png"
+        for earlier in (out, picture):
+            earlier.unlink(missing_ok=True)
+        result = detect(options.scene, target="ship", no_prior=True, model=str(model), out=out, quicklook=picture)
         boxes = [place.box for place in result.places]
         right = sum(any(holds(box, ship) for ship in truth) for box in boxes)
         found = sum(any(holds(box, ship) for box in boxes) for ship in truth)

@@ -134,7 +134,7 @@ def test_tiles_that_fail_are_listed_and_end_with_1(
     monkeypatch.setattr(SarScene, "read", read)
     assert run("count", folder, "--no-prior", "--out", out) == 0
     assert len(json.loads(out.read_text())["features"]) == len(before["features"]) + 1
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["counts.geojson", "counts.png"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["counts.geojson", "counts.geojson.png"]
 
 
 def test_what_is_there_is_not_written_over(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
