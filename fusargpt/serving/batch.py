@@ -123,8 +123,9 @@ def _run(work: Work, items: Sequence[Item], workers: int, advance: Callable[[int
 
 def _conditions(source: Any, settings: BatchSettings, engine: str) -> dict[str, object]:
     """What the answers depend on, as plain JSON."""
-    chosen = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(source).items()}
+    fields = asdict(source)
+    if fields.get("anchors") is not None:
+        fields["anchors"]["aef"] = identity(fields["anchors"]["aef"])
+    chosen = {name: str(value) if isinstance(value, Path) else value for name, value in fields.items()}
     chosen = {name: list(value) if isinstance(value, tuple) else value for name, value in chosen.items()}
-    if chosen.get("anchors") is not None:
-        chosen["anchors"]["aef"] = identity(chosen["anchors"]["aef"])
     return {**chosen, "model": settings.model, "engine": engine, "max_new_tokens": settings.max_new_tokens}
