@@ -400,7 +400,7 @@ def test_without_the_extra_the_user_learns_what_to_install(
     for name in ("report", "score_panels"):
         monkeypatch.delitem(sys.modules, f"fusargpt.evaluation.{name}", raising=False)
     monkeypatch.setitem(sys.modules, "jinja2", None)
-    assert "evaluation needs jinja2; this brings it: " in refused(capsys, "model", "data")
+    assert "evaluation needs jinja2; this brings it: " in refused(capsys, "owner/model", "owner/data")
 
 
 @pytest.mark.slow
