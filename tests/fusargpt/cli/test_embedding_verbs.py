@@ -69,7 +69,7 @@ def test_labels_make_a_map_a_picture_and_counts(folder: Path, tmp_path: Path, ca
     options = ("--no-prior", "--tile", 30, "--model", folder / "klip", "--prompt", "the {label}", "--out", out)
     assert main(words("classify", folder / "harbour.tif", "--labels", "water,forest", *options)) == 0
     output = capsys.readouterr().out
-    assert "by 'the {label}'" in output and output.endswith(f"{out}\n{out.with_suffix('.png')}\n")
+    assert "by 'the {label}'" in output and output.endswith(f"{out}\n{out}.png\n")
     assert len(json.loads(out.read_text())["features"]) == 12, "the lowest tiles hold no data"
 
 
@@ -86,7 +86,7 @@ VECTORS = ("--in", "DIR/harbour.parquet")
         (["search", "water " * 40, *VECTORS], "tokens, but the model reads 32 at most"),
         (["search", "water", "--in", "DIR/none.tif", "--no-prior"], "none.tif: no such file"),
         (["search", "water", "--in", "DIR/harbour.tif"], "--aef and --no-prior: found neither"),
-        (["embed", SCENE[0], "--aef", "DIR/aef", "--model", "DIR/clip", "--out", "x.parquet"], "add --no-prior"),
+        (["embed", SCENE[0], "--aef", "DIR/aef", "--model", "DIR/clip", "--out", "x.parquet"], "take no_prior"),
         (["embed", *SCENE, "--out", "x.csv"], "--out: found x.csv"),
         (["classify", *SCENE, "--labels", "a,b", "--out", "x.txt"], "--out: found x.txt"),
         (["classify", *SCENE, "--labels", "a,b", "--constrained", "--out", "x.csv"], "--constrained: is of questions"),
