@@ -1,4 +1,3 @@
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -94,7 +93,7 @@ def test_wrong_input_is_refused_in_one_line(place: Path, tmp_path: Path, capsys:
 
 @pytest.mark.parametrize("name", RELEASED)
 def test_each_model_of_the_release_is_taken_by_its_folder(
-    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, name: str
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, name: str
 ):
     taken: list[Path] = []
 
@@ -115,11 +114,13 @@ def test_the_five_models_of_the_release_answer_the_five_tasks():
     assert sorted(RELEASED.values()) == sorted(TASKS)
 
 
-def test_a_named_model_is_converted_as_its_folder_is(place: Path, tmp_path: Path):
-    shutil.copytree(place / "release", tmp_path / "release" / "stage2" / "counting")
-    command = ["convert", str(tmp_path / "release"), "--base", str(place / "backbone")]
-    assert main([*command, "--model", "stage2/counting", "--no-merge", "--out", str(tmp_path / "named")]) == 0
-    assert main(arguments(place, "--no-merge", "--out", str(tmp_path / "direct"))) == 0
+def test_a_named_model_is_converted_as_its_folder_is(tmp_path: Path):
+    backbone, folder = tmp_path / "backbone", tmp_path / "release" / "stage2" / "counting"
+    Release(write_backbone(backbone), "old", True, SETTINGS).write(folder)
+    further = ["--base", str(backbone), "--no-merge", "--out"]
+    named = ["convert", str(tmp_path / "release"), "--model", "stage2/counting"]
+    assert main([*named, *further, str(tmp_path / "named")]) == 0
+    assert main(["convert", str(folder), *further, str(tmp_path / "direct")]) == 0
     named, direct = (tmp_path / which / "adapter_model.safetensors" for which in ("named", "direct"))
     assert named.read_bytes() == direct.read_bytes()
 
