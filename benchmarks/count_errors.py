@@ -1,7 +1,7 @@
 """Wrong counts of an evaluation, told apart: python -m benchmarks.count_errors DIR/results.json
 
-For each entry how many counts are right, too low, too high and unreadable, and how many targets it counted of those that
-are there, over the answers that can be read.
+For each entry how many counts are right, too low, too high and unreadable, and how many targets it counted of those
+that are there, over the answers that can be read.
 """
 
 import argparse
