@@ -12,6 +12,7 @@ prints precision, recall and F1 of each threshold there, as `benchmarks.ship_sco
 import argparse
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import cast
 from xml.etree import ElementTree
 
 import numpy as np
@@ -58,9 +59,14 @@ def _ring(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return outer - inner
 
 
+def parts(bright: NDArray[np.bool_]) -> NDArray[np.int32]:
+    """The number of the object that each bright pixel belongs to, from 1 on, 0 elsewhere; corners that touch join."""
+    return cast(tuple[NDArray[np.int32], int], ndimage.label(bright, _TOUCHING))[0]
+
+
 def boxes_of(above: NDArray[np.floating], threshold: float) -> list[list[float]]:
     """The boxes of the bright objects in what `stands_out` gives, pixel edges [x1, y1, x2, y2]."""
-    labels, _ = ndimage.label(np.nan_to_num(above, nan=-np.inf) > threshold, _TOUCHING)
+    labels = parts(np.nan_to_num(above, nan=-np.inf) > threshold)
     sizes = np.bincount(labels.ravel())
     return [
         [float(edge) for edge in (columns.start, rows.start, columns.stop, rows.stop)]

@@ -24,7 +24,7 @@ import rasterio
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from benchmarks.cfar import THRESHOLD, boxes_of, stands_out
+from benchmarks.cfar import THRESHOLD, boxes_of, parts, stands_out
 from benchmarks.ship_scores import Box, Ship, found, on_ship
 from fusargpt.checkpoints import NANO, NANO_SSDD
 from fusargpt.metrics.tally import Score, difference
@@ -37,7 +37,6 @@ SMALLEST_LAND = 1000
 """Pixels, 0.9 km2: larger than a ship with all its side lobes, and than the oil islands and breakwaters here."""
 _MEDIAN = 5
 _BINS = 256
-_TOUCHING = np.ones((3, 3))
 
 
 def ships() -> list[Ship]:
@@ -57,9 +56,9 @@ def land(decibels: NDArray[np.floating]) -> NDArray[np.bool_]:
     """
     known = np.isfinite(decibels)
     smooth = ndimage.median_filter(np.where(known, decibels, np.nanmedian(decibels)), _MEDIAN)
-    labels, _ = ndimage.label(known & (smooth > _otsu(smooth[known])), _TOUCHING)
+    labels = parts(known & (smooth > _otsu(smooth[known])))
     large = np.flatnonzero(np.bincount(labels.ravel()) >= SMALLEST_LAND)
-    return ndimage.binary_fill_holes(np.isin(labels, large[large > 0]))
+    return np.asarray(ndimage.binary_fill_holes(np.isin(labels, large[large > 0])), bool)
 
 
 def _otsu(values: NDArray[np.floating]) -> float:
