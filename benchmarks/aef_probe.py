@@ -6,8 +6,10 @@ Each real point (AlphaEarth vector, Sentinel-1 VV and VH, Dynamic World class) b
 the mean backscatter, with the simulator's speckle, its vector is what the prior's anchors hold. Scenes are of one
 point, or of four, a quarter each, in which the tokens of a quarter have to keep to their own vector. A linear probe is
 fitted to the mean token of each point's ground, without prior, with its own, and with that of another point, and,
-beside these, to VV and VH and to the vector themselves. Ten random splits of the scenes, so that no point is on both
-sides.
+beside these, to what went in: VV and VH, the vector alone, both, longitude and latitude, and a location encoder.
+
+Points near each other are alike, so that a random split tells a probe of places, not of their ground. So every probe is
+held out three ways: scenes at random, whole blocks of 0.1 degree, and whole regions.
 
 Two renderings: `level` has the same texture whatever the class, so that the image tells no more than the real VV does;
 `textured` adds what the simulator knows of the class: fields, buildings, swell, buoys.
@@ -29,6 +31,7 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from benchmarks.aef_places import SCHEMES, Places, block_folds, folds, location_features, read_places, scene_order
 from fusargpt.checkpoints import NANO
 from fusargpt.errors import InputError
 from fusargpt.geo.land_classes import LANDCOVER_CLASSES
@@ -45,9 +48,9 @@ Rendering = Literal["level", "textured"]
 RENDERINGS: tuple[Rendering, ...] = ("level", "textured")
 SIDES = (1, 2)
 """Points along each side of a scene."""
-SPLITS = 10
-TRAIN_SHARE = 1500 / 2160
 PRIORS = ("none", "true", "shuffled")
+VECTOR = "AlphaEarth vector"
+LOCATION = "location encoder"
 _BANDS = [f"A{band:02d}" for band in range(64)]
 _BACKSCATTER = ["S1_VV", "S1_VH"]
 # A class without a texture of its own: all points of a `level` scene are rendered as this.
@@ -169,85 +172,126 @@ def probe_features(
     return {name: np.concatenate(parts) for name, parts in found.items()}
 
 
+def probe(
+    features: NDArray[np.floating], landcover: NDArray[np.integer], fold: NDArray[np.integer]
+) -> NDArray[np.bool_]:
+    """Whether each point is named right by the probe that is fitted to all points of other folds: bool [N]."""
+    right = np.zeros(len(landcover), bool)
+    for index in np.unique(fold):
+        test = np.flatnonzero(fold == index)
+        right[test] = linear_probe(features, landcover, np.flatnonzero(fold != index), test)
+    return right
+
+
+def by_block(right: NDArray[np.bool_], blocks: NDArray[np.integer]) -> Tally:
+    """The share of points that are right, with blocks to be drawn again: points of one block are alike."""
+    _, block = np.unique(blocks, return_inverse=True)
+    return Tally(np.stack([np.bincount(block, right), np.bincount(block)], axis=1).astype(np.float64))
+
+
 @dataclass(frozen=True)
-class Probe:
-    """What the probe reads from one kind of features.
+class Held:
+    """The points of a run, in the order of its scenes, and how they are held out."""
 
-    Attributes:
-        splits: accuracy of each random split.
-        tally: of points, how often each was named right, of the times it was held out.
+    points: Points
+    places: Places
+    fold: NDArray[np.integer]
+
+    @classmethod
+    def of(cls, points: Points, places: Places) -> "Held":
+        """The same for scenes of every size, so that all probes are about the same points."""
+        fold = block_folds(places)
+        order = scene_order(places, fold, max(SIDES) ** 2)
+        return cls(points.take(order), places.take(order), fold[order])
+
+    def probes(self, features: NDArray[np.floating]) -> dict[str, NDArray[np.bool_]]:
+        """Whether each point is named right, under each of `SCHEMES`."""
+        schemes = folds(self.places, self.fold, max(SIDES) ** 2)
+        return {scheme: probe(features, self.points.landcover, schemes[scheme]) for scheme in SCHEMES}
+
+    def tallies(self, found: dict[str, NDArray[np.bool_]]) -> dict[str, Tally]:
+        """Of all points under each of `SCHEMES`, and of each region that was held out."""
+        blocks = self.places.blocks()
+        tallies = {scheme: by_block(right, blocks) for scheme, right in found.items()}
+        for region in np.unique(self.places.region):
+            chosen = self.places.region == region
+            tallies[str(region)] = by_block(found["regions"][chosen], blocks[chosen])
+        return tallies
+
+
+def run(
+    model_path: Path, points: Points, places: Places, renderings: Sequence[Rendering] = RENDERINGS
+) -> dict[str, Any]:
+    """All probes, as they are written: accuracies in [0, 1] with 95 % intervals over blocks.
+
+    Raises:
+        InputError: points in fewer blocks than there are folds.
     """
-
-    splits: tuple[float, ...]
-    tally: Tally
-
-
-def probe(features: NDArray[np.floating], landcover: NDArray[np.integer], size: int, splits: int = SPLITS) -> Probe:
-    """Accuracy over random splits of the scenes, each of `size` points that follow each other."""
-    scenes = np.arange(len(landcover)).reshape(-1, size)
-    sums = np.zeros((len(landcover), 2))
-    accuracies = []
-    for seed in range(splits):
-        order = np.random.default_rng(seed).permutation(len(scenes))
-        limit = round(TRAIN_SHARE * len(scenes))
-        train, test = scenes[order[:limit]].ravel(), scenes[order[limit:]].ravel()
-        right = linear_probe(features, landcover, train, test)
-        sums[test] += np.stack([right, np.ones(len(right))], axis=1)
-        accuracies.append(float(right.mean()))
-    return Probe(tuple(accuracies), Tally(sums))
-
-
-def run(model_path: Path, points: Points, renderings: Sequence[Rendering] = RENDERINGS) -> dict[str, Any]:
-    """All probes, as they are written: accuracies in [0, 1] with sd over splits and 95 % interval over points."""
+    held = Held.of(points, places)
+    points, places = held.points, held.places
     model = FusarGptForConditionalGeneration.from_pretrained(model_path, dtype=torch.float32).eval()
     use_linear_patch_embedding(model.model)  # the same to rounding, and faster on a CPU
     processor = FusarGptProcessor.from_pretrained(model_path)
-    # Files hold places and classes in a row: scenes of four are of points drawn from all.
-    order = np.random.default_rng(0).permutation(len(points))
-    largest = max(SIDES) ** 2
-    points = points.take(order[: len(order) // largest * largest])
-    probes = {
-        "VV": probe(points.backscatter[:, :1], points.landcover, 1),
-        "VV and VH": probe(points.backscatter, points.landcover, 1),
-        "AlphaEarth vector": probe(points.embedding, points.landcover, 1),
+    inputs = {
+        "VV": points.backscatter[:, :1],
+        "VV and VH": points.backscatter,
+        VECTOR: points.embedding,
+        "VV, VH and the vector": np.concatenate([points.backscatter, points.embedding], axis=1),
+        "longitude and latitude": places.lonlat,
+        LOCATION: location_features(places.lonlat),
     }
-    scores: list[dict[str, Any]] = [_score(name, found) for name, found in probes.items()]
-    differences: list[dict[str, Any]] = []
+    tallies = {name: held.tallies(held.probes(features)) for name, features in inputs.items()}
+    scores = [row for name, of_scheme in tallies.items() for row in _scores(name, of_scheme)]
+    differences = _differences(f"{VECTOR} minus {LOCATION}", tallies[VECTOR], tallies[LOCATION])
     for side in SIDES:
         for rendering in renderings:
             features = probe_features(model, processor, points, side, rendering)
-            found = {name: probe(features[name], points.landcover, side**2) for name in PRIORS}
+            found = {name: held.tallies(held.probes(features[name])) for name in PRIORS}
             place = {"points_a_scene": side**2, "rendering": rendering}
-            scores += [place | _score(f"tokens, prior {name}", found[name]) for name in PRIORS]
+            scores += [place | row for name in PRIORS for row in _scores(f"tokens, prior {name}", found[name])]
             for name in ("none", "shuffled"):
-                gain = difference(found["true"].tally, found[name].tally)
-                differences.append(place | {"features": f"prior true minus {name}", **_interval(gain)})
+                gains = _differences(f"prior true minus {name}", found["true"], found[name])
+                differences += [place | row for row in gains]
+            gains = _differences(f"prior true minus {VECTOR}", found["true"], tallies[VECTOR])
+            differences += [place | row for row in gains]
     return {
         "model": model_path.name,
         "points": len(points),
-        "splits": SPLITS,
+        "blocks": len(np.unique(places.blocks())),
         "scores": scores,
         "differences": differences,
     }
 
 
-def _score(name: str, found: Probe) -> dict[str, Any]:
-    spread = {"accuracy_mean": float(np.mean(found.splits)), "accuracy_sd": float(np.std(found.splits, ddof=1))}
-    return {"features": name, **spread, **_interval(found.tally.score())}
+def _scores(name: str, of_scheme: dict[str, Tally]) -> list[dict[str, Any]]:
+    return [{"features": name, "held_out": scheme, **_interval(tally.score())} for scheme, tally in of_scheme.items()]
+
+
+def _differences(name: str, first: dict[str, Tally], second: dict[str, Tally]) -> list[dict[str, Any]]:
+    return [
+        {"features": name, "held_out": scheme, **_interval(difference(tally, second[scheme]))}
+        for scheme, tally in first.items()
+    ]
 
 
 def _interval(score: Score) -> dict[str, float]:
-    return {name: value for name, value in asdict(score).items() if name in ("value", "low", "high", "n")}
+    values = asdict(score)
+    return {"value": values["value"], "low": values["low"], "high": values["high"], "blocks": values["n"]}
 
 
 def table(results: dict[str, Any]) -> str:
-    """Markdown: one row for each kind of features, in percent."""
-    lines = ["| points a scene | rendering | features | accuracy [95 %] | sd of splits |", "|---|---|---|---|---|"]
-    for row in results["scores"]:
-        place = f"{row.get('points_a_scene', '-')} | {row.get('rendering', '-')}"
-        lines.append(f"| {place} | {row['features']} | {_percent(row)} | {100 * row['accuracy_sd']:.1f} |")
-    for row in results["differences"]:
-        lines.append(f"| {row['points_a_scene']} | {row['rendering']} | {row['features']} | {_percent(row, '+')} | |")
+    """Markdown: a row for each kind of features, a column for each way of holding out, in percent."""
+    columns = list(dict.fromkeys(row["held_out"] for row in results["scores"]))
+    lines = [
+        f"| points a scene | rendering | features | {' | '.join(columns)} |",
+        f"|{'---|' * (3 + len(columns))}",
+    ]
+    for rows, sign in ((results["scores"], ""), (results["differences"], "+")):
+        cells: dict[tuple[str, ...], dict[str, str]] = {}
+        for row in rows:
+            name = (str(row.get("points_a_scene", "-")), row.get("rendering", "-"), row["features"])
+            cells.setdefault(name, {})[row["held_out"]] = _percent(row, sign)
+        lines += [f"| {' | '.join((*name, *(found[column] for column in columns)))} |" for name, found in cells.items()]
     return "\n".join(lines)
 
 
@@ -263,7 +307,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", metavar="FILE.json", type=Path, required=True)
     options = parser.parse_args(arguments)
     try:
-        results = run(options.model, read_points(options.points))
+        results = run(options.model, read_points(options.points), read_places(options.points))
     except InputError as error:
         print(f"aef_probe: error: {error}", file=sys.stderr)
         return 2

@@ -1,7 +1,8 @@
 """Run the ablation, or go on with it: python -m benchmarks.ablation [--cells tlm-0 none-0 ...]
 
-Every cell is one training from the shared backbone and its answers about held-out scenes with the prior true, absent
-and shuffled. A cell's result is written when it ends, and is not made again; so the grid can be run in parts.
+Every cell is one training from the shared backbone and its answers about held-out scenes with the prior true, absent,
+shuffled, and true with a blank image. A cell's result is written when it ends, and is not made again; so the grid can
+be run in parts.
 """
 
 import argparse

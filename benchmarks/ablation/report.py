@@ -23,7 +23,7 @@ METRICS = {
 }
 REFERENCE = "tlm"
 COUNT_OUTCOMES = ("right", "none seen where some are", "some seen where none are", "another number")
-COLOURS = ("#1f5fa8", "#9aa7b5", "#d0743c")
+COLOURS = ("#1f5fa8", "#9aa7b5", "#d0743c", "#4f8f5b")
 
 Answers = Mapping[str, Mapping[str, Sequence[str]]]
 
@@ -62,7 +62,16 @@ def report(results: Path) -> str:
                 *(str(pooled(list(seeds.values()), task, prior).score()) for task in METRICS),
             ]
             for variant, seeds in done.items()
-            for prior in (PRIORS if variant != "none" else ("none",))
+            for prior in shown(variant, seeds)
+        ],
+    )
+    arms = _table(
+        ["variant", "seeds", "prior true minus", *header],
+        [
+            [variant, str(len(seeds)), prior, *(_arms(list(seeds.values()), task, prior) for task in METRICS)]
+            for variant, seeds in done.items()
+            for prior in shown(variant, seeds)
+            if variant != "none" and prior != "true"
         ],
     )
     differences = _table(
@@ -90,6 +99,8 @@ def report(results: Path) -> str:
             f"{sum(map(len, done.values()))} of {len(CELLS)} cells are done.",
             "Scores, percent:",
             scores,
+            "What each prior at test costs, over the same images, points:",
+            arms,
             "Differences under the prior that each was trained with, points:",
             differences,
             "Each seed, prior true (none for `none`), percent:",
@@ -113,6 +124,20 @@ def _count_outcomes(seeds: Sequence[Answers]) -> list[int]:
     return [len(pairs), len(pairs) - len(wrong), missed, invented, len(wrong) - missed - invented]
 
 
+def shown(variant: str, seeds: Mapping[int, Answers]) -> list[str]:
+    """The priors at test that all cells of a variant were asked with; `none`, trained without one, has none.
+
+    Cells whose answers are older than an arm do not have it.
+    """
+    if variant == "none":
+        return ["none"]
+    return [prior for prior in PRIORS if all(prior in answers[task] for answers in seeds.values() for task in METRICS)]
+
+
+def _arms(seeds: Sequence[Answers], task: str, prior: str) -> str:
+    return str(difference(pooled(seeds, task, "true"), pooled(seeds, task, prior)))
+
+
 def _difference(done: Mapping[str, Mapping[int, Answers]], variant: str, seeds: Sequence[int], task: str) -> str:
     first, second = (pooled([done[name][seed] for seed in seeds], task, "true") for name in (REFERENCE, variant))
     return str(difference(first, second))
@@ -129,15 +154,14 @@ def draw(results: Path, out: Path) -> None:
     figure, panels = pyplot.subplots(1, len(METRICS), figsize=(16, 0.9 + 0.48 * len(variants)), layout="constrained")
     for panel, (task, metric) in zip(panels, METRICS.items(), strict=True):
         for row, variant in enumerate(variants):
-            shown = PRIORS if variant != "none" else ("none",)
-            for prior in shown:
+            for prior in shown(variant, done[variant]):
                 index = PRIORS.index(prior)
-                height = row + 0.24 * (index - 1)
+                height = row + 0.2 * (index - 1.5)
                 answers = list(done[variant].values())
                 score = pooled(answers, task, prior).score()
                 label = f"prior {prior}" if row == 0 else None
                 interval = [[score.value - score.low], [score.high - score.value]]
-                panel.barh(height, score.value, 0.22, xerr=interval, color=COLOURS[index], label=label, ecolor="#333")
+                panel.barh(height, score.value, 0.18, xerr=interval, color=COLOURS[index], label=label, ecolor="#333")
                 panel.plot(
                     [pooled([one], task, prior).score().value for one in answers],
                     [height] * len(answers),

@@ -14,6 +14,7 @@ from transformers import set_seed
 from benchmarks.ablation.cells import Cell
 from fusargpt.errors import InputError
 from fusargpt.files import written_whole
+from fusargpt.geo.blank import blank
 from fusargpt.geo.embeddings import dequantize
 from fusargpt.geo.prior import PRIOR_EMBEDDINGS, PRIOR_POSITIONS, Prior
 from fusargpt.inference.asking import Asking
@@ -29,7 +30,10 @@ from trl_recipes.model.checkpoint import load_model
 from trl_recipes.model.parameters import part_of
 
 RECIPES = Path(__file__).parent
-PRIORS = ("true", "none", "shuffled")
+WITH_IMAGE = ("true", "none", "shuffled")
+BLIND = "blind"
+"""The own prior with a blank image."""
+PRIORS = (*WITH_IMAGE, BLIND)
 TRAINING_SCENES = 4800
 CAPTIONS_START, INSTRUCTIONS_START = 300_000, 400_000  # places that nano's own training does not use
 HELD_OUT_START = 100_000  # of the split test, of which nano's scores use the first thousands
@@ -154,7 +158,7 @@ def ask(cell: Cell, model: Path, scenes: int, journals: Path) -> dict[str, dict[
                 answers[task][setting] = [journal.answers[item.id].answer for item in of_task]
     if cell.fusion == "none":
         for of_task in answers.values():
-            of_task |= dict.fromkeys(PRIORS, of_task["none"])
+            of_task |= dict.fromkeys(WITH_IMAGE, of_task["none"])
     return answers
 
 
@@ -173,6 +177,8 @@ class HeldOut:
             for seed in range(first, first + scenes)
         ]
         self._images = [scene[0]["image"].convert("RGB") for scene in rows]
+        # One object a scene, so that it too is read once for all questions.
+        self._blanks = [blank(image) for image in self._images]
         self._priors = [Prior(dequantize(scene[0][PRIOR_EMBEDDINGS]), scene[0][PRIOR_POSITIONS]) for scene in rows]
         self._rows = {row["id"]: row for scene in rows for row in scene}
         self.items = [
@@ -188,8 +194,10 @@ class HeldOut:
     def question(self, item: Item, setting: str) -> Question:
         """An item with the prior of a setting of `PRIORS`."""
         place = int(item.place)
-        priors = {"true": self._priors[place], "none": None, "shuffled": self._priors[(place + 1) % len(self._priors)]}
-        return Question(item, self._images[place], item.question, priors[setting])
+        own, other = self._priors[place], self._priors[(place + 1) % len(self._priors)]
+        priors = {"true": own, "none": None, "shuffled": other, BLIND: own}
+        images = self._blanks if setting == BLIND else self._images
+        return Question(item, images[place], item.question, priors[setting])
 
 
 def write(path: Path, result: dict[str, Any]) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fusargpt.cli.parser import Parser
+from fusargpt.conversion.released import RELEASED, released
 from fusargpt.errors import InputError
 
 DTYPES = ("float32", "bfloat16", "float16")
@@ -22,6 +23,7 @@ def main(arguments: Sequence[str]) -> None:
     # What is quick to check comes before the seconds that torch takes to import.
     if not options.source.is_dir():
         raise InputError(f"{options.source}: no such folder; expected one of the authors' release, downloaded")
+    source = options.source if options.model is None else released(options.source, options.model)
 
     import torch
 
@@ -31,8 +33,10 @@ def main(arguments: Sequence[str]) -> None:
 
     quiet_libraries()
     dtype = None if options.dtype is None else getattr(torch, options.dtype)
-    done = convert(options.source, options.base, options.out, merge=options.merge, dtype=dtype)
+    done = convert(source, options.base, options.out, merge=options.merge, dtype=dtype)
     print(f"{options.out}: {'a whole model' if options.merge else 'an adapter, with its TLM in tlm/'}")
+    if options.model is not None:
+        print(f"  answers {RELEASED[options.model]}, as {options.model} of the release was trained")
     print(f"  LoRA   {done.language_layers} language layers, {done.vision_layers} vision layers")
     print(f"  TLM    hidden size {done.hidden_size}, sigma {done.sigma:g} patches")
     print(f"  images squeezed to {done.image_size} x {done.image_size} pixels, processor of {done.processor}")
@@ -45,12 +49,15 @@ def _parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog="fusargpt convert",
         description=(
-            "Turn a folder of the authors' release (adapter_config.json, adapter_model.safetensors, vec64_film.pt, and "
+            "Turn a model of the authors' release (adapter_config.json, adapter_model.safetensors, vec64_film.pt, and "
             "in newer runs tlm_config.json) into a model of this package. Anything in it that is not known is refused."
         ),
-        examples=("fusargpt convert stage2/detection --base Qwen/Qwen2.5-VL-7B-Instruct --out fusargpt-7b",),
+        examples=(
+            "fusargpt convert release --model stage2/detection --base Qwen/Qwen2.5-VL-7B-Instruct --out fusargpt-7b",
+        ),
     )
-    parser.add_argument("source", metavar="SRC", type=Path, help="folder of the release")
+    parser.add_argument("source", metavar="SRC", type=Path, help="folder of one model, or with --model of the release")
+    parser.add_argument("--model", metavar="NAME", help=f"which of the release in SRC: {', '.join(RELEASED)}")
     parser.add_argument(
         "--base", metavar="BACKBONE", required=True, help="the Qwen2.5-VL it was trained on: folder, or owner/name"
     )

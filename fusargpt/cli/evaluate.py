@@ -14,7 +14,7 @@ from fusargpt.tasks.prompts import MAX_NEW_TOKENS, TASKS
 
 ITEMS_FAILED = 1
 # As in fusargpt.evaluation.priors, whose import takes seconds.
-PRIORS = ("true", "none", "shuffled")
+PRIORS = ("true", "none", "shuffled", "blind")
 # As in fusargpt.evaluation.entries and fusargpt.inference.rows, whose imports take seconds.
 _MAJORITY, _SIMULATOR = "majority", "simulator"
 
@@ -100,7 +100,7 @@ def _parser() -> argparse.ArgumentParser:
             "Exit codes: 0; 1 when some questions failed (they are listed); 2 when something is wrong with the input."
         ),
         examples=(
-            "fusargpt evaluate fusargpt-nano dataset_card --prior true,none,shuffled",
+            "fusargpt evaluate fusargpt-nano dataset_card --prior true,none,shuffled,blind",
             "fusargpt evaluate fusargpt-7b harbours --baseline Qwen/Qwen2.5-VL-7B-Instruct --baseline majority",
         ),
         allow_abbrev=False,
@@ -132,7 +132,10 @@ def _parser() -> argparse.ArgumentParser:
         dest="priors",
         type=names,
         default=("true",),
-        help="of true (its own place), none, shuffled (another place's, by --seed); default: true",
+        help=(
+            "of true (its own place), none, shuffled (another place's, by --seed), blind (its own, with a grey image); "
+            "default: true"
+        ),
     )
     parser.add_argument("--tasks", metavar="A,B", type=names, help=f"of {', '.join(TASKS)} (default: all there are)")
     parser.add_argument("--split", default="test", help="default: test")

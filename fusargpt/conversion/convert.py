@@ -65,7 +65,7 @@ def convert(source: Path, base: str, out: Path, *, merge: bool = True, dtype: to
     """Write the release in `source` to `out`, which appears when it is complete.
 
     Args:
-        source: folder of the release, for example its `stage2/detection`.
+        source: folder of one model of the release (`fusargpt.conversion.released`), for example its `stage2/detection`.
         base: folder or Hub id of the Qwen2.5-VL model that it was trained on.
         out: new or empty folder.
         merge: True: a whole model, the adapter added to the backbone's weights in float32, with code and processor;
@@ -115,11 +115,12 @@ def _check_source(source: Path) -> None:
         within = sorted(
             str(path.parent) for pattern in ("*", "*/*") for path in source.glob(f"{pattern}/{CONFIG_FILE}")
         )
-        hint = f"; found it in {', '.join(within)}: give one of them" if within else ""
+        hint = f"; found it in {', '.join(within)}: give one of them, or its name as --model" if within else ""
         raise InputError(f"{source}: found no {CONFIG_FILE}, expected a folder of the authors' release{hint}")
     if (source / _WITHOUT_PRIOR_FILE).is_file():
         raise InputError(
-            f"{source / _WITHOUT_PRIOR_FILE}: marks an adapter without a TLM, expected one trained with the prior"
+            f"{source / _WITHOUT_PRIOR_FILE}: marks an adapter without a TLM, expected one trained with the prior; "
+            "peft loads it onto its backbone as it is"
         )
     for path in sorted(source.iterdir()):
         known = path.name in {WEIGHTS_FILE, TLM_FILE, *_TRAINING_STATE} or path.name.startswith("rng_state")

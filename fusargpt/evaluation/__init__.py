@@ -1,4 +1,5 @@
-"""The benchmark: models answer the questions of a dataset, with the prior true, absent or shuffled, and are compared.
+"""The benchmark: models answer the questions of a dataset, with the prior true, absent, shuffled or without the
+image, and are compared.
 
 What a run leaves in its folder: `settings.json`; `predictions/*.jsonl`, to which a run that was cut goes on appending;
 and at the end `results.json` and `report.html`.

@@ -1,4 +1,4 @@
-"""Which prior each question gets: that of its own place, none, or that of another place."""
+"""Which prior each question gets, and whether it keeps its image: own place, none, another place, own and no image."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,9 @@ import numpy as np
 from fusargpt.errors import InputError
 from fusargpt.evaluation.items import KnownItem
 
-SETTINGS = ("true", "none", "shuffled")
+SETTINGS = ("true", "none", "shuffled", "blind")
+WITHOUT_IMAGE = "blind"
+"""The setting that keeps the prior and blanks the image (`fusargpt.geo.blank`)."""
 
 
 def given_priors(items: Sequence[KnownItem], setting: str, seed: int) -> list[int | None]:
@@ -16,7 +18,7 @@ def given_priors(items: Sequence[KnownItem], setting: str, seed: int) -> list[in
     `shuffled` moves priors among places, not among rows: all questions about one image keep one prior, and a row never
     gets its own back by way of another row about the same image. The different priors of the items are put in an order
     drawn with `seed`, and each gives way to the next in a circle, so that all are used and none stays. Items without
-    anchors stay without.
+    anchors stay without. `blind` gives what `true` does; its image is another matter.
 
     Args:
         items: with the hashes of their priors; equal hashes are one prior.
@@ -28,7 +30,7 @@ def given_priors(items: Sequence[KnownItem], setting: str, seed: int) -> list[in
     """
     if setting == "none":
         return [None] * len(items)
-    if setting == "true":
+    if setting in ("true", WITHOUT_IMAGE):
         return [item.row if item.prior else None for item in items]
     if setting != "shuffled":
         raise ValueError(f"prior: found {setting!r}, expected one of {', '.join(SETTINGS)}")

@@ -7,6 +7,8 @@ from datasets import Dataset
 from fusargpt.evaluation.answer_forms import classes, grammars, with_form
 from fusargpt.evaluation.entries import Entry
 from fusargpt.evaluation.items import KnownItem
+from fusargpt.evaluation.priors import WITHOUT_IMAGE
+from fusargpt.geo.blank import blank
 from fusargpt.inference.questions import Answerer, Question
 from fusargpt.inference.rows import read_picture, read_prior
 
@@ -36,6 +38,8 @@ class Reading:
 
         def read(item: KnownItem) -> Question:
             image = read_picture(self._rows[item.row])
+            if entry.prior == WITHOUT_IMAGE:
+                image = blank(image)
             row = given[item.id]
             prior = None if row is None else read_prior(self._rows[row])
             text = item.question

@@ -4,13 +4,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-from PIL import Image
 
 from fusargpt.foundation.places import View
+from fusargpt.geo.blank import blank
 
 ARMS = ("true", "none", "shuffled", "blind")
-BLANK = 128
-"""Grey level of a blank picture: the middle, since black is what calm water looks like."""
 
 
 def given(views: Sequence[View], arm: str, seed: int) -> list[View]:
@@ -32,7 +30,7 @@ def given(views: Sequence[View], arm: str, seed: int) -> list[View]:
     if arm == "none":
         return [replace(view, prior=None) for view in views]
     if arm == "blind":
-        return [replace(view, picture=Image.new("L", view.picture.size, BLANK)) for view in views]
+        return [replace(view, picture=blank(view.picture)) for view in views]
     if arm != "shuffled":
         raise ValueError(f"arm: found {arm!r}, expected one of {', '.join(ARMS)}")
     if len(views) < 2:

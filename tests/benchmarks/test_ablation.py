@@ -13,6 +13,7 @@ from benchmarks.ablation.cells import CELLS, FUSIONS, SEEDS, Cell
 from benchmarks.ablation.report import METRICS, draw, report
 from fusargpt.checkpoints import NANO_BACKBONE
 from fusargpt.errors import InputError
+from fusargpt.geo.blank import BLANK
 from modeling_fusargpt import FusarGptForConditionalGeneration
 from trl_recipes.arguments import parse
 from trl_recipes.model.checkpoint import load_model
@@ -82,6 +83,26 @@ def test_a_report_pools_seeds_and_compares_over_those_that_are_shared(tmp_path: 
     assert (tmp_path / "scores.png").stat().st_size > 0
 
 
+def test_a_report_says_what_each_prior_at_test_costs_where_it_was_asked(tmp_path: Path):
+    for name in ("tlm-0", "sum-0", "none-0"):
+        write_result(tmp_path, CELLS[name], 4)
+    path = run.result_path(tmp_path, CELLS["tlm-0"])
+    found = run.read(path)
+    found["answers"]["count"]["blind"] = ["9"] * 4
+    run.write(path, found)
+    older = run.result_path(tmp_path, CELLS["sum-0"])
+    found = run.read(older)
+    for of_task in found["answers"].values():
+        del of_task["blind"]
+    run.write(older, found)
+    text = report(tmp_path)
+    costs = [line.split("|")[5].split()[0] for line in text.splitlines() if line.startswith("| tlm | 1 | blind |")]
+    assert costs == ["0.0", "100.0"]  # the score, and true minus it
+    assert "| sum | 1 | shuffled |" in text and "| sum | 1 | blind |" not in text
+    assert "| none | 1 | blind |" not in text
+    draw(tmp_path, tmp_path / "scores.png")
+
+
 def test_results_about_other_numbers_of_scenes_do_not_mix(tmp_path: Path):
     cell = CELLS["tlm-0"]
     write_result(tmp_path, cell, 4)
@@ -121,10 +142,14 @@ def test_a_question_that_fails_costs_no_other_and_the_same_command_goes_on(
     assert oracle.asked == 15
     oracle.stumbles_at = None
     answers = run.ask(cell, tmp_path, 3, tmp_path / "answers")
-    assert oracle.asked == 15 + 1 + 2 * 15
+    assert oracle.asked == 15 + 1 + 3 * 15
     described = answers["describe"]
     assert set(described) == {"reference", *run.PRIORS} and all(len(texts) == 3 for texts in described.values())
     own, other = (described[setting] for setting in ("true", "shuffled"))
     # Every scene has the prior of the next one.
     assert [text.split()[-1] for text in other] == [text.split()[-1] for text in own[1:] + own[:1]]
     assert [text.split()[-1] for text in described["none"]] == ["0.0000"] * 3
+    # Blind: the scene's own prior, and nothing to see.
+    assert [text.split()[-1] for text in described["blind"]] == [text.split()[-1] for text in own]
+    assert {text.split()[-2] for text in described["blind"]} == {f"{BLANK:.4f}"}
+    assert f"{BLANK:.4f}" not in {text.split()[-2] for text in own}

@@ -10,7 +10,21 @@ import pytest
 import torch
 
 from benchmarks import aef_probe
-from benchmarks.aef_probe import Points, main, probe, probe_features, read_points, region_tokens, scene_of, table
+from benchmarks.aef_places import FOLDS, Places, block_folds, folds, location_features, read_places, scene_order
+from benchmarks.aef_probe import (
+    LOCATION,
+    VECTOR,
+    Held,
+    Points,
+    by_block,
+    main,
+    probe,
+    probe_features,
+    read_points,
+    region_tokens,
+    scene_of,
+    table,
+)
 from fusargpt.checkpoints import NANO
 from fusargpt.errors import InputError
 from fusargpt.simulator.linear_probe import linear_probe
@@ -18,6 +32,7 @@ from fusargpt.simulator.rendering import DISPLAY_DB, render_sar
 from modeling_fusargpt import FusarGptForConditionalGeneration, FusarGptProcessor
 
 CLASSES = 9
+LOCATION_GAIN = f"{VECTOR} minus {LOCATION}"
 
 
 def made_points(count: int, seed: int = 0) -> Points:
@@ -28,9 +43,18 @@ def made_points(count: int, seed: int = 0) -> Points:
     return Points(embedding, rng.uniform(-20, -5, (count, 2)), landcover)
 
 
+def made_places(count: int, seed: int = 0) -> Places:
+    """Three regions far apart, each of 4 x 4 blocks."""
+    rng = np.random.default_rng(seed)
+    region = np.arange(count) // 2 % 3
+    return Places(rng.uniform(0, 0.4, (count, 2)) + 10 * region[:, None], np.array(["east", "north", "west"])[region])
+
+
 def write(points: Points, path: Path) -> Path:
     columns = {f"A{band:02d}": points.embedding[:, band] for band in range(64)}
     columns |= {"S1_VV": points.backscatter[:, 0], "S1_VH": points.backscatter[:, 1], "dw_label": points.landcover}
+    places = made_places(len(points))
+    columns |= {"longitude": places.lonlat[:, 0], "latitude": places.lonlat[:, 1], "region": places.region}
     pd.DataFrame(columns).to_csv(path, index=False)
     return path
 
@@ -40,6 +64,9 @@ def test_points_are_read_from_several_files(tmp_path: Path) -> None:
     read = read_points([write(part, tmp_path / f"{index}.csv") for index, part in enumerate(parts)])
     assert np.allclose(read.embedding, np.concatenate([part.embedding for part in parts]))
     assert read.landcover.tolist() == 2 * list(range(9))
+    places = read_places([tmp_path / "0.csv", tmp_path / "1.csv"])
+    assert np.allclose(places.lonlat[9:], made_places(9).lonlat)
+    assert places.region.tolist() == 2 * made_places(9).region.tolist()
 
 
 @pytest.mark.parametrize(
@@ -82,22 +109,82 @@ def test_tokens_go_to_the_region_above_them() -> None:
         region_tokens(grid, 4)
 
 
-def test_the_probe_keeps_the_points_of_a_scene_together_and_finds_what_is_there(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    seen = []
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [("latitude", 91.0, r"points\.csv, row 5: expected longitude"), ("region", None, r"no column region; expected")],
+)
+def test_places_that_are_wrong(tmp_path: Path, column: str, value: float | None, message: str) -> None:
+    frame = pd.read_csv(write(made_points(9), tmp_path / "points.csv"))
+    if value is None:
+        frame = frame.drop(columns=column)
+    else:
+        frame.loc[3, column] = value
+    frame.to_csv(tmp_path / "points.csv", index=False)
+    with pytest.raises(InputError, match=message):
+        read_places([tmp_path / "points.csv"])
+
+
+def test_what_is_held_out_is_held_out_whole() -> None:
+    places = made_places(720)
+    fold = block_folds(places)
+    assert np.bincount(fold).min() > 40
+    order = scene_order(places, fold, 4)
+    assert len(set(order)) == len(order) > 720 - 3 * 3 * FOLDS
+    places, fold = places.take(order), fold[order]
+    schemes = folds(places, fold, 4)
+    blocks = places.blocks()
+    # No block is on both sides, no region, and no scene, whatever is held out.
+    for whole, scheme in ((blocks, "blocks"), (np.unique(places.region, return_inverse=True)[1], "regions")):
+        assert all(len(set(schemes[scheme][whole == index])) == 1 for index in np.unique(whole))
+    for found in schemes.values():
+        assert (found.reshape(-1, 4) == found.reshape(-1, 4)[:, :1]).all()
+    split = [len(set(schemes["random"][blocks == index])) for index in np.unique(blocks)]
+    assert np.mean(split) > 2
+    assert len(np.unique(schemes["regions"])) == 3
+
+
+def test_points_in_few_blocks_are_refused() -> None:
+    with pytest.raises(InputError, match=r"found 1 blocks of 0\.1 degree; expected 10 or more"):
+        block_folds(Places(np.full((50, 2), 0.05), np.full(50, "one")))
+
+
+def test_a_location_encoder_tells_blocks_apart_and_is_the_same_around_the_earth() -> None:
+    features = location_features(np.array([[179.99, 40.0], [-180.01, 40.0], [-122.5, 37.8], [-122.4, 37.8]]))
+    assert features.shape == (4, 60) and np.abs(features).max() <= 1
+    assert np.allclose(features[0, ::20], features[1, ::20])  # of the longest wavelength
+    assert np.abs(features[2] - features[3]).max() > 0.5
+
+
+def test_a_probe_names_what_is_there_and_place_alone_only_where_it_has_been() -> None:
+    rng = np.random.default_rng(0)
+    points, places = made_points(1440), made_places(1440)
+    # The class is that of the block, drawn anew in each: a place that has been seen tells it, any other does not.
+    block = places.blocks()
+    landcover = rng.integers(0, CLASSES, block.max() + 1)[block]
+    landcover[:CLASSES] = np.arange(CLASSES)
+    held = Held.of(Points(np.eye(CLASSES, 64)[landcover], points.backscatter, landcover), places)
+    vector = held.tallies(held.probes(held.points.embedding + 0.01 * rng.standard_normal((len(held.points), 64))))
+    location = held.tallies(held.probes(location_features(held.places.lonlat)))
+    assert set(vector) == {"random", "blocks", "regions", "east", "north", "west"}
+    assert min(tally.value for tally in vector.values()) > 0.95
+    assert location["random"].value > location["blocks"].value + 0.3
+    assert location["blocks"].value < 0.3 and location["regions"].value < 0.3
+
+
+def test_every_point_is_judged_once_by_a_probe_that_has_not_seen_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    judged = []
 
     def watched(features: Any, labels: Any, train: Any, test: Any):
-        assert not set(train // 4) & set(test // 4) and len(train) + len(test) == len(labels)
-        seen.append(tuple(sorted(test)))
+        assert not set(train) & set(test) and len(train) + len(test) == len(labels)
+        judged.extend(test)
         return linear_probe(features, labels, train, test)
 
     monkeypatch.setattr(aef_probe, "linear_probe", watched)
     points = made_points(360)
-    vectors, levels = (probe(features, points.landcover, 4, 3) for features in (points.embedding, points.backscatter))
-    assert min(vectors.splits) > 0.95 and max(levels.splits) < 0.3
-    assert len(set(seen)) == 3
-    assert vectors.tally.score().value == pytest.approx(np.mean(vectors.splits))
+    right = probe(points.embedding, points.landcover, np.arange(360) // 90)
+    assert right.mean() > 0.95 and sorted(judged) == list(range(360))
+    tally = by_block(right, np.arange(360) // 30)
+    assert len(tally.rows) == 12 and tally.value == pytest.approx(right.mean())
 
 
 def test_modulated_tokens_of_nano_hold_their_own_vector() -> None:
@@ -121,11 +208,13 @@ def test_the_command_writes_what_it_prints(
 
     monkeypatch.setattr(aef_probe, "probe_features", features)
     out = tmp_path / "results" / "probe.json"
-    path = write(made_points(361), tmp_path / "points.csv")
+    path = write(made_points(720), tmp_path / "points.csv")
     assert main(["--points", str(path), "--out", str(out)]) == 0
     results = json.loads(out.read_text())
-    assert results["points"] == 360 and len(results["scores"]) == 3 + 2 * 2 * 3
-    assert all(row["low"] > 0.5 for row in results["differences"])
+    assert 640 < results["points"] <= 720 and results["blocks"] == 48
+    assert len(results["scores"]) == 6 * (6 + 2 * 2 * 3)
+    gains = [row for row in results["differences"] if row["features"] in ("prior true minus none", LOCATION_GAIN)]
+    assert len(gains) == 6 * (1 + 2 * 2) and all(row["low"] > 0.5 for row in gains)
     assert table(results) in capsys.readouterr().out
     assert main(["--points", str(tmp_path / "none.csv"), "--out", str(out)]) == 2
     assert "none.csv: cannot be read" in capsys.readouterr().err

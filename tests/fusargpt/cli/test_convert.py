@@ -5,6 +5,9 @@ from pathlib import Path
 import pytest
 
 from fusargpt.cli.main import main
+from fusargpt.conversion import convert
+from fusargpt.conversion.released import RELEASED
+from fusargpt.tasks.prompts import TASKS
 from tests.release import SETTINGS, Release, write_backbone
 from tests.tiny import random_image
 
@@ -86,3 +89,57 @@ def test_wrong_input_is_refused_in_one_line(place: Path, tmp_path: Path, capsys:
     check_refused(capsys, ["convert", str(place), "--base", out, "--out", out], "give one of them")
     (place / "release" / "tlm_config.json").write_text("{}")
     check_refused(capsys, arguments(place, "--out", out), "tlm_config.json: found the keys []")
+
+
+@pytest.mark.parametrize("name", RELEASED)
+def test_each_model_of_the_release_is_taken_by_its_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, name: str
+):
+    taken: list[Path] = []
+
+    def take(source: Path, base: str, out: Path, **options: object) -> convert.Conversion:
+        taken.append(source)
+        return convert.Conversion(1, 0, 2.0, 128, 504, base)
+
+    monkeypatch.setattr(convert, "convert", take)
+    for other in RELEASED:
+        (tmp_path / "release" / other).mkdir(parents=True)
+    command = ["convert", str(tmp_path / "release"), "--model", name, "--base", "base", "--out", str(tmp_path / "out")]
+    assert main(command) == 0
+    assert taken == [tmp_path / "release" / name]
+    assert f"  answers {RELEASED[name]}, as {name} of the release was trained" in capsys.readouterr().out
+
+
+def test_the_five_models_of_the_release_answer_the_five_tasks():
+    assert sorted(RELEASED.values()) == sorted(TASKS)
+
+
+def test_a_named_model_is_converted_as_its_folder_is(tmp_path: Path):
+    backbone, folder = tmp_path / "backbone", tmp_path / "release" / "stage2" / "counting"
+    Release(write_backbone(backbone), "old", True, SETTINGS).write(folder)
+    further = ["--base", str(backbone), "--no-merge", "--out"]
+    named = ["convert", str(tmp_path / "release"), "--model", "stage2/counting"]
+    assert main([*named, *further, str(tmp_path / "named")]) == 0
+    assert main(["convert", str(folder), *further, str(tmp_path / "direct")]) == 0
+    named, direct = (tmp_path / which / "adapter_model.safetensors" for which in ("named", "direct"))
+    assert named.read_bytes() == direct.read_bytes()
+
+
+@pytest.mark.parametrize("name", ["counting", "stage2", "stage2/Counting", "stage2/counting/", "../release", ""])
+def test_a_name_that_is_not_the_releases_is_refused(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+):
+    command = arguments(place, "--model", name, "--out", str(tmp_path / "out"))
+    check_refused(capsys, command, f"--model: found {name!r}; expected one of stage1, stage2/localization, ")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_model_that_was_not_downloaded_is_named_with_what_is_there(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    for name in ("stage1", "stage2/detection"):
+        (tmp_path / "release" / name).mkdir(parents=True)
+    command = ["convert", str(tmp_path / "release"), "--base", "base", "--out", str(tmp_path / "out")]
+    message = "stage2/counting: no such folder; found stage1, stage2/detection; get it by: hf download kkcyy/FUSAR-GPT"
+    check_refused(capsys, [*command, "--model", "stage2/counting"], message)
+    check_refused(capsys, arguments(place, "--model", "stage1", "--out", "out"), "found none of the release's models")

@@ -3,11 +3,13 @@
 import re
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from transformers import BertConfig, CLIPImageProcessorPil, CLIPVisionConfig, LlamaConfig, LlavaConfig
 from transformers.models.llava.modeling_llava import LlavaForConditionalGeneration
 from transformers.models.llava.processing_llava import LlavaProcessor
@@ -15,6 +17,7 @@ from transformers.models.llava.processing_llava import LlavaProcessor
 from fusargpt.cli import evaluate
 from fusargpt.cli.main import main
 from fusargpt.evaluation.priors import SETTINGS
+from fusargpt.geo.blank import blank
 from fusargpt.inference import predict
 from fusargpt.inference.questions import FusarGptAnswerer
 from fusargpt.tasks import prompts
@@ -22,6 +25,7 @@ from tests.fusargpt.metrics.triplets import ANSWERS, SPOILT, read_results, spoil
 from tests.tiny import tiny_model, tiny_processor, tiny_tokenizer
 
 MODEL, TRUE, NONE, SHUFFLED = "tiny", "tiny, prior true", "tiny, prior none", "tiny, prior shuffled"
+BLIND = "tiny, prior blind"
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +36,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_backbone(folder / "backbone")
     (folder / "data").mkdir()
     write(folder / "data")
-    arguments = ("--prior", "true,none,shuffled", "--baseline", folder / "backbone", "--baseline", "majority")
+    arguments = ("--prior", "true,none,shuffled,blind", "--baseline", folder / "backbone", "--baseline", "majority")
     assert run(folder, *arguments, "--out", folder / "done") == 0
     return folder
 
@@ -57,7 +61,7 @@ def answers(folder: Path, label: str) -> dict[str, str]:
 
 def test_every_answer_is_kept_with_what_it_was_worth(place: Path):
     results = read_results(place / "done")
-    assert list(results["predictions"]) == [TRUE, NONE, SHUFFLED, "backbone", "majority"]
+    assert list(results["predictions"]) == [TRUE, NONE, SHUFFLED, BLIND, "backbone", "majority"]
     for found in results["predictions"].values():
         assert len(found) == 3 * len(prompts.TASKS)
         for one in found:
@@ -66,7 +70,7 @@ def test_every_answer_is_kept_with_what_it_was_worth(place: Path):
             assert one["reference"] == ANSWERS[one["task"]][image]
     scores = results["scores"]["count"]["accuracy"]
     assert {score["n"] for score in scores.values()} == {3}
-    assert set(results["differences"]["count"]["accuracy"]) == {NONE, SHUFFLED, "backbone", "majority"}
+    assert set(results["differences"]["count"]["accuracy"]) == {NONE, SHUFFLED, BLIND, "backbone", "majority"}
     assert results["settings"]["seed"] == 0 and results["versions"]["transformers"]
 
 
@@ -81,7 +85,24 @@ def test_the_prior_is_given_taken_away_and_exchanged(place: Path):
     assert shuffled["chip-0-count"] in others
 
 
-def asked_alone(predictor: predict.FusarGpt, place: Path, name: str, found: list[dict[str, Any]], prior: Any) -> str:
+def test_blind_is_the_own_prior_with_nothing_to_see(place: Path):
+    predictor = predict.load(place / MODEL, "cpu")
+    found = read_results(place / "done")["predictions"][BLIND]
+    unseen = answers(place / "done", BLIND)
+    for name in ("chip-0-count", "chip-1-describe"):
+        own = int(name.split("-")[1])
+        assert unseen[name] == asked_alone(predictor, place, name, found, own, blank)
+    assert unseen != answers(place / "done", TRUE)
+
+
+def asked_alone(
+    predictor: predict.FusarGpt,
+    place: Path,
+    name: str,
+    found: list[dict[str, Any]],
+    prior: Any,
+    seen: Callable[[Image.Image], Image.Image] = lambda image: image,
+) -> str:
     from datasets import load_dataset
 
     from fusargpt.inference.rows import read_prior
@@ -90,7 +111,7 @@ def asked_alone(predictor: predict.FusarGpt, place: Path, name: str, found: list
     row = next(row for row in data if row["id"] == name)
     question = next(one["prompt"] for one in found if one["id"] == name)
     other = None if prior is None else read_prior(data[prior * len(prompts.TASKS)])
-    return predictor.answer(row["image"].convert("RGB"), question, other, max_new_tokens=10)
+    return predictor.answer(seen(row["image"].convert("RGB")), question, other, max_new_tokens=10)
 
 
 def test_other_models_are_told_the_form_of_the_answer(place: Path):
@@ -101,7 +122,7 @@ def test_other_models_are_told_the_form_of_the_answer(place: Path):
     assert "with corners in pixels of the image, which is 48 x 32, or None." in asked["backbone"]["chip-0-detect"]
     assert '[{"bbox_2d": [x1, y1, x2, y2], "label": "ship"}]' in asked["backbone"]["chip-0-detect"]
     assert "one class alone: aircraft, ship; or None." in asked["backbone"]["chip-0-classify"]
-    assert [entry["with_form"] for entry in results["entries"]] == [False, False, False, True, False]
+    assert [entry["with_form"] for entry in results["entries"]] == [False, False, False, False, True, False]
 
 
 def test_the_majority_answer_is_that_of_the_training_split(place: Path):
@@ -113,7 +134,7 @@ def test_the_majority_answer_is_that_of_the_training_split(place: Path):
 def test_the_report_is_one_file_that_loads_nothing(place: Path):
     html = (place / "done" / "report.html").read_text()
     assert not re.findall(r"""(?:src|href)=["'](?!data:)""", html) and "<script" not in html and "url(" not in html
-    for label in (TRUE, NONE, SHUFFLED, "backbone", "majority"):
+    for label in (TRUE, NONE, SHUFFLED, BLIND, "backbone", "majority"):
         assert label in html
     assert html.count('class="true"') >= 3
 
@@ -132,7 +153,7 @@ def test_a_run_that_was_cut_goes_on(place: Path, tmp_path: Path, monkeypatch: py
         return plain(self, batch, max_new_tokens)
 
     monkeypatch.setattr(FusarGptAnswerer, "answers", count)
-    arguments = ("--prior", "true,none,shuffled", "--baseline", place / "backbone", "--baseline", "majority")
+    arguments = ("--prior", "true,none,shuffled,blind", "--baseline", place / "backbone", "--baseline", "majority")
     assert run(place, *arguments, "--out", tmp_path / "cut", "--batch-size", "1") == 0
     assert len(asked) == 15 - kept
     after = read_results(tmp_path / "cut")

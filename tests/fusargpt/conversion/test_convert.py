@@ -429,7 +429,8 @@ def test_a_missing_file_is_named(folder: Path, backbone: Any, tmp_path: Path, na
 
 def test_the_folder_above_a_release_is_refused_with_a_hint(folder: Path, backbone: Any, tmp_path: Path):
     Release(backbone).write(tmp_path / "release" / "stage2" / "detection")
-    check_refused(tmp_path, folder, "found no adapter_config.json.*found it in .*stage2/detection: give one of them")
+    message = "found no adapter_config.json.*found it in .*stage2/detection: give one of them, or its name as --model"
+    check_refused(tmp_path, folder, message)
 
 
 def without_a_layer(path: Path):

@@ -47,3 +47,4 @@ def test_the_seed_decides_and_the_order_of_rows_does_not() -> None:
 def test_the_true_prior_is_the_rows_own() -> None:
     assert given_priors(items(["a", "", "a"]), "true", 0) == [0, None, 2]
     assert given_priors(items(["a", "", "a"]), "none", 0) == [None, None, None]
+    assert given_priors(items(["a", "", "a"]), "blind", 0) == [0, None, 2]

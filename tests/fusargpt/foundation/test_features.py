@@ -7,7 +7,7 @@ import pytest
 
 from fusargpt.checkpoints import NANO
 from fusargpt.errors import InputError
-from fusargpt.foundation.arms import ARMS, BLANK, given
+from fusargpt.foundation.arms import ARMS, given
 from fusargpt.foundation.features import on_grid
 from fusargpt.foundation.places import View
 from fusargpt.foundation.probes import Labelled, logistic_probe, neighbour_probe, ridge_probe
@@ -16,6 +16,7 @@ from fusargpt.foundation.towers.alphaearth import AlphaEarthAlone
 from fusargpt.foundation.towers.hand import GRID, HandFeatures
 from fusargpt.foundation.towers.nano_tower import FusarGptTower
 from fusargpt.foundation.towers.simple import Together
+from fusargpt.geo.blank import BLANK
 from tests.fusargpt.foundation.known_places import Knowing, known
 
 VIEWS = [place.view for place in known("test")[:6]]
