@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from fusargpt.errors import InputError
 
 _ALPHAEARTH = {"imagecodecs", "pyarrow", "tifffile", "urllib3"}
-_DATA = {"datasets", "matplotlib", "pyarrow", "tqdm", "yaml"} | _ALPHAEARTH
+_DATA = {"datasets", "matplotlib", "pyarrow", "shapely", "tqdm", "yaml"} | _ALPHAEARTH
 _RAY = {"ray"} | _DATA
 _METRICS = {"evaluate", "jinja2", "rouge_score", "sacrebleu"} | _DATA
 _FOUNDATION = {"scipy", "sklearn"} | _METRICS
