@@ -27,6 +27,7 @@ from trl_recipes.running.atomic_runs import (
     rotate,
     to_disk,
 )
+from trl_recipes.running.precision import Precision
 
 CURVE = "CurveSoFar"  # of trainer_state.json's stateful_callbacks
 
@@ -61,6 +62,7 @@ class Resumable(Trainer):
         self.on_full_disk = on_full_disk
         super().__init__(**arguments)
         self.add_callback(_CurveSoFar(self))
+        self.add_callback(Precision())
 
     def curve_so_far(self) -> CurveSoFar:
         """What has been summed since the last log, over all processes."""
