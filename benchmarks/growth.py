@@ -83,9 +83,10 @@ def one_geojson(count: int, folder: Path) -> Callable[[], object]:
     scenes = [Geometry.from_affine(grid, "EPSG:32611", SIDE, SIDE) for grid in grids]
     rng = np.random.default_rng(0)
     features = []
+    outline = np.array([[0, 0], [40, 0], [40, 15], [0, 15], [0, 0]])
     for scene in scenes:
-        for x, y in rng.uniform(0, SIDE - 40, (10, 2)).tolist():
-            ring = scene.to_lonlat(np.array([[x, y], [x + 40, y], [x + 40, y + 15], [x, y + 15], [x, y]])).tolist()
+        corners = rng.uniform(0, SIDE - 40, (10, 1, 2)) + outline
+        for ring in scene.to_lonlat(corners.reshape(-1, 2)).reshape(10, 5, 2).tolist():
             shape = {"type": "Polygon", "coordinates": [ring]}
             features.append({"type": "Feature", "properties": {"label": "ship"}, "geometry": shape})
     path = folder / "ships.geojson"
@@ -225,14 +226,17 @@ def exponent(sizes: list[int], seconds: list[float]) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cases", metavar="TEXT", default="", help="only those whose names hold it")
     parser.add_argument("--out", type=Path, default=RESULT)
     parser.add_argument("--one", nargs=2, metavar=("CASE", "SIZE"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
         print(measure(options.one[0], int(options.one[1])))
         return
-    result = {}
+    result = json.loads(options.out.read_text()) if options.cases and options.out.is_file() else {}
     for name, (_, first) in CASES.items():
+        if options.cases not in name:
+            continue
         sizes = [first * step for step in STEPS]
         seconds = []
         for size in sizes:

@@ -68,7 +68,7 @@ class TileSettings:
     anchors: int = ANCHORS_PER_SIDE
     anchor_spacing_m: float | None = None
     anchor_resolution: Literal["native", "match"] = "native"
-    batch_size: int = 16
+    batch_size: int = 64
     device: str | None = None
 
     def __post_init__(self) -> None:
