@@ -2,18 +2,14 @@
 
     python -m benchmarks.growth
 
-Each case runs at three sizes, each twice as large as the one before, in a process of its own. Given is processor time,
-since the wall tells who else was running, and the exponent p of a fit of time ~ size ** p through the three: 1 where
-twice the work takes twice the time, 2 where it takes four times. Sizes are such that the smallest takes tenths of a
-second, so that what is constant does not hide what grows.
+Each case runs at three sizes, each twice as large as the one before. Given is processor time, since the wall tells who
+else was running, and the exponent p of a fit of time ~ size ** p through the three: 1 where twice the work takes twice
+the time, 2 where it takes four times.
 """
 
 import argparse
 import json
 import math
-import os
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -21,9 +17,10 @@ from pathlib import Path
 
 import numpy as np
 
+from fusargpt.inference.questions import Answer
+
 RESULT = Path(__file__).parent / "results" / "growth.json"
 STEPS = (1, 2, 4)
-REPEATS = 3
 SIDE = 504
 METRES = 10.0
 
@@ -129,8 +126,8 @@ def small_blocks(count: int, folder: Path) -> Callable[[], object]:
 
 
 def small_blocks_of_a_full_cache(count: int, folder: Path) -> Callable[[], object]:
-    """Blocks of 4 KiB put into a cache that holds 1,000."""
-    return _blocks(folder, count, 1000 * 4200)
+    """Blocks of 4 KiB put into a cache that holds 250."""
+    return _blocks(folder, count, 250 * 4200)
 
 
 def _blocks(folder: Path, count: int, max_bytes: int) -> Callable[[], object]:
@@ -148,7 +145,6 @@ def _blocks(folder: Path, count: int, max_bytes: int) -> Callable[[], object]:
 
 def detections_to_objects(count: int, _folder: Path) -> Callable[[], object]:
     """The answers of so many tiles of one scene, three ships each, to one list of objects."""
-    from fusargpt.inference.questions import Answer
     from fusargpt.scenes.layers import objects
     from fusargpt.scenes.tiles import cut
 
@@ -158,7 +154,7 @@ def detections_to_objects(count: int, _folder: Path) -> Callable[[], object]:
     for tile in tiles:
         corners = rng.integers(0, SIDE - 40, (3, 2)).tolist()
         boxes = [{"bbox_2d": [x, y, x + 40, y + 15], "label": "ship"} for x, y in corners]
-        answers[tile.id] = _answer(Answer, tile.id, "detect", json.dumps(boxes))
+        answers[tile.id] = _answer(tile.id, "detect", json.dumps(boxes))
     return lambda: objects(tiles, answers, side, side, 0.5)
 
 
@@ -180,10 +176,9 @@ def scores_of_answers(count: int, _folder: Path) -> Callable[[], object]:
 def journal_and_rows(count: int, folder: Path) -> Callable[[], object]:
     """So many answers appended to a journal 64 at a time, read again as by a run that goes on, and written as rows."""
     from fusargpt.inference.journal import new_journal, read_journals
-    from fusargpt.inference.questions import Answer
     from fusargpt.serving.answer_file import write_answers
 
-    answers = [_answer(Answer, f"{n}.png", "count", "3") for n in range(count)]
+    answers = [_answer(f"{n}.png", "count", "3") for n in range(count)]
 
     def write() -> None:
         journal = new_journal(folder / "journals", {}, "a run")
@@ -201,17 +196,17 @@ CASES: dict[str, tuple[Callable[[int, Path], Callable[[], object]], int]] = {
     "build: one GeoJSON for all scenes": (one_geojson, 144),
     "build: one COCO for all scenes": (one_coco, 400),
     "caches: small blocks": (small_blocks, 500),
-    "caches: small blocks, full": (small_blocks_of_a_full_cache, 2000),
+    "caches: small blocks, full": (small_blocks_of_a_full_cache, 1000),
     "detect: boxes of tiles to objects": (detections_to_objects, 900),
     "evaluate: scores with intervals": (scores_of_answers, 4000),
     "batch: journal and file of rows": (journal_and_rows, 4000),
 }
 
 
-def measure(name: str, size: int) -> float:
-    """Processor seconds of one case at one size, the least of some turns, in this process."""
+def measure(name: str, size: int, repeats: int) -> float:
+    """Processor seconds of one case at one size, the least of some turns."""
     make, seconds = CASES[name][0], []
-    for _ in range(REPEATS):
+    for _ in range(repeats):
         with tempfile.TemporaryDirectory() as folder:
             run = make(size, Path(folder))
             before = time.process_time()
@@ -226,33 +221,23 @@ def exponent(sizes: list[int], seconds: list[float]) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cases", metavar="TEXT", default="", help="only those whose names hold it")
+    parser.add_argument("--repeats", type=int, default=3, help="turns of each size, of which the fastest counts")
     parser.add_argument("--out", type=Path, default=RESULT)
-    parser.add_argument("--one", nargs=2, metavar=("CASE", "SIZE"), help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.one:
-        print(measure(options.one[0], int(options.one[1])))
-        return
-    result = json.loads(options.out.read_text()) if options.cases and options.out.is_file() else {}
-    for name, (_, first) in CASES.items():
-        if options.cases not in name:
-            continue
+    result = {}
+    for name, (make, first) in CASES.items():
         sizes = [first * step for step in STEPS]
-        seconds = []
-        for size in sizes:
-            command = [sys.executable, "-m", "benchmarks.growth", "--one", name, str(size)]
-            environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-            done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
-            seconds.append(float(done.stdout.splitlines()[-1]))
+        measure(name, first, 1)  # imports, and what libraries look up once
+        seconds = [measure(name, size, options.repeats) for size in sizes]
         grown = round(exponent(sizes, seconds), 2)
         result[name] = {"sizes": sizes, "processor_seconds": [round(value, 3) for value in seconds], "exponent": grown}
-        print(f"{name:<45}{grown:>6}  {result[name]['processor_seconds']}", flush=True)
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(result, indent=1) + "\n")
+        print(f"{name:<45}{grown:>6}  {result[name]['processor_seconds']}  {make.__doc__}", flush=True)
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        options.out.write_text(json.dumps(result, indent=1) + "\n")
 
 
-def _answer(kind: type, name: str, task: str, text: str) -> object:
-    return kind(name, task, "", text, (SIDE, SIDE), (SIDE, SIDE), anchors=64, seconds=0.0)
+def _answer(name: str, task: str, text: str) -> Answer:
+    return Answer(name, task, "", text, (SIDE, SIDE), (SIDE, SIDE), anchors=64, seconds=0.0)
 
 
 if __name__ == "__main__":

@@ -103,12 +103,12 @@ def batched_generate(
     answers = []
     for first in range(0, len(questions), batch_size):
         images, texts, priors = zip(*questions[first : first + batch_size], strict=True)
-        messages = [
+        messages: Any = [
             [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": text}]}] for text in texts
         ]
         prompts = predictor.processor.apply_chat_template(messages, add_generation_prompt=True)
         features = predictor.processor(
-            images=[[image] for image in images],
+            images=list(images),
             text=prompts,
             priors=[prior.columns() for prior in priors],
             padding=True,

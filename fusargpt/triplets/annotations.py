@@ -82,6 +82,7 @@ def read_boxes(
     """
     entries = _entries_of(source, scene, width, height) if isinstance(source, str) else source
     shared = isinstance(entries, Polygons)
+    objects: list[tuple[int, Any]]
     bounds, outside = None, 0
     if isinstance(entries, Polygons):
         if geometry is None and entries.entries:

@@ -85,8 +85,8 @@ class PlacedBoxes:
 
     def __init__(self, boxes: Sequence[Box]) -> None:
         self._boxes = tuple(boxes)
-        edges = np.array([box.edges for box in self._boxes], np.float64).reshape(-1, 4)
-        self._tree = shapely.STRtree(shapely.box(*edges.T))
+        x1, y1, x2, y2 = np.array([box.edges for box in self._boxes], np.float64).reshape(-1, 4).T
+        self._tree = shapely.STRtree(shapely.box(x1, y1, x2, y2))
 
     def near(self, chip: PixelBox) -> list[Box]:
         """Those that touch a chip, in the order given."""

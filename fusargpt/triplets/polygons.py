@@ -44,7 +44,8 @@ class Polygons:
             west = lonlat[:, 0].min()
             lonlat[:, 0] += wrap_longitude(west) - west
             bounds[number - 1] = *lonlat.min(0), *lonlat.max(0)
-        self._tree = shapely.STRtree(shapely.box(*bounds.T))
+        west, south, east, north = bounds.T
+        self._tree = shapely.STRtree(shapely.box(west, south, east, north))
 
     def near(self, bounds: Bounds) -> list[tuple[int, Any]]:
         """Numbers and entries of those that may touch bounds, in the order of the file."""

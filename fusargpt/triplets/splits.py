@@ -25,7 +25,6 @@ SPLIT_DISTANCE_KM = 1.0
 DEFAULT_SHARES = (0.8, 0.1, 0.1)
 _CELL_DEGREES = 0.1
 _SMALLEST_DEGREES = 1e-300
-_TURNS = np.array([[0.0, 0, 0, 0], [360, 0, 360, 0]])
 _KM_PER_DEGREE = METRES_PER_DEGREE / 1000
 
 
@@ -127,9 +126,10 @@ def _neighbours(bounds: NDArray[np.float64], heaps: Sequence[NDArray[np.intp]], 
     sideways = np.minimum(margin / np.maximum(narrow, 1e-9), 180)
     reach = bounds + np.stack([-sideways, np.full_like(narrow, -margin), sideways, np.full_like(narrow, margin)], 1)
     edges = np.array([[*reach[heap, :2].min(0), *reach[heap, 2:].max(0)] for heap in heaps]).reshape(-1, 4)
-    tree = shapely.STRtree(shapely.box(*edges.T))
+    west, south, east, north = edges.T
+    tree = shapely.STRtree(shapely.box(west, south, east, north))
     # Longitudes go on at the antimeridian: what lies beyond it is found one turn away.
-    here, beyond = (tree.query(shapely.box(*(edges + turn).T)).T for turn in _TURNS)
+    here, beyond = (tree.query(shapely.box(west + turn, south, east + turn, north)).T for turn in (0, 360))
     return np.concatenate([here[here[:, 0] < here[:, 1]], beyond])
 
 
