@@ -1,13 +1,14 @@
-"""Images per second beside a loop that does what the authors' release does, in one process, in turns.
+"""Images per second beside a loop that does what the authors' release does, and beside transformers' own batches.
 
     python -m benchmarks.inference
 
-Both answer the same questions about the same simulated scenes with the same weights of fusargpt-nano in float32. The
+All answer the same questions about the same simulated scenes with the same weights of fusargpt-nano in float32. The
 release's loop takes one image and one question at a time, runs the tower for each, and at every call builds the
 Gaussian weights anew, and gamma and beta as fields [H W, C] on the whole patch grid, which it resizes to the tokens.
 Ours is `FusarGpt.answers`: an image is encoded and read once for its questions, alignment weights are built once a
-batch, and rows leave the batch as their answers end. They take turns, so that a busy machine slows both. The answers
-must be the same token for token, or the run fails.
+batch, and rows leave the batch as their answers end. `generate` of transformers gets the same questions in batches of
+the same size, padded on the left: what a user has who batches without this package's decoding. All take turns in one
+process, so that a busy machine slows all. The answers must be the same token for token, or the run fails.
 """
 
 import argparse
@@ -92,6 +93,36 @@ def release_loop(predictor: FusarGpt, questions: list[Question], max_new_tokens:
     return answers
 
 
+def batched_generate(
+    predictor: FusarGpt, questions: list[Question], max_new_tokens: int, batch_size: int
+) -> list[list[int]]:
+    """The tokens of each answer."""
+    model: Any = predictor.model
+    end = model.generation_config.eos_token_id
+    ends = set(end if isinstance(end, list) else [end])
+    answers = []
+    for first in range(0, len(questions), batch_size):
+        images, texts, priors = zip(*questions[first : first + batch_size], strict=True)
+        messages: Any = [
+            [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": text}]}] for text in texts
+        ]
+        prompts = predictor.processor.apply_chat_template(messages, add_generation_prompt=True)
+        features = predictor.processor(
+            images=list(images),
+            text=prompts,
+            priors=[prior.columns() for prior in priors],
+            padding=True,
+            padding_side="left",
+            return_tensors="pt",
+        )
+        with torch.inference_mode():
+            tokens = model.generate(**features, max_new_tokens=max_new_tokens, do_sample=False)
+        for row in tokens[:, features["input_ids"].shape[1] :].tolist():
+            length = next((place for place, token in enumerate(row, 1) if token in ends), len(row))
+            answers.append(row[:length])
+    return answers
+
+
 def scenes(first: int, count: int, tasks: tuple[str, ...]) -> list[Question]:
     """Their questions, scene by scene."""
     asked = []
@@ -116,8 +147,8 @@ def timed(answer: Callable[[], list[list[int]]]) -> tuple[list[list[int]], np.nd
 
 
 def measure(predictor: FusarGpt, tasks: tuple[str, ...], options: argparse.Namespace) -> dict[str, Any]:
-    """Both paths in turns over the same scenes; SystemExit when an answer differs."""
-    seconds: list[tuple[np.ndarray, np.ndarray]] = []
+    """All paths in turns over the same scenes; SystemExit when an answer differs."""
+    seconds: list[tuple[np.ndarray, ...]] = []
     count = 0
     for turn in range(options.turns):
         questions = scenes(turn * options.images, options.images, tasks)
@@ -125,19 +156,21 @@ def measure(predictor: FusarGpt, tasks: tuple[str, ...], options: argparse.Names
 
         ours = partial(predictor.answer_tokens, images, texts, priors, options.max_new_tokens, options.batch_size)
         theirs = partial(release_loop, predictor, questions, options.max_new_tokens)
+        batched = partial(batched_generate, predictor, questions, options.max_new_tokens, options.batch_size)
 
-        # Who is first changes, so that a load that grows or falls favours neither.
-        if turn % 2:
-            (own, own_seconds), (other, other_seconds) = timed(ours), timed(theirs)
-        else:
-            (other, other_seconds), (own, own_seconds) = timed(theirs), timed(ours)
-        different = [index for index, pair in enumerate(zip(own, other, strict=True)) if pair[0] != pair[1]]
-        if different:
-            raise SystemExit(f"{texts[different[0]]}: found {own[different[0]]}, the release {other[different[0]]}")
+        # Who is first changes, so that a load that grows or falls favours none.
+        paths = [theirs, batched, ours]
+        found = {path: timed(path) for path in (paths[::-1] if turn % 2 else paths)}
+        own = found[ours][0]
+        for other in (found[theirs][0], found[batched][0]):
+            for text, one, two in zip(texts, own, other, strict=True):
+                if one != two:
+                    raise SystemExit(f"{text}: found {one}, expected {two}")
         count += len(questions)
-        seconds.append((other_seconds, own_seconds))
-    ratios = [theirs / own for theirs, own in seconds]
-    release, ours_total = (np.sum(column, axis=0) for column in zip(*seconds, strict=True))
+        seconds.append(tuple(found[path][1] for path in paths))
+    ratios = [theirs / own for theirs, _, own in seconds]
+    of_batches = [batched / own for _, batched, own in seconds]
+    release, _, ours_total = (np.sum(column, axis=0) for column in zip(*seconds, strict=True))
     images = options.turns * options.images
     return {
         "images": images,
@@ -147,6 +180,10 @@ def measure(predictor: FusarGpt, tasks: tuple[str, ...], options: argparse.Names
         "ratio": round(statistics.median(float(ratio[0]) for ratio in ratios), 2),
         "ratio_by_turn": [round(float(ratio[0]), 2) for ratio in ratios],
         "ratio_of_processor_time": round(statistics.median(float(ratio[1]) for ratio in ratios), 2),
+        "ratio_to_batched_generate": round(statistics.median(float(ratio[0]) for ratio in of_batches), 2),
+        "ratio_to_batched_generate_of_processor_time": round(
+            statistics.median(float(ratio[1]) for ratio in of_batches), 2
+        ),
     }
 
 
@@ -156,7 +193,7 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--batch-size", type=int, default=240, help="questions that are decoded together")
     parser.add_argument("--max-new-tokens", type=int, default=MAX_NEW_TOKENS)
-    parser.add_argument("--threads", type=int, default=1, help="of torch, for both")
+    parser.add_argument("--threads", type=int, default=1, help="of torch, for all")
     parser.add_argument("--out", type=Path, default=RESULT)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)

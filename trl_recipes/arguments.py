@@ -16,6 +16,7 @@ Save = Literal["full", "trained"]
 Dtype = Literal["float32", "bfloat16"]
 Quantization = Literal["none", "nf4"]
 EarlierAnswers = Literal["hidden", "visible"]
+Bf16OnCpu = Literal["always", "with_units"]
 OnFullDisk = Literal["stop", "continue"]
 Unreadable = Literal["raise", "skip"]
 
@@ -114,6 +115,14 @@ class RecipeArguments:
         default=True,  # QLoRA, arXiv 2305.14314, section 3
         metadata={"help": "Quantize the scales of 4-bit blocks too (quantization: nf4)."},
     )
+    bf16_on_cpu: Bf16OnCpu = field(
+        default="always",
+        metadata={
+            "help": "What bf16: true means on a CPU. always: bfloat16. with_units: bfloat16 where the processor has "
+            "units for it, float32 elsewhere, where that is several times faster; a resumed run keeps what it began "
+            "with."
+        },
+    )
     attn_implementation: str | None = field(
         default=None,
         metadata={"help": "sdpa (the default), eager, sdpa_float32 (fast on a CPU), flash_attention_2 (GPU)."},
@@ -177,6 +186,7 @@ class RecipeArguments:
             "prior": Prior,
             "save": Save,
             "dtype": Dtype,
+            "bf16_on_cpu": Bf16OnCpu,
             "quantization": Quantization,
             "earlier_answers": EarlierAnswers,
             "unreadable": Unreadable,

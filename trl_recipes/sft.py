@@ -33,6 +33,7 @@ from trl_recipes.model.quantization import adapt_quantized, quantize
 from trl_recipes.model.sharding import whole_model
 from trl_recipes.running.answer_scores import AnswerScores
 from trl_recipes.running.atomic_runs import RESULT, STATE, checkpoint_to_resume, holding, publish, refuse_finished
+from trl_recipes.running.precision import computes_in_bfloat16
 from trl_recipes.running.trainer import StageTrainer
 
 
@@ -224,7 +225,13 @@ def _train(recipe: RecipeArguments, config: SFTConfig, output_dir: Path) -> None
 
 def run_recipe(arguments: Sequence[str] | None = None) -> None:
     """Run what a recipe and the arguments after it say; those of the command line when None."""
-    run(*parse(arguments))
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    recipe, config = parse(given)
+    if config.bf16 and recipe.bf16_on_cpu == "with_units" and config.device.type == "cpu":
+        # Read again, because more follows from it than the one field.
+        bf16 = computes_in_bfloat16(Path(str(config.output_dir)), recipe.resume)
+        recipe, config = parse([*given, "--bf16", str(bf16)])
+    run(recipe, config)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

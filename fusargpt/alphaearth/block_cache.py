@@ -2,6 +2,10 @@
 
 One file per entry. Writers replace whole files, readers check what they read against its checksum, and the files used
 least recently go first when the cache grows over its limit. No lock and no database: any process can end at any time.
+
+To look at all files at every write would take time that grows with the square of their number. A cache looks again when
+it has written what was free at its last look, at most a sixteenth of the limit, and makes as much room when it is full:
+several processes may together be over the limit by a sixteenth each.
 """
 
 import contextlib
@@ -10,6 +14,7 @@ import json
 import os
 import time
 import uuid
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +24,8 @@ from fusargpt.errors import InputError
 _SUFFIX = ".block"
 _PARTIAL_SUFFIX = ".partial"
 _ABANDONED_SECONDS = 3600.0
+_LOOKS = 16
+"""At least so often the folder is looked at while as much is written as it may hold."""
 
 
 def default_folder() -> Path:
@@ -42,6 +49,8 @@ class BlockCache:
             raise InputError(f"max_bytes: found {max_bytes}; expected a positive number of bytes")
         self.folder = Path(folder) if folder is not None else default_folder()
         self.max_bytes = max_bytes
+        self._free = 0
+        """Bytes to write until the next look at the folder."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -87,10 +96,9 @@ class BlockCache:
             raise InputError(
                 f"{self.folder}: cannot be written ({error.strerror}); choose another cache folder"
             ) from error
-        self._evict(keep=path)
-
-    def _refused(self, what: str, error: OSError) -> InputError:
-        return InputError(f"{self.folder}: cannot be {what} ({error.strerror}); choose another cache folder")
+        self._free -= len(content)
+        if self._free <= 0:
+            self._evict(keep=path)
 
     def _path(self, key: str) -> Path:
         name = hashlib.sha256(key.encode()).hexdigest()
@@ -104,13 +112,16 @@ class BlockCache:
             except OSError:  # another process removed it
                 continue
             entries.append((status.st_mtime_ns, status.st_size, path))
-        total = sum(size for _, size, _ in entries)
+        total, share = sum(size for _, size, _ in entries), self.max_bytes // _LOOKS
+        # Of few large entries none goes for the sake of room alone.
+        most = self.max_bytes - share if total > self.max_bytes and len(entries) > _LOOKS else self.max_bytes
         for _, size, path in sorted(entries):
-            if total <= self.max_bytes:
+            if total <= most:
                 break
             if path != keep:
                 _remove(path)
                 total -= size
+        self._free = min(self.max_bytes - total, share)
         for partial in self.folder.glob(f"??/*{_PARTIAL_SUFFIX}"):
             try:
                 abandoned = time.time() - partial.stat().st_mtime > _ABANDONED_SECONDS
@@ -137,8 +148,9 @@ def _decode(key: str, header: bytes, content: bytes) -> np.ndarray | None:
         return None
 
 
-def _checksum(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
+def _checksum(content: bytes) -> int:
+    """Against damage, not against forgery: whoever may write to the folder could write any checksum."""
+    return zlib.crc32(content)
 
 
 def _touch(path: Path) -> None:

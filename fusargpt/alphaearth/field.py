@@ -55,6 +55,7 @@ class AlphaEarth:
         self._index: AlphaEarthIndex | None = None
         self._tiles: dict[str, AlphaEarthTile] = {}
         self._blocks: OrderedDict[str, NDArray[np.int8]] = OrderedDict()
+        self._blocks_bytes = 0
 
     def __reduce__(self) -> tuple[type["AlphaEarth"], tuple[str | Path, BlockCache | None]]:
         """A copy in another process opens its own files and connections."""
@@ -140,9 +141,11 @@ class AlphaEarth:
             if self.cache:
                 self.cache.put(key, block)
         with self._lock:
-            self._blocks[key] = block
-            while len(self._blocks) > 1 and sum(kept.nbytes for kept in self._blocks.values()) > _MEMORY_BYTES:
-                self._blocks.popitem(last=False)
+            if key not in self._blocks:  # another thread may have read it, too
+                self._blocks[key] = block
+                self._blocks_bytes += block.nbytes
+            while len(self._blocks) > 1 and self._blocks_bytes > _MEMORY_BYTES:
+                self._blocks_bytes -= self._blocks.popitem(last=False)[1].nbytes
         return block
 
     def _open(self, tile: IndexedTile) -> AlphaEarthTile:

@@ -8,7 +8,7 @@ from fusargpt.errors import InputError
 from fusargpt.installation import command_for
 
 _ALPHAEARTH = {"imagecodecs", "pyarrow", "tifffile", "urllib3"}
-_DATA = {"datasets", "matplotlib", "pyarrow", "tqdm", "yaml"} | _ALPHAEARTH
+_DATA = {"datasets", "matplotlib", "pyarrow", "shapely", "tqdm", "yaml"} | _ALPHAEARTH
 _RAY = {"ray"} | _DATA
 _METRICS = {"evaluate", "jinja2", "rouge_score", "sacrebleu"} | _DATA
 _FOUNDATION = {"scipy", "sklearn"} | _METRICS

@@ -203,7 +203,7 @@ def _parser(task: str) -> argparse.ArgumentParser:
         model.add_argument(
             "--constrained", action="store_true", help="hold each answer to the form of its task (extra: constrained)"
         )
-    model.add_argument("--batch-size", metavar="N", type=int, help="tiles answered at a time (default: 16)")
+    model.add_argument("--batch-size", metavar="N", type=int, help="tiles answered at a time (default: 64)")
     model.add_argument(
         "--max-new-tokens", metavar="N", type=int, help=f"where an answer is cut (default: {MAX_NEW_TOKENS})"
     )

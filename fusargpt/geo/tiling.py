@@ -58,14 +58,21 @@ def _starts(side: int, size: int, overlap: int) -> list[int]:
     return [index * (side - size) // (count - 1) for index in range(count)]
 
 
-def seen_size(width: int, height: int, min_pixels: int = MIN_PIXELS, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
-    """(width, height) to which Qwen2.5-VL's image processor resizes an image.
+def seen_size(
+    width: int,
+    height: int,
+    min_pixels: int = MIN_PIXELS,
+    max_pixels: int = MAX_PIXELS,
+    token_side: int = TOKEN_SIDE,
+) -> tuple[int, int]:
+    """(width, height) to which the image processor of Qwen2.5-VL and Qwen3-VL resizes an image.
 
     Args:
         width: pixels.
         height: pixels.
         min_pixels: the processor's `size.shortest_edge`, which despite its name is an area.
         max_pixels: its `size.longest_edge`, likewise.
+        token_side: pixels that one visual token covers each way: its `patch_size` times its `merge_size`.
 
     Raises:
         InputError: one side is more than 200 times the other.
@@ -73,15 +80,15 @@ def seen_size(width: int, height: int, min_pixels: int = MIN_PIXELS, max_pixels:
     if max(width, height) > _MAX_ASPECT_RATIO * min(width, height):
         raise InputError(f"{width} x {height} pixels; one side may be at most {_MAX_ASPECT_RATIO} times the other")
     # round() to even, as the processor rounds.
-    tokens_across, tokens_down = round(width / TOKEN_SIDE), round(height / TOKEN_SIDE)
-    area = tokens_across * tokens_down * TOKEN_SIDE**2
+    tokens_across, tokens_down = round(width / token_side), round(height / token_side)
+    area = tokens_across * tokens_down * token_side**2
     if area > max_pixels:
         shrink = math.sqrt(width * height / max_pixels)
-        tokens_across, tokens_down = (max(1, math.floor(side / shrink / TOKEN_SIDE)) for side in (width, height))
+        tokens_across, tokens_down = (max(1, math.floor(side / shrink / token_side)) for side in (width, height))
     elif area < min_pixels:
         grow = math.sqrt(min_pixels / (width * height))
-        tokens_across, tokens_down = (math.ceil(side * grow / TOKEN_SIDE) for side in (width, height))
-    return tokens_across * TOKEN_SIDE, tokens_down * TOKEN_SIDE
+        tokens_across, tokens_down = (math.ceil(side * grow / token_side) for side in (width, height))
+    return tokens_across * token_side, tokens_down * token_side
 
 
 def resize(image: Image.Image, size: tuple[int, int]) -> Image.Image:

@@ -20,6 +20,7 @@ from fusargpt.checkpoints import check_model_name, shipped
 from fusargpt.errors import InputError, naming, one_line
 from fusargpt.geo.image import check_8bit
 from fusargpt.geo.prior import Prior
+from fusargpt.geo.tiling import seen_size
 from fusargpt.inference.backbones import model_class, read_config, read_processor
 from fusargpt.inference.chat_template import check_template, render
 from fusargpt.inference.decoding import NO_TOKEN, decode
@@ -137,8 +138,8 @@ class FusarGpt:
         if side is not None:
             return side, side
         image_processor = self.processor.image_processor
-        _, rows, columns = image_processor(images=[image])["image_grid_thw"][0]
-        return int(columns) * image_processor.patch_size, int(rows) * image_processor.patch_size
+        size, token_side = image_processor.size, image_processor.patch_size * image_processor.merge_size
+        return seen_size(*image.size, size["shortest_edge"], size["longest_edge"], token_side)
 
     @cached_property
     def _grammars(self) -> "Grammars":

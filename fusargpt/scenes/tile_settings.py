@@ -56,7 +56,7 @@ class TileSettings(AnchorSettings):
     stretch: Literal["scene", "tile"] = "scene"
     decibels: tuple[float, float] | None = None
     no_prior: bool = False
-    batch_size: int = 16
+    batch_size: int = 64
     device: str | None = None
 
     def __post_init__(self) -> None:

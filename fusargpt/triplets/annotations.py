@@ -10,11 +10,11 @@ become the upright box about their corners, by the scene's true geometry; of sev
 A file of which nothing is understood is an error, never a scene without objects.
 """
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -24,19 +24,22 @@ from fusargpt.errors import InputError
 from fusargpt.files import read_regular
 from fusargpt.geo.earth import wrap_longitude
 from fusargpt.geo.geometry import Bounds, Geometry
-from fusargpt.triplets.annotation_checks import finite_number, naming_object
+from fusargpt.triplets.annotation_checks import (
+    checked_entry,
+    finite_number,
+    labels_of_entry,
+    naming_object,
+    positions,
+)
 from fusargpt.triplets.boxes import Box, LabelNames, visible_part
-from fusargpt.triplets.coco import coco_entries
+from fusargpt.triplets.coco import Coco
 from fusargpt.triplets.manifest import parse_json
+from fusargpt.triplets.polygons import Polygons
 from fusargpt.triplets.voc import voc_entries
 
-_KEYS = ("bbox_2d", "polygon", "label", "fine_label", "crowd")
-_WGS84 = re.compile(
-    r"(urn:(x-)?ogc:def:crs:)?(https?://www\.opengis\.net/(def/crs/|gml/srs/))?"
-    r"((ogc)?[:/]?[\d.]*[:/]?crs:?84h?|(epsg(\.xml)?)?[:/#]*([\d.]+[:/]|[:/])?(4326|4979)|wgs[ _-]?(19)?84)",
-    re.IGNORECASE,
-)
-"""The names by which tools call longitude and latitude; the standard knows nothing else."""
+_NOT_PLACED = "a polygon in longitude and latitude, but the scene has no georeference; give bbox_2d"
+_READING = Lock()
+"""Scenes are surveyed on threads: the first reads a file, and the others wait instead of reading it too."""
 
 
 @dataclass(frozen=True)
@@ -77,14 +80,21 @@ def read_boxes(
             that are not finite, polygons for a scene without georeference, unknown labels, an image that the file does
             not know, or a file of which no object was read though it holds some.
     """
-    entries: list[Any] = list(source)
-    shared = False
-    if isinstance(source, str):
-        entries, shared = _entries_of(source, scene, width, height)
-    bounds = geometry.bounds() if shared and geometry is not None else None
+    entries = _entries_of(source, scene, width, height) if isinstance(source, str) else source
+    shared = isinstance(entries, Polygons)
+    objects: list[tuple[int, Any]]
+    bounds, outside = None, 0
+    if isinstance(entries, Polygons):
+        if geometry is None and entries.entries:
+            raise InputError(f"{source}, object 1: {_NOT_PLACED}")
+        bounds = None if geometry is None else geometry.bounds()
+        objects = [] if bounds is None else entries.near(bounds)
+        outside = len(entries.entries) - len(objects)
+    else:
+        objects = list(enumerate(entries, start=1))
     found: dict[bool, list[Box]] = {False: [], True: []}
-    inside = outside = 0
-    for number, entry in enumerate(entries, start=1):
+    inside = 0
+    for number, entry in objects:
         with naming_object(source if isinstance(source, str) else "boxes", number):
             box = _box(entry, geometry, bounds)
             if box is not None and visible_part(box.edges, (0, 0, width, height)) is None:
@@ -102,29 +112,38 @@ def read_boxes(
 
 def labels_of(source: str | Sequence[object], scene: str, width: int, height: int, names: LabelNames) -> set[str]:
     """The classes that `source` holds, wherever in it; raises InputError as `read_boxes`."""
-    entries = _entries_of(source, scene, width, height)[0] if isinstance(source, str) else source
+    entries = _entries_of(source, scene, width, height) if isinstance(source, str) else source
+    numbered = entries.first if isinstance(entries, Polygons) else _labels(source, entries)
     labels = set()
-    for number, entry in enumerate(entries, start=1):
+    for label, number in numbered.items():
         with naming_object(source if isinstance(source, str) else "boxes", number):
-            box = names.normalise(Box((0, 0, 1, 1), _label(_mapping(entry))))
+            box = names.normalise(Box((0, 0, 1, 1), label))
         if box is not None:
             labels.add(box.label)
     return labels
 
 
-def _entries_of(path: str, scene: str, width: int, height: int) -> tuple[list[Any], bool]:
-    """Entries as they stand inline, and whether the file may be shared by scenes."""
+def _labels(source: str | Sequence[object], entries: Sequence[object]) -> dict[str, int]:
+    """The number, from 1, of the first object of each label."""
+    first: dict[str, int] = {}
+    for number, entry in enumerate(entries, start=1):
+        with naming_object(source if isinstance(source, str) else "boxes", number):
+            first.setdefault(labels_of_entry(checked_entry(entry))[0], number)
+    return first
+
+
+def _entries_of(path: str, scene: str, width: int, height: int) -> Sequence[Any] | Polygons:
+    """Entries as they stand inline, or those of a file that scenes share."""
     suffix = Path(path).suffix.lower()
     if suffix == ".xml":
-        return voc_entries(path, width, height), False
+        return voc_entries(path, width, height)
     if suffix not in (".json", ".geojson"):
         raise InputError(f"{path}: boxes come from a VOC .xml, a COCO .json or a .geojson file")
-    content = _json_file(path, _stamp(path))
-    if isinstance(content, dict) and content.get("type") == "FeatureCollection":
-        return _features(path, content), True
-    if isinstance(content, dict) and "images" in content:
-        return coco_entries(path, content, scene, width, height), False
-    raise InputError(f"{path}: neither COCO (no 'images') nor a GeoJSON FeatureCollection")
+    with _READING:
+        file = _json_file(path, _stamp(path))
+    if isinstance(file, InputError):
+        raise InputError(str(file))
+    return file if isinstance(file, Polygons) else file.entries(scene, width, height)
 
 
 def _stamp(path: str) -> tuple[int, int]:
@@ -136,87 +155,34 @@ def _stamp(path: str) -> tuple[int, int]:
 
 
 @lru_cache(maxsize=2)
-def _json_file(path: str, stamp: tuple[int, int]) -> object:
-    """One file may hold the boxes of many scenes; `stamp` tells a changed one."""
+def _json_file(path: str, stamp: tuple[int, int]) -> Polygons | Coco | InputError:
+    """One file may hold the boxes of many scenes, and is then read once, also where it is wrong.
+
+    `stamp` tells a changed one.
+    """
     try:
-        return parse_json(read_regular(path).decode("utf-8-sig"), path)
+        content = parse_json(read_regular(path).decode("utf-8-sig"), path)
+        if isinstance(content, dict) and content.get("type") == "FeatureCollection":
+            return Polygons(path, content)
+        if isinstance(content, dict) and "images" in content:
+            return Coco(path, content)
+    except InputError as error:
+        return error
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not UTF-8 text; save it as UTF-8") from error
-
-
-def _features(path: str, content: Mapping[str, Any]) -> list[Any]:
-    # Written by older tools; the standard knows longitude and latitude only.
-    crs = content.get("crs")
-    if crs is not None and not _WGS84.fullmatch(_crs_name(crs)):
-        raise InputError(f"{path}: crs {crs}; expected longitude and latitude, as GeoJSON prescribes")
-    features = content.get("features")
-    if not isinstance(features, list):
-        raise InputError(f"{path}: not a GeoJSON FeatureCollection as it should be; 'features' is no list")
-    return [_feature_entry(feature) for feature in features]
-
-
-def _crs_name(crs: Any) -> str:
-    """Of a name, {"properties": {"name": ...}}, or {"type": "EPSG", "properties": {"code": ...}}; "" for another."""
-    if not isinstance(crs, dict):
-        return str(crs).strip()
-    properties = crs.get("properties", crs)
-    if not isinstance(properties, dict) or "name" in properties:
-        return str(properties["name"]).strip() if isinstance(properties, dict) else ""
-    return f"EPSG:{properties.get('code')}" if str(crs.get("type")).upper() == "EPSG" else ""
-
-
-def _feature_entry(feature: Any) -> Any:
-    """The inline form; what is wrong in it is said where its number is known."""
-    if not isinstance(feature, dict):
-        return feature
-    properties, geometry = feature.get("properties"), feature.get("geometry")
-    if not isinstance(properties, dict) or not isinstance(geometry, dict):
-        return {}
-    entry = {name: properties[name] for name in ("label", "fine_label") if name in properties}
-    return {**entry, "polygon": _corners(geometry)}
-
-
-def _corners(geometry: dict[str, Any]) -> object:
-    """All corners of the outer rings; None for another geometry."""
-    coordinates: Any = geometry.get("coordinates")
-    polygons = {"Polygon": [coordinates], "MultiPolygon": coordinates}.get(str(geometry.get("type")))
-    try:
-        return None if polygons is None else [position for polygon in polygons for position in polygon[0]]
-    except (TypeError, LookupError):
-        return None
-
-
-def _mapping(entry: object) -> Mapping[str, object]:
-    if not isinstance(entry, dict):
-        raise InputError(f"found {entry!r}; expected an object with a label and bbox_2d or polygon")
-    if unknown := set(entry) - set(_KEYS):
-        raise InputError(f"unknown key {', '.join(map(repr, sorted(unknown)))}; expected {', '.join(_KEYS)}")
-    if ("bbox_2d" in entry) == ("polygon" in entry):
-        raise InputError("expected either bbox_2d or polygon")
-    if not isinstance(entry.get("crowd", False), bool):
-        raise InputError(f"crowd: found {entry['crowd']!r}; expected true or false")
-    return entry
-
-
-def _label(entry: Mapping[str, object]) -> str:
-    label = entry.get("label")
-    if not isinstance(label, str) or not label.strip() or not label.isprintable():
-        raise InputError(f"label: found {label!r}; expected the name of a class")
-    return label.strip()
+        return InputError(f"{path}: cannot be read ({error.strerror})")
+    except UnicodeDecodeError:
+        return InputError(f"{path}: not UTF-8 text; save it as UTF-8")
+    return InputError(f"{path}: neither COCO (no 'images') nor a GeoJSON FeatureCollection")
 
 
 def _box(entry: object, geometry: Geometry | None, bounds: Bounds | None) -> Box | None:
     """One entry in pixels; None for a polygon that does not touch `bounds`."""
-    entry = _mapping(entry)
-    label, fine_label = _label(entry), entry.get("fine_label") or ""
-    if not isinstance(fine_label, str) or not fine_label.isprintable():
-        raise InputError(f"fine_label: found {fine_label!r}; expected text")
+    entry = checked_entry(entry)
+    label, fine_label = labels_of_entry(entry)
     if "polygon" in entry:
-        lonlat = _positions(entry["polygon"])
+        lonlat = positions(entry["polygon"])
         if geometry is None:
-            raise InputError("a polygon in longitude and latitude, but the scene has no georeference; give bbox_2d")
+            raise InputError(_NOT_PLACED)
         if bounds is not None and not _touches(lonlat, bounds):
             return None
         pixels = geometry.to_pixel(lonlat)
@@ -234,21 +200,12 @@ def _box(entry: object, geometry: Geometry | None, bounds: Bounds | None) -> Box
     return Box((x1, y1, x2, y2), label, fine_label)
 
 
-def _positions(polygon: object) -> NDArray[np.float64]:
-    if not isinstance(polygon, list) or len(polygon) < 3:
-        raise InputError("polygon: expected a Polygon, or a list of three and more [longitude, latitude]")
-    if not all(isinstance(position, list) and len(position) >= 2 for position in polygon):
-        raise InputError("polygon: expected positions as [longitude, latitude]")
-    lonlat = np.array([[finite_number(value) for value in position[:2]] for position in polygon])
-    if (np.abs(lonlat) > (360, 90)).any():
-        raise InputError("polygon: a corner that is not on Earth; expected [longitude, latitude], longitude first")
-    return lonlat
-
-
 def _touches(lonlat: NDArray[np.float64], bounds: Bounds) -> bool:
     """Whether the upright box about places [N, 2] touches bounds; what is far is not worth a place in pixels."""
     west, south, east, north = bounds
-    longitude = wrap_longitude(lonlat[:, 0] - (west + east) / 2)
+    first = lonlat[0, 0]
+    # From the first corner on, so that what lies on the other side of the Earth does not reach around it.
+    longitude = wrap_longitude(first - (west + east) / 2) + wrap_longitude(lonlat[:, 0] - first)
     reach = (east - west) / 2
     beside = longitude.min() > reach or longitude.max() < -reach
     return not (beside or lonlat[:, 1].min() > north or lonlat[:, 1].max() < south)

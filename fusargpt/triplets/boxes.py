@@ -16,6 +16,9 @@ about its class as one that shows a cut object.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+import shapely
+
 from fusargpt.errors import InputError
 
 IGNORE = "ignore"
@@ -77,13 +80,26 @@ class LabelNames:
         return replace(box, label=label, fine_label=box.fine_label or (box.label if box.label != label else ""))
 
 
+class PlacedBoxes:
+    """Boxes of a scene that are found by place, so that a chip of a large scene looks at those near it alone."""
+
+    def __init__(self, boxes: Sequence[Box]) -> None:
+        self._boxes = tuple(boxes)
+        x1, y1, x2, y2 = np.array([box.edges for box in self._boxes], np.float64).reshape(-1, 4).T
+        self._tree = shapely.STRtree(shapely.box(x1, y1, x2, y2))
+
+    def near(self, chip: PixelBox) -> list[Box]:
+        """Those that touch a chip, in the order given."""
+        return [self._boxes[index] for index in sorted(self._tree.query(shapely.box(*chip)).tolist())]
+
+
 def assign(
     boxes: Sequence[Box], chip: PixelBox, min_visible: float = MIN_VISIBLE, crowds: Sequence[Box] = ()
 ) -> tuple[tuple[Box, ...], tuple[str, ...]]:
     """The objects of a chip, and the classes of which it shows cut ones.
 
     Args:
-        boxes: of the scene, in its pixels.
+        boxes: of the scene, in its pixels; those that do not touch the chip may be left out.
         chip: edges of the chip in the scene's pixels.
         min_visible: share of a box's area that has to lie inside, above 0 and at most 1.
         crowds: each of an unknown number of objects.

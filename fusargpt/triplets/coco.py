@@ -15,43 +15,55 @@ _FLAGS: dict[Any, bool] = {0: False, 1: True, "0": False, "1": True}
 _CROWD = ("iscrowd", "ignore")
 
 
-def coco_entries(path: str, content: Mapping[str, Any], scene: str, width: int, height: int) -> list[dict[str, Any]]:
-    """The objects of a scene as inline entries.
-
-    Args:
-        path: of the file, for messages.
-        content: of the file.
-        scene: the raster's path; images are known by file name.
-        width: of the scene in pixels.
-        height: likewise.
+class Coco:
+    """A file of annotations, by image.
 
     Raises:
-        InputError: what is no COCO, an image that the file does not know or knows twice, one of another size, ids that
-            are there twice, or an annotation of an image or a category that is not in the file.
+        InputError: what is no COCO, ids that are there twice, or an annotation of an image that is not in the file.
     """
-    categories = _by_id(path, content, "categories")
-    images = _by_id(path, content, "images")
-    name = _file_name(scene.split("?")[0])
-    found = [key for key, image in images.items() if _file_name(_of(path, "images", image, "file_name")) == name]
-    if len(found) != 1:
-        raise InputError(f"{path}: {len(found)} images are called {name!r}; expected the scene's, once")
-    image = images[found[0]]
-    check_size(path, image.get("width"), image.get("height"), width, height)
-    entries = []
-    for number, annotation in enumerate(_list(path, content, "annotations"), start=1):
-        origin = f"annotations, number {number}"
-        key = _id(path, origin, "image_id", _of(path, origin, annotation, "image_id"))
-        if key not in images:
-            raise InputError(f"{path}: {origin}: image_id: found {annotation['image_id']!r}, which no image has")
-        if key != found[0]:
-            continue
-        category = _id(path, origin, "category_id", _of(path, origin, annotation, "category_id"))
-        if category not in categories:
-            raise InputError(f"{path}: {origin}: category_id: found {category!r}, which no category has")
-        crowd = True in [_flag(path, origin, flag, annotation.get(flag)) for flag in _CROWD]  # all are checked
-        label = _of(path, "categories", categories[category], "name")
-        entries.append({"label": label, "bbox_2d": _corners(path, origin, annotation), "crowd": crowd})
-    return entries
+
+    def __init__(self, path: str, content: Mapping[str, Any]) -> None:
+        self._path = path
+        self._categories = _by_id(path, content, "categories")
+        self._images = _by_id(path, content, "images")
+        self._named: dict[str, list[int | str]] = {}
+        for key, image in self._images.items():
+            self._named.setdefault(_file_name(_of(path, "images", image, "file_name")), []).append(key)
+        self._annotations: dict[int | str, list[tuple[str, Mapping[str, Any]]]] = {}
+        for number, annotation in enumerate(_list(path, content, "annotations"), start=1):
+            origin = f"annotations, number {number}"
+            key = _id(path, origin, "image_id", _of(path, origin, annotation, "image_id"))
+            if key not in self._images:
+                raise InputError(f"{path}: {origin}: image_id: found {annotation['image_id']!r}, which no image has")
+            self._annotations.setdefault(key, []).append((origin, annotation))
+
+    def entries(self, scene: str, width: int, height: int) -> list[dict[str, Any]]:
+        """The objects of a scene as inline entries.
+
+        Args:
+            scene: the raster's path; images are known by file name.
+            width: of the scene in pixels.
+            height: likewise.
+
+        Raises:
+            InputError: an image that the file does not know or knows twice, one of another size, or an annotation of a
+                category that is not in the file.
+        """
+        path, name = self._path, _file_name(scene.split("?")[0])
+        found = self._named.get(name, [])
+        if len(found) != 1:
+            raise InputError(f"{path}: {len(found)} images are called {name!r}; expected the scene's, once")
+        image = self._images[found[0]]
+        check_size(path, image.get("width"), image.get("height"), width, height)
+        entries = []
+        for origin, annotation in self._annotations.get(found[0], []):
+            category = _id(path, origin, "category_id", _of(path, origin, annotation, "category_id"))
+            if category not in self._categories:
+                raise InputError(f"{path}: {origin}: category_id: found {category!r}, which no category has")
+            crowd = True in [_flag(path, origin, flag, annotation.get(flag)) for flag in _CROWD]  # all are checked
+            label = _of(path, "categories", self._categories[category], "name")
+            entries.append({"label": label, "bbox_2d": _corners(path, origin, annotation), "crowd": crowd})
+        return entries
 
 
 def _list(path: str, content: Mapping[str, Any], name: str) -> Sequence[Any]:

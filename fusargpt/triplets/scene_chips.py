@@ -24,7 +24,7 @@ from fusargpt.tasks.answers import LabelledBox
 from fusargpt.tasks.questions import box_order
 from fusargpt.tasks.target_dimensions import TargetBox
 from fusargpt.triplets.annotations import SceneBoxes, read_boxes
-from fusargpt.triplets.boxes import assign, scale
+from fusargpt.triplets.boxes import PlacedBoxes, assign, scale
 from fusargpt.triplets.cover import LandCover
 from fusargpt.triplets.manifest import SceneRow
 from fusargpt.triplets.scene_files import Picture, open_scene
@@ -79,6 +79,8 @@ class SceneChips:
     windows: list[Window]
     stretch: Stretch | None
     boxes: SceneBoxes | None
+    objects: PlacedBoxes
+    crowds: PlacedBoxes
     year: int | None
 
     def image(self, number: int) -> ChipImage | None:
@@ -93,8 +95,7 @@ class SceneChips:
             name += f"/x{window.col_off}y{window.row_off}"
         left, top = window.col_off, window.row_off
         edges = (left, top, left + window.width, top + window.height)
-        found = self.boxes or SceneBoxes(())
-        boxes, cut = assign(found.boxes, edges, self.settings.min_visible, found.crowds)
+        boxes, cut = assign(self.objects.near(edges), edges, self.settings.min_visible, self.crowds.near(edges))
         factors = width / window.width, height / window.height
         objects: list[ChipObject] = [
             {"bbox_2d": list(scale(box, *factors, width, height)), "label": box.label, "fine_label": box.fine_label}
@@ -168,6 +169,7 @@ def open_chips(row: SceneRow, settings: BuildSettings) -> Generator[SceneChips]:
         boxes = None
         if row.boxes is not None:
             boxes = read_boxes(row.boxes, row.scene, scene.width, scene.height, scene.geometry, settings.names)
+        placed = boxes or SceneBoxes(())
         yield SceneChips(
             scene=scene,
             land_cover=cover,
@@ -176,6 +178,8 @@ def open_chips(row: SceneRow, settings: BuildSettings) -> Generator[SceneChips]:
             windows=chip_windows(scene.width, scene.height, settings.chip_size, settings.overlap),
             stretch=scene.stretch(),
             boxes=boxes,
+            objects=PlacedBoxes(placed.boxes),
+            crowds=PlacedBoxes(placed.crowds),
             year=row.year or (scene.acquired.year if scene.acquired else None),
         )
 

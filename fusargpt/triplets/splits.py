@@ -8,9 +8,12 @@ Where the manifest names the split of a scene, its whole place has it.
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import product
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
 
 from fusargpt.errors import InputError
 from fusargpt.geo.earth import METRES_PER_DEGREE
@@ -21,7 +24,7 @@ from fusargpt.triplets.manifest import SPLITS
 SPLIT_DISTANCE_KM = 1.0
 DEFAULT_SHARES = (0.8, 0.1, 0.1)
 _CELL_DEGREES = 0.1
-_BUCKET_DEGREES = 1.0
+_SMALLEST_DEGREES = 1e-300
 _KM_PER_DEGREE = METRES_PER_DEGREE / 1000
 
 
@@ -64,12 +67,19 @@ def split_by_place(
 def gap_km(one: Bounds, other: Bounds) -> float:
     """Kilometres between the nearest edges of two boxes in degrees, 0 where they touch; never more than the true gap
     by 1 %, and less near the poles."""
-    south_north = max(one[1] - other[3], other[1] - one[3], 0.0)
-    apart = abs((one[0] + one[2]) - (other[0] + other[2])) / 2 % 360
-    west_east = max(min(apart, 360 - apart) - ((one[2] - one[0]) + (other[2] - other[0])) / 2, 0.0)
+    return float(_gaps_km(np.array(one), np.array(other)))
+
+
+def _gaps_km(ones: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.float64]:
+    """`gap_km` of boxes [..., 4] and others, pair by pair."""
+    west, south, east, north = np.moveaxis(ones, -1, 0)
+    other_west, other_south, other_east, other_north = np.moveaxis(others, -1, 0)
+    south_north = np.maximum(np.maximum(south - other_north, other_south - north), 0)
+    apart = np.abs((west + east) - (other_west + other_east)) / 2 % 360
+    west_east = np.maximum(np.minimum(apart, 360 - apart) - ((east - west) + (other_east - other_west)) / 2, 0)
     # Degrees of longitude are shortest where the two are farthest from the equator.
-    latitude = min(max(abs(edge) for edge in (one[1], one[3], other[1], other[3])), 90.0)
-    return _KM_PER_DEGREE * math.hypot(south_north, west_east * math.cos(math.radians(latitude)))
+    latitude = np.maximum(np.abs(ones[..., 1::2]).max(-1), np.abs(others[..., 1::2]).max(-1))
+    return _KM_PER_DEGREE * np.hypot(south_north, west_east * np.cos(np.radians(np.minimum(latitude, 90))))
 
 
 def _places(scenes: Sequence[Located], distance_km: float) -> list[int]:
@@ -82,38 +92,51 @@ def _places(scenes: Sequence[Located], distance_km: float) -> list[int]:
             index = parents[index]
         return index
 
-    for members in _buckets(scenes, distance_km).values():
-        for position, index in enumerate(members):
-            for other in members[:position]:
-                if root(index) != root(other) and _near(scenes[index].bounds, scenes[other].bounds, distance_km):
-                    parents[root(index)] = root(other)
+    located = np.array([index for index, scene in enumerate(scenes) if scene.bounds is not None], np.intp)
+    bounds = np.array([scenes[index].bounds for index in located], np.float64).reshape(-1, 4)
+    heaps = _heaps(bounds)
+    for heap in heaps:
+        for index in located[heap[1:]].tolist():
+            parents[index] = int(located[heap[0]])
+    firsts = np.array([heap[0] for heap in heaps], np.intp)
+    pairs = _neighbours(bounds, heaps, distance_km)
+    # Nearly always the first of two heaps are near already, and then the others need not be compared.
+    near = _gaps_km(bounds[firsts[pairs[:, 0]]], bounds[firsts[pairs[:, 1]]]) <= distance_km
+    for (one, other), known in sorted(zip(pairs.tolist(), near.tolist(), strict=True), key=lambda pair: not pair[1]):
+        first, second = root(int(located[firsts[one]])), root(int(located[firsts[other]]))
+        if first != second and (known or _any_near(bounds[heaps[one]], bounds[heaps[other]], distance_km)):
+            parents[first] = second
     return [root(index) for index in range(len(scenes))]
 
 
-def _near(one: Bounds | None, other: Bounds | None, distance_km: float) -> bool:
-    return one is not None and other is not None and gap_km(one, other) <= distance_km
+def _heaps(bounds: NDArray[np.float64]) -> list[NDArray[np.intp]]:
+    """Boxes [N, 4] that certainly overlap, gathered: thousands of one place are not compared pair by pair."""
+    # Boxes whose sides are alike to a factor of two, and whose centres lie in one cell of half of the smaller side.
+    sides = np.exp2(np.floor(np.log2(np.maximum(bounds[:, 2:] - bounds[:, :2], _SMALLEST_DEGREES)))) / 2
+    keys = np.concatenate([sides, np.floor((bounds[:, :2] + bounds[:, 2:]) / 2 / sides)], 1)
+    order = np.lexsort(keys.T)
+    return np.split(order, np.flatnonzero((np.diff(keys[order], axis=0) != 0).any(1)) + 1) if len(order) else []
 
 
-def _buckets(scenes: Sequence[Located], distance_km: float) -> Mapping[tuple[int, int], list[int]]:
-    """Scenes by the squares of a coarse grid that they reach, so that only neighbours are compared."""
-    buckets: dict[tuple[int, int], list[int]] = defaultdict(list)
-    across = round(360 / _BUCKET_DEGREES)
-    for index, scene in enumerate(scenes):
-        if scene.bounds is None:
-            continue
-        west, south, east, north = scene.bounds
-        margin = distance_km / _KM_PER_DEGREE
-        latitude = min(max(abs(south), abs(north)) + margin, 89.9)
-        sideways = margin / math.cos(math.radians(latitude))
-        columns = range(_bucket(west - sideways), _bucket(east + sideways) + 1)
-        rows = range(_bucket(south - margin), _bucket(north + margin) + 1)
-        for row, column in {(row, column % across) for row, column in product(rows, columns)}:
-            buckets[row, column].append(index)
-    return buckets
+def _neighbours(bounds: NDArray[np.float64], heaps: Sequence[NDArray[np.intp]], distance_km: float) -> NDArray[np.intp]:
+    """Pairs [P, 2] of heaps of which some boxes may be near to each other."""
+    margin = distance_km / _KM_PER_DEGREE
+    # At a pole every longitude is near.
+    narrow = np.cos(np.radians(np.minimum(np.abs(bounds[:, 1::2]).max(1), 90)))
+    sideways = np.minimum(margin / np.maximum(narrow, 1e-9), 180)
+    reach = bounds + np.stack([-sideways, np.full_like(narrow, -margin), sideways, np.full_like(narrow, margin)], 1)
+    edges = np.array([[*reach[heap, :2].min(0), *reach[heap, 2:].max(0)] for heap in heaps]).reshape(-1, 4)
+    west, south, east, north = edges.T
+    tree = shapely.STRtree(shapely.box(west, south, east, north))
+    # Longitudes go on at the antimeridian: what lies beyond it is found one turn away.
+    here, beyond = (tree.query(shapely.box(west + turn, south, east + turn, north)).T for turn in (0, 360))
+    return np.concatenate([here[here[:, 0] < here[:, 1]], beyond])
 
 
-def _bucket(degrees: float) -> int:
-    return math.floor(degrees / _BUCKET_DEGREES)
+def _any_near(ones: NDArray[np.float64], others: NDArray[np.float64], distance_km: float) -> bool:
+    """Whether any of the boxes [N, 4] is near to any of the others [M, 4]."""
+    few, many = sorted((ones, others), key=len)
+    return (len(few) > 1 or len(many) > 1) and any((_gaps_km(box, many) <= distance_km).any() for box in few)
 
 
 def _named(place: Sequence[Located]) -> str | None:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks.inference import SETTINGS, ReleaseModulation, release_loop, scenes
+from benchmarks.inference import SETTINGS, ReleaseModulation, batched_generate, release_loop, scenes
 from fusargpt.checkpoints import NANO
 from fusargpt.inference.predict import load
 from modeling_fusargpt import TlmConfig, TokenwiseLinearModulation
@@ -24,10 +24,11 @@ def test_the_fields_on_the_patch_grid_are_the_authors(case: Any):
     torch.testing.assert_close(modulated, golden["modulated"], atol=1e-5, rtol=0)
 
 
-def test_both_loops_answer_alike_and_the_model_is_left_as_it_was():
+def test_all_paths_answer_alike_and_the_model_is_left_as_it_was():
     predictor = load(NANO, "cpu")
     tlm = predictor.model.model.tlm
     images, texts, priors = (list(column) for column in zip(*scenes(0, 2, SETTINGS["five tasks"]), strict=True))
     expected = release_loop(predictor, scenes(0, 2, SETTINGS["five tasks"]), 24)
     assert predictor.answer_tokens(images, texts, priors, 24, 10) == expected
+    assert batched_generate(predictor, scenes(0, 2, SETTINGS["five tasks"]), 24, 6) == expected
     assert predictor.model.model.tlm is tlm

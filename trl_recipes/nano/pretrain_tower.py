@@ -28,6 +28,7 @@ from fusargpt.tasks.prompts import TARGETS
 from modeling_fusargpt import FusarGptForConditionalGeneration, FusarGptProcessor
 from trl_recipes.data.rows import Batch, Row
 from trl_recipes.model.patch_embedding import use_linear_patch_embedding
+from trl_recipes.running.precision import Precision, computes_in_bfloat16
 
 TOKEN_PIXELS = 28
 GRID = IMAGE_SIZE // TOKEN_PIXELS
@@ -216,7 +217,7 @@ def training_arguments(options: argparse.Namespace) -> TrainingArguments:
         warmup_steps=0.03,
         weight_decay=0.05,
         adam_beta2=0.95,
-        bf16=True,
+        bf16=torch.cuda.is_available() or computes_in_bfloat16(options.out, resume=True),
         use_cpu=not torch.cuda.is_available(),
         dataloader_num_workers=options.workers,
         remove_unused_columns=False,
@@ -230,6 +231,7 @@ def training_arguments(options: argparse.Namespace) -> TrainingArguments:
 def train(trainer: Trainer) -> None:
     """Train, from the last checkpoint where there is one, and leave trainer_state.json."""
     output_dir = str(trainer.args.output_dir)
+    trainer.add_callback(Precision())
     trainer.train(resume_from_checkpoint=get_last_checkpoint(output_dir) if Path(output_dir).exists() else None)
     trainer.save_state()
 

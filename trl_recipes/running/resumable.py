@@ -27,6 +27,7 @@ from trl_recipes.running.atomic_runs import (
     rotate,
     to_disk,
 )
+from trl_recipes.running.precision import Precision
 
 CURVE = "CurveSoFar"  # of trainer_state.json's stateful_callbacks
 
@@ -62,6 +63,7 @@ class Resumable(Trainer):
         super().__init__(**arguments)
         self.add_callback(_CurveSoFar(self))
         self.add_callback(_LogShortRuns())
+        self.add_callback(Precision())
 
     def curve_so_far(self) -> CurveSoFar:
         """What has been summed since the last log, over all processes."""

@@ -73,6 +73,19 @@ def test_the_least_recently_used_go_first(tmp_path: Path):
     assert sum(entry.stat().st_size for entry in _entries(cache)) <= 3500
 
 
+def test_many_small_ones_are_not_all_looked_at_for_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    looks: list[Path] = []
+    evict = BlockCache._evict  # pyright: ignore[reportPrivateUsage]
+    monkeypatch.setattr(BlockCache, "_evict", lambda self, keep: looks.append(keep) or evict(self, keep))
+    cache = BlockCache(tmp_path, max_bytes=100_000)
+    for value in range(300):
+        cache.put(str(value), _array(value % 100, size=1000))
+    assert sum(entry.stat().st_size for entry in _entries(cache)) <= 100_000 * 17 / 16
+    # At most one for each sixteenth of the limit, of 300 that were written.
+    assert len(looks) <= 300_000 / (100_000 / 16)
+    assert cache.get("299") is not None and cache.get("0") is None
+
+
 def test_an_array_above_the_limit_is_not_kept(tmp_path: Path):
     cache = BlockCache(tmp_path, max_bytes=1500)
     cache.put("small", _array(1))

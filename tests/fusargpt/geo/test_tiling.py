@@ -37,15 +37,20 @@ def test_a_scene_can_stay_whole() -> None:
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.integers(28, 5000), st.integers(28, 5000), st.sampled_from([(MIN_PIXELS, MAX_PIXELS), (28224, 28224)]))
+@given(
+    st.integers(28, 5000),
+    st.integers(28, 5000),
+    st.sampled_from([(MIN_PIXELS, MAX_PIXELS), (28224, 28224)]),
+    st.sampled_from([28, 32]),
+)
 def test_the_model_sees_chips_in_the_size_that_its_processor_gives_them(
-    width: int, height: int, limits: tuple[int, int]
+    width: int, height: int, limits: tuple[int, int], token_side: int
 ) -> None:
-    across, down = seen_size(width, height, *limits)
-    assert (down, across) == smart_resize(height, width, 28, *limits)
+    across, down = seen_size(width, height, *limits, token_side)
+    assert (down, across) == smart_resize(height, width, token_side, *limits)
     # Once resized a chip stays as it is, but where the processor itself never comes to rest.
     if limits == (MIN_PIXELS, MAX_PIXELS):
-        assert seen_size(across, down, *limits) == (across, down)
+        assert seen_size(across, down, *limits, token_side) == (across, down)
 
 
 def test_default_chips_are_seen_as_they_are() -> None:

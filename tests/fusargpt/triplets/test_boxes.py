@@ -13,7 +13,7 @@ from rasterio.transform import Affine
 from fusargpt.errors import InputError
 from fusargpt.geo.geometry import Geometry
 from fusargpt.triplets.annotations import labels_of, read_boxes
-from fusargpt.triplets.boxes import Box, LabelNames, assign, scale
+from fusargpt.triplets.boxes import Box, LabelNames, PlacedBoxes, assign, scale
 
 CHIP = (100.0, 200.0, 200.0, 300.0)
 NAMES = LabelNames(("ship", "aircraft"), {"Boat": "ship", "bridge": "ignore"})
@@ -72,6 +72,15 @@ def test_what_a_chip_gets_lies_inside_it_and_is_large_enough(found: list[Box], m
     for box in inside:
         x1, y1, x2, y2 = box.edges
         assert Box((x1 - 100, y1 - 200, x2 - 100, y2 - 200), "ship") in objects
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(boxes, max_size=12), st.tuples(st.integers(0, 400), st.integers(0, 400)), st.integers(1, 120))
+def test_boxes_that_are_found_by_place_are_all_that_a_chip_shows(
+    found: list[Box], corner: tuple[int, int], side: int
+) -> None:
+    chip = (*corner, corner[0] + side, corner[1] + side)
+    assert assign(PlacedBoxes(found).near(chip), chip) == assign(found, chip)
 
 
 @settings(max_examples=60, deadline=None)

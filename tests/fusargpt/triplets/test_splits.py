@@ -1,6 +1,7 @@
 """Which scenes are for training and which for testing."""
 
 from collections import Counter
+from itertools import combinations
 
 import pytest
 from hypothesis import given, settings
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 
 from fusargpt.errors import InputError
 from fusargpt.geo.geometry import Bounds
-from fusargpt.triplets.splits import Located, gap_km, split_by_place
+from fusargpt.triplets.splits import Located, _places, gap_km, split_by_place  # pyright: ignore[reportPrivateUsage]
 
 
 def located(name: str, bounds: Bounds | None, split: str | None = None) -> Located:
@@ -31,6 +32,33 @@ def test_no_two_splits_share_a_place(bounds: list[Bounds], distance_km: float) -
             if splits[one.id] != splits[other.id]:
                 assert gap_km(one.bounds, other.bounds) > distance_km
     assert splits == split_by_place(scenes[::-1], distance_km, (0.34, 0.33, 0.33))
+
+
+def _box(base: tuple[float, float], offset: tuple[float, float], size: tuple[float, float]) -> Bounds:
+    west, south = base[0] + offset[0], base[1] + offset[1]
+    return west, south, west + size[0], south + size[1]
+
+
+crowded = st.builds(
+    _box,
+    st.sampled_from([(-180.0, 0.0), (179.96, 0.0), (12.0, 60.0), (12.0, 89.5)]),
+    st.tuples(st.floats(0, 0.03), st.floats(0, 0.08)),
+    st.tuples(st.floats(0, 0.05), st.floats(0, 0.02)),
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(crowded, max_size=20), st.sampled_from([0.0, 0.3, 1.0]))
+def test_places_are_those_of_comparing_every_pair(bounds: list[Bounds], distance_km: float) -> None:
+    scenes = [located(str(number), box) for number, box in enumerate(bounds)]
+    expected = list(range(len(scenes)))
+    for one, other in combinations(range(len(scenes)), 2):
+        if gap_km(bounds[one], bounds[other]) <= distance_km:
+            expected = [expected[one] if place == expected[other] else place for place in expected]
+    places = _places(scenes, distance_km)
+    assert [[one == other for other in places] for one in places] == [
+        [one == other for other in expected] for one in expected
+    ]
 
 
 @pytest.mark.parametrize(
