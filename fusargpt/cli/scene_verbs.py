@@ -20,6 +20,7 @@ from fusargpt.cli.scene_options import (
     list_problems,
 )
 from fusargpt.errors import InputError
+from fusargpt.geo.safe_files import is_safe
 from fusargpt.tasks.prompts import MAX_NEW_TOKENS, TARGETS
 
 if TYPE_CHECKING:
@@ -75,12 +76,12 @@ def _check_whole(task: str, chosen: dict[str, Any]) -> None:
     scene: str = chosen["scene"]
     name = shlex.quote(scene)
     if "://" not in scene and not scene.startswith("/vsi"):
-        if Path(scene).is_dir():
+        if Path(scene).is_dir() and not is_safe(scene):
             raise InputError(
                 f"{scene}: a folder; expected one SAR scene as a GeoTIFF; for every image of a folder, without "
                 f"tiles and map: fusargpt batch {name} --task {task} --out answers.parquet"
             )
-        if not Path(scene).is_file():
+        if not Path(scene).exists():
             raise InputError(f"{scene}: no such file; expected a SAR scene as a GeoTIFF")
         if Path(scene).suffix.lower() in _PICTURES:
             raise InputError(
@@ -158,7 +159,7 @@ def _parser(task: str) -> argparse.ArgumentParser:
         # defaults are repeated in the help alone.
         argument_default=argparse.SUPPRESS,
     )
-    parser.add_argument("scene", metavar="SCENE", help="GeoTIFF or COG; file or http, https, s3, gs URL")
+    parser.add_argument("scene", metavar="SCENE", help="GeoTIFF or COG, file or URL; Sentinel-1 GRD .SAFE or .zip")
     if targets:
         parser.add_argument("--target", choices=TARGETS, help="default: ship")
     pixels = "COCO boxes" if task == "detect" else "tiles"

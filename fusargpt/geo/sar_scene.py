@@ -16,10 +16,13 @@ from fusargpt.geo.bands import Band
 from fusargpt.geo.evidence import no_backscatter
 from fusargpt.geo.geometry import Geometry
 from fusargpt.geo.headers import check_upright
+from fusargpt.geo.opened_product import open_product
 from fusargpt.geo.radiometry import Stretch, choose_stretch, to_8bit
 from fusargpt.geo.raster import Raster, check_blocks, described, gdal_settings, whole_colours
 from fusargpt.geo.reading import ReadAs, Reading, choose_band
 from fusargpt.geo.remote import is_remote, open_raster, shown
+from fusargpt.geo.safe_files import is_safe
+from fusargpt.geo.sentinel1 import Annotation
 from fusargpt.geo.stored import Kind, Stored
 
 _PERCENTILES = "1st and 99.5th percentile of the scene"
@@ -40,6 +43,7 @@ class SarScene:
         problem: why the file's georeference cannot be used, in one line; "" where it is, or where there is none.
         acquired: day of acquisition; None where unknown.
         sensor: as "Sentinel-1A"; "" where unknown.
+        product: what the annotation of a Sentinel-1 product says; None for other files.
     """
 
     path: str
@@ -53,6 +57,7 @@ class SarScene:
     acquired: date | None
     sensor: str
     _raster: Raster = field(repr=False)
+    product: Annotation | None = field(default=None, repr=False)
 
     @staticmethod
     def open(
@@ -67,7 +72,8 @@ class SarScene:
 
         Args:
             path_or_url: a GeoTIFF, COG or plain TIFF of 8 or 16-bit, float or complex values, one band or more; a local
-                file or an http(s), s3 or gs URL.
+                file or an http(s), s3 or gs URL. Or a Sentinel-1 GRD product, a local .SAFE folder or .zip, of which
+                one polarization is read, calibrated.
             reading: how it is to be read; None leaves all to the file.
             polarizations: one a band, as "VV" or "VV+VH". None looks at band descriptions and tags, file tags and name.
             acquired: day. None looks at acquisition tags, then the file name. The date of the file's writing is not
@@ -80,6 +86,23 @@ class SarScene:
                 `problem`.
         """
         reading = reading or Reading()
+        if not is_remote(path_or_url) and is_safe(path_or_url):
+            product = open_product(str(path_or_url), reading, polarizations)
+            about = product.annotation
+            return SarScene(
+                path=str(path_or_url),
+                width=about.width,
+                height=about.height,
+                polarizations=(about.polarization,),
+                band=1,
+                polarization=about.polarization,
+                geometry=product.geometry,
+                problem=product.problem and f"{path_or_url}: {product.problem}",
+                acquired=about.started.date() if acquired is None else acquired,
+                sensor=about.sensor if sensor is None else sensor,
+                product=about,
+                _raster=product.raster,
+            )
         with gdal_settings(path_or_url):
             dataset = open_raster(path_or_url)
             try:
@@ -129,6 +152,11 @@ class SarScene:
 
     def close(self) -> None:
         self._raster.dataset.close()
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether the values are known for backscatter by their source, and not by their looks."""
+        return self.product is not None
 
     @property
     def stored(self) -> Stored:
@@ -213,7 +241,9 @@ class SarScene:
         known, told = self._raster.look(band), self._raster.reading
         flags = [flag.name for flag in self._raster.dataset.mask_flag_enums[band - 1]]
         named = self._raster.dataset.nodatavals[band - 1]
-        if told.nodata is not None:
+        if self.product is not None:
+            nodata, why = (0.0,), "digital numbers of the product"
+        elif told.nodata is not None:
             nodata, why = (told.nodata,), "told"
         elif known.fill:
             also = () if named is None or "nodata" not in flags else (float(named),)
