@@ -139,6 +139,11 @@ class FusarGpt:
         _, rows, columns = image_processor(images=[image])["image_grid_thw"][0]
         return int(columns) * image_processor.patch_size, int(rows) * image_processor.patch_size
 
+    def decibel_limits(self, polarization: str) -> tuple[float, float] | None:
+        """What calibrated decibels were black and white in training; None where the processor does not say."""
+        limits = (self.processor.decibel_limits or {}).get(polarization)
+        return None if limits is None else (limits[0], limits[1])
+
     @cached_property
     def _grammars(self) -> "Grammars":
         from fusargpt.inference.constrained import Grammars
