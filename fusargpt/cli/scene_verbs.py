@@ -159,7 +159,9 @@ def _parser(task: str) -> argparse.ArgumentParser:
         # defaults are repeated in the help alone.
         argument_default=argparse.SUPPRESS,
     )
-    parser.add_argument("scene", metavar="SCENE", help="GeoTIFF or COG, file or URL; Sentinel-1 GRD .SAFE or .zip")
+    parser.add_argument(
+        "scene", metavar="SCENE", help="GeoTIFF or COG, file or URL; Sentinel-1 GRD .SAFE or .zip; STAC item"
+    )
     if targets:
         parser.add_argument("--target", choices=TARGETS, help="default: ship")
     pixels = "COCO boxes" if task == "detect" else "tiles"

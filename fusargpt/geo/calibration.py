@@ -10,13 +10,17 @@ What lies below the noise becomes negative, as noise varies; it stays, darker th
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fusargpt.errors import InputError
+from fusargpt.errors import InputError, naming
 from fusargpt.geo.annotation_xml import parse_xml, vectors
+from fusargpt.geo.fetching import read_bytes
 from fusargpt.geo.look_up_table import AzimuthBlock, LookUpTable
+from fusargpt.geo.remote import shown
+from fusargpt.geo.safe_files import MAX_TEXT_BYTES
 
 WHY = "sigma0 by the product's calibration, thermal noise taken off"
 
@@ -34,6 +38,14 @@ class Calibration:
     sigma_nought: LookUpTable
     noise: LookUpTable
     azimuth: tuple[AzimuthBlock, ...] = ()
+
+    @staticmethod
+    def of(calibration: str | Path, noise: str | Path) -> "Calibration":
+        """From the files, local or at http(s) addresses, of both annotations; raises InputError for others."""
+        with naming(shown(calibration)):
+            sigma_nought = Calibration.sigma_nought_of(read_bytes(calibration, MAX_TEXT_BYTES))
+        with naming(shown(noise)):
+            return Calibration(sigma_nought, *Calibration.noise_of(read_bytes(noise, MAX_TEXT_BYTES)))
 
     @staticmethod
     def sigma_nought_of(content: bytes) -> LookUpTable:
