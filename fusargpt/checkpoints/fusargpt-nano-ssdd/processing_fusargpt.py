@@ -171,8 +171,9 @@ def _check_image_size(image_size: int, image_processor: Qwen2VLImageProcessorPil
 
 def _checked_limits(decibel_limits: Mapping[str, Sequence[float]]) -> dict[str, list[float]]:
     for polarization, limits in decibel_limits.items():
-        numbers = [limit for limit in limits if isinstance(limit, int | float) and -100 <= limit <= 100]
-        if len(limits) != 2 or len(numbers) != 2 or not numbers[0] < numbers[1]:
+        # Of a file that anyone can write.
+        numbers = [limit for limit in cast(Sequence[object], limits) if isinstance(limit, int | float)]
+        if len(limits) != 2 or len(numbers) != 2 or not -100 <= numbers[0] < numbers[1] <= 100:
             raise ValueError(
                 f"decibel_limits: found {limits!r} for {polarization!r}, expected two of -100 to 100, ascending."
             )

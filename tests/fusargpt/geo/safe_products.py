@@ -82,8 +82,9 @@ def write_product(root: Path, digital: dict[str, np.ndarray], noise: str = NOISE
         (folder / f"annotation/{stem}.xml").write_text(annotation(polarization, width, height), encoding="utf-8")
         (folder / f"annotation/calibration/calibration-{stem}.xml").write_text(CALIBRATION, encoding="utf-8")
         (folder / f"annotation/calibration/noise-{stem}.xml").write_text(noise, encoding="utf-8")
-        profile = {"driver": "GTiff", "dtype": "uint16", "count": 1, "width": width, "height": height}
-        with rasterio.open(folder / f"measurement/{stem}.tiff", "w", **profile) as dataset:
+        raster = folder / f"measurement/{stem}.tiff"
+        size = {"width": width, "height": height}
+        with rasterio.open(raster, "w", driver="GTiff", dtype="uint16", count=1, **size) as dataset:
             dataset.write(values, 1)
     return folder
 
