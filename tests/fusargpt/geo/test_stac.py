@@ -24,10 +24,10 @@ ID = "S1A_IW_GRDH_1SDV_20230628T210705_20230628T210730_049191_05EA4D_rtc"
 @pytest.fixture
 def item(tmp_path: Path) -> Path:
     """In the layout of Planetary Computer's sentinel-1-rtc, with relative addresses."""
-    profile = {"driver": "GTiff", "dtype": "float32", "count": 1, "width": 60, "height": 60, "nodata": -32768}
-    place = {"crs": "EPSG:32633", "transform": Affine(10, 0, 500_000, 0, -10, 5_500_000)}
+    profile: dict[str, Any] = {"driver": "GTiff", "dtype": "float32", "count": 1, "width": 60, "height": 60}
+    profile |= {"nodata": -32768, "crs": "EPSG:32633", "transform": Affine(10, 0, 500_000, 0, -10, 5_500_000)}
     for name, factor in (("vv", 1), ("vh", 0.1)):
-        with rasterio.open(tmp_path / f"iw-{name}.rtc.tiff", "w", **profile, **place) as dataset:
+        with rasterio.open(tmp_path / f"iw-{name}.rtc.tiff", "w", **profile) as dataset:
             dataset.write(POWER * np.float32(factor), 1)
     cog = {"type": "image/tiff; application=geotiff; profile=cloud-optimized", "roles": ["data"]}
     content = {
