@@ -181,6 +181,12 @@ def _parser(task: str) -> argparse.ArgumentParser:
             type=float,
             help="of the smaller of two boxes, from which on they are one object (default: 0.5)",
         )
+        tiles.add_argument(
+            "--min-score",
+            metavar="SCORE",
+            type=float,
+            help="0 to 1: boxes of which the model was less sure are left out (default: 0)",
+        )
     if task != "describe":
         tiles.add_argument(
             "--contrast",

@@ -175,7 +175,7 @@ def _tile_and_overlap(scene: SarScene, settings: SceneSettings, predictor: Fusar
 
 def _layer(settings: SceneSettings, tiles: list[Tile], answers: dict[str, Answer], scene: SarScene) -> Layer:
     if settings.task == "detect":
-        return layers.objects(tiles, answers, scene.width, scene.height, settings.overlap_threshold)
+        return layers.objects(tiles, answers, scene.width, scene.height, settings.overlap_threshold, settings.min_score)
     return layers.grid(settings.task, settings.target, tiles, answers, scene.width, scene.height)
 
 
@@ -203,6 +203,7 @@ def _provenance(scene: SarScene, settings: SceneSettings, read_as: ReadAs, year:
         "constrained": settings.constrained,
         "contrast_db": None if settings.no_skip or settings.task == "describe" else settings.contrast_db,
         "overlap_threshold": settings.overlap_threshold,
+        "min_score": settings.min_score,
     }
 
 
