@@ -6,9 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
+from hypothesis import given
+from hypothesis import strategies as st
 from rasterio.windows import Window
 
 from fusargpt.errors import InputError
+from fusargpt.geo.look_up_table import LookUpTable
 from fusargpt.geo.reading import Reading
 from fusargpt.geo.sar_scene import SarScene
 from tests.fusargpt.geo.safe_products import NAME, OLD_NOISE, STEM, annotation, packed, write_product
@@ -202,3 +205,22 @@ def test_an_xml_file_that_unpacks_to_more_than_its_limit_is_refused(product: Pat
     for path in (packed(product), product):
         with pytest.raises(InputError, match="more than 1,000 bytes"):
             SarScene.open(path)
+
+
+def ascending(points: int, low: int, high: int) -> st.SearchStrategy[list[int]]:
+    return st.lists(st.integers(low, high), min_size=1, max_size=points, unique=True).map(sorted)
+
+
+@given(st.data(), st.integers(-5, 40), st.integers(-5, 40), ascending(4, -20, 60))
+def test_tables_are_linear_between_their_points_and_level_beyond(
+    data: st.DataObject, top: int, left: int, lines: list[int]
+):
+    pixels = [np.array(data.draw(ascending(4, -20, 60)), float) for _ in lines]
+    drawn = [data.draw(st.lists(st.integers(1, 9), min_size=len(at), max_size=len(at))) for at in pixels]
+    values = [np.array(value, float) for value in drawn]
+    table = LookUpTable(np.array(lines, float), tuple(pixels), tuple(values))
+    found = table.over(top, left, 7, 5)
+    for row in range(7):
+        for column in range(5):
+            at_lines = [np.interp(left + column, at, value) for at, value in zip(pixels, values, strict=True)]
+            assert found[row, column] == pytest.approx(np.interp(top + row, lines, at_lines))
