@@ -42,9 +42,12 @@ class FusarGptProcessor(Qwen2_5_VLProcessor):
         image_size: Side in pixels of the square that every image is squeezed to, whatever its aspect ratio, before
             the image processor reads it (bicubic, 8 bit). `None` leaves the size to the image processor, which keeps
             the aspect ratio.
+        decibel_limits: The decibels of calibrated backscatter that were black and white in the images of training, for
+            each polarization, as `{"VV": [-25, 0]}`. Whoever makes images of calibrated scenes takes the same. `None`
+            where images were not stretched between fixed limits.
 
     Raises:
-        ValueError: If the image processor would resize an image of `image_size` once more.
+        ValueError: If the image processor would resize an image of `image_size` once more, or limits do not ascend.
     """
 
     def __init__(
@@ -53,6 +56,7 @@ class FusarGptProcessor(Qwen2_5_VLProcessor):
         tokenizer: PreTrainedTokenizerBase | None = None,
         chat_template: str | dict[str, str] | None = None,
         image_size: int | None = None,
+        decibel_limits: Mapping[str, Sequence[float]] | None = None,
         **kwargs: object,
     ):
         if chat_template is None and tokenizer is not None:
@@ -69,6 +73,7 @@ class FusarGptProcessor(Qwen2_5_VLProcessor):
         self.image_size = image_size
         if image_size is not None:
             _check_image_size(image_size, image_processor)
+        self.decibel_limits = None if decibel_limits is None else _checked_limits(decibel_limits)
 
     # Narrower than the parent's: neither videos nor audio.
     def __call__(  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -174,6 +179,17 @@ def _check_image_size(image_size: int, image_processor: Qwen2VLImageProcessorPil
             f"{image_processor.patch_size * image_processor.merge_size} with an area from "
             f"{image_processor.size['shortest_edge']} to {image_processor.size['longest_edge']} pixels."
         )
+
+
+def _checked_limits(decibel_limits: Mapping[str, Sequence[float]]) -> dict[str, list[float]]:
+    for polarization, limits in decibel_limits.items():
+        # Of a file that anyone can write.
+        numbers = [limit for limit in cast(Sequence[object], limits) if isinstance(limit, int | float)]
+        if len(limits) != 2 or len(numbers) != 2 or not -100 <= numbers[0] < numbers[1] <= 100:
+            raise ValueError(
+                f"decibel_limits: found {limits!r} for {polarization!r}, expected two of -100 to 100, ascending."
+            )
+    return {polarization: [float(limit) for limit in limits] for polarization, limits in decibel_limits.items()}
 
 
 def _option(inputs: Mapping[str, Any], name: str) -> Any:

@@ -133,7 +133,9 @@ def load_processor(recipe: RecipeArguments) -> FusarGptProcessor:
     if recipe.image_size is None:
         return found
     try:
-        return FusarGptProcessor(found.image_processor, found.tokenizer, found.chat_template, recipe.image_size)
+        return FusarGptProcessor(
+            found.image_processor, found.tokenizer, found.chat_template, recipe.image_size, found.decibel_limits
+        )
     except ValueError as error:
         raise InputError(str(error)) from error
 

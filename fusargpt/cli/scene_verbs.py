@@ -22,6 +22,7 @@ from fusargpt.cli.scene_options import (
     quicklook_of,
 )
 from fusargpt.errors import InputError
+from fusargpt.geo.safe_files import is_safe
 from fusargpt.tasks.prompts import MAX_NEW_TOKENS, TARGETS
 
 if TYPE_CHECKING:
@@ -77,12 +78,12 @@ def _check_whole(task: str, chosen: dict[str, Any]) -> None:
     scene: str = chosen["scene"]
     name = shlex.quote(scene)
     if "://" not in scene and not scene.startswith("/vsi"):
-        if Path(scene).is_dir():
+        if Path(scene).is_dir() and not is_safe(scene):
             raise InputError(
                 f"{scene}: a folder; expected one SAR scene as a GeoTIFF; for every image of a folder, without "
                 f"tiles and map: fusargpt batch {name} --task {task} --out answers.parquet"
             )
-        if not Path(scene).is_file():
+        if not Path(scene).exists():
             raise InputError(f"{scene}: no such file; expected a SAR scene as a GeoTIFF")
         if Path(scene).suffix.lower() in _PICTURES:
             raise InputError(
@@ -162,7 +163,9 @@ def _parser(task: str) -> argparse.ArgumentParser:
         # defaults are repeated in the help alone.
         argument_default=argparse.SUPPRESS,
     )
-    parser.add_argument("scene", metavar="SCENE", help="GeoTIFF or COG; file or http, https, s3, gs URL")
+    parser.add_argument(
+        "scene", metavar="SCENE", help="GeoTIFF or COG, file or URL; Sentinel-1 GRD .SAFE or .zip; STAC item"
+    )
     if targets:
         parser.add_argument("--target", choices=TARGETS, help="default: ship")
     pixels = "COCO boxes" if task == "detect" else "tiles"
@@ -181,6 +184,12 @@ def _parser(task: str) -> argparse.ArgumentParser:
             metavar="SHARE",
             type=float,
             help="of the smaller of two boxes, from which on they are one object (default: 0.5)",
+        )
+        tiles.add_argument(
+            "--min-score",
+            metavar="SCORE",
+            type=float,
+            help="0 to 1: boxes of which the model was less sure are left out (default: 0)",
         )
     if task != "describe":
         tiles.add_argument(

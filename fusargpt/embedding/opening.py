@@ -13,7 +13,9 @@ from fusargpt.embedding.settings import EmbeddingSettings
 from fusargpt.embedding.source import Source
 from fusargpt.errors import InputError
 from fusargpt.geo.remote import is_remote
+from fusargpt.geo.safe_files import is_safe
 from fusargpt.geo.sar_scene import SarScene
+from fusargpt.geo.stac import is_item
 from fusargpt.inference.image_folder import IMAGE_SUFFIXES, is_dataset
 from fusargpt.scenes.ask_scene import GDAL_CACHE_MB
 
@@ -55,7 +57,7 @@ def kind_of(names: Sequence[str]) -> Kind:
         return "files"
     name = names[0]
     path = Path(name)
-    if is_remote(name) or (path.is_file() and path.suffix.lower() in TIFF_SUFFIXES):
+    if is_remote(name) or is_safe(name) or is_item(name) or (path.is_file() and path.suffix.lower() in TIFF_SUFFIXES):
         return "scene"
     if path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES:
         return "files"

@@ -31,6 +31,8 @@ TITLES = {
     "rouge_l": "ROUGE-L",
     "cider": "CIDEr-D",
     "f1": "F1",
+    "ap50": "AP50",
+    "ap": "AP",
 }
 
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from fusargpt.evaluation.items import KnownItem
 from fusargpt.inference.questions import Answer
+from fusargpt.metrics.average_precision import average_precision_tallies
 from fusargpt.metrics.detection import detect_tallies
 from fusargpt.metrics.scores import TALLIES
 from fusargpt.metrics.tally import Score, Tally, difference
@@ -24,21 +25,25 @@ Answers = Mapping[str, Answer]
 
 _OF_READABLE = "mae"
 """The one score whose images depend on the answers: those that can be read."""
-_NOT_OF_ONE = "cider"
-"""What cannot be said of one image: how rare a word is follows from the others."""
+_NOT_OF_ONE = ("cider", "ap", "ap50")
+"""What cannot be said of one image: how rare a word is, and how boxes rank, follows from the others."""
 
 
 def tallies(task: str, items: Sequence[KnownItem], answers: Answers) -> dict[str, Tally]:
     """The tallies of `items`, which are of one task and answered all.
 
     Boxes are compared in pixels of the image as the model saw it: those of the reference are brought there, which
-    changes no overlap. Detection is scored as written and clipped to the image.
+    changes no overlap. Detection is scored as written and clipped to the image, and by average precision where every
+    answer has scores.
     """
     texts = [answers[item.id].answer for item in items]
     if task == "detect":
         seen = [answers[item.id].seen for item in items]
         references = [seen_reference(item, size) for item, size in zip(items, seen, strict=True)]
-        return detect_tallies(texts, references, seen)
+        found = detect_tallies(texts, references, seen)
+        surenesses = [answers[item.id].scores for item in items]
+        given = [scores for scores in surenesses if scores is not None]
+        return found | (average_precision_tallies(texts, references, given) if len(given) == len(items) else {})
     return TALLIES[task](texts, [item.reference for item in items])
 
 
@@ -61,7 +66,7 @@ def differences(task: str, items: Sequence[KnownItem], first: Answers, second: A
         readable = [item for item in shared if _readable(first[item.id]) and _readable(second[item.id])]
         for tally, answers in ((ours, first), (theirs, second)):
             tally[_OF_READABLE] = tallies(task, readable, answers)[_OF_READABLE] if readable else Tally.mean([], False)
-    return {name: difference(tally, theirs[name]) for name, tally in ours.items()}
+    return {name: difference(tally, theirs[name]) for name, tally in ours.items() if name in theirs}
 
 
 def _readable(answer: Answer) -> bool:
@@ -72,7 +77,7 @@ def parts(item: KnownItem, answer: Answer) -> dict[str, float | None]:
     """The scores of one image alone; None where one is not defined for it. Descriptions have no CIDEr of their own."""
     values: dict[str, float | None] = {}
     for name, tally in tallies(item.task, [item], {item.id: answer}).items():
-        if "/" not in name and name != _NOT_OF_ONE:
+        if "/" not in name and name not in _NOT_OF_ONE:
             value = float(tally.statistic(tally.rows.sum(0)[None])[0])
             values[name] = None if math.isnan(value) else value
     return values

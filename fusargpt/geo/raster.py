@@ -13,6 +13,7 @@ from rasterio.windows import Window
 from fusargpt.errors import InputError, naming
 from fusargpt.geo.acquisition import file_stem, polarizations_of, tags_of
 from fusargpt.geo.bands import Band
+from fusargpt.geo.calibration import WHY, Calibration
 from fusargpt.geo.evidence import Words, words_about
 from fusargpt.geo.reading import Reading
 from fusargpt.geo.remote import environment, is_remote, raster_error, shown
@@ -53,11 +54,13 @@ class Raster:
         path: file or URL, as given.
         dataset: open.
         reading: what was told.
+        calibration: that makes backscatter of the digital numbers of the only band; None leaves values as they are.
     """
 
     path: str
     dataset: rasterio.DatasetReader
     reading: Reading
+    calibration: Calibration | None = None
     _known: dict[int, KnownBand] = field(default_factory=dict[int, KnownBand], repr=False)
     _samples: dict[int, np.ndarray] = field(default_factory=dict[int, np.ndarray], repr=False)
 
@@ -104,6 +107,8 @@ class Raster:
         return values, valid & known.held(values)
 
     def _looked(self, band: Band) -> KnownBand:
+        if self.calibration is not None:
+            return KnownBand(band, Kind("power", WHY))
         told, nodata = self.reading.stored, self.reading.nodata
         if (kind := self._kind_without_a_look(band)) is not None:
             return KnownBand(band, kind)
@@ -156,6 +161,8 @@ class Raster:
                 values, valid = band.read(Window.from_slices(rows, columns))
         except RasterioError as error:
             raise raster_error(self.path, error) from error
+        if self.calibration is not None:
+            values, valid = self.calibration.sigma0(values, valid, rows[0], columns[0])
         margins = ((rows[0] - top, top + height - rows[1]), (columns[0] - left, left + width - columns[1]))
         if any(sum(margins, ())):
             values, valid = np.pad(values, margins), np.pad(valid, margins)

@@ -47,6 +47,26 @@ def check_redirects(url: str, seconds: float = 10.0) -> None:
     raise InputError(f"the server leads from one address to the next, more than {_MOST} times")
 
 
+def check_named(url: str, source: str) -> None:
+    """That what a file on a server names is no file of this machine, nor on this machine or in its network.
+
+    Args:
+        url: that is named.
+        source: of the file that names it; its own host may be named, since the user gave it.
+
+    Raises:
+        InputError: another scheme than http, https, s3 and gs, or another host whose address is not public.
+    """
+    parts = urlsplit(url)
+    if parts.scheme.lower() not in ("http", "https", "s3", "gs") or not parts.hostname:
+        raise InputError(f"names an address of another kind, {parts.scheme}; expected http, https, s3 or gs")
+    is_web = parts.scheme.lower().startswith("http")
+    if is_web and parts.hostname != urlsplit(source).hostname and not _is_public(parts.hostname):
+        raise InputError(
+            f"names {parts.hostname}, on this machine or in a private network; give that address itself if it is meant"
+        )
+
+
 class _Stay(HTTPRedirectHandler):
     """A redirect is an answer like others."""
 

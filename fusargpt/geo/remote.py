@@ -135,6 +135,23 @@ def open_raster(path_or_url: str | Path) -> rasterio.DatasetReader:
         raise raster_error(path_or_url, error) from error
 
 
+def open_member(name: str, gdal_path: str) -> rasterio.DatasetReader:
+    """Open a TIFF file of a local product, which may lie in a zip. `name` is what messages call it.
+
+    Raises:
+        InputError: not a TIFF, a damaged one, or one that is refused by `check_header`.
+    """
+    if not gdal_path.startswith("/vsizip/"):
+        with naming(name):
+            check_header(gdal_path)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+            return rasterio.open(gdal_path, driver=_DRIVER)
+    except RasterioError as error:
+        raise raster_error(name, error) from error
+
+
 def raster_error(path_or_url: str | Path, error: Exception) -> InputError:
     """One line for a failure to open or read a raster."""
     # Not cut to a length, which could leave a part of a secret.

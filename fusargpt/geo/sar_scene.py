@@ -1,6 +1,7 @@
 """A SAR scene of any size: where it lies, when and how it was acquired, and chips of it as the model sees them."""
 
-from dataclasses import dataclass, field
+import re
+from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
 from types import TracebackType
@@ -13,13 +14,18 @@ from rasterio.windows import Window
 from fusargpt.errors import InputError, NoDataError, naming
 from fusargpt.geo.acquisition import acquired_on, file_stem, polarizations_of, sensor_of, tags_of, told_polarizations
 from fusargpt.geo.bands import Band
+from fusargpt.geo.calibration import Calibration
 from fusargpt.geo.evidence import no_backscatter
 from fusargpt.geo.geometry import Geometry
 from fusargpt.geo.headers import check_upright
+from fusargpt.geo.opened_product import open_product
 from fusargpt.geo.radiometry import Stretch, choose_stretch, to_8bit
 from fusargpt.geo.raster import Raster, check_blocks, described, gdal_settings, whole_colours
 from fusargpt.geo.reading import ReadAs, Reading, choose_band
 from fusargpt.geo.remote import is_remote, open_raster, shown
+from fusargpt.geo.safe_files import is_safe
+from fusargpt.geo.sentinel1 import Annotation
+from fusargpt.geo.stac import asset_of, is_item
 from fusargpt.geo.stored import Kind, Stored
 
 _PERCENTILES = "1st and 99.5th percentile of the scene"
@@ -40,6 +46,8 @@ class SarScene:
         problem: why the file's georeference cannot be used, in one line; "" where it is, or where there is none.
         acquired: day of acquisition; None where unknown.
         sensor: as "Sentinel-1A"; "" where unknown.
+        product: what the annotation of a Sentinel-1 product says; None for other files.
+        calibrated: the values are known for backscatter by their source, and not by their looks alone.
     """
 
     path: str
@@ -53,6 +61,8 @@ class SarScene:
     acquired: date | None
     sensor: str
     _raster: Raster = field(repr=False)
+    product: Annotation | None = field(default=None, repr=False)
+    calibrated: bool = False
 
     @staticmethod
     def open(
@@ -67,7 +77,9 @@ class SarScene:
 
         Args:
             path_or_url: a GeoTIFF, COG or plain TIFF of 8 or 16-bit, float or complex values, one band or more; a local
-                file or an http(s), s3 or gs URL.
+                file or an http(s), s3 or gs URL. Or a Sentinel-1 GRD product, a local .SAFE folder or .zip, of which
+                one polarization is read, calibrated; or a STAC item, local or at an http(s) address, of which the
+                image of one polarization is read.
             reading: how it is to be read; None leaves all to the file.
             polarizations: one a band, as "VV" or "VV+VH". None looks at band descriptions and tags, file tags and name.
             acquired: day. None looks at acquisition tags, then the file name. The date of the file's writing is not
@@ -80,6 +92,26 @@ class SarScene:
                 `problem`.
         """
         reading = reading or Reading()
+        if not is_remote(path_or_url) and is_safe(path_or_url):
+            product = open_product(str(path_or_url), reading, polarizations)
+            about = product.annotation
+            return SarScene(
+                path=str(path_or_url),
+                width=about.width,
+                height=about.height,
+                polarizations=(about.polarization,),
+                band=1,
+                polarization=about.polarization,
+                geometry=product.geometry,
+                problem=product.problem and f"{path_or_url}: {product.problem}",
+                acquired=about.started.date() if acquired is None else acquired,
+                sensor=about.sensor if sensor is None else sensor,
+                product=about,
+                calibrated=True,
+                _raster=product.raster,
+            )
+        if is_item(path_or_url):
+            return _of_item(path_or_url, reading, polarizations, acquired, sensor)
         with gdal_settings(path_or_url):
             dataset = open_raster(path_or_url)
             try:
@@ -118,6 +150,20 @@ class SarScene:
             except InputError:
                 dataset.close()
                 raise
+
+    def calibrate(self, calibration: Calibration) -> None:
+        """Read the digital numbers of a scene of one band as sigma nought from now on.
+
+        Raises:
+            InputError: another number of bands, or values that are not digital numbers of a GRD product.
+        """
+        dataset = self._raster.dataset
+        if dataset.count != 1 or dataset.dtypes[0] != "uint16":
+            raise InputError(
+                f"{shown(self.path)}: {dataset.count} bands of {dataset.dtypes[0]}; expected one of uint16"
+            )
+        self._raster = Raster(self._raster.path, dataset, self._raster.reading, calibration)
+        self.calibrated = True
 
     def __enter__(self) -> "SarScene":
         return self
@@ -213,7 +259,9 @@ class SarScene:
         known, told = self._raster.look(band), self._raster.reading
         flags = [flag.name for flag in self._raster.dataset.mask_flag_enums[band - 1]]
         named = self._raster.dataset.nodatavals[band - 1]
-        if told.nodata is not None:
+        if self._raster.calibration is not None:
+            nodata, why = (0.0,), "digital numbers of the product"
+        elif told.nodata is not None:
             nodata, why = (told.nodata,), "told"
         elif known.fill:
             also = () if named is None or "nodata" not in flags else (float(named),)
@@ -281,6 +329,38 @@ def _placed(dataset: rasterio.DatasetReader, reading: Reading) -> tuple[Geometry
         if reading.crs is not None or reading.height_m is not None:
             raise
         return None, str(error)
+
+
+def _of_item(
+    item: str | Path, reading: Reading, polarizations: str | None, acquired: date | None, sensor: str | None
+) -> SarScene:
+    """The image of a STAC item."""
+    asset = asset_of(item, reading.polarization)
+    calibration = None
+    if asset.calibration is not None and reading.stored is None and reading.nodata is None:
+        calibration = Calibration.of(*asset.calibration)
+    try:
+        scene = SarScene.open(
+            asset.href,
+            replace(reading, polarization=asset.polarization),
+            polarizations=polarizations,
+            acquired=asset.acquired if acquired is None else acquired,
+            sensor=asset.sensor or None if sensor is None else sensor,
+        )
+    except InputError as error:
+        if re.match(r"https://\w+\.blob\.core\.windows\.net/[^?]*$", asset.href):
+            raise InputError(
+                f"{error}; Planetary Computer's items are to be signed first, by planetary_computer.sign"
+            ) from error
+        raise
+    scene.calibrated = asset.terrain_corrected
+    if calibration is not None:
+        try:
+            scene.calibrate(calibration)
+        except InputError:
+            scene.close()
+            raise
+    return scene
 
 
 def _told_limits(decibels: tuple[float, float], own: Stretch, kind: Kind) -> Stretch:

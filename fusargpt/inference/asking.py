@@ -14,6 +14,7 @@ import torch
 from tqdm import tqdm
 
 from fusargpt.errors import InputError, OptionError, one_line
+from fusargpt.inference.confidences import ScoredAnswer
 from fusargpt.inference.journal import Journal
 from fusargpt.inference.questions import Answer, Answerer, Failure, Item, Question
 
@@ -163,7 +164,16 @@ def _answer(question: Question, text: str, seen: tuple[int, int], seconds: float
     item, prior = question.item, question.prior
     anchors = None if prior is None else len(prior.embeddings)
     return Answer(
-        item.id, item.task, question.text, text, question.image.size, seen, anchors, seconds, read_as=question.read_as
+        item.id,
+        item.task,
+        question.text,
+        str(text),
+        question.image.size,
+        seen,
+        anchors,
+        seconds,
+        read_as=question.read_as,
+        scores=tuple(round(score, 4) for score in text.scores) if isinstance(text, ScoredAnswer) else None,
     )
 
 

@@ -39,6 +39,7 @@ def decode(
     shared: int,
     streamer: BaseStreamer | None = None,
     restriction: Restriction | None = None,
+    log_probabilities: Tensor | None = None,
     **model_kwargs: object,
 ) -> Tensor:
     """Called by `generate`.
@@ -53,6 +54,8 @@ def decode(
         shared: columns.
         streamer: receives the tokens of every step.
         restriction: of the tokens; None decodes freely.
+        log_probabilities: float32 [rows, most steps] in which those of the chosen tokens are written, as they are where
+            nothing is restricted; None writes none.
 
     Returns:
         [rows, L + steps], the questions and the answers, with `NO_TOKEN` behind the end of each. (A model may
@@ -72,9 +75,13 @@ def decode(
     while True:
         model_kwargs = after_step(model, outputs, model_kwargs)
         scores = logits_processor(input_ids, outputs.logits[:, -1].float())
+        free = scores
         if restriction is not None:
             scores = restriction.restrict(scores)
         tokens = scores.argmax(-1)
+        if log_probabilities is not None:
+            chosen = free.gather(1, tokens[:, None])[:, 0] - free.logsumexp(-1)
+            log_probabilities[present, input_ids.shape[1] - length] = chosen
         if streamer is not None:
             streamer.put(tokens.cpu())
         input_ids = torch.cat([input_ids, tokens[:, None]], dim=1)

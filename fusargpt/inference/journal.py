@@ -110,15 +110,17 @@ def _answer(record: dict[str, Any]) -> Answer:
     """Raises ValueError, TypeError or KeyError for what `add` has not written."""
     width, height = record["size"]
     seen_width, seen_height = record["seen"]
-    anchors = record["anchors"]
+    anchors, scores = record["anchors"], record.get("scores")
     numbers = (width, height, seen_width, seen_height, *([] if anchors is None else [anchors]))
     if not (
         all(isinstance(record[name], str) for name in _TEXTS)
         and all(type(number) is int for number in numbers)
         and isinstance(record["seconds"], int | float)
+        and (scores is None or all(isinstance(score, float) and 0 <= score <= 1 for score in scores))
     ):
         raise TypeError
-    return replace(Answer(**record), size=(width, height), seen=(seen_width, seen_height))
+    kept = None if scores is None else tuple(scores)
+    return replace(Answer(**record), size=(width, height), seen=(seen_width, seen_height), scores=kept)
 
 
 def _line(content: Mapping[str, object]) -> str:

@@ -23,6 +23,7 @@ from fusargpt.geo.prior import Prior
 from fusargpt.geo.tiling import seen_size
 from fusargpt.inference.backbones import model_class, read_config, read_processor
 from fusargpt.inference.chat_template import check_template, render
+from fusargpt.inference.confidences import Decoded, ScoredAnswer, scored
 from fusargpt.inference.decoding import NO_TOKEN, decode
 from fusargpt.inference.faces import Generates, LoadingReport
 from fusargpt.inference.user_texts import UserTexts
@@ -76,7 +77,7 @@ class FusarGpt:
                 as long as wide, or `max_new_tokens` that may not suffice for a form.
             ModuleNotFoundError: a form without llguidance, which the extra `constrained` brings.
         """
-        return self._text(self._generate([image], [question], [prior], [form], max_new_tokens, streamer))[0]
+        return self._text(self._generate([image], [question], [prior], [form], max_new_tokens, streamer)[0])
 
     def answers(
         self,
@@ -91,11 +92,15 @@ class FusarGpt:
 
         Questions about one image, the same object with the same prior, stand in one batch, which encodes it once.
 
+        Returns:
+            Texts that are `fusargpt.inference.confidences.ScoredAnswer`: `scores` has one for each box.
+
         Raises:
             ValueError: as many questions, priors or forms as there are not images; otherwise as `answer`.
             InputError: as `answer`.
         """
-        return self._text(self.answer_tokens(images, questions, priors, max_new_tokens, batch_size, forms))
+        decoded = self.decoded(images, questions, priors, max_new_tokens, batch_size, forms)
+        return [self._text(answer) for answer in decoded]
 
     def answer_tokens(
         self,
@@ -107,13 +112,25 @@ class FusarGpt:
         forms: Sequence[AnswerForm | None] | None = None,
     ) -> list[list[int]]:
         """The tokens of each answer, with the one that ends it unless it was cut; otherwise as `answers`."""
+        return [one.tokens for one in self.decoded(images, questions, priors, max_new_tokens, batch_size, forms)]
+
+    def decoded(
+        self,
+        images: Sequence[Image.Image],
+        questions: Sequence[str],
+        priors: Sequence[Prior | None] | None = None,
+        max_new_tokens: int = MAX_NEW_TOKENS,
+        batch_size: int = 16,
+        forms: Sequence[AnswerForm | None] | None = None,
+    ) -> list[Decoded]:
+        """The tokens of each answer and their probabilities; otherwise as `answers`."""
         priors = [None] * len(images) if priors is None else priors
         forms = [None] * len(images) if forms is None else forms
         if not len(images) == len(questions) == len(priors) == len(forms):
             raise ValueError(
                 f"found {len(images)} images, {len(questions)} questions, {len(priors)} priors and {len(forms)} forms"
             )
-        answers: list[list[int]] = [[] for _ in images]
+        answers = [Decoded([], []) for _ in images]
         first: dict[tuple[int, int], int] = {}
         for row, pair in enumerate(zip(images, priors, strict=True)):
             first.setdefault((id(pair[0]), id(pair[1])), row)
@@ -127,8 +144,8 @@ class FusarGpt:
                 [forms[row] for row in batch],
                 max_new_tokens,
             )
-            for row, tokens in zip(batch, decoded, strict=True):
-                answers[row] = tokens
+            for row, answer in zip(batch, decoded, strict=True):
+                answers[row] = answer
         return answers
 
     def seen_size(self, image: Image.Image) -> tuple[int, int]:
@@ -140,6 +157,11 @@ class FusarGpt:
         image_processor = self.processor.image_processor
         size, token_side = image_processor.size, image_processor.patch_size * image_processor.merge_size
         return seen_size(*image.size, size["shortest_edge"], size["longest_edge"], token_side)
+
+    def decibel_limits(self, polarization: str) -> tuple[float, float] | None:
+        """What calibrated decibels were black and white in training; None where the processor does not say."""
+        limits = (self.processor.decibel_limits or {}).get(polarization)
+        return None if limits is None else (limits[0], limits[1])
 
     @cached_property
     def _grammars(self) -> "Grammars":
@@ -158,8 +180,7 @@ class FusarGpt:
         forms: Sequence[AnswerForm | None],
         max_new_tokens: int,
         streamer: BaseStreamer | None = None,
-    ) -> list[list[int]]:
-        """The tokens of each answer."""
+    ) -> list[Decoded]:
         pairs = [(id(image), id(prior)) for image, prior in zip(images, priors, strict=True)]
         firsts = [row for row, pair in enumerate(pairs) if pairs.index(pair) == row]
         image_of_row = torch.tensor([firsts.index(pairs.index(pair)) for pair in pairs])
@@ -178,6 +199,7 @@ class FusarGpt:
         text = {name: torch.cat([before[name][image_of_row], after[name]], dim=1) for name in before}
         text["mm_token_type_ids"] = (text["input_ids"] == self.processor.image_token_id).int()
         sizes = [(int(width) * self._patch, int(height) * self._patch) for _, height, width in grids[image_of_row]]
+        log_probabilities = torch.zeros(len(pairs), max_new_tokens, device=self.model.device)
         with torch.inference_mode():
             encoded = self.model.model.get_image_features(**self._to_device(features), return_dict=True)
             tokens = cast(Generates, self.model).generate(
@@ -193,6 +215,7 @@ class FusarGpt:
                     restriction=self._restriction(forms, sizes, max_new_tokens),
                     image_of_row=image_of_row.to(self.model.device),
                     shared=before["input_ids"].shape[1],
+                    log_probabilities=log_probabilities,
                 ),
                 do_sample=False,
                 # Published generation configurations carry these, and greedy decoding warns about them.
@@ -201,7 +224,10 @@ class FusarGpt:
                 top_k=None,
             )
         new_tokens = tokens[:, text["input_ids"].shape[1] :].tolist()
-        return [[token for token in answer if token != NO_TOKEN] for answer in new_tokens]
+        answers = [[token for token in answer if token != NO_TOKEN] for answer in new_tokens]
+        return [
+            Decoded(tokens, row[: len(tokens)]) for tokens, row in zip(answers, log_probabilities.tolist(), strict=True)
+        ]
 
     def _prompts(self, questions: Sequence[str]) -> tuple[str, list[list[int]]]:
         """What stands before the image, which is the same whatever is asked, and the tokens of what stands behind."""
@@ -220,8 +246,8 @@ class FusarGpt:
             "attention_mask": pad_sequence(masks, batch_first=True, padding_side="left"),
         }
 
-    def _text(self, tokens: Sequence[list[int]]) -> list[str]:
-        return [answer.strip() for answer in self.processor.batch_decode(tokens, skip_special_tokens=True)]
+    def _text(self, answer: Decoded) -> ScoredAnswer:
+        return scored(answer, partial(self.processor.tokenizer.decode, skip_special_tokens=True))
 
     def _to_device(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return dict(BatchFeature(dict(features)).to(self.model.device, self.model.dtype))

@@ -68,6 +68,7 @@ class Answer:
         seconds: the batch's time divided by its size.
         skipped: why the model need not be asked, or "".
         read_as: of the question.
+        scores: one for each box in the answer, of `fusargpt.inference.confidences`; None where the model gives none.
     """
 
     id: str
@@ -80,6 +81,7 @@ class Answer:
     seconds: float
     skipped: str = ""
     read_as: str = ""
+    scores: tuple[float, ...] | None = None
 
     @staticmethod
     def without_asking(item: Item, why: str) -> "Answer":
@@ -100,7 +102,7 @@ class Answerer(Protocol):
     """A model that is ready to answer."""
 
     def answers(self, questions: Sequence[Question], max_new_tokens: int) -> list[str]:
-        """The answer to each, decoded greedily, in one batch."""
+        """The answer to each, decoded greedily, in one batch; a `ScoredAnswer` where boxes have scores."""
         ...
 
     def seen_size(self, image: Image.Image) -> tuple[int, int]:

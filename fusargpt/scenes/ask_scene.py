@@ -114,8 +114,12 @@ def ask_scene(
         check_outputs(path, out, quicklook_path)
         check_new(out, quicklook_path)
         view = TileView.of(scene, settings)
-        read_as = scene.read_as(stretch=view.stretch, limits_why=settings.limits_why)
         predictor = load(settings.model, settings.device) if predictor is None else predictor
+        limits_why = settings.limits_why
+        if (limits := _trained_limits(scene, settings, predictor)) is not None:
+            settings, limits_why = replace(settings, decibels=limits), "what the model was trained with"
+            view = replace(view, stretch=scene.stretch(decibels=limits), settings=settings)
+        read_as = scene.read_as(stretch=view.stretch, limits_why=limits_why)
         side, overlap = _tile_and_overlap(scene, settings, predictor)
         tqdm.write(f"{shown(scene.path)}: {read_as}", sys.stderr)
         tiles = cut(scene.width, scene.height, side, overlap)
@@ -156,6 +160,13 @@ def ask_scene(
     return replace(result, files=tuple(files))
 
 
+def _trained_limits(scene: SarScene, settings: SceneSettings, predictor: FusarGpt) -> tuple[float, float] | None:
+    """The decibels that the model knows as black and white, for a scene that is calibrated as they were."""
+    if not scene.calibrated or settings.decibels is not None or settings.stretch != "scene":
+        return None
+    return predictor.decibel_limits(scene.polarization)
+
+
 def _tile_and_overlap(scene: SarScene, settings: SceneSettings, predictor: FusarGpt) -> tuple[int, int]:
     side = tile_side(scene, settings, predictor.seen_size(Image.new("RGB", (_CHIP_SIDE, _CHIP_SIDE)))[0])
     if settings.overlap is not None:
@@ -165,7 +176,7 @@ def _tile_and_overlap(scene: SarScene, settings: SceneSettings, predictor: Fusar
 
 def _layer(settings: SceneSettings, tiles: list[Tile], answers: dict[str, Answer], scene: SarScene) -> Layer:
     if settings.task == "detect":
-        return layers.objects(tiles, answers, scene.width, scene.height, settings.overlap_threshold)
+        return layers.objects(tiles, answers, scene.width, scene.height, settings.overlap_threshold, settings.min_score)
     return layers.grid(settings.task, settings.target, tiles, answers, scene.width, scene.height)
 
 
@@ -184,6 +195,7 @@ def _provenance(scene: SarScene, settings: SceneSettings, read_as: ReadAs, year:
         "scene": shown(scene.path),
         "acquired": None if scene.acquired is None else scene.acquired.isoformat(),
         "sensor": scene.sensor,
+        **({} if scene.product is None else {"product": scene.product.as_json()}),
         "band": scene.band,
         "polarization": scene.polarization,
         "read_as": read_as.as_json(),
@@ -192,6 +204,7 @@ def _provenance(scene: SarScene, settings: SceneSettings, read_as: ReadAs, year:
         "constrained": settings.constrained,
         "contrast_db": None if settings.no_skip or settings.task == "describe" else settings.contrast_db,
         "overlap_threshold": settings.overlap_threshold,
+        "min_score": settings.min_score,
     }
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from fusargpt.errors import InputError
 from fusargpt.inference.questions import Answer
 from fusargpt.scenes.merging import SceneBox, merge, place
 from fusargpt.scenes.tiles import Tile
@@ -32,8 +33,19 @@ class Layer:
     problems: list[str]
 
 
-def objects(tiles: Sequence[Tile], answers: Mapping[str, Answer], width: int, height: int, threshold: float) -> Layer:
-    """The boxes of a detection, merged across tiles; see `merging`."""
+def objects(
+    tiles: Sequence[Tile],
+    answers: Mapping[str, Answer],
+    width: int,
+    height: int,
+    threshold: float,
+    min_score: float = 0.0,
+) -> Layer:
+    """The boxes of a detection, merged across tiles; see `merging`.
+
+    Raises:
+        InputError: a least score above 0, and answers without scores.
+    """
     found: list[SceneBox] = []
     problems = []
     for tile in tiles:
@@ -42,11 +54,17 @@ def objects(tiles: Sequence[Tile], answers: Mapping[str, Answer], width: int, he
             continue
         boxes = parse_boxes(answer.answer)
         problems += _named(tile, boxes.problems)
-        placed = (place(box, label, tile, answer.seen, width, height) for box, label in boxes.value)
-        found += [box for box in placed if box is not None]
+        if min_score > 0 and answer.scores is None:
+            raise InputError(f"min-score: found {min_score:g}, but the model gives its boxes no scores; leave it out")
+        scores = answer.scores or (None,) * len(boxes.value)
+        for (box, label), score in zip(boxes.value, scores, strict=True):
+            if score is None or score >= min_score:
+                placed = place(box, label, tile, answer.seen, width, height, score)
+                found += [] if placed is None else [placed]
     places = []
     for one in merge(found, threshold):
-        said = {"label": one.label, "seen_in_tiles": one.tiles, "cut": one.cut}
+        score = {} if one.score is None else {"score": one.score}
+        said = {"label": one.label, **score, "seen_in_tiles": one.tiles, "cut": one.cut}
         places.append(Place(one.box, {**said, **_of_tile(one.tile, answers[one.tile.id])}))
     return Layer(places, problems)
 

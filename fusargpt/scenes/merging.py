@@ -1,8 +1,8 @@
 """Boxes of overlapping tiles become one list of objects.
 
-The model gives no confidences, so boxes are ranked by what tiling itself tells: a box far from the edges that its tile
-shares with others was seen whole, and one at such an edge was perhaps cut by it. Of boxes that overlap, the one
-farthest from those edges wins. Where all of them are cut, as of a ship longer than the overlap, their union is taken.
+A box at an edge that its tile shares with others was perhaps cut by it, and loses to those that were seen whole. Among
+these the one of which the model was surest wins, and where it gives no scores, or equal ones, the one farthest from
+those edges. Where all of them are cut, as of a ship longer than the overlap, their union is taken.
 """
 
 from collections.abc import Sequence
@@ -33,6 +33,7 @@ class SceneBox:
             tile without neighbours.
         cut: whether it was perhaps cut by such an edge and no other tile shows it whole.
         tiles: in how many tiles it was seen.
+        score: how sure the model was of it, 0 to 1; None where it does not say.
     """
 
     box: tuple[float, float, float, float]
@@ -41,10 +42,17 @@ class SceneBox:
     margin: float
     cut: bool
     tiles: int = 1
+    score: float | None = None
 
 
 def place(
-    box: Sequence[float], label: str, tile: Tile, seen: tuple[int, int], width: int, height: int
+    box: Sequence[float],
+    label: str,
+    tile: Tile,
+    seen: tuple[int, int],
+    width: int,
+    height: int,
+    score: float | None = None,
 ) -> SceneBox | None:
     """A box of an answer in the scene of `width` x `height` pixels; None where no part of it lies on the tile.
 
@@ -55,6 +63,7 @@ def place(
         seen: (width, height) in which the model saw it.
         width: of the scene.
         height: likewise.
+        score: how sure the model was of it.
     """
     across, down = tile.side / seen[0], tile.side / seen[1]
     x1, x2 = sorted((box[0] * across + tile.left, box[2] * across + tile.left))
@@ -71,7 +80,8 @@ def place(
     margins += [right - x2] if right < width else []
     margins += [bottom - y2] if bottom < height else []
     margin = float(min(margins))
-    return SceneBox((x1, y1, x2, y2), label, tile, margin, margin < _CUT_SEEN_PIXELS * max(across, down))
+    cut = margin < _CUT_SEEN_PIXELS * max(across, down)
+    return SceneBox((x1, y1, x2, y2), label, tile, margin, cut, score=score)
 
 
 def merge(boxes: Sequence[SceneBox], threshold: float) -> list[SceneBox]:
@@ -86,11 +96,14 @@ def merge(boxes: Sequence[SceneBox], threshold: float) -> list[SceneBox]:
     edges = np.array([found.box for found in boxes])
     labels = np.unique([found.label for found in boxes], return_inverse=True)[1]
     margins = np.array([found.margin for found in boxes])
+    scores = np.array([found.score or 0.0 for found in boxes])
+    whole = np.array([not found.cut for found in boxes])
     merged = []
     for members in _neighbourhoods(edges):
         for label in np.unique(labels[members]):
             alike = members[labels[members] == label]
-            ranked = alike[np.argsort(-margins[alike], kind="stable")]
+            # The last key counts first.
+            ranked = alike[np.lexsort((-margins[alike], -scores[alike], ~whole[alike]))]
             for group in _objects(edges[ranked], threshold):
                 merged.append(_one([boxes[int(ranked[index])] for index in group]))
     return sorted(merged, key=lambda found: (found.box[1], found.box[0]))

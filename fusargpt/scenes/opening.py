@@ -8,6 +8,7 @@ from fusargpt.alphaearth.field import AlphaEarth
 from fusargpt.alphaearth.scene_prior import place_and_year
 from fusargpt.errors import InputError, NoPriorError
 from fusargpt.geo.remote import is_remote, shown
+from fusargpt.geo.safe_files import is_safe
 from fusargpt.geo.sar_scene import SarScene
 from fusargpt.scenes.tile_settings import TileSettings
 
@@ -53,7 +54,7 @@ def tile_side(scene: SarScene, settings: TileSettings, seen: int) -> int:
 
 
 def check_scene_path(scene: str) -> None:
-    """Raises InputError for a local file that is not there."""
-    if not is_remote(scene) and not Path(scene).is_file():
+    """Raises InputError for a local file that is not there, or a folder that is no product."""
+    if not is_remote(scene) and not Path(scene).is_file() and not is_safe(scene):
         found = "a folder" if Path(scene).is_dir() else "no such file"
-        raise InputError(f"{scene}: {found}; expected a SAR scene as a GeoTIFF")
+        raise InputError(f"{scene}: {found}; expected a SAR scene as a GeoTIFF, or a Sentinel-1 .SAFE folder or .zip")

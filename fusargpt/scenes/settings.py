@@ -22,6 +22,7 @@ class SceneSettings(TileSettings):
         no_skip: ask about every tile that holds data, those in which nothing stands out included.
         contrast_db: how far something has to stand out of a tile for it to be asked about, see `emptiness`.
         overlap_threshold: share of the smaller of two boxes of different tiles from which on they are one object.
+        min_score: boxes of which the model was less sure, see `fusargpt.inference.confidences`, are left out.
         constrained: hold each answer to the form of its task, of `fusargpt.tasks.grammar`; needs the extra
             `constrained`.
         max_new_tokens: where an answer is cut that does not end by itself.
@@ -37,6 +38,7 @@ class SceneSettings(TileSettings):
     no_skip: bool = False
     contrast_db: float = 6.0
     overlap_threshold: float = 0.5
+    min_score: float = 0.0
     constrained: bool = False
     max_new_tokens: int = MAX_NEW_TOKENS
 
@@ -49,6 +51,7 @@ class SceneSettings(TileSettings):
         self.check_prior()
         check("contrast", self.contrast_db, 0 < self.contrast_db <= 60, "above 0, at most 60 dB")
         check("overlap-threshold", self.overlap_threshold, 0 < self.overlap_threshold <= 1, "above 0, at most 1")
+        check("min-score", self.min_score, 0 <= self.min_score <= 1, "0 to 1")
         if self.constrained and self.task == "describe":
             raise InputError("constrained: a description is free text; leave it out")
         if self.constrained:
@@ -64,6 +67,6 @@ class SceneSettings(TileSettings):
 
     def conditions(self, scene: str, tile: int, overlap: int) -> dict[str, object]:
         chosen = super().conditions(scene, tile, overlap) | {"question": self.prompt}
-        # How boxes are merged changes no answer.
-        del chosen["overlap_threshold"]
+        # How boxes are merged and chosen changes no answer.
+        del chosen["overlap_threshold"], chosen["min_score"]
         return chosen

@@ -121,7 +121,8 @@ class TileSettings(AnchorSettings):
 
 
 def stamp(name: str) -> str:
-    """A file, weights of a folder, or a name on a server (no secrets), with sizes and times of local changes."""
+    """A file, weights or measurements of a folder, or a name on a server (no secrets), with sizes and times of local
+    changes."""
     path = Path(name)
-    files = [path] if path.is_file() else sorted(path.glob("*.safetensors")) if path.is_dir() else []
+    files = [path] if path.is_file() else sorted([*path.glob("*.safetensors"), *path.glob("measurement/*")])
     return " ".join([identity(name), *(f"{file.stat().st_size}@{file.stat().st_mtime_ns}" for file in files)])

@@ -65,6 +65,7 @@ def coco(places: Sequence[Place], width: int, height: int, provenance: Mapping[s
         category = labels.index(place.properties["label"]) + 1
         annotations.append(
             {"id": number, "image_id": 1, "category_id": category, "bbox": box, "area": box[2] * box[3], "iscrowd": 0}
+            | ({"score": rest["score"]} if "score" in rest else {})
             | {"attributes": rest}
         )
     return {

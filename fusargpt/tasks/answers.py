@@ -56,6 +56,8 @@ _DOUBLE_QUOTED = r'"(?:[^"\\]|\\.){0,400}+"'
 _SINGLE_QUOTED = r"'(?:[^'\\]|\\.){0,400}+'"
 _OBJECT = re.compile(rf"\{{(?:[^{{}}\"']|{_DOUBLE_QUOTED}|{_SINGLE_QUOTED}){{0,500}}+\}}", re.DOTALL)
 _CORNERS = re.compile(r"""(["']bbox_2d["']\s*:\s*)\[([^\[\]{}]*)\]""")
+_LABEL = re.compile(r"""["']label["']\s*:\s*["']([^"'\\]{1,400}+)["']""")
+_WRITTEN_NUMBER = re.compile(r"[^\s,]+")
 _MENDED = re.compile(rf"{_DOUBLE_QUOTED}|{_SINGLE_QUOTED}|,(?=\s*[\]}}])", re.DOTALL)
 
 
@@ -132,6 +134,27 @@ def parse_boxes(answer: str) -> Parsed[list[LabelledBox]]:
     elif around.count("[") > around.count("]"):
         problems.append("the answer breaks off inside a list")
     return Parsed(boxes, tuple(problems))
+
+
+def box_values(answer: str) -> list[list[tuple[int, int]]]:
+    """Where in the answer the coordinates and the label of each box of `parse_boxes` stand: (start, end) of each.
+
+    A box whose coordinates or label are written in another way than answers have them stands there as a whole.
+    """
+    found: list[list[tuple[int, int]]] = []
+    for match in _OBJECT.finditer(answer):
+        try:
+            _read_box(match[0])
+        except ValueError:
+            continue
+        corners, label = _CORNERS.search(match[0]), _LABEL.search(match[0])
+        if corners is None or label is None:
+            found.append([match.span()])
+            continue
+        inside = [number.span() for number in _WRITTEN_NUMBER.finditer(match[0], *corners.span(2))]
+        inside.append(label.span(1))
+        found.append([(match.start() + start, match.start() + end) for start, end in inside])
+    return found
 
 
 def scale_boxes(

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from fusargpt.errors import InputError
 
-_KEYS = ("bbox_2d", "polygon", "label", "fine_label", "crowd")
+_KEYS = ("bbox_2d", "corners", "polygon", "label", "fine_label", "crowd")
 
 
 @contextmanager
@@ -27,6 +27,8 @@ def checked_entry(entry: object) -> Mapping[str, object]:
         raise InputError(f"found {entry!r}; expected an object with a label and bbox_2d or polygon")
     if unknown := set(entry) - set(_KEYS):
         raise InputError(f"unknown key {', '.join(map(repr, sorted(unknown)))}; expected {', '.join(_KEYS)}")
+    if "corners" in entry and "bbox_2d" not in entry:
+        raise InputError("corners: expected beside a bbox_2d")
     if ("bbox_2d" in entry) == ("polygon" in entry):
         raise InputError("expected either bbox_2d or polygon")
     if not isinstance(entry.get("crowd", False), bool):

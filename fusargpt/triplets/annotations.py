@@ -1,8 +1,9 @@
-"""The objects of a scene as they were annotated: read from VOC, COCO, GeoJSON or the manifest itself.
+"""The objects of a scene as they were annotated: read from VOC, COCO, GeoJSON, YOLO, DOTA or the manifest itself.
 
 Inline, in JSONL and GeoJSON manifests, an object is {"bbox_2d": [x1, y1, x2, y2], "label": ..., "fine_label": ...} or
 {"polygon": [[longitude, latitude], ...], "label": ...}; `fine_label` may be left out, and "crowd": true says that it
-stands for an unknown number of objects.
+stands for an unknown number of objects. Beside a `bbox_2d` may stand `corners`, [[x, y], ...] in pixels, of what is no
+upright box.
 
 What the formats say is taken as edges in pixels: VOC's xmin, ymin, xmax, ymax and COCO's x, y, x + w, y + h. Polygons
 become the upright box about their corners, by the scene's true geometry; of several rings the outer ones count.
@@ -31,6 +32,7 @@ from fusargpt.triplets.annotation_checks import (
     naming_object,
     positions,
 )
+from fusargpt.triplets.box_texts import text_entries
 from fusargpt.triplets.boxes import Box, LabelNames, visible_part
 from fusargpt.triplets.coco import Coco
 from fusargpt.triplets.manifest import parse_json
@@ -68,7 +70,8 @@ def read_boxes(
     pixels that lies wholly outside is an error. Boxes that reach over the edge stay as they are; `assign` clips them.
 
     Args:
-        source: the path of a .xml (VOC), .json (COCO) or .geojson file, or the entries of the manifest.
+        source: the path of a .xml (VOC), .json (COCO), .geojson or .txt (YOLO or DOTA) file, or the entries of the
+            manifest.
         scene: the raster's path; a COCO file names its images by file name.
         width: of the scene in pixels.
         height: of the scene in pixels.
@@ -137,8 +140,10 @@ def _entries_of(path: str, scene: str, width: int, height: int) -> Sequence[Any]
     suffix = Path(path).suffix.lower()
     if suffix == ".xml":
         return voc_entries(path, width, height)
+    if suffix == ".txt":
+        return text_entries(path, width, height)
     if suffix not in (".json", ".geojson"):
-        raise InputError(f"{path}: boxes come from a VOC .xml, a COCO .json or a .geojson file")
+        raise InputError(f"{path}: boxes come from a VOC .xml, a COCO .json, a .geojson, or a YOLO or DOTA .txt file")
     with _READING:
         file = _json_file(path, _stamp(path))
     if isinstance(file, InputError):
@@ -188,16 +193,27 @@ def _box(entry: object, geometry: Geometry | None, bounds: Bounds | None) -> Box
         pixels = geometry.to_pixel(lonlat)
         if not np.isfinite(pixels).all():
             raise InputError(f"polygon about {lonlat[0, 0]:g}, {lonlat[0, 1]:g}: far outside the image")
+        outline = pixels.tolist()
         edges = (*pixels.min(0).tolist(), *pixels.max(0).tolist())
     else:
         corners = entry["bbox_2d"]
         if not isinstance(corners, list) or len(corners) != 4:
             raise InputError(f"bbox_2d: found {corners!r}; expected [x1, y1, x2, y2]")
         edges = tuple(finite_number(corner) for corner in corners)
+        outline = entry.get("corners", [])
     x1, y1, x2, y2 = edges
     if not (x1 < x2 and y1 < y2):
         raise InputError(f"box {_text(edges)} has no area; expected x1 < x2 and y1 < y2")
-    return Box((x1, y1, x2, y2), label, fine_label)
+    return Box((x1, y1, x2, y2), label, fine_label, _outline(outline))
+
+
+def _outline(corners: object) -> tuple[tuple[float, float], ...]:
+    """Corners in pixels; empty for none."""
+    if not isinstance(corners, list) or len(corners) in (1, 2):
+        raise InputError(f"corners: found {corners!r}; expected three and more [x, y]")
+    if not all(isinstance(corner, list) and len(corner) == 2 for corner in corners):
+        raise InputError("corners: expected pixels as [x, y]")
+    return tuple((finite_number(x), finite_number(y)) for x, y in corners)
 
 
 def _touches(lonlat: NDArray[np.float64], bounds: Bounds) -> bool:

@@ -32,11 +32,20 @@ PixelBox = tuple[float, float, float, float]
 
 @dataclass(frozen=True)
 class Box:
-    """One object: edges in pixels, its class and what is known beyond the class, or ""."""
+    """One object.
+
+    Attributes:
+        edges: in pixels.
+        label: its class.
+        fine_label: what is known beyond the class, or "".
+        corners: (x, y) in pixels of the polygon that the edges are about, whole even where they are clipped; empty
+            where it was annotated as an upright box.
+    """
 
     edges: PixelBox
     label: str
     fine_label: str = ""
+    corners: tuple[tuple[float, float], ...] = ()
 
     @property
     def area(self) -> float:
@@ -118,7 +127,8 @@ def assign(
         # Against rounding: half of a box is half of it wherever the box lies.
         if clipped.area >= (min_visible - 1e-9) * box.area:
             x1, y1, x2, y2 = inside
-            objects.append(replace(box, edges=(x1 - left, y1 - top, x2 - left, y2 - top)))
+            corners = tuple((x - left, y - top) for x, y in box.corners)
+            objects.append(replace(box, edges=(x1 - left, y1 - top, x2 - left, y2 - top), corners=corners))
         else:
             cut.add(box.label)
     return tuple(objects), tuple(sorted(cut))

@@ -17,7 +17,7 @@ Columns, of which only `scene` has to be there:
 | `year` | of the AlphaEarth field; default: that of `acquired` |
 | `caption` | what the whole scene shows, in words |
 | `land_cover` | raster of Dynamic World classes 0..8, from which captions are written |
-| `boxes` | path of a VOC, COCO or GeoJSON file; inline in JSONL and GeoJSON, see `fusargpt.triplets.boxes` |
+| `boxes` | path of a VOC, COCO, YOLO, DOTA or GeoJSON file; inline in JSONL and GeoJSON, see `triplets.annotations` |
 | `split` | train, validation or test; default: by place |
 | `license` | of the scene |
 

@@ -2,10 +2,12 @@
 
 Objects are elements `<object>`, wherever in the file, in an `<objects>` or not; the case of tags does not matter. The
 class of each is its `<name>` or its `<possibleresult><name>`; its box is its `<bndbox>`, or the upright box about its
+`<robndbox>` (centre, width, height and the angle from x towards y in radians, as roLabelImg writes it) or its
 `<points>`, which are pixels.
 """
 
 import codecs
+import math
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -15,10 +17,12 @@ from xml.etree.ElementTree import Element
 from fusargpt.errors import InputError
 from fusargpt.files import read_regular
 from fusargpt.triplets.annotation_checks import check_size, finite_number, naming_object
+from fusargpt.triplets.box_texts import hull
 
+_ROTATED = ("cx", "cy", "w", "h", "angle")
 _EDGES = ("xmin", "ymin", "xmax", "ymax")
 _ABOUT_THE_IMAGE = {"filename", "folder", "owner", "path", "research", "segmented", "size", "source"}
-_SHAPES = ("bndbox", "points")
+_SHAPES = ("bndbox", "robndbox", "points")
 _OTHER_SHAPES = {"bndbox", "box", "hbb", "obb", "points", "polygon", "robndbox", "rotated_bndbox"}
 _NUMBERS_OF_A_BOX = 4
 _DECLARATION = re.compile(rb"""\A\s*<\?xml\b[^>]*?\sencoding\s*=\s*["']([\w.:-]+)["'][^>]*\?>""")
@@ -28,7 +32,7 @@ _SUCCESSORS = {"gb2312": "gb18030", "gbk": "gb18030"}
 
 
 def voc_entries(path: str, width: int, height: int) -> list[dict[str, Any]]:
-    """The objects of a file as inline entries: a label and `bbox_2d`, not yet checked.
+    """The objects of a file as inline entries: a label, `bbox_2d` and of rotated ones `corners`, not yet checked.
 
     Args:
         path: of the .xml file.
@@ -44,7 +48,7 @@ def voc_entries(path: str, width: int, height: int) -> list[dict[str, Any]]:
     entries = []
     for number, element in enumerate(objects, start=1):
         with naming_object(path, number):
-            entries.append({"label": _name(element), "bbox_2d": _box(element)})
+            entries.append({"label": _name(element), **_box(element)})
     inside = {inner for element in objects for inner in element.iter()}
     for element in reversed([*_beside(root)]):  # the innermost first
         if element not in inside and (
@@ -118,23 +122,40 @@ def _name(element: Element) -> str:
     return names.pop() if names else ""
 
 
-def _box(element: Element) -> list[Any]:
-    """Edges of an object in pixels."""
-    box, points = (_child(element, shape) for shape in _SHAPES)
+def _box(element: Element) -> dict[str, Any]:
+    """Edges of an object in pixels, and its corners where it is rotated."""
+    box, rotated, points = (_child(element, shape) for shape in _SHAPES)
+    about = {} if rotated is None else hull(_rotated(rotated))
     if box is not None:
-        return [_text(_child(box, edge)) for edge in _EDGES]
+        return {**about, "bbox_2d": [_text(_child(box, edge)) for edge in _EDGES]}
+    if rotated is not None:
+        return about
     if points is None:
         others = sorted({child.tag for child in element if _tag(child) in _OTHER_SHAPES})
         found = ", ".join(f"<{tag}>" for tag in others) or "none"
-        raise InputError(f"found {found} for its place; expected <bndbox> with {', '.join(_EDGES)}, or <points>")
+        raise InputError(
+            f"found {found} for its place; expected <bndbox> with {', '.join(_EDGES)}, <robndbox> or <points>"
+        )
     unit = _text(_child(element, "coordinate"))
     if unit is not None and unit.lower() not in ("", "pixel"):
         raise InputError(f"coordinate: found {unit!r}; expected points in pixels; give polygons on the map as GeoJSON")
     corners = [_corner(point) for point in _children(points, "point")]
     if len(corners) < 2:
         raise InputError(f"points: found {len(corners)}; expected the corners, as <point>100,120</point>")
-    x, y = zip(*corners, strict=True)
-    return [min(x), min(y), max(x), max(y)]
+    return hull(corners)
+
+
+def _rotated(element: Element) -> list[tuple[float, float]]:
+    """The corners of a `<robndbox>`."""
+    x, y, across, down, angle = (finite_number(_text(_child(element, name))) for name in _ROTATED)
+    if across <= 0 or down <= 0:
+        raise InputError(f"robndbox: found {across:g} x {down:g} pixels; expected a width and a height above 0")
+    if abs(angle) > 2 * math.pi:
+        raise InputError(f"robndbox: angle: found {angle:g}; expected radians, at most a turn")
+    along = math.cos(angle) * across / 2, math.sin(angle) * across / 2
+    beside = -math.sin(angle) * down / 2, math.cos(angle) * down / 2
+    signs = ((-1, -1), (1, -1), (1, 1), (-1, 1))
+    return [(x + a * along[0] + b * beside[0], y + a * along[1] + b * beside[1]) for a, b in signs]
 
 
 def _corner(point: Element) -> tuple[float, float]:

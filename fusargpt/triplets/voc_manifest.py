@@ -1,9 +1,9 @@
-"""The manifest of a folder of pictures with VOC annotations, as SAR detection sets are published:
+"""The manifest of a folder of pictures with VOC, YOLO or DOTA annotations, as SAR detection sets are published:
 
 python -m fusargpt.triplets.voc_manifest --images DIR --annotations DIR --split train=train.txt --out manifest.jsonl
 
 Each split file lists the images of a split, one a line, with or without suffix; without split files every image is
-taken, and each annotation needs one. An annotation has the name of its image and ends in .xml.
+taken, and each annotation needs one. An annotation has the name of its image and ends in .xml, or in .txt.
 """
 
 import argparse
@@ -14,8 +14,10 @@ from pathlib import Path
 
 from fusargpt.errors import InputError
 from fusargpt.files import output_file
+from fusargpt.triplets.box_texts import CLASSES
 from fusargpt.triplets.manifest import SPLITS
 
+_ANNOTATIONS = (".xml", ".txt")
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff")
 
 
@@ -26,7 +28,7 @@ def voc_manifest(
 
     Args:
         images: the folder of the pictures.
-        annotations: the folder of the .xml files.
+        annotations: the folder of the .xml or .txt files.
         splits: from train, validation or test to the file that lists it; empty takes every image, without a split.
         columns: what to say of every scene, as {"license": "apache-2.0"}.
 
@@ -48,12 +50,20 @@ def voc_manifest(
             listed[name] = split
     rows = []
     for name, split in listed.items():
-        boxes = (annotations / f"{name}.xml").absolute()
-        if not boxes.is_file():
-            raise InputError(f"{boxes}: no such file; expected the annotation of {found[name].name}")
+        boxes = _annotation(annotations, name, found[name].name)
         row = {"scene": str(found[name]), "id": name, "boxes": str(boxes), **columns}
         rows.append(row if split is None else {**row, "split": split})
     return rows
+
+
+def _annotation(folder: Path, name: str, picture: str) -> Path:
+    there = [path for suffix in _ANNOTATIONS if (path := (folder / f"{name}{suffix}").absolute()).is_file()]
+    if len(there) > 1:
+        raise InputError(f"{there[0]}: and {there[1].name}, two annotations of {picture}; expected one")
+    if not there:
+        expected = (folder / f"{name}.xml").absolute()
+        raise InputError(f"{expected}: no such file; expected the annotation of {picture}, or one in .txt")
+    return there[0]
 
 
 def _pictures(folder: Path) -> dict[str, Path]:
@@ -76,7 +86,8 @@ def _pictures(folder: Path) -> dict[str, Path]:
 
 
 def _check_all_are_pictured(annotations: Path, found: Mapping[str, Path], images: Path) -> None:
-    without = [path.name for path in sorted(annotations.glob("*.xml")) if path.stem not in found]
+    files = sorted(path for suffix in _ANNOTATIONS for path in annotations.glob(f"*{suffix}"))
+    without = [path.name for path in files if path.stem not in found and path.name != CLASSES]
     if without:
         more = f" and {len(without) - 1:,} more" if len(without) > 1 else ""
         raise InputError(

@@ -334,6 +334,19 @@ def test_image_size_is_saved_and_counted(tmp_path: Path):
     assert plain.num_image_tokens == [45]
 
 
+def test_decibel_limits_are_saved(tmp_path: Path):
+    plain = tiny_processor()
+    FusarGptProcessor(plain.image_processor, plain.tokenizer, decibel_limits={"VV": (-25, 0)}).save_pretrained(tmp_path)
+    assert FusarGptProcessor.from_pretrained(tmp_path).decibel_limits == {"VV": [-25, 0]}
+
+
+@pytest.mark.parametrize("limits", [(0, -25), (-25,), (-25, "0"), (-1000, 0), (-25, float("nan"))])
+def test_decibel_limits_that_are_none_are_refused(limits: Any):
+    plain = tiny_processor()
+    with pytest.raises(ValueError, match=r"decibel_limits: found .* for 'VV', expected two of -100 to 100, ascending"):
+        FusarGptProcessor(plain.image_processor, plain.tokenizer, decibel_limits={"VV": limits})
+
+
 @pytest.mark.parametrize("image_size", [0, -8, 20, 136, 24.0, True, "24"])
 def test_an_image_size_that_would_not_last_is_refused(image_size: bool | float | str):
     with pytest.raises(ValueError, match="image_size: found"):

@@ -15,6 +15,7 @@ from transformers import PreTrainedTokenizerFast
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 from fusargpt.simulator.records import question_answer
+from fusargpt.simulator.rendering import DISPLAY_DB
 from fusargpt.simulator.simulated_scene import IMAGE_SIZE, simulate_scene
 from fusargpt.tasks.prompts import TASKS
 from modeling_fusargpt import FusarGptConfig, FusarGptForConditionalGeneration, FusarGptProcessor
@@ -89,7 +90,10 @@ def build_processor() -> FusarGptProcessor:
     image_processor = Qwen2VLImageProcessorPil(size={"shortest_edge": IMAGE_SIZE**2, "longest_edge": IMAGE_SIZE**2})
     tokenizer = build_tokenizer()
     return FusarGptProcessor(
-        image_processor=image_processor, tokenizer=tokenizer, chat_template=tokenizer.chat_template
+        image_processor=image_processor,
+        tokenizer=tokenizer,
+        chat_template=tokenizer.chat_template,
+        decibel_limits=DISPLAY_DB,
     )
 
 

@@ -4,9 +4,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from fusargpt.cli.main import main
+from modeling_fusargpt import FusarGptProcessor
+from tests.fusargpt.geo.safe_products import packed, write_product
 from tests.fusargpt.scenes.scenes import write_field, write_scene
 from tests.pages import commands
 from tests.tiny import tiny_model, tiny_processor
@@ -45,6 +48,29 @@ def test_each_verb_writes_a_map_and_a_picture(
     output = capsys.readouterr()
     assert f"{out}\n{out}.png" in output.out and "tiles: " in output.out
     assert ("could not be read" in output.err) == (verb in ("detect", "count", "localize"))
+
+
+@pytest.mark.parametrize("form", ["zip", "folder"])
+def test_a_sentinel1_product_is_one_command_with_the_limits_of_the_models_processor(tmp_path: Path, form: str):
+    digital = np.random.default_rng(0).integers(20, 400, (60, 100)).astype(np.uint16)
+    product = write_product(tmp_path, {"VV": digital, "VH": digital})
+    tiny_model().save_pretrained(tmp_path / "model")
+    plain = tiny_processor()
+    limits = {"VH": (-35, -5)}
+    FusarGptProcessor(plain.image_processor, plain.tokenizer, decibel_limits=limits).save_pretrained(tmp_path / "model")
+    scene = packed(product) if form == "zip" else product
+    out = tmp_path / "ships.geojson"
+    options = ("--no-prior", "--tile", "48", "--max-new-tokens", "3", "--model", str(tmp_path / "model"))
+    assert main(["count", str(scene), "--polarization", "VH", "--out", str(out), *options]) == 0
+    content = json.loads(out.read_text())
+    said, read_as = content["fusargpt"], content["fusargpt"]["read_as"]
+    assert read_as["limits_db"] == [-35, -5] and read_as["limits_why"] == "what the model was trained with"
+    assert (read_as["stored"], read_as["polarization"], said["sensor"]) == ("power", "VH", "Sentinel-1A")
+    assert said["product"]["orbit"] == 49191 and said["acquired"] == "2023-06-28" and said["stretch"] == [-35, -5]
+    corner = content["features"][0]["geometry"]["coordinates"][0][0]
+    assert corner == pytest.approx([10 - 0.5e-4, 50 + 0.5e-4], abs=1e-6)
+    assert main(["count", str(scene), "--polarization", "VV", "--out", str(out), *options]) == 0
+    assert "percentile" in json.loads(out.read_text())["fusargpt"]["read_as"]["limits_why"]
 
 
 @pytest.mark.parametrize("verb", ["detect", "count", "localize", "classify"])

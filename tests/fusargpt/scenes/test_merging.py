@@ -1,9 +1,14 @@
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fusargpt.errors import InputError
+from fusargpt.inference.questions import Answer
+from fusargpt.scenes.layers import objects
 from fusargpt.scenes.merging import SceneBox, merge, place
 from fusargpt.scenes.tiles import Tile, cut
 from fusargpt.triplets.boxes import Box, assign
@@ -87,3 +92,30 @@ def test_what_lies_beside_the_tile_or_the_scene_is_left_out():
     assert one is not None and one.box == (276.0, 10.0, 290.0, 30.0)
     # The scene ends there, so no edge cut it.
     assert not one.cut and one.margin == 138.0
+
+
+def test_the_surest_of_whole_boxes_wins_and_a_cut_one_never():
+    left, right = Tile(0, 0, 168), Tile(84, 0, 168)
+    sure = SceneBox((100.0, 20.0, 130.0, 30.0), "ship", left, 38.0, False, score=0.9)
+    central = SceneBox((101.0, 21.0, 131.0, 31.0), "ship", right, 60.0, False, score=0.4)
+    cut_off = SceneBox((100.0, 20.0, 125.0, 30.0), "ship", right, 0.0, True, score=0.99)
+    (one,) = merge([central, cut_off, sure], 0.5)
+    assert one.box == sure.box and one.score == 0.9
+    (unscored,) = merge([replace(box, score=None) for box in (sure, cut_off, central)], 0.5)
+    assert unscored.box == central.box and unscored.score is None
+
+
+def test_boxes_below_the_least_score_are_left_out_before_they_are_merged():
+    tile = Tile(0, 0, 100)
+    text = '[{"bbox_2d": [1, 2, 9, 8], "label": "ship"}, {"bbox_2d": [40, 40, 60, 60], "label": "ship"}]'
+    answer = Answer(tile.id, "detect", "?", text, (100, 100), (100, 100), None, 0.0, scores=(0.3, 0.8))
+    assert [place.properties["score"] for place in objects([tile], {tile.id: answer}, 100, 100, 0.5).places] == [
+        0.3,
+        0.8,
+    ]
+    (kept,) = objects([tile], {tile.id: answer}, 100, 100, 0.5, min_score=0.5).places
+    assert kept.box == (40, 40, 60, 60)
+    without = {tile.id: replace(answer, scores=None)}
+    assert "score" not in objects([tile], without, 100, 100, 0.5).places[0].properties
+    with pytest.raises(InputError, match=r"min-score: found 0\.5, but the model gives its boxes no scores"):
+        objects([tile], without, 100, 100, 0.5, min_score=0.5)

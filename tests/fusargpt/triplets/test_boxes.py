@@ -248,7 +248,7 @@ def test_an_inline_polygon_outside_is_an_error() -> None:
         ("a.json", '{"images": [{"id": 1}], "categories": []}', "not COCO as it should be"),
         ("a.geojson", '{"type": "FeatureCollection", "features": [{"type": "Feature"}]}', "object 1: expected either"),
         ("a.geojson", '{"type": "FeatureCollection", "crs": {"name": "EPSG:32611"}, "features": []}', "crs .*32611"),
-        ("a.txt", "", "boxes come from a VOC .xml, a COCO .json or a .geojson file"),
+        ("a.csv", "", "boxes come from a VOC .xml, a COCO .json, a .geojson, or a YOLO or DOTA .txt file"),
     ],
 )
 def test_files_that_are_not_as_they_should_be(name: str, text: str, message: str, tmp_path: Path) -> None:
