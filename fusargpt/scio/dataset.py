@@ -7,7 +7,7 @@ from typing import Any
 from datasets import Dataset, Features, List, Value
 
 from fusargpt.captioning.rows import CONFIG, caption_text
-from fusargpt.errors import InputError
+from fusargpt.errors import InputError, one_line
 from fusargpt.geo.prior import Prior
 from fusargpt.inference.rows import image_bytes, load_rows, read_picture, read_prior
 from fusargpt.scio.parts import Caption, columns_of, read_caption
@@ -78,9 +78,12 @@ class CaptionRows:
         return {"source": self.name, "config": self.config, "split": self.split, "rows": len(self)}
 
     def picture(self, number: int) -> tuple[Any, Prior | None, dict[str, Any]]:
-        """Image in RGB, prior and what is told of the acquisition; raises InputError, OSError or ValueError."""
+        """Image in RGB, prior and what is told of the acquisition; InputError for what cannot be read."""
         row: dict[str, Any] = dict(self._rows[number])
-        return read_picture(row), read_prior(row), {name: row[name] for name in ACQUISITION_COLUMNS}
+        try:
+            return read_picture(row), read_prior(row), {name: row[name] for name in ACQUISITION_COLUMNS}
+        except (OSError, ValueError) as error:
+            raise InputError(f"{self.name}: {self.ids[number]}: {one_line(error)}; leave the row out") from error
 
     def halves(self) -> dict[str, list[int]]:
         """Numbers of the rows of each half of `HALVES`; near places are in one, and so are chips of one scene.
