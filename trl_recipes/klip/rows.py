@@ -21,7 +21,7 @@ EXPECTED = (
     "image and texts, the prior unless `prior: none`, the acquisition unless `acquisition: false`; `texts: caption` "
     "reads plain captions"
 )
-_WEIGHTS = (List(Value("float32"), length=len(DIMENSIONS)), List(Value("float32")))
+_WEIGHTS = List(Value("float32"))
 Place = tuple[int, int]
 """A row, and the epoch in which it is asked for."""
 
@@ -54,19 +54,20 @@ def _weighted_alike(parts: list[tuple[str, Dataset]]) -> list[tuple[str, Dataset
     """
     for name, part in parts:
         feature = part.features.get(PART_WEIGHT_COLUMN)
-        if feature is not None and feature not in _WEIGHTS:
+        item = feature.feature if isinstance(feature, List) else None
+        if feature is not None and not (isinstance(item, Value) and "float" in item.dtype):
             raise InputError(
-                f"dataset {name}: column {PART_WEIGHT_COLUMN}: found {feature}, expected {len(DIMENSIONS)} float32 "
-                "numbers"
+                f"dataset {name}: column {PART_WEIGHT_COLUMN}: found {feature}, expected lists of "
+                f"{len(DIMENSIONS)} floats"
             )
     if not any(PART_WEIGHT_COLUMN in part.column_names for _, part in parts):
         return parts
     return [
         (
             name,
-            part.cast_column(PART_WEIGHT_COLUMN, _WEIGHTS[0])
+            part.cast_column(PART_WEIGHT_COLUMN, _WEIGHTS)
             if PART_WEIGHT_COLUMN in part.column_names
-            else part.add_column(PART_WEIGHT_COLUMN, [[1.0] * len(DIMENSIONS)] * len(part), feature=_WEIGHTS[0]),
+            else part.add_column(PART_WEIGHT_COLUMN, [[1.0] * len(DIMENSIONS)] * len(part), feature=_WEIGHTS),
         )
         for name, part in parts
     ]
