@@ -88,9 +88,7 @@ class Judge:
         """[N, 2] of texts, each with the place of its image: cosine, and log-odds that it is true of the image."""
         ids, mask = self._encode(texts)
         places = torch.tensor(images, device=ids.device)
-        alone = self._model.read_many(ids, mask)[:, 0]
-        vectors = functional.normalize(self._model.text_proj(alone), dim=-1)
-        cosines = (vectors * seen.vectors[places]).sum(-1)
+        cosines = (self._vectors(ids, mask) * seen.vectors[places]).sum(-1)
         beside = self._model.itm_head(self._model.read_many(ids, mask, seen.tokens, places)[:, 0])
         return torch.stack([cosines, beside[:, 1] - beside[:, 0]], 1).double().cpu().numpy()
 
@@ -127,6 +125,14 @@ class Judge:
             if phrase and self._backend.encode(phrase, add_special_tokens=False).ids == said:
                 found[row] = phrase
         return found
+
+    @torch.inference_mode()
+    def text_vectors(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """[N, D] of length 1."""
+        return self._vectors(*self._encode(texts)).float().cpu().numpy()
+
+    def _vectors(self, ids: Tensor, mask: Tensor) -> Tensor:
+        return functional.normalize(self._model.text_proj(self._model.read_many(ids, mask)[:, 0]), dim=-1)
 
     def _masked(self, texts: Sequence[str], spans: Sequence[tuple[int, int]]) -> tuple[Tensor, Tensor, Tensor]:
         ids, mask = self._encode(texts)

@@ -112,7 +112,7 @@ def reconstruct(
     for one, evidence in zip(asked, weigh(judge, seen, asked), strict=True):
         number, phrase, origin = one.of
         dimension, row = gaps[number].dimension, rows[number]
-        score = round(calibration.score(dimension, evidence), _DIGITS)
+        score = calibration.score(dimension, evidence)
         row["tried"] += 1
         best = row["accepted"]
         fits = calibration.fits(dimension, evidence) and score < calibration.thresholds[dimension].score

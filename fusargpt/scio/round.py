@@ -122,7 +122,7 @@ class Round:
         found.vectors[half] = np.array([row["vector"] for row in screened], np.float32)
         for number, row in zip(numbers, screened, strict=True):
             for dimension, evidence in row["evidence"].items():
-                found.scores[number, dimension] = round(calibration.score(dimension, evidence), 6)
+                found.scores[number, dimension] = calibration.score(dimension, evidence)
                 found.evidence[number, dimension] = evidence
                 if calibration.flags(dimension, evidence):
                     found.flagged.add((number, dimension))

@@ -24,6 +24,7 @@ FEWEST_ABOVE = 10
 """Planted errors above a threshold, for the shares to mean something."""
 _FARTHEST = 10.0  # spreads from the centre that count
 _RIDGE = 0.1
+_DIGITS = 6
 Floats = NDArray[np.float64]
 
 
@@ -69,10 +70,9 @@ class Calibration:
     auroc: float
 
     def score(self, dimension: str, evidence: Sequence[float]) -> float:
-        return float(self.standardised(dimension, np.array([evidence], np.float64))[0] @ self.weights)
-
-    def standardised(self, dimension: str, evidence: Floats) -> Floats:
-        return _standardised(evidence, self.centres[dimension], self.spreads[dimension])
+        """How much speaks against a part: about 0 for most, the higher the worse."""
+        z = _standardised(np.array([evidence], np.float64), self.centres[dimension], self.spreads[dimension])
+        return float(_scores(z, self.weights)[0])
 
     def flags(self, dimension: str, evidence: Sequence[float]) -> bool:
         return self.score(dimension, evidence) >= self.thresholds[dimension].score
@@ -112,8 +112,8 @@ def calibrate(rows: Sequence[Mapping[str, Any]], settings: ScioSettings) -> Cali
         for name in known
     }
     weights = _weights(np.concatenate(list(z.values())), np.concatenate(list(errors.values())))
-    scores = {name: found @ weights for name, found in z.items()}
-    wrong = {name: found @ weights for name, found in errors.items()}
+    scores = {name: _scores(found, weights) for name, found in z.items()}
+    wrong = {name: _scores(found, weights) for name, found in errors.items()}
     of_all = np.concatenate(list(scores.values())), np.concatenate(list(wrong.values()))
     shared = _threshold(*of_all, settings, shared=True)
     thresholds: dict[str, Threshold] = {}
@@ -177,6 +177,11 @@ def _threshold(parts: Floats, planted: Floats, settings: ScioSettings, shared: b
 def _least(parts: Floats, settings: ScioSettings) -> float:
     """The score from which on no more parts are flagged than may be."""
     return float(np.quantile(parts, 1 - settings.max_flagged, method="higher")) if settings.max_flagged < 1 else -np.inf
+
+
+def _scores(z: Floats, weights: Floats) -> Floats:
+    # Rounded, since a threshold is the score of some error, and a product of many rows may differ in its last bit.
+    return np.round(z @ weights, _DIGITS)
 
 
 def _spread(evidence: Floats) -> Floats:
