@@ -23,6 +23,8 @@ ENOUGH_PLANTED = 30
 FEWEST_ABOVE = 10
 """Planted errors above a threshold, for the shares to mean something."""
 _FARTHEST = 10.0  # spreads from the centre that count
+_LEAST_SPREAD = 0.2  # of the spread of all dimensions
+_NOTHING = 1e-9
 _RIDGE = 0.1
 _DIGITS = 6
 Floats = NDArray[np.float64]
@@ -103,7 +105,7 @@ def calibrate(rows: Sequence[Mapping[str, Any]], settings: ScioSettings) -> Cali
         )
     known = {dimension: np.array(found, np.float64) for dimension, found in parts.items()}
     centres = {dimension: np.median(found, 0) for dimension, found in known.items()}
-    spreads = {dimension: _spread(found) for dimension, found in known.items()}
+    spreads = _spreads(known, centres)
     z = {name: _standardised(found, centres[name], spreads[name]) for name, found in known.items()}
     errors = {
         name: _standardised(np.array(planted[name], np.float64), centres[name], spreads[name])
@@ -184,10 +186,14 @@ def _scores(z: Floats, weights: Floats) -> Floats:
     return np.round(z @ weights, _DIGITS)
 
 
-def _spread(evidence: Floats) -> Floats:
-    distances = 1.4826 * np.median(np.abs(evidence - np.median(evidence, 0)), 0)
-    # Of a dimension in which nearly all say the same the median distance is 0.
-    return np.where(distances > 0, distances, np.where(evidence.std(0) > 0, evidence.std(0), 1.0))
+def _spreads(parts: Mapping[str, Floats], centres: Mapping[str, Floats]) -> dict[str, Floats]:
+    """Of a dimension in which nearly all say the same the median distance is next to 0: that of all is the measure."""
+    distances = {name: found - centres[name] for name, found in parts.items()}
+    of_all = np.concatenate(list(distances.values()))
+    common = 1.4826 * np.median(np.abs(of_all), 0)
+    common = np.where(common > _NOTHING, common, of_all.std(0))
+    least = np.where(common > _NOTHING, _LEAST_SPREAD * common, 1.0)
+    return {name: np.maximum(1.4826 * np.median(np.abs(found), 0), least) for name, found in distances.items()}
 
 
 def _standardised(evidence: Floats, centre: Floats, spread: Floats) -> Floats:

@@ -78,7 +78,7 @@ def test_tables_and_picture_are_of_the_cells_that_are_done(tmp_path: Path) -> No
             "cell": {"kind": "planted", "seed": 0, "arm": "scio"},
             "sizes": sizes,
             "retrieval": retrieval,
-            "flags": {name: counts for name in (*DIMENSIONS, "all")},
+            "flags": dict.fromkeys((*DIMENSIONS, "all"), counts),
         },
     ]
     text = tables(results)
