@@ -101,7 +101,9 @@ class Judge:
         places = torch.tensor(images, device=ids.device)
         masked = ids.masked_fill(hidden, self._model.config.mask_token_id)
         states = self._model.read_many(masked, mask, seen.tokens, places)
-        losses = functional.cross_entropy(self._model.word_head(states[hidden]).float(), ids[hidden], reduction="none")
+        # What stands before a word says it, as `FusarKlipModel.masked_words` has it; the first token is no word.
+        said = self._model.word_head(states[:, :-1][hidden[:, 1:]]).float()
+        losses = functional.cross_entropy(said, ids[hidden], reduction="none")
         of_text = hidden.nonzero()[:, 0]
         sums = torch.zeros(len(texts), device=ids.device).index_add_(0, of_text, losses)
         return (sums / hidden.sum(1).clamp(min=1)).double().cpu().numpy()

@@ -51,7 +51,7 @@ def test_surprise_is_of_the_masked_phrase_alone(judge: Judge, seen: Seen) -> Non
     masked = ids.clone()
     masked[0, place : place + len(phrase)] = model.config.mask_token_id
     with torch.no_grad():
-        logits = model.word_head(model.read(masked, None, seen.tokens[1:2]))[0, place : place + len(phrase)]
+        logits = model.masked_words(masked, None, seen.tokens[1:2])[0, place : place + len(phrase)]
     expected = functional.cross_entropy(logits, torch.tensor(phrase))
     assert found == pytest.approx([float(expected)], abs=1e-4)
 
