@@ -167,7 +167,7 @@ def _parser() -> argparse.ArgumentParser:
         help="with the columns of `captions`: folder, Parquet file, or name on the Hub; stays as it is",
     )
     parser.add_argument("--out", metavar="DIR", type=Path, required=True, help="a new folder, or one to go on with")
-    parser.add_argument("--config", metavar="NAME", help="of the dataset (default: all it has)")
+    parser.add_argument("--config", metavar="NAME", help="of the dataset (default: captions where there is one)")
     parser.add_argument("--split", metavar="NAME", default="train", help="that is cleaned (default: train)")
     judges = parser.add_argument_group("judges (one of --recipe, --model-a and --model-b, --only-halves)")
     judges.add_argument("--recipe", metavar="FILE", type=Path, help="by which each half is fitted anew in every round")

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from datasets import Dataset, Features, List, Value
+from datasets import Dataset, Features, List, Value, get_dataset_config_names
 
 from fusargpt.captioning.rows import CONFIG, caption_text
 from fusargpt.errors import InputError, one_line
@@ -17,6 +17,7 @@ from fusargpt.tasks.questions import conversation
 from fusargpt.triplets.features import CAPTION_FEATURES
 from fusargpt.triplets.shards import PartWriter, write_shards
 from fusargpt.triplets.splits import Located, split_by_place
+from modeling_fusargpt.artefacts import HUB_ID
 
 SCIO_FEATURES = Features(
     {
@@ -37,7 +38,7 @@ class CaptionRows:
     Args:
         name: a folder, a Parquet file, or a dataset on the Hub.
         split: as the dataset names it.
-        config: of the dataset; None for one that has no configs or one alone.
+        config: of the dataset; None takes `captions` where there is one, else the first.
 
     Attributes:
         ids: of the rows.
@@ -49,7 +50,8 @@ class CaptionRows:
     """
 
     def __init__(self, name: str, split: str, config: str | None) -> None:
-        configs = None if config is None or Path(name).is_file() else [config]
+        config = _config(name) if config is None else config
+        configs = None if config is None else [config]
         columns = tuple(CAPTION_FEATURES)
         self._rows: Dataset = load_rows(name, configs, split, columns, (PART_WEIGHT_COLUMN,))
         self.name, self.split, self.config = name, split, config
@@ -128,6 +130,18 @@ class CaptionRows:
         except InputError:
             return True
         return False
+
+
+def _config(name: str) -> str | None:
+    """The config to read; None for a file, which has none, and for what cannot be read, which `load_rows` tells."""
+    if not Path(name).is_dir() and (Path(name).exists() or not HUB_ID.fullmatch(name)):
+        return None
+    try:
+        configs = get_dataset_config_names(name)
+    # What datasets and the Hub's client raise, of any type.
+    except Exception:
+        return None
+    return CONFIG if CONFIG in configs else configs[0]
 
 
 def write_captions(folder: Path, rows: CaptionRows, numbers: Sequence[int], captions: Sequence[Caption]) -> int:
