@@ -3,7 +3,7 @@
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from datasets import Dataset
@@ -123,7 +123,7 @@ def _say(row: Row, dimension: str, phrase: str) -> None:
 
 def _plain(row: Row) -> Row:
     """A row of the simulator as it is stored."""
-    encoded = CAPTION_FEATURES.encode_example(row)
+    encoded: Row = cast(Any, CAPTION_FEATURES).encode_example(row)
     return {**encoded, "image": {"bytes": encoded["image"]["bytes"], "path": None}}
 
 

@@ -122,7 +122,7 @@ class Judge:
         filled = self._model.fill(masked, mask[short], places, seen.tokens).input_ids
         for row, tokens in zip(short.tolist(), filled, strict=True):
             said: list[int] = tokens[hidden[row]].tolist()
-            phrase = written(self._tokenizer.decode(said))
+            phrase = written(cast(str, self._tokenizer.decode(said)))
             # A phrase that would be read otherwise than it was meant is none.
             if phrase and self._backend.encode(phrase, add_special_tokens=False).ids == said:
                 found[row] = phrase

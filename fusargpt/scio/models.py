@@ -10,13 +10,12 @@ from fusargpt.scio.settings import HALVES
 
 
 class Fitter(Protocol):
-    """Makes models of halves.
+    """Makes models of halves."""
 
-    Attributes:
-        most_rounds: that it can be asked for; None for any number.
-    """
-
-    most_rounds: int | None
+    @property
+    def most_rounds(self) -> int | None:
+        """That it can be asked for; None for any number."""
+        ...
 
     def conditions(self) -> dict[str, object]:
         """What models depend on beside the data, as plain JSON."""
@@ -49,4 +48,4 @@ class GivenModels:
         return {"models": [fingerprint(str(folder)) for folder in (self.a, self.b)]}
 
     def fit(self, half: str, data: Callable[[], Path], folder: Path) -> Path:
-        return dict(zip(HALVES, (self.a, self.b), strict=True))[half]
+        return self.a if half == HALVES[0] else self.b

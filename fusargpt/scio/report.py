@@ -146,9 +146,11 @@ def _dimensions(one: RoundReport) -> list[dict[str, Any]]:
 
 
 def _examples(rows: CaptionRows, report: ScioReport) -> list[dict[str, Any]]:
-    """Images of the last round with the parts that were flagged most surely, the surest first."""
-    last = report.rounds[-1]
-    surest = sorted(last.screened.flagged, key=lambda part: (-last.screened.scores[part], part))
+    """Images whose parts were flagged most surely, the surest first; a part has its score of the round in which it was."""
+    scores: dict[tuple[int, str], float] = {}
+    for one in report.rounds:
+        scores |= {part: one.screened.scores[part] for part in one.screened.flagged}
+    surest = sorted(scores, key=lambda part: (-scores[part], part))
     numbers = list(dict.fromkeys(number for number, _ in surest))[:EXAMPLES]
     return [
         {
@@ -158,8 +160,7 @@ def _examples(rows: CaptionRows, report: ScioReport) -> list[dict[str, Any]]:
                 {
                     "name": name,
                     "part": part,
-                    "flagged": (number, name) in last.screened.flagged,
-                    "score": last.screened.scores.get((number, name)),
+                    "score": scores.get((number, name)),
                 }
                 for name, part in report.captions[number].items()
             ],

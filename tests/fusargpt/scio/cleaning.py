@@ -12,6 +12,7 @@ from datasets import Dataset
 from numpy.typing import NDArray
 from PIL import Image
 
+from fusargpt.geo.embeddings import quantize
 from fusargpt.geo.prior import Prior
 from fusargpt.scio.judge import Judge, Seen
 from fusargpt.simulator.description import scene_phrases
@@ -44,11 +45,12 @@ def truth_of(number: int) -> dict[str, str]:
 def caption_row(number: int, phrases: dict[str, str]) -> dict[str, Any]:
     """Row `number`: the scene of that number shown by the grey of its picture, at a place of its own."""
     west = -100.0 + number * 0.37
+    direction = np.random.default_rng(number).normal(size=(1, 64))
     targets = {name: phrase for name, phrase in phrases.items() if name.startswith(TARGET_PREFIX)}
     return {
         "id": f"row-{number:03d}",
         "image": Image.new("RGB", (SIDE, SIDE), (number % SCENES * 20,) * 3),
-        "prior_embeddings": [[number % 100 + 1] * 64],
+        "prior_embeddings": quantize(direction / np.linalg.norm(direction, axis=1, keepdims=True)).tolist(),
         "prior_positions": [[0.5, 0.5]],
         "prior_lonlat": [[west, 10.0]],
         "year": 2024,
