@@ -32,6 +32,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=60, help="of arms")
     parser.add_argument("--judge-steps", type=int, default=40, help="of judges")
     parser.add_argument("--rounds", type=int, default=1, help="of SCIO")
+    parser.add_argument("--min-auroc", type=float, default=0.65, help="as of fusargpt scio")
     parser.add_argument("--batch", type=int, default=64, help="rows a step")
     given = parser.parse_args()
     proof = Proof(
@@ -42,6 +43,7 @@ def main() -> None:
         given.steps,
         given.judge_steps,
         given.rounds,
+        given.min_auroc,
         given.batch,
     )
     results = []

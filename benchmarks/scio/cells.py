@@ -59,6 +59,7 @@ class Proof:
         held_out: places that are searched, with clean text.
         steps, judge_steps: of arms and of judges, 64 rows each.
         rounds: of SCIO.
+        min_auroc: of planted errors, below which SCIO cleans nothing and the proof ends.
         batch: rows a step.
     """
 
@@ -69,6 +70,7 @@ class Proof:
     steps: int
     judge_steps: int
     rounds: int
+    min_auroc: float
     batch: int
 
     def sizes(self) -> dict[str, Any]:
@@ -162,7 +164,8 @@ def _cleaned(cell: Cell, proof: Proof, noisy: Path) -> Path:
         for name, value in zip(*[iter(_overrides(proof, cell.seed, proof.judge_steps))] * 2, strict=True):
             text = _with(text, name.removeprefix("--"), value)
         write_text_whole(recipe, text)
-    given = ["--rounds", str(proof.rounds), "--seed", str(cell.seed), "--captioner", "none"]
+    given = ["--rounds", str(proof.rounds), "--min-auroc", str(proof.min_auroc), "--seed", str(cell.seed)]
+    given += ["--captioner", "none", "--device", "cpu"]
     if fusargpt(["scio", str(noisy), "--recipe", str(recipe), "--out", str(out), *given]):
         raise InputError(f"{out}: captions were not cleaned, see above")
     return out

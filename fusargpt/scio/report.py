@@ -146,7 +146,7 @@ def _dimensions(one: RoundReport) -> list[dict[str, Any]]:
 
 
 def _examples(rows: CaptionRows, report: ScioReport) -> list[dict[str, Any]]:
-    """Images whose parts were flagged most surely, the surest first; a part has its score of the round in which it was."""
+    """Images whose parts were flagged most surely, the surest first; a score is that of the last round that flagged."""
     scores: dict[tuple[int, str], float] = {}
     for one in report.rounds:
         scores |= {part: one.screened.scores[part] for part in one.screened.flagged}
