@@ -32,6 +32,7 @@ VERBS = {
     "plan": "work out what a stage will cost on other machines",
     "prior": "fetch the AlphaEarth prior of one image into a file",
     "quickstart": "answer all five tasks on sample scenes and draw one picture",
+    "scio": "find wrong parts of captions, leave them out or say them anew",
     "search": "find what fits words best in a scene or a folder, as a map layer",
     "train": "run one stage of training from a recipe",
     "triplets": "make a training dataset from SAR scenes, and publish it",

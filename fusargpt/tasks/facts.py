@@ -17,6 +17,7 @@ from fusargpt.tasks.target_dimensions import NO_TARGETS, TargetDescription
 from fusargpt.tasks.wordings import count_of
 
 LANDFORM_COLUMN, TARGET_COLUMN = "description", "target_description"
+PART_WEIGHT_COLUMN = "part_weight"
 TARGET_PREFIX = "target_"
 DIMENSIONS: tuple[str, ...] = (
     *(item.name for item in fields(Description)),
@@ -53,6 +54,27 @@ def phrases_of(row: Mapping[str, Any]) -> dict[str, str]:
         columns: Mapping[str, str | None] = row[column] or {}
         found |= {f"{prefix}{name}": phrase for name, phrase in columns.items() if phrase is not None}
     return found
+
+
+def part_weights(row: Mapping[str, Any]) -> NDArray[np.float32]:
+    """float32 [16]: how far each part of a row of `captions` is trusted, in the order of `DIMENSIONS`.
+
+    1 where the row has no column `part_weight`; 0 is for a part that is held to be false.
+
+    Raises:
+        InputError: a column that holds something else than sixteen numbers from 0 to 1.
+    """
+    found = row.get(PART_WEIGHT_COLUMN, [1.0] * len(DIMENSIONS))
+    weights = np.asarray(found if isinstance(found, list) else [np.nan], np.float32)
+    if weights.shape != (len(DIMENSIONS),) or not bool(((weights >= 0) & (weights <= 1)).all()):
+        raise InputError(f"{PART_WEIGHT_COLUMN}: found {found!r}, expected {len(DIMENSIONS)} numbers from 0 to 1")
+    return weights
+
+
+def trusted_phrases(row: Mapping[str, Any]) -> dict[str, str]:
+    """`phrases_of` without the parts whose weight is 0; raises as that and `part_weights` do."""
+    weights = dict(zip(DIMENSIONS, part_weights(row).tolist(), strict=True))
+    return {dimension: phrase for dimension, phrase in phrases_of(row).items() if weights[dimension] > 0}
 
 
 @lru_cache(maxsize=100_000)

@@ -78,7 +78,7 @@ def _count(phrases: Mapping[str, str], told: Phrases, draw: _Draw) -> Phrases:
     label = labels[draw("label") % len(labels)]
     count = counts.get(label if label in counts else plural(label), 0)
     other = count + 1 if not count or draw("more") % 2 else count - 1
-    ranges = [_possible(name, phrase) for name, phrase in told.items() if name != "target_count"]
+    ranges = [possible_targets(name, phrase) for name, phrase in told.items() if name != "target_count"]
     if not all(fewest <= total - count + other <= most for fewest, most in ranges):
         return {}
     if not count or not other:
@@ -103,7 +103,7 @@ def _count(phrases: Mapping[str, str], told: Phrases, draw: _Draw) -> Phrases:
     return changed
 
 
-def _possible(dimension: str, phrase: str) -> tuple[int, int]:
+def possible_targets(dimension: str, phrase: str) -> tuple[int, int]:
     """The fewest and the most targets of which a phrase of another dimension may be true."""
     fewest, most = 1, _MANY
     if dimension == "layout":

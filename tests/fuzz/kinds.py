@@ -102,6 +102,7 @@ def _commands(material: Material) -> dict[str, list[str]]:
         "merge": [str(material.stage1), "--out", "merged", "--dtype", "float32"],
         "plan": [str(material.recipe), "--gpus", "2", "--triplets", "100", "--model_name_or_path", model],
         "quickstart": ["--model", "nowhere", "--out", "quickstart.png"],
+        "scio": [str(material.dataset), "--config", "captions", "--only-halves", "--out", "halves"],
         "train": [str(material.recipe), "--model_name_or_path", "nowhere", "--output_dir", "stage"],
         "triplets": ["build", str(material.root / "absent.jsonl"), "--workers", "0", "--out", "triplets"],
     }

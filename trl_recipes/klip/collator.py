@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import pyarrow as pa
 import torch
 from datasets import Dataset
 
 from fusargpt.geo.image import to_rgb
 from fusargpt.geo.prior import PRIOR_COLUMNS
-from fusargpt.tasks.facts import LANDFORM_COLUMN, TARGET_COLUMN, phrases_of
+from fusargpt.tasks.facts import LANDFORM_COLUMN, PART_WEIGHT_COLUMN, TARGET_COLUMN, part_weights, trusted_phrases
 from modeling_fusarklip.processing_fusarklip import FusarKlipProcessor
 from trl_recipes.data.feature_cache import FeatureCache
 from trl_recipes.data.rows import Batch
@@ -82,9 +83,14 @@ class KlipCollator:
     def _texts(self, columns: pa.Table, places: Sequence[Place]) -> Batch:
         if self.caption_column is not None:
             return self.encoder.captions(columns[self.caption_column].to_pylist())
-        described = columns.select([LANDFORM_COLUMN, TARGET_COLUMN]).to_pylist()
+        weighted = [PART_WEIGHT_COLUMN] if PART_WEIGHT_COLUMN in columns.column_names else []
+        described = columns.select([LANDFORM_COLUMN, TARGET_COLUMN, *weighted]).to_pylist()
         rows, epochs = zip(*places, strict=True)
-        return self.drawer(rows, epochs, [phrases_of(row) for row in described])
+        # A part that is held to be false would make a false text: it is not drawn, instead of not weighing alone.
+        batch = self.drawer(rows, epochs, [trusted_phrases(row) for row in described])
+        if weighted:
+            batch["part_weights"] = torch.from_numpy(np.stack([part_weights(row) for row in described]))
+        return batch
 
     def _keeps_prior(self, row: int, epoch: int) -> bool:
         return draw_seed(self.seed, epoch, row, _DROPPED_PRIOR) >= self.prior_dropout * 2.0**63

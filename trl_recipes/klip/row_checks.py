@@ -9,7 +9,7 @@ from tokenizers import Tokenizer
 
 from fusargpt.errors import InputError
 from fusargpt.geo.prior import PRIOR_EMBEDDINGS
-from fusargpt.tasks.facts import LANDFORM_COLUMN, phrases_of
+from fusargpt.tasks.facts import LANDFORM_COLUMN, trusted_phrases
 from fusargpt.tasks.part_texts import SAYS_LITTLE
 from modeling_fusarklip import FusarKlipProcessor
 from trl_recipes.data.row_checks import ROWS_AT_ONCE, check_prior, image_size, read_image
@@ -17,7 +17,7 @@ from trl_recipes.data.rows import Row
 from trl_recipes.klip.rows import ACQUISITION_COLUMNS
 from trl_recipes.klip.texts import TextEncoder
 
-RULES = 1  # part of what `datasets` knows a result by; to be raised with every change of what is unreadable
+RULES = 2  # part of what `datasets` knows a result by; to be raised with every change of what is unreadable
 _SPECIAL_TOKENS = 2  # around a text
 
 
@@ -79,7 +79,7 @@ def _check(
 
 
 def _check_parts(row: Row, tokenizer: str, max_tokens: int) -> None:
-    known = phrases_of(row)
+    known = trusted_phrases(row)
     if not set(known) - {SAYS_LITTLE}:
         raise InputError(f"{LANDFORM_COLUMN}: found nothing but {SAYS_LITTLE}, expected more about the image")
     if empty := [name for name, phrase in known.items() if not phrase.strip()]:

@@ -5,13 +5,13 @@ from dataclasses import fields
 from typing import cast
 
 import torch
-from datasets import Dataset, Value
+from datasets import Dataset, List, Value
 from torch.utils.data import Sampler
 
 from fusargpt.errors import InputError
 from fusargpt.geo.prior import PRIOR_COLUMNS
 from fusargpt.tasks.eight_dimensions import Description
-from fusargpt.tasks.facts import LANDFORM_COLUMN, TARGET_COLUMN
+from fusargpt.tasks.facts import DIMENSIONS, LANDFORM_COLUMN, PART_WEIGHT_COLUMN, TARGET_COLUMN
 from fusargpt.tasks.target_dimensions import TargetDescription
 from trl_recipes.data.parts import check_columns, read_part
 from trl_recipes.klip.arguments import KlipArguments
@@ -21,6 +21,7 @@ EXPECTED = (
     "image and texts, the prior unless `prior: none`, the acquisition unless `acquisition: false`; `texts: caption` "
     "reads plain captions"
 )
+_WEIGHTS = List(Value("float32"))
 Place = tuple[int, int]
 """A row, and the epoch in which it is asked for."""
 
@@ -33,7 +34,7 @@ def load_parts(recipe: KlipArguments, split: str) -> list[tuple[str, Dataset]]:
     columns = ["image", *text_columns(recipe)]
     columns += PRIOR_COLUMNS if recipe.prior == "true" else ()
     columns += ACQUISITION_COLUMNS if recipe.acquisition else ()
-    parts = []
+    parts: list[tuple[str, Dataset]] = []
     for name in recipe.dataset_name:
         part = read_part(name, recipe.dataset_config, split)
         check_columns(name, part, columns, EXPECTED)
@@ -41,8 +42,35 @@ def load_parts(recipe: KlipArguments, split: str) -> list[tuple[str, Dataset]]:
             _check_texts(name, column, part.features[column], known)
         if not len(part):
             raise InputError(f"dataset {name}, split {split}: found no rows")
-        parts.append((name, part.select_columns(columns)))
-    return parts
+        weighted = recipe.texts == "parts" and PART_WEIGHT_COLUMN in part.column_names
+        parts.append((name, part.select_columns([*columns, *([PART_WEIGHT_COLUMN] if weighted else [])])))
+    return _weighted_alike(parts)
+
+
+def _weighted_alike(parts: list[tuple[str, Dataset]]) -> list[tuple[str, Dataset]]:
+    """With weights of 1 where one dataset has the column `part_weight` and another has not, so that they can be joined.
+
+    Raises InputError for a column that holds no lists of numbers.
+    """
+    for name, part in parts:
+        feature = part.features.get(PART_WEIGHT_COLUMN)
+        item = feature.feature if isinstance(feature, List) else None
+        if feature is not None and not (isinstance(item, Value) and "float" in item.dtype):
+            raise InputError(
+                f"dataset {name}: column {PART_WEIGHT_COLUMN}: found {feature}, expected lists of "
+                f"{len(DIMENSIONS)} floats"
+            )
+    if not any(PART_WEIGHT_COLUMN in part.column_names for _, part in parts):
+        return parts
+    return [
+        (
+            name,
+            part.cast_column(PART_WEIGHT_COLUMN, _WEIGHTS)
+            if PART_WEIGHT_COLUMN in part.column_names
+            else part.add_column(PART_WEIGHT_COLUMN, [[1.0] * len(DIMENSIONS)] * len(part), feature=_WEIGHTS),
+        )
+        for name, part in parts
+    ]
 
 
 def text_columns(recipe: KlipArguments) -> dict[str, tuple[str, ...]]:

@@ -1,0 +1,116 @@
+"""Tables and a picture of the proof, from the cells that are done."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+
+mpl.use("Agg")
+from matplotlib import pyplot
+
+from benchmarks.scio.cells import ARMS
+from fusargpt.tasks.facts import DIMENSIONS
+
+SCORES = {
+    "text_to_image_r@1": "text to image, R@1",
+    "text_to_image_r@5": "R@5",
+    "text_to_image_r@10": "R@10",
+    "image_to_text_r@1": "image to text, R@1",
+    "image_to_text_r@5": "R@5",
+    "image_to_text_r@10": "R@10",
+}
+TITLES = {"none": "no SCIO", "capfilt": "CapFilt", "scio": "SCIO", "clean": "clean captions"}
+
+Result = Mapping[str, Any]
+
+
+def tables(results: Sequence[Result]) -> str:
+    """Markdown: retrieval by arm, and flags by dimension, of each kind of errors."""
+    parts = ["# Does SCIO help?", "", _sizes(results)]
+    for kind in _kinds(results):
+        of_kind = [one for one in results if one["cell"]["arm"] == "clean" or one["cell"]["kind"] == kind]
+        parts += ["", f"## Errors: {kind}", "", *_retrieval(of_kind)]
+        flags = [one["flags"] for one in of_kind if "flags" in one]
+        if flags:
+            parts += ["", *_flags(flags)]
+    return "\n".join(parts) + "\n"
+
+
+def draw(results: Sequence[Result], path: Path) -> None:
+    """Text to image, R@10, of each arm: bars are means over seeds, points single seeds."""
+    kinds = _kinds(results)
+    figure, axes = pyplot.subplots(1, max(1, len(kinds)), figsize=(4.5 * max(1, len(kinds)), 3.5), squeeze=False)
+    for axis, kind in zip(axes[0], kinds, strict=False):
+        for place, arm in enumerate(ARMS):
+            values = _values(results, kind, arm, "text_to_image_r@10")
+            if values:
+                axis.bar(place, np.mean(values), color="#9db8d9")
+                axis.plot([place] * len(values), values, "o", color="#1f3f66", markersize=4)
+        axis.set_xticks(range(len(ARMS)), [TITLES[arm] for arm in ARMS])
+        axis.set_title(f"errors: {kind}")
+        axis.set_ylabel("text to image, R@10 (%)")
+    figure.tight_layout()
+    figure.savefig(path, dpi=150)
+    pyplot.close(figure)
+
+
+def _kinds(results: Iterable[Result]) -> list[str]:
+    found = [one["cell"]["kind"] for one in results if one["cell"]["arm"] != "clean"]
+    return list(dict.fromkeys(found)) or list(dict.fromkeys(one["cell"]["kind"] for one in results))
+
+
+def _values(results: Iterable[Result], kind: str, arm: str, score: str) -> list[float]:
+    return [
+        one["retrieval"][score]
+        for one in results
+        if one["cell"]["arm"] == arm and (arm == "clean" or one["cell"]["kind"] == kind)
+    ]
+
+
+def _sizes(results: Sequence[Result]) -> str:
+    sizes = results[0]["sizes"]
+    return (
+        f"{sizes['rows']} captions, {sizes['steps']} steps of {sizes['batch']} from {Path(sizes['start']).name}, "
+        f"judges {sizes['judge_steps']} steps, {sizes['rounds']} rounds; retrieval among {sizes['held_out']} held-out "
+        "places by the shared space, texts of six true parts, all true partners hits, percent; mean over seeds "
+        "(standard deviation)."
+    )
+
+
+def _retrieval(results: Sequence[Result]) -> list[str]:
+    lines = [f"| arm | seeds | {' | '.join(SCORES.values())} |", f"|---|---|{'---|' * len(SCORES)}"]
+    for arm in ARMS:
+        of_arm = [one for one in results if one["cell"]["arm"] == arm]
+        if of_arm:
+            cells = [_mean([one["retrieval"][score] for one in of_arm]) for score in SCORES]
+            lines.append(f"| {TITLES[arm]} | {len(of_arm)} | {' | '.join(cells)} |")
+    kept = [one["kept"] / int(one["sizes"]["rows"]) for one in results if "kept" in one]
+    return [*lines, *(["", f"CapFilt kept {100 * float(np.mean(kept)):.0f} % of the rows."] if kept else [])]
+
+
+def _flags(flags: Sequence[Mapping[str, Mapping[str, int]]]) -> list[str]:
+    lines = [
+        "| dimension | parts | wrong, % | flagged, % | precision, % | recall, % | said anew | of them right, % |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for name in (*DIMENSIONS, "all"):
+        counts = {key: sum(one[name][key] for one in flags) for key in flags[0][name]}
+        if counts["parts"]:
+            lines.append(
+                f"| {name} | {counts['parts']:,} | {_percent(counts, 'wrong', 'parts')} | "
+                f"{_percent(counts, 'flagged', 'parts')} | {_percent(counts, 'flagged_wrong', 'flagged')} | "
+                f"{_percent(counts, 'flagged_wrong', 'wrong')} | {counts['reconstructed']:,} | "
+                f"{_percent(counts, 'reconstructed_right', 'reconstructed')} |"
+            )
+    return lines
+
+
+def _percent(counts: Mapping[str, int], part: str, whole: str) -> str:
+    return f"{100 * counts[part] / counts[whole]:.0f}" if counts[whole] else "-"
+
+
+def _mean(values: Sequence[float]) -> str:
+    spread = f" ({np.std(values, ddof=1):.1f})" if len(values) > 1 else ""
+    return f"{np.mean(values):.1f}{spread}"
