@@ -158,5 +158,6 @@ def test_a_manifest_is_made_of_pictures_with_text_beside_them(tmp_path: Path, ca
     rows = [json.loads(line) for line in out.read_text().splitlines()]
     assert [Path(row["boxes"]).name for row in rows] == ["a.txt", "b.txt"]
     written(tmp_path / "labels/a.xml", "<annotation/>")
+    out.unlink()
     assert voc_manifest([str(option) for option in options]) == 2
     assert "two annotations of a.png" in capsys.readouterr().err

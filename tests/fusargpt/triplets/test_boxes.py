@@ -256,7 +256,7 @@ def test_files_that_are_not_as_they_should_be(name: str, text: str, message: str
     with pytest.raises(InputError, match=f"{name}.*{message}"):
         read(str(tmp_path / name), GEOMETRY)
     with pytest.raises(InputError, match="No such file"):
-        read(str(tmp_path / f"absent{Path(name).suffix}") if name != "a.txt" else str(tmp_path / "absent.xml"))
+        read(str(tmp_path / f"absent{Path(name).suffix}") if name != "a.csv" else str(tmp_path / "absent.xml"))
 
 
 def test_annotations_of_an_image_of_another_size(tmp_path: Path) -> None:

@@ -502,7 +502,7 @@ def test_a_field_that_is_not_there_is_said_at_once(places: Path, tmp_path: Path)
         ({"max_nodata": 1.0}, "max-nodata"),
         ({"min_visible": 0.0}, "min-visible"),
         ({"anchors": None}, "anchors and anchor-spacing: expected one of them"),
-        ({"aef": None}, "no AlphaEarth root; give one with --aef"),
+        ({"aef": None}, r"no AlphaEarth root; give one with aef \(--aef\)"),
         ({"shares": (0.5, 0.1, 0.1)}, "split-shares"),
         ({"targets": ("bridge",)}, "targets: found bridge; expected some of ship, aircraft"),
         ({"labels": (("Boat", "vessel"),)}, "label Boat=vessel"),
