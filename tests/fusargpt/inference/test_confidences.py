@@ -3,6 +3,7 @@
 import copy
 import math
 import pickle
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -58,9 +59,9 @@ def test_an_answer_without_boxes_has_no_scores_and_text_is_stripped():
 
 
 @pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda text: pickle.loads(pickle.dumps(text))])
-def test_copies_keep_the_scores(copied: object):
-    found = copied(ScoredAnswer("x", [0.5]))  # pyright: ignore[reportCallIssue]
-    assert found == "x" and found.scores == (0.5,)
+def test_copies_keep_the_scores(copied: Callable[[ScoredAnswer], ScoredAnswer]):
+    found = copied(ScoredAnswer("x", [0.5]))
+    assert found.scores == (0.5,) and found == "x"
 
 
 @pytest.fixture(scope="module")
