@@ -14,11 +14,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.real_prior.cells import SEEDS, VARIANTS, grid
-from benchmarks.real_prior.reference import reference
 from benchmarks.real_prior.regions import BLOCKS, read_region, split
 from benchmarks.real_prior.report import write_reference, write_report
 from benchmarks.real_prior.run import Effort, result_path, run_cell
-from benchmarks.real_prior.scenes import test_scenes
 from fusargpt.checkpoints import NANO_BACKBONE
 from fusargpt.errors import InputError
 
@@ -37,8 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--backbone", type=Path, default=NANO_BACKBONE, help="model folder all cells start from")
     parser.add_argument("--build", type=Path, default=Path("build/real_prior"), help="data, features and trainings")
     parser.add_argument("--results", type=Path, default=RESULTS)
-    parser.add_argument("--training", type=int, default=4800, help="scenes of each stage")
-    parser.add_argument("--steps", type=int, nargs=2, default=(225, 225), help="of stage 1 and stage 2")
+    parser.add_argument("--training", type=int, default=1600, help="scenes of each stage")
+    parser.add_argument("--steps", type=int, nargs=2, default=(250, 250), help="of stage 1 and stage 2")
     parser.add_argument("--scenes", type=int, default=240, help="held-out scenes, asked all tasks each")
     parser.add_argument("--keep", action="store_true", help="the trained models, in --build")
     options = parser.parse_args(arguments)
@@ -62,11 +60,9 @@ def run(options: argparse.Namespace) -> None:
     build, results = options.build, options.results
     if options.validate:
         build, results = build / "validation", build / "validation" / "results"
-    results.mkdir(parents=True, exist_ok=True)
     effort = Effort(options.training, tuple(options.steps), options.scenes)
     for place, of_place in splits.items():
-        strips = [ground.strip for ground in test_scenes(of_place.test, effort.scenes)]
-        write_reference(results, place, strips, reference(of_place, effort.training, effort.scenes))
+        write_reference(results, place, of_place, effort)
     for cell in grid(places, [] if options.reference else options.cells, options.seeds):
         run_cell(cell, splits[cell.held_out], effort, options.backbone, build, results)
         if not options.keep:

@@ -1,6 +1,7 @@
 """The closed form beside the model: a linear discriminant of every cell, with the same arms and the same scenes."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,7 +40,7 @@ def reference(split: Split, training: int, scenes: int) -> Answers:
     for arm in ARMS:
         found = linear_classes(_features(arm, levels, learned, asked), states, train, test)
         parts = np.split(found, np.cumsum([ground.side**2 for ground in asked])[:-1])
-        said = [_as_found(ground, part == FLOODED) for ground, part in zip(asked, parts, strict=True)]
+        said = [replace(ground, flooded=part == FLOODED) for ground, part in zip(asked, parts, strict=True)]
         for task in answers:
             answers[task][arm] = [ground.answer(task) for ground in said]
     return answers
@@ -64,15 +65,3 @@ def _levels(ground: Ground) -> NDArray[np.float64]:
     pixels = np.asarray(ground.image(), dtype=np.float64)
     blocks = pixels.reshape(ground.side, CELL_PIXELS, ground.side, CELL_PIXELS)
     return blocks.mean((1, 3)).reshape(-1, 1)
-
-
-def _as_found(ground: Ground, flooded: NDArray[np.bool_]) -> Ground:
-    return Ground(
-        ground.seed,
-        ground.side,
-        ground.strip,
-        ground.embedding,
-        ground.backscatter,
-        ground.landcover,
-        flooded,
-    )

@@ -16,9 +16,11 @@ from scipy.stats import t as student
 
 from benchmarks.real_prior import MARGIN, REGIONS_NEEDED
 from benchmarks.real_prior.cells import ARMS, REFERENCE, VARIANTS
-from benchmarks.real_prior.regions import BLOCKS
-from benchmarks.real_prior.run import RESULT
-from benchmarks.real_prior.scenes import DESCRIBE, SIDES, TASKS
+from benchmarks.real_prior.reference import reference
+from benchmarks.real_prior.regions import BLOCKS, Split
+from benchmarks.real_prior.run import RESULT, Effort
+from benchmarks.real_prior.scenes import DESCRIBE, SIDES, TASKS, test_scenes
+from fusargpt.errors import InputError
 from fusargpt.files import written_whole
 from fusargpt.metrics.tally import Score, Tally, difference
 
@@ -37,6 +39,7 @@ class Place:
         closed_form: answers of the linear discriminant.
         runs: answers by variant and seed.
         seconds: of processor and of clock, of each cell.
+        efforts: of each cell, in words.
     """
 
     strips: list[int]
@@ -46,12 +49,23 @@ class Place:
     efforts: list[str]
 
 
-def write_reference(results: Path, place: str, strips: Sequence[int], answers: Answers) -> None:
-    """Keep the closed form's answers about a place, and which scenes share places."""
-    folder = results / place
-    folder.mkdir(parents=True, exist_ok=True)
-    with written_whole(folder / CLOSED_FORM) as part:
-        text = json.dumps({"strips": list(strips), "answers": answers}, separators=(",", ":"))
+def write_reference(results: Path, place: str, split: Split, effort: Effort) -> None:
+    """Keep the closed form's answers about a place, and which scenes share places; nothing to do when they are there.
+
+    Raises:
+        InputError: answers of another effort.
+    """
+    path = results / place / CLOSED_FORM
+    wanted = {"training": effort.training, "scenes": effort.scenes}
+    if path.exists():
+        if (found := json.loads(path.read_text(encoding="utf-8"))["effort"]) != wanted:
+            raise InputError(f"{path}: found {found}, expected {wanted}; remove it, or choose another --results")
+        return
+    strips = [ground.strip for ground in test_scenes(split.test, effort.scenes)]
+    answers = reference(split, effort.training, effort.scenes)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with written_whole(path) as part:
+        text = json.dumps({"effort": wanted, "strips": strips, "answers": answers}, separators=(",", ":"))
         part.write_text(text + "\n", encoding="utf-8")
 
 
@@ -206,7 +220,7 @@ def report(results: Path) -> str:
         (
             f"{cells} cells are done ({'; '.join(efforts) or 'none'}).{took}",
             verdict(places),
-            "Exact answers, percent, 95 % interval over places, seeds pooled; `describe` asks for the class of every cell:",
+            "Exact answers, percent, 95 % interval over places, seeds pooled; `describe` has every cell's class:",
             scores,
             "Differences in points, first interval over places, second over seeds:",
             gains,

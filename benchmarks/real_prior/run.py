@@ -43,6 +43,8 @@ from modeling_fusargpt import FusarGptProcessor
 RESULT = "results.json"
 MAX_NEW_TOKENS = 120
 SCENES_AT_ONCE = 60
+BATCH = 16
+"""Sequences a step: half of the ablation's, whose recipes these are, as scenes are few and small."""
 _MESSAGES = List({"role": Value("string"), "content": Value("string")})
 _FEATURES = Features(
     {
@@ -62,7 +64,7 @@ class Effort:
 
     Attributes:
         training: scenes of each stage.
-        steps: optimizer steps of 32 sequences, of each stage.
+        steps: optimizer steps of `BATCH` sequences, of each stage.
         scenes: held-out scenes, asked all tasks each.
     """
 
@@ -103,7 +105,8 @@ def run_cell(
     settings, folder = cell.settings, build / cell.name
     captions, instructions = make_data(cell, split, effort.training, build / "data")
     initial = make_initial(cell, backbone, folder / "initial")
-    shared = ["--seed", str(cell.seed), "--feature_cache", str(build / "features"), *extra]
+    shared = ["--seed", str(cell.seed), "--feature_cache", str(build / "features")]
+    shared += ["--per_device_train_batch_size", str(BATCH), "--save_steps", "50", *extra]
     if settings.arm == "none":
         shared += ["--prior", "none"]
     # Fine-tuned alike: without a prior LoRA learns the same rows for the same steps.
