@@ -30,7 +30,7 @@ class Region:
     lonlat: NDArray[np.float64]
 
     def take(self, chosen: NDArray[np.integer] | NDArray[np.bool_]) -> "Region":
-        index = np.flatnonzero(chosen) if chosen.dtype == bool else chosen
+        index = np.arange(len(self.points))[chosen]
         return Region(self.name, self.points.take(index), self.lonlat[index])
 
     @property

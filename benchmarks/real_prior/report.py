@@ -12,6 +12,7 @@ import numpy as np
 
 matplotlib.use("Agg")
 from matplotlib import pyplot
+from matplotlib.patches import Patch
 from scipy.stats import t as student
 
 from benchmarks.real_prior import MARGIN, REGIONS_NEEDED
@@ -273,7 +274,7 @@ def draw(results: Path, out: Path) -> None:
         panel.set(title=f"held out: {name}", xlim=(0, 1), ylim=(len(kinds) - 0.5, -0.5), xlabel="exact counts")
         panel.set_yticks(range(len(kinds)), kinds)
         panel.grid(axis="x", alpha=0.3)
-    handles = [pyplot.Rectangle((0, 0), 1, 1, color=COLOURS[arm]) for arm in ARMS]
+    handles = [Patch(color=COLOURS[arm]) for arm in ARMS]
     figure.legend(handles, [f"asked {arm}" for arm in ARMS], loc="outside lower center", ncols=len(ARMS))
     figure.savefig(out, dpi=110)
     pyplot.close(figure)
