@@ -4,7 +4,8 @@
 
 Every cell is one training from the shared backbone, and its answers about a place that it has not seen. A cell's result
 is written when it ends, and is not made again. Regions and blocks are held out in turn; `--held-out FILE.csv` learns
-from all points and asks about that file instead. `--reference` runs the closed form alone, in a minute.
+from all points and asks about that file instead. `--reference` runs the closed form alone, in a minute; `--readout` the
+closed form, and the fused tokens read by a linear layer, some seconds a cell.
 """
 
 import argparse
@@ -14,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.real_prior.cells import SEEDS, VARIANTS, grid
+from benchmarks.real_prior.readout import Tower, write_readouts
 from benchmarks.real_prior.regions import BLOCKS, read_region, split
 from benchmarks.real_prior.report import write_reference, write_report
 from benchmarks.real_prior.run import Effort, result_path, run_cell
@@ -32,6 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seeds", type=int, nargs="*", default=SEEDS, help="0 to 4 by default")
     parser.add_argument("--validate", action="store_true", help="ask about blocks of the training regions instead")
     parser.add_argument("--reference", action="store_true", help="the closed form alone, and the report")
+    parser.add_argument("--readout", action="store_true", help="it and the fused tokens read linearly, no training")
     parser.add_argument("--backbone", type=Path, default=NANO_BACKBONE, help="model folder all cells start from")
     parser.add_argument("--build", type=Path, default=Path("build/real_prior"), help="data, features and trainings")
     parser.add_argument("--results", type=Path, default=RESULTS)
@@ -63,7 +66,12 @@ def run(options: argparse.Namespace) -> None:
     effort = Effort(options.training, tuple(options.steps), options.scenes)
     for place, of_place in splits.items():
         write_reference(results, place, of_place, effort)
-    for cell in grid(places, [] if options.reference else options.cells, options.seeds):
+    if options.readout:
+        tower = Tower(options.backbone, build / "tower")
+        for place, of_place in splits.items():
+            cells = grid([place], options.cells, options.seeds)
+            write_readouts(results, of_place, cells, effort.training, effort.scenes, tower)
+    for cell in grid(places, [] if options.reference or options.readout else options.cells, options.seeds):
         run_cell(cell, splits[cell.held_out], effort, options.backbone, build, results)
         if not options.keep:
             shutil.rmtree(build / cell.name, ignore_errors=True)

@@ -13,7 +13,7 @@ from fusargpt.geo.land_classes import WATER
 from fusargpt.simulator.linear_probe import linear_classes
 
 FLOODED = 1
-"""Of the states of a cell: 0 dry land, 1 flooded land, 2 permanent water."""
+"""Of the states of a cell."""
 MOST_TRAINING = 1200
 """Scenes that it is fitted to at most: some 15,000 cells for 65 numbers."""
 
@@ -33,7 +33,7 @@ def reference(split: Split, training: int, scenes: int) -> Answers:
         task: {"reference": [ground.answer(task) for ground in asked]} for task in ("count", "localize")
     }
     answers["any"] = {"reference": [ground.answer("any") for ground in asked]}
-    states = np.concatenate([_states(ground) for ground in (*learned, *asked)])
+    states = np.concatenate([states(ground) for ground in (*learned, *asked)])
     cells = sum(ground.side**2 for ground in learned)
     train, test = np.arange(cells), np.arange(cells, len(states))
     levels = np.concatenate([_levels(ground) for ground in (*learned, *asked)])
@@ -56,7 +56,8 @@ def _features(
     return vectors if arm == "blind" else np.hstack([levels, vectors])
 
 
-def _states(ground: Ground) -> NDArray[np.int64]:
+def states(ground: Ground) -> NDArray[np.int64]:
+    """Of each cell: 0 dry land, `FLOODED` land, 2 permanent water."""
     return np.where(ground.flooded, FLOODED, np.where(ground.landcover == WATER, 2, 0))
 
 

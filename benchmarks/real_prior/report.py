@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from scipy.stats import t as student
 
 from benchmarks.real_prior import MARGIN, REGIONS_NEEDED
 from benchmarks.real_prior.cells import ARMS, REFERENCE, VARIANTS
+from benchmarks.real_prior.readout import READOUT
 from benchmarks.real_prior.reference import reference
 from benchmarks.real_prior.regions import BLOCKS, Split
 from benchmarks.real_prior.run import RESULT, Effort
@@ -39,6 +40,7 @@ class Place:
         strips: of each scene, the strip of places that it is from.
         closed_form: answers of the linear discriminant.
         runs: answers by variant and seed.
+        readout: likewise, of the fused tokens read linearly.
         seconds: of processor and of clock, of each cell.
         efforts: of each cell, in words.
     """
@@ -46,6 +48,7 @@ class Place:
     strips: list[int]
     closed_form: Answers
     runs: dict[str, dict[int, Answers]]
+    readout: dict[str, dict[int, Answers]]
     seconds: list[tuple[int, int]]
     efforts: list[str]
 
@@ -87,8 +90,20 @@ def read_results(results: Path) -> dict[str, Place]:
                 "{training} scenes a stage, {steps} steps, {scenes} held-out scenes".format(**result["effort"])
             )
         ordered = {variant: runs[variant] for variant in VARIANTS if variant in runs}
-        places[path.parent.name] = Place(found["strips"], found["answers"], ordered, seconds, efforts)
+        places[path.parent.name] = Place(
+            found["strips"], found["answers"], ordered, _read_readout(path.parent), seconds, efforts
+        )
     return dict(sorted(places.items(), key=lambda item: item[0] == BLOCKS))
+
+
+def _read_readout(folder: Path) -> dict[str, dict[int, Answers]]:
+    path = folder / READOUT
+    found: dict[str, dict[str, Answers]] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return {
+        variant: {int(seed): answers for seed, answers in found[variant].items()}
+        for variant in VARIANTS
+        if variant in found
+    }
 
 
 def tally(place: Place, answers: Sequence[Answers], task: str, arm: str, side: int | None = None) -> Tally:
@@ -171,30 +186,7 @@ def verdict(places: Mapping[str, Place]) -> str:
 def report(results: Path) -> str:
     """Markdown: the verdict, scores of every variant, what the prior is worth, and the closed form."""
     places = read_results(results)
-    asked = [*TASKS, DESCRIBE]
-    header = ["held out", "variant", "seeds", "arm asked", *(f"count, {side} x {side}" for side in SIDES), *asked]
-    scores = _table(
-        header,
-        [
-            [name, variant, str(len(seeds)), arm, *_sides(place, list(seeds.values()), arm)]
-            + [_score(place, list(seeds.values()), task, arm) for task in asked]
-            for name, place in places.items()
-            for variant, seeds in place.runs.items()
-            for arm in ARMS
-            if arm in next(iter(seeds.values()))["count"]
-        ],
-    )
-    compared = [("none", "none"), ("blind", "blind"), ("shuffled", "shuffled")]
-    compared += [(name, "true") for name in ("sum", "concat", "one-stage")]
-    gains = _table(
-        ["held out", "`tlm` true minus", "count", "localize"],
-        [
-            [name, f"`{variant}`", str(found), str(gain(place, variant, arm, "localize"))]
-            for name, place in places.items()
-            for variant, arm in compared
-            if (found := gain(place, variant, arm)) is not None
-        ],
-    )
+    read = {name: replace(place, runs=place.readout) for name, place in places.items()}
     closed = _table(
         ["held out", "arm", *(f"count, {side} x {side}" for side in SIDES), *TASKS],
         [
@@ -222,12 +214,43 @@ def report(results: Path) -> str:
             f"{cells} cells are done ({'; '.join(efforts) or 'none'}).{took}",
             verdict(places),
             "Exact answers, percent, 95 % interval over places, seeds pooled; `describe` has every cell's class:",
-            scores,
+            _scores(places, [*TASKS, DESCRIBE]),
             "Differences in points, first interval over places, second over seeds:",
-            gains,
+            _gains(places),
+            "The fused tokens, read by a linear layer in place of the language model:",
+            _scores(read, TASKS),
+            _gains(read),
             "The closed form:",
             closed,
         )
+    )
+
+
+def _scores(places: Mapping[str, Place], tasks: Sequence[str]) -> str:
+    return _table(
+        ["held out", "variant", "seeds", "arm asked", *(f"count, {side} x {side}" for side in SIDES), *tasks],
+        [
+            [name, variant, str(len(seeds)), arm, *_sides(place, list(seeds.values()), arm)]
+            + [_score(place, list(seeds.values()), task, arm) for task in tasks]
+            for name, place in places.items()
+            for variant, seeds in place.runs.items()
+            for arm in ARMS
+            if arm in next(iter(seeds.values()))["count"]
+        ],
+    )
+
+
+def _gains(places: Mapping[str, Place]) -> str:
+    compared = [("none", "none"), ("blind", "blind"), ("shuffled", "shuffled")]
+    compared += [(name, "true") for name in ("sum", "concat", "one-stage")]
+    return _table(
+        ["held out", "`tlm` true minus", "count", "localize"],
+        [
+            [name, f"`{variant}`", str(found), str(gain(place, variant, arm, "localize"))]
+            for name, place in places.items()
+            for variant, arm in compared
+            if (found := gain(place, variant, arm)) is not None
+        ],
     )
 
 

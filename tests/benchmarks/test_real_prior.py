@@ -13,12 +13,12 @@ import torch
 from benchmarks.ablation import run as ablation
 from benchmarks.aef_probe import Points
 from benchmarks.real_prior import __main__ as command
-from benchmarks.real_prior import run
+from benchmarks.real_prior import readout, run
 from benchmarks.real_prior.cells import SIGMA, VARIANTS, Cell, grid
 from benchmarks.real_prior.reference import reference
 from benchmarks.real_prior.regions import BLOCK_DEGREES, BLOCKS, Region, Split, read_region, split, strips
 from benchmarks.real_prior.report import read_results as read
-from benchmarks.real_prior.report import report, verdict, write_reference, write_report
+from benchmarks.real_prior.report import report, tally, verdict, write_reference, write_report
 from benchmarks.real_prior.run import Effort, run_cell, shown
 from benchmarks.real_prior.scenes import (
     DESCRIBE,
@@ -42,6 +42,7 @@ from modeling_fusargpt.tlm import gaussian_alignment
 from tests.benchmarks.made_regions import write_region
 
 NAMES = ("coast", "fields", "city")
+ARMS_READ = (("tlm", "true"), ("none", "none"))
 EFFORT = Effort(training=32, steps=(1, 1), scenes=16)
 
 
@@ -210,6 +211,26 @@ def test_the_closed_form_needs_image_and_vector_here(regions: list[Region]) -> N
     }
     assert right["true"] > 0.9 and max(right[arm] for arm in ("none", "blind", "shuffled")) < 0.4
     assert answers["localize"]["true"][0] == answers["localize"]["reference"][0]
+
+
+def test_fused_tokens_tell_what_tokens_alone_do_not_and_are_read_once(
+    regions: list[Region], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(readout, "STEPS", 60)
+    parts, effort = split(regions, "city"), Effort(48, (1, 1), 32)
+    tower = readout.Tower(NANO_BACKBONE, tmp_path / "tower")
+    cells = grid(["city"], ("tlm", "none", "one-stage"), [0])
+    readout.write_readouts(tmp_path, parts, cells, effort.training, effort.scenes, tower)
+    path = tmp_path / "city" / readout.READOUT
+    before = path.stat().st_mtime_ns
+    readout.write_readouts(tmp_path, parts, cells, effort.training, effort.scenes, tower)
+    assert path.stat().st_mtime_ns == before
+    write_reference(tmp_path, "city", parts, effort)
+    place = read(tmp_path)["city"]
+    assert set(place.readout) == {"tlm", "none"}
+    true, none = (tally(place, list(place.readout[arm].values()), "count", name).value for arm, name in ARMS_READ)
+    assert true > none + 0.3
+    assert "| city | tlm | 1 | true |" in report(tmp_path)
 
 
 def write_cell(results: Path, cell: Cell, right: Mapping[str, int]) -> None:
