@@ -37,8 +37,8 @@ def read_regular(path: str | Path) -> bytes:
 
 
 def partial_of(path: Path) -> Path:
-    """Where `path` is written before it is whole."""
-    return path.with_name(f"{path.name}.partial")
+    """Where `path` is written before it is whole, from the root: libraries take `EPSG:4326/x` for an address."""
+    return path.absolute().with_name(f"{path.name}.partial")
 
 
 @contextmanager

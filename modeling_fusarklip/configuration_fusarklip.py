@@ -167,8 +167,10 @@ class LossesConfig(_Strict):
         contrastive: `"softmax"`, cross-entropy against all that is true of an image or a text in equal shares (UniCL),
             or `"sigmoid"`, each pair by itself (SigLIP).
         itc: Weight of that contrast between images and texts.
-        itm: Weight of matching: whether a text is true of an image, over true pairs and hard negatives.
+        itm: Weight of matching: whether a text is true of an image, over true pairs and false ones.
         match_share: Share of a batch that is matched, above 0.
+        hard_negatives: Share of the false pairs that are drawn by their likeness (BLIP: 1); the others are any that
+            are false. A head that begins at random learns nothing of hard ones alone.
         mlm: Weight of the reconstruction of masked words and parts from image and text.
         lm: Weight of causal captioning.
         mim: Weight of masked image modelling, which needs pixels (no `image_states`).
@@ -192,6 +194,7 @@ class LossesConfig(_Strict):
         "itc",
         "itm",
         "match_share",
+        "hard_negatives",
         "mlm",
         "lm",
         "mim",
@@ -207,6 +210,7 @@ class LossesConfig(_Strict):
     itc: float | int = 1.0
     itm: float | int = 1.0
     match_share: float | int = 1.0
+    hard_negatives: float | int = 1.0
     mlm: float | int = 1.0
     lm: float | int = 0.0
     mim: float | int = 0.0
@@ -223,7 +227,7 @@ class LossesConfig(_Strict):
                 raise self.found(name, "0 or a positive number")
         if not 0 < self.match_share <= 1:
             raise self.found("match_share", "a share above 0, up to 1")
-        for name in ("alpha", "mask_words", "mask_part", "mask_patches", "momentum"):
+        for name in ("hard_negatives", "alpha", "mask_words", "mask_part", "mask_patches", "momentum"):
             value = self.__dict__[name]
             if value is not None and not 0 <= value <= 1:
                 raise self.found(name, "a number within [0, 1]")

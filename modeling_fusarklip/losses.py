@@ -98,10 +98,18 @@ class Negatives(NamedTuple):
 
 
 @torch.no_grad()
-def sample_negatives(logits: Tensor, truth: Tensor) -> Negatives:
-    """For each row of `[N, K]` logits one column that is not true of it, the likelier the more alike (BLIP, ALBEF)."""
+def sample_negatives(logits: Tensor, truth: Tensor, hard: float = 1.0) -> Negatives:
+    """For each row of `[N, K]` logits one column that is not true of it, the likelier the more alike (BLIP, ALBEF).
+
+    Args:
+        logits: Similarities over the temperature.
+        truth: bool `[N, K]`.
+        hard: Share of the rows that draw so; the others draw any column that is not true, all alike.
+    """
     candidates = ~truth
     present = candidates.any(1)
+    if hard < 1:
+        logits = logits * (torch.rand(len(logits), 1, device=logits.device) < hard)
     weights = logits.float().masked_fill(~candidates, -math.inf).softmax(1)
     # A row without a candidate is NaN; a candidate may be too unlikely for float32.
     weights = weights.nan_to_num(0) + 1e-9 * candidates + (~present)[:, None]

@@ -24,7 +24,16 @@ from fusargpt.files import output_file
 SUFFIX = ".parquet"
 _REMEDY = "the vectors are kept; make room, and the same command embeds nothing again"
 _KEY = b"fusargpt"
-_COLUMNS = ("id", "source", "box", "embedding", "anchors", "read_as", "model", "model_hash")
+_TYPES = {
+    "id": pa.string(),
+    "source": pa.string(),
+    "box": pa.list_(pa.int32(), 4),
+    "anchors": pa.int32(),
+    "read_as": pa.string(),
+    "model": pa.string(),
+    "model_hash": pa.string(),
+}
+_GEOMETRY = "geometry"
 _GEOPARQUET = "1.1.0"
 _UNIT_TOLERANCE = 0.01
 
@@ -61,19 +70,20 @@ class Features:
     ) -> "Features":
         """Of N rows and their vectors [N, D]."""
         count = len(rows)
-        columns: dict[str, pa.Array] = {
-            "id": pa.array([row.id for row in rows], pa.string()),
-            "source": pa.array([row.source for row in rows], pa.string()),
-            "box": pa.array([row.box for row in rows], pa.list_(pa.int32(), 4)),
-            "anchors": pa.array([row.anchors for row in rows], pa.int32()),
-            "read_as": pa.array([row.read_as for row in rows], pa.string()),
-            "model": pa.array([model] * count, pa.string()),
-            "model_hash": pa.array([model_hash] * count, pa.string()),
+        values: dict[str, Sequence[object]] = {
+            "id": [row.id for row in rows],
+            "source": [row.source for row in rows],
+            "box": [row.box for row in rows],
+            "anchors": [row.anchors for row in rows],
+            "read_as": [row.read_as for row in rows],
+            "model": [model] * count,
+            "model_hash": [model_hash] * count,
         }
+        columns: dict[str, pa.Array] = {name: pa.array(values[name], kind) for name, kind in _TYPES.items()}
         if any(row.outline is not None for row in rows):
             outlines = [None if row.outline is None else json.dumps(row.outline) for row in rows]
             wkb = shapely.to_wkb(shapely.from_geojson(np.array(outlines, object)))
-            columns["geometry"] = pa.array(list(wkb), pa.binary())
+            columns[_GEOMETRY] = pa.array(list(wkb), pa.binary())
         return Features(vectors, pa.table(columns), dict(provenance))
 
     def __len__(self) -> int:
@@ -140,7 +150,7 @@ def read_features(path: str | Path) -> Features:
         table = pq.read_table(path)
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"{path}: not a Parquet file, or a damaged one ({one_line(error)})") from error
-    missing = [name for name in _COLUMNS if name not in table.column_names]
+    missing = [name for name in (*_TYPES, "embedding") if name not in table.column_names]
     provenance = _provenance(table)
     if missing or provenance is None:
         found = ", ".join(table.column_names[:10])
@@ -151,7 +161,7 @@ def read_features(path: str | Path) -> Features:
     if len(set(table["model_hash"].unique().to_pylist())) > 1:
         raise InputError(f"{path}: vectors of several models, which cannot be compared; keep those of one")
     vectors = _vectors(path, table["embedding"])
-    return Features(vectors, table.drop_columns(["embedding"]), {**provenance, "file": str(path)})
+    return Features(vectors, _checked(path, table.drop_columns(["embedding"])), {**provenance, "file": str(path)})
 
 
 def is_features(path: str) -> bool:
@@ -171,6 +181,27 @@ def _provenance(table: pa.Table) -> dict[str, Any] | None:
         return None
     wanted = ("model", "model_hash", "kind", "sources", "options")
     return found if isinstance(found, dict) and all(name in found for name in wanted) else None
+
+
+def _checked(path: Path, table: pa.Table) -> pa.Table:
+    """The columns beside the vectors, in the types that they are written in."""
+    for name, kind in _TYPES.items():
+        try:
+            column = table[name].cast(kind)
+            column.validate(full=True)
+        except pa.ArrowException as error:
+            raise InputError(
+                f"{path}: {name}: found {table[name].type}; expected {kind} ({one_line(error)})"
+            ) from error
+        if column.null_count:
+            raise InputError(f"{path}: {name}: {column.null_count:,} are missing; embed again")
+        table = table.set_column(table.column_names.index(name), name, column)
+    if _GEOMETRY in table.column_names:
+        try:
+            shapely.from_wkb(np.array(table[_GEOMETRY].to_pylist(), object))
+        except (shapely.GEOSException, TypeError) as error:
+            raise InputError(f"{path}: {_GEOMETRY}: found what is no WKB ({one_line(error)}); embed again") from error
+    return table
 
 
 def _vectors(path: Path, column: pa.ChunkedArray) -> NDArray[np.float32]:

@@ -6,6 +6,7 @@ from typing import Any, cast
 
 import torch
 from huggingface_hub import snapshot_download
+from PIL import Image
 from transformers import AutoModelForZeroShotImageClassification, AutoProcessor, PreTrainedConfig
 
 from fusargpt.checkpoints import KLIP_NANO
@@ -51,13 +52,16 @@ def read_towers(name: str, device: str | None) -> Towers:
             raise InputError(f"{name}: {len(report['missing_keys'])} weights are missing, {first} among them")
         model.to(device).eval()
         if is_ours:
-            return KlipTowers(model, FusarKlipProcessor.from_pretrained(name))
-        return ClipTowers(model, AutoProcessor.from_pretrained(name))
+            towers: Towers = KlipTowers(model, FusarKlipProcessor.from_pretrained(name))
+        else:
+            towers = ClipTowers(model, AutoProcessor.from_pretrained(name))
+        _try_out(towers)
     except InputError:
         raise
     # What transformers, tokenizers and safetensors raise on files that are missing, damaged or do not fit: of any type.
     except Exception as error:
         raise InputError(f"{name}: the model cannot be loaded: {one_line(error)}") from error
+    return towers
 
 
 def check_model(name: str) -> None:
@@ -92,6 +96,15 @@ def model_label(name: str) -> str:
 def model_of_label(label: str) -> str:
     """What `model_label` made the label of."""
     return str(KLIP_NANO) if label == KLIP_NANO.name else label
+
+
+@torch.inference_mode()
+def _try_out(towers: Towers) -> None:
+    """What is wrong with a tokenizer or an image processor shows in use alone: now, and not after a scene's tiles."""
+    image = towers.image_features([Image.new("RGB", (towers.side, towers.side))], [None], [None])
+    texts = towers.text_features(["a ship", "a ship at sea"])
+    if image.shape[1] != texts.shape[1]:
+        raise InputError(f"its images have {image.shape[1]} numbers and its texts {texts.shape[1]}; expected as many")
 
 
 def _wrong_kind(name: str, found: object) -> InputError:

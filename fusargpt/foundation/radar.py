@@ -34,6 +34,9 @@ def radar(findings: Findings) -> bytes | None:
             )
             axes.fill_between(_closed(angles), _closed(low), _closed(high), alpha=0.25, color=line[0].get_color())
     axes.set_xticks(angles, [f"{task.name}\n{title(task.headline)}" for task in tasks], fontsize=7)
+    for label, angle in zip(axes.get_xticklabels(), angles, strict=True):
+        across = math.cos(angle)  # a label ends where the circle begins, on whichever side it stands
+        label.set_horizontalalignment("left" if across > 0.1 else "right" if across < -0.1 else "center")
     axes.set_ylim(0, 100)
     axes.set_yticks([20, 40, 60, 80], ["20", "40", "60", "80"], fontsize=7, color="0.4")
     axes.legend(loc="upper left", bbox_to_anchor=(1.12, 1.05), fontsize=8, frameon=False)

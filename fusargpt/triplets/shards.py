@@ -88,7 +88,7 @@ def write_shards(
         if not files or files[-1].bytes >= shard_bytes:
             if files:
                 files[-1].close()
-            files.append(_GroupedFile(folder / f"{split}-{len(files):05d}.partial", schema))
+            files.append(_GroupedFile(partial_of(folder / f"{split}-{len(files):05d}"), schema))
         files[-1].add(table)
     if files:
         files[-1].close()

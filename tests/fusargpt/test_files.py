@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
@@ -230,3 +232,12 @@ def test_a_full_disk_is_named_and_nothing_is_left(small_disk: Path):
     with full, output_file(path, "make room") as partial:
         partial.write_bytes(bytes(2**20))
     assert path.read_text() == "old" and list(small_disk.iterdir()) == [path]
+
+
+def test_a_folder_with_a_colon_is_no_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    path = Path("EPSG:4326/train.parquet")
+    path.parent.mkdir()
+    with written_whole(path) as partial:
+        pq.write_table(pa.table({"id": ["a"]}), partial)
+    assert pq.read_table(tmp_path / path)["id"].to_pylist() == ["a"]

@@ -68,7 +68,8 @@ def _prepared(folder: Path) -> Generator[Material]:
     before = Path.cwd()
     with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        for place in ("inference.predict", "scenes.ask_scene", "evaluation.answerers"):
+        # The others before the module that they import it from: one first imported now would keep what is put there.
+        for place in ("scenes.ask_scene", "evaluation.answerers", "inference.predict"):
             patch.setattr(f"fusargpt.{place}.load", load_good_once)
         patch.setattr("space_app.launch.serve", nothing)
         patch.setattr("trl_recipes.sft._train", first_batch)

@@ -23,14 +23,13 @@ from fusargpt.geo.geometry import Geometry
 from fusargpt.triplets.augment import main as augment
 from fusargpt.triplets.voc_manifest import main as voc_manifest
 from tests.fusargpt.scenes.scenes import CRS, SIDE, TRANSFORM
+from tests.fuzz import klip_kinds
 from tests.fuzz.material import Material
-from tests.fuzz.mutations import TEXTS, changed_bytes, changed_text, changed_value, odd_value
-from tests.fuzz.trial import Lost, Said, tell
+from tests.fuzz.mutations import HEADER, TEXTS, change_file, changed_bytes, changed_text, changed_value, odd_value
+from tests.fuzz.trial import Lost, check_there, rows_of, tell
 
 SCENE_VERBS = ("classify", "count", "describe", "detect", "localize")
 _SHORT = ["--max-new-tokens", "3"]
-_HEADER = 4096
-"""Bytes: where a tile's directories are."""
 
 
 def picture(random: Random, material: Material, place: Path) -> None:
@@ -90,7 +89,10 @@ def _commands(material: Material) -> dict[str, list[str]]:
     model, grey = str(material.model), str(material.pictures / "grey.png")
     scene = [str(material.harbour), "--no-prior", "--tile", "48", "--model", model, *_SHORT, "--out", "out.geojson"]
     verbs = {verb: list(scene) for verb in SCENE_VERBS}
+    klip = ["--model", str(material.klip)]
     return verbs | {
+        "embed": [str(material.pictures), "--band", "1", *klip, "--out", "features.parquet"],
+        "search": ["ships", "--in", str(material.features), *klip, "--top", "3", "--out", "found"],
         "ask": [grey, "--task", "count", "--target", "ship", "--model", model, *_SHORT, "--band", "1"],
         "batch": [str(material.pictures), "--task", "count", "--model", model, *_SHORT, "--out", "out.parquet"],
         "caption": [str(material.dataset), "--limit", "1", "--out", "captions"],
@@ -122,7 +124,7 @@ def tile(random: Random, material: Material, place: Path) -> None:
     (path,) = field.rglob("*.tiff")
     if random.random() < 0.2:
         path = field / "aef_index.parquet"
-    path.write_bytes(changed_bytes(random, path.read_bytes(), _HEADER))
+    path.write_bytes(changed_bytes(random, path.read_bytes(), HEADER))
     geometry = Geometry.from_affine(TRANSFORM @ Affine.scale(random.choice((0.5, 1.0))), CRS, SIDE, SIDE)
     chosen: Any = {"grid": (4, 4)} if random.random() < 0.5 else {"spacing_m": 100.0, "resolution": "match"}
     try:
@@ -148,7 +150,7 @@ def folder(random: Random, material: Material, place: Path) -> None:
         (images / name).with_suffix(".npz").write_bytes(changed_bytes(random, material.prior.read_bytes()))
     out = place / f"out{random.choice(('.jsonl', '.parquet'))}"
     said = tell(["batch", str(images), "--task", "count", "--model", str(material.model), *_SHORT, "--out", str(out)])
-    _check_there(said, _rows(out), {"colour.png", "grey.jpg"})
+    check_there(said, rows_of(out), {"colour.png", "grey.jpg"})
 
 
 def rows(random: Random, material: Material, place: Path) -> None:
@@ -168,12 +170,12 @@ def rows(random: Random, material: Material, place: Path) -> None:
     if random.random() < 0.5:
         out = place / "out.jsonl"
         said = tell(["batch", str(data), "--model", str(material.model), *_SHORT, "--out", str(out)])
-        _check_there(said, _rows(out), good - taken)
+        check_there(said, rows_of(out), good - taken)
     else:
         out = place / "evaluation"
         said = tell(["evaluate", str(material.model), str(data), *_SHORT, "--device", "cpu", "--out", str(out)])
         found = json.loads((out / "results.json").read_text()) if said.code < 2 else {"predictions": {"": []}}
-        _check_there(said, [row for rows in found["predictions"].values() for row in rows], good - taken)
+        check_there(said, [row for rows in found["predictions"].values() for row in rows], good - taken)
 
 
 def _of_type(random: Random, kind: pa.DataType, value: Any) -> Any:
@@ -385,7 +387,7 @@ def model(random: Random, material: Material, place: Path) -> None:
     source = random.choice((material.model, material.stage1, material.stage2, material.backbone))
     changed = place / "model"
     shutil.copytree(source, changed)
-    _change_file(random, changed)
+    change_file(random, changed)
     verb = random.choice(("ask", "ask", "merge", "evaluate", "plan"))
     if verb == "ask":
         tell(["ask", str(material.pictures / "grey.png"), "How many?", "--model", str(changed), *_SHORT])
@@ -411,34 +413,9 @@ def release(random: Random, material: Material, place: Path) -> None:
     """`convert` of a release with one file changed or gone."""
     changed = place / "release"
     shutil.copytree(material.release, changed)
-    _change_file(random, changed)
+    change_file(random, changed)
     merge = random.choice(([], ["--no-merge"]))
     tell(["convert", str(changed), "--base", str(material.released_backbone), "--out", str(place / "out"), *merge])
-
-
-def _change_file(random: Random, folder: Path) -> None:
-    path = random.choice(sorted(path for path in folder.iterdir() if path.suffix not in (".py", ".md")))
-    kind = random.randrange(4)
-    if kind == 0:
-        path.unlink()
-    elif path.suffix == ".json" and kind < 3:
-        path.write_text(json.dumps(changed_value(random, json.loads(path.read_text()))))
-    else:
-        path.write_bytes(changed_bytes(random, path.read_bytes(), _HEADER))
-
-
-def _rows(path: Path) -> list[dict[str, Any]]:
-    if not path.exists():
-        return []
-    if path.suffix == ".parquet":
-        return pq.read_table(path).to_pylist()
-    return [json.loads(line) for line in path.read_text().split("\n") if line]
-
-
-def _check_there(said: Said, rows: list[dict[str, Any]], names: set[str]) -> None:
-    missing = names - {row["id"] for row in rows}
-    if missing:
-        raise Lost(f"{sorted(missing)} are not there\n{said.err}")
 
 
 KINDS: dict[str, tuple[int, Callable[[Random, Material, Path], None]]] = {
@@ -459,6 +436,9 @@ KINDS: dict[str, tuple[int, Callable[[Random, Material, Path], None]]] = {
     "model": (4, model),
     "template": (2, template),
     "release": (2, release),
+    "klip": (8, klip_kinds.pictures),
+    "klip_model": (3, klip_kinds.model),
+    "features": (4, klip_kinds.features),
 }
 """By name: how often, of all inputs, and what runs one."""
 datasets.disable_progress_bars()

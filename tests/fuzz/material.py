@@ -11,11 +11,13 @@ import rasterio
 from PIL import Image
 from rasterio.errors import NotGeoreferencedWarning
 
+from fusargpt.embedding.verbs import embed
 from fusargpt.geo.prior import Prior, save_prior
 from tests.fusargpt.metrics.triplets import write as write_dataset
 from tests.fusargpt.scenes.scenes import write_field, write_scene
 from tests.fusargpt.triplets.places import CORNERS, decibels, write_raster
 from tests.modeling_fusargpt.chain import write_backbone, write_stage1, write_stage2
+from tests.modeling_fusarklip.tiny_klip import stir_klip, tiny_klip, tiny_klip_processor
 from tests.paths import RECIPES
 from tests.release import SETTINGS, Release
 from tests.release import write_backbone as write_released_backbone
@@ -67,6 +69,12 @@ def write(root: Path) -> Material:
     write_dataset(root / "dataset")
     write_triplets(root / "triplets", 4)
     _write_pictures(root / "pictures")
+    klip = tiny_klip()
+    stir_klip(klip)
+    klip.save_pretrained(root / "klip")
+    tiny_klip_processor().save_pretrained(root / "klip")
+    pictures = [root / "pictures" / name for name in ("colour.png", "colour.jpg", "palette.png")]
+    embed(*pictures, out=root / "features.parquet", model=str(root / "klip"))
     prior = random_prior(5)
     save_prior(root / "prior.npz", Prior(prior["prior_embeddings"], prior["prior_positions"]))
     write_scene(root / "harbour.tif", side=100, ships=((20, 30, 32, 36),))

@@ -1,10 +1,14 @@
 """What goes wrong with bytes, texts and values; all of it drawn from a generator with a seed."""
 
 import copy
+import json
 import struct
+from pathlib import Path
 from random import Random
 from typing import Any
 
+HEADER = 4096
+"""Bytes: where the directories of a file are, a tile's or one of weights."""
 TEXTS = (
     "",
     " ",
@@ -142,3 +146,15 @@ def _somewhere(random: Random, value: Any) -> tuple[Any, Any]:
             break
         value = container[key]
     return found
+
+
+def change_file(random: Random, folder: Path) -> None:
+    """Change or remove one file of a model folder, other than code and card."""
+    path = random.choice(sorted(path for path in folder.iterdir() if path.suffix not in (".py", ".md")))
+    kind = random.randrange(4)
+    if kind == 0:
+        path.unlink()
+    elif path.suffix == ".json" and kind < 3:
+        path.write_text(json.dumps(changed_value(random, json.loads(path.read_text()))))
+    else:
+        path.write_bytes(changed_bytes(random, path.read_bytes(), HEADER))

@@ -1,5 +1,7 @@
 """A part of the inputs of `python -m tests.fuzz`, some of each kind, with another seed than by hand."""
 
+from importlib import import_module
+
 import pytest
 
 from tests.fuzz.campaign import run
@@ -15,3 +17,9 @@ def test_no_input_ends_in_a_traceback_hangs_or_costs_others():
     inputs = [(name, number) for name, (weight, _) in KINDS.items() for number in range(max(EACH, weight))]
     found = [finding for _, _, finding in run(inputs, SEED) if finding is not None]
     assert not found, "\n".join(map(str, found))
+    # Imported only now, if nothing else has: what is put in their place must not stay for the tests that follow.
+    load, *others = (
+        import_module(f"fusargpt.{name}").load
+        for name in ("inference.predict", "scenes.ask_scene", "evaluation.answerers")
+    )
+    assert load.__module__ == "fusargpt.inference.predict" and others == [load, load]

@@ -1,6 +1,7 @@
 """One input, run in this process under a limit of time, and what is wrong with what came of it."""
 
 import io
+import json
 import re
 import resource
 import shutil
@@ -13,6 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from types import FrameType
+from typing import Any
+
+import pyarrow.parquet as pq
 
 from fusargpt.cli.main import main
 from tests.fuzz.material import Material
@@ -75,6 +79,22 @@ def tell(arguments: list[str]) -> Said:
     if "Traceback (most recent" in said.err:
         raise Lost(f"{arguments}: a traceback was printed\n{said.err[-3000:]}")
     return said
+
+
+def rows_of(path: Path) -> list[dict[str, Any]]:
+    """Of a file that a verb wrote; none where there is no file."""
+    if not path.exists():
+        return []
+    if path.suffix == ".parquet":
+        return pq.read_table(path).to_pylist()
+    return [json.loads(line) for line in path.read_text().split("\n") if line]
+
+
+def check_there(said: Said, rows: list[dict[str, Any]], names: set[str]) -> None:
+    """Lost where a row of these ids is missing."""
+    missing = names - {row["id"] for row in rows}
+    if missing:
+        raise Lost(f"{sorted(missing)} are not there\n{said.err}")
 
 
 def try_input(name: str, kind: Kind, number: int, seed: int, material: Material, place: Path) -> Finding | None:

@@ -133,3 +133,16 @@ def test_hidden_patches_are_to_be_what_they_are_after_a_mean_and_its_slopes():
     torch.testing.assert_close(grey[:3, 0], torch.tensor([8.0, 10.0, 12.0]))
     torch.testing.assert_close(down[:2], torch.full((2, 4), 2.0))
     assert not right.any()
+
+
+def test_a_share_of_the_negatives_is_of_any_that_is_false():
+    torch.manual_seed(0)
+    # Column 1 is by far the likest; 0 is true.
+    logits, truth = (
+        torch.tensor([[9.0, 50.0, 0.0]]).repeat(4000, 1),
+        torch.tensor([[True, False, False]]).repeat(4000, 1),
+    )
+    for hard, likest in ((1.0, 1.0), (0.5, 0.75), (0.0, 0.5)):
+        chosen = sample_negatives(logits, truth, hard).chosen
+        assert not (chosen == 0).any()
+        assert (chosen == 1).float().mean().item() == pytest.approx(likest, abs=0.03)

@@ -161,7 +161,7 @@ def test_masks_are_filled_the_most_certain_first(model: FusarKlipModel):
     assert bool((filled.probabilities[~asked] == 1).all()) and bool((filled.probabilities[asked] < 1).all())
     # A single mask is what the head says most likely; the first of three is the surest of them.
     tokens = model.image_tokens(**image_of(inputs))
-    said = model.word_head(model.read(ids, inputs["attention_mask"], tokens)).float()
+    said = model.word_head(model.read(ids, inputs["attention_mask"], tokens)).float().roll(1, dims=1)
     said[..., mask] = -torch.inf
     assert filled.input_ids[0, 2] == said[0, 2].argmax()
     surest = said[3].softmax(-1).max(-1).values * asked[3]

@@ -34,6 +34,7 @@ DECIDED_HERE: Decided = {
     "auto_find_batch_size": ((False,), "it would change the contrast; set per_device_train_batch_size"),
 }
 _LOSSES = ("itc", "itm", "mlm", "lm", "mim")
+_SHARES = ("hard_negatives", "prior_dropout", "acquisition_field_dropout", "acquisition_dropout", "unreadable_share")
 
 
 @dataclass
@@ -59,6 +60,13 @@ class KlipArguments:
         default="softmax", metadata={"help": "softmax: against the whole batch. sigmoid: each pair by itself."}
     )
     match_share: float = field(default=1.0, metadata={"help": "Share of a batch that is matched (itm)."})
+    hard_negatives: float = field(
+        default=1.0,
+        metadata={
+            "help": "Share of the false pairs (itm) that are drawn by their likeness; the others are any that are "
+            "false. Below 1 where matching begins at random: of hard ones alone it learns nothing."
+        },
+    )
     counterfactuals: bool = field(
         default=True,
         metadata={"help": "Texts with one fact exchanged for a false one are negatives too (itm, texts: parts)."},
@@ -173,7 +181,7 @@ class KlipArguments:
             value = vars(self)[name]
             if value not in get_args(choices):
                 raise InputError(f"{name}: found {value!r}, expected one of {', '.join(get_args(choices))}")
-        for name in ("prior_dropout", "acquisition_field_dropout", "acquisition_dropout", "unreadable_share"):
+        for name in _SHARES:
             if not 0 <= vars(self)[name] <= 1:
                 raise InputError(f"{name}: found {vars(self)[name]}, expected a share from 0 to 1")
         for name in _LOSSES:
@@ -205,7 +213,7 @@ class KlipArguments:
         for does, names, needs in (
             (self.itc > 0, ("contrastive",), "itc above 0"),
             (self.itc > 0, ("logical_batch_size",), "itc above 0"),
-            (self.itm > 0, ("match_share",), "itm above 0"),
+            (self.itm > 0, ("match_share", "hard_negatives"), "itm above 0"),
             (self.itm > 0 and self.texts == "parts", ("counterfactuals",), "itm above 0 and texts: parts"),
             (self.frozen != "tower", ("vision_learning_rate_ratio",), "a tower that moves (frozen)"),
             (self.prior == "true", ("prior_learning_rate_ratio",), "prior: true"),

@@ -124,7 +124,8 @@ def pairs_to_match(
         return None
     count, device = len(logits), logits.device
     truth = truth_matrix(batch.image_facts, batch.text_facts) | torch.eye(count, dtype=torch.bool, device=device)
-    of_images, of_texts = sample_negatives(logits, truth), sample_negatives(logits.t(), truth.t())
+    hard = config.losses.hard_negatives
+    of_images, of_texts = sample_negatives(logits, truth, hard), sample_negatives(logits.t(), truth.t(), hard)
     places = torch.arange(count, device=device)
     matched = places < math.ceil(config.losses.match_share * count)
     has_text, has_image = of_images.present & matched, of_texts.present & matched

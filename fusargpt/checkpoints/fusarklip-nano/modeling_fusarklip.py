@@ -206,7 +206,8 @@ class FusarKlipModel(FusarKlipTowers):
                 found |= {"itm": itm.detach(), "itm_accuracy": right.mean() if len(right) else scores.sum().detach()}
                 found["itm_base_rate"] = base_rate(pairs.labels)
             if masked is not None:
-                predicted = self.word_head(read.pop(0)[masked.chosen])
+                # As next words are said, by what stands before them (LLM2Vec, arXiv 2404.05961): one head says both.
+                predicted = self.word_head(read.pop(0)[:, :-1][masked.chosen[:, 1:]])
                 mlm = weighted_cross_entropy(predicted, masked.targets, masked.weights)
                 weighted.append(losses.mlm * mlm)
                 found["mlm"] = mlm.detach()

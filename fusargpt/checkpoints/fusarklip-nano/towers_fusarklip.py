@@ -179,6 +179,15 @@ class FusarKlipTowers(BlipForImageTextRetrieval):
             input_ids=ids, attention_mask=attention_mask, encoder_hidden_states=image_tokens, is_decoder=True
         ).last_hidden_state
 
+    def masked_words(self, input_ids: Tensor, attention_mask: Tensor | None, image_tokens: Tensor) -> Tensor:
+        """float32 `[M, L, V]`: logits of the word in each place, where it is masked, of texts beside their images.
+
+        What stands before a word says it, as with next words (LLM2Vec, arXiv 2404.05961), but has read all of the
+        text. Of the first place, which is never masked, nothing is said: zeros.
+        """
+        said = self.word_head(self.read(input_ids, attention_mask, image_tokens)[:, :-1]).float()
+        return functional.pad(said, (0, 0, 1, 0))
+
     def read_many(
         self,
         input_ids: Tensor,
@@ -297,7 +306,7 @@ class FusarKlipTowers(BlipForImageTextRetrieval):
         while (masked := filled == self.config.mask_token_id).any():
             rows = masked.any(1).nonzero()[:, 0]
             of_rows = None if attention_mask is None else attention_mask[rows]
-            logits = self.word_head(self.read(filled[rows], of_rows, paired[rows])).float()
+            logits = self.masked_words(filled[rows], of_rows, paired[rows])
             logits[..., self.config.mask_token_id] = -torch.inf
             certainty, words = logits.softmax(-1).max(-1)
             place = certainty.masked_fill(~masked[rows], -1).argmax(1)

@@ -1,5 +1,7 @@
 """Models as embedders: FUSAR-KLIP, and a CLIP of transformers; what they refuse."""
 
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -153,3 +155,9 @@ def test_a_model_that_is_not_there_or_damaged_is_one_line(klip: Path, tmp_path: 
         (tmp_path / "damaged" / file.name).write_bytes(file.read_bytes()[:-200])
     with pytest.raises(InputError, match="damaged: the model cannot be loaded"):
         Embedder.load(tmp_path / "damaged")
+    # A tokenizer that cannot fill up a batch is told when it is loaded, not after the tiles of a scene.
+    shutil.copytree(klip, tmp_path / "unfilled")
+    path = tmp_path / "unfilled" / "tokenizer_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "pad_token": None}))
+    with pytest.raises(InputError, match=r"unfilled: the model cannot be loaded: .*padding token"):
+        Embedder.load(tmp_path / "unfilled")

@@ -59,11 +59,22 @@ def changed(path: Path, **columns: Any) -> None:
         ({"embedding": pa.array([[1.0], [2.0], [1.0]], pa.list_(pa.float32(), 1))}, "not of length 1"),
         ({"embedding": pa.array([[1.0], [float("nan")], [1.0]], pa.list_(pa.float32(), 1))}, "not of length 1"),
         ({"model_hash": pa.array(["abc", "abc", "abd"])}, "vectors of several models"),
+        ({"id": pa.array([b"a", b"b", b"caf\xe9"])}, "id: found binary; expected string"),
+        ({"box": pa.array([[0, 0, 9]] * 3)}, r"box: found list<.*>; expected fixed_size_list<.*>\[4\]"),
+        ({"source": pa.array(["a", None, "a"])}, "source: 1 are missing"),
     ],
 )
 def test_other_columns_are_one_line(columns: dict[str, Any], said: str, tmp_path: Path):
     changed(tmp_path / "chips.parquet", **columns)
     with pytest.raises(InputError, match=f"chips.parquet: .*{said}"):
+        read_features(tmp_path / "chips.parquet")
+
+
+def test_an_outline_that_is_none_is_one_line(tmp_path: Path):
+    changed(tmp_path / "chips.parquet")
+    table = pq.read_table(tmp_path / "chips.parquet").append_column("geometry", pa.array([b"no", b"wkb", None]))
+    pq.write_table(table, tmp_path / "chips.parquet")
+    with pytest.raises(InputError, match=r"chips\.parquet: geometry: found what is no WKB"):
         read_features(tmp_path / "chips.parquet")
 
 
