@@ -33,12 +33,12 @@ def reference(split: Split, training: int, scenes: int) -> Answers:
         task: {"reference": [ground.answer(task) for ground in asked]} for task in ("count", "localize")
     }
     answers["any"] = {"reference": [ground.answer("any") for ground in asked]}
-    states = np.concatenate([states(ground) for ground in (*learned, *asked)])
+    truth = np.concatenate([states(ground) for ground in (*learned, *asked)])
     cells = sum(ground.side**2 for ground in learned)
-    train, test = np.arange(cells), np.arange(cells, len(states))
+    train, test = np.arange(cells), np.arange(cells, len(truth))
     levels = np.concatenate([_levels(ground) for ground in (*learned, *asked)])
     for arm in ARMS:
-        found = linear_classes(_features(arm, levels, learned, asked), states, train, test)
+        found = linear_classes(_features(arm, levels, learned, asked), truth, train, test)
         parts = np.split(found, np.cumsum([ground.side**2 for ground in asked])[:-1])
         said = [replace(ground, flooded=part == FLOODED) for ground, part in zip(asked, parts, strict=True)]
         for task in answers:

@@ -276,15 +276,21 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def draw(results: Path, out: Path) -> None:
-    """One panel a held-out place: exact counts of every variant under each arm, and of the closed form."""
+    """One panel a held-out place: exact counts of every variant, of tokens read linearly, and of the closed form."""
     places = read_results(results)
     figure, panels = pyplot.subplots(
         1, len(places), figsize=(4.5 * len(places), 5), layout="constrained", squeeze=False, sharey=True
     )
-    kinds = ["closed form", *(name for name in VARIANTS if any(name in place.runs for place in places.values()))]
+    kinds: dict[str, dict[str, dict[int, Answers]]] = {"closed form": {}}
+    for name, place in places.items():
+        kinds["closed form"][name] = {0: place.closed_form}
+        for prefix, runs in (("tokens, ", place.readout), ("", place.runs)):
+            for variant, seeds in runs.items():
+                kinds.setdefault(f"{prefix}{variant}", {})[name] = seeds
+    figure.set_figheight(1.5 + 0.8 * len(kinds))
     for panel, (name, place) in zip(panels[0], places.items(), strict=True):
         for row, kind in enumerate(kinds):
-            answers = [place.closed_form] if kind == "closed form" else list(place.runs.get(kind, {}).values())
+            answers = list(kinds[kind].get(name, {}).values())
             for index, arm in enumerate(ARMS):
                 if not answers or arm not in answers[0]["count"]:
                     continue
