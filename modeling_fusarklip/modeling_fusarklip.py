@@ -113,8 +113,8 @@ class FusarKlipModel(FusarKlipTowers):
 
         Args:
             input_ids: int64 `[M, L]`.
-            pixel_values, interpolate_pos_encoding, image_states, prior_*, resolution_m, sensor, polarization, month,
-                location: The images, as of `FusarKlipVisionModel.forward`.
+            pixel_values, interpolate_pos_encoding, image_states: The images, as of `FusarKlipVisionModel.forward`.
+            prior_*, resolution_m, sensor, polarization, month, location: What is known of them, likewise.
             use_itm_head: None for similarities alone. True for the parent's matching logits of pair after pair in
                 `itm_score`, False for its cosines there.
             attention_mask: `[M, L]`, 1 for tokens, 0 for padding.

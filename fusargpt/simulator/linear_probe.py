@@ -9,7 +9,14 @@ _RIDGE = 1e-4  # of a standardised feature's variance: keeps the inverse where f
 def linear_probe(
     features: NDArray[np.floating], labels: NDArray[np.integer], train: NDArray[np.integer], test: NDArray[np.integer]
 ) -> NDArray[np.bool_]:
-    """Whether a linear discriminant, fitted to the points `train`, names each of the points `test` right: bool [T].
+    """Whether `linear_classes` names each of the points `test` right: bool [T]; arguments as there."""
+    return linear_classes(features, labels, train, test) == labels[test]
+
+
+def linear_classes(
+    features: NDArray[np.floating], labels: NDArray[np.integer], train: NDArray[np.integer], test: NDArray[np.integer]
+) -> NDArray[np.intp]:
+    """What a linear discriminant, fitted to the points `train`, takes each of the points `test` for: classes [T].
 
     Args:
         features: [N, F], of any scale; each is standardised by the training points.
@@ -25,4 +32,4 @@ def linear_probe(
     covariance = np.atleast_2d(np.cov(residual.T))
     precision = np.linalg.inv(covariance + _RIDGE * np.eye(features.shape[1]))
     scores = scaled[test] @ precision @ means.T - 0.5 * np.einsum("ci,ij,cj->c", means, precision, means)
-    return scores.argmax(1) == labels[test]
+    return scores.argmax(1)
