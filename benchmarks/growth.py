@@ -126,8 +126,8 @@ def small_blocks(count: int, folder: Path) -> Callable[[], object]:
 
 
 def small_blocks_of_a_full_cache(count: int, folder: Path) -> Callable[[], object]:
-    """Blocks of 4 KiB put into a cache that holds 1,000."""
-    return _blocks(folder, count, 1000 * 4200)
+    """Blocks of 4 KiB put into a cache that holds 250."""
+    return _blocks(folder, count, 250 * 4200)
 
 
 def _blocks(folder: Path, count: int, max_bytes: int) -> Callable[[], object]:
@@ -196,7 +196,7 @@ CASES: dict[str, tuple[Callable[[int, Path], Callable[[], object]], int]] = {
     "build: one GeoJSON for all scenes": (one_geojson, 144),
     "build: one COCO for all scenes": (one_coco, 400),
     "caches: small blocks": (small_blocks, 500),
-    "caches: small blocks, full": (small_blocks_of_a_full_cache, 2000),
+    "caches: small blocks, full": (small_blocks_of_a_full_cache, 1000),
     "detect: boxes of tiles to objects": (detections_to_objects, 900),
     "evaluate: scores with intervals": (scores_of_answers, 5000),
     "batch: journal and file of rows": (journal_and_rows, 4000),
