@@ -198,7 +198,7 @@ CASES: dict[str, tuple[Callable[[int, Path], Callable[[], object]], int]] = {
     "caches: small blocks": (small_blocks, 500),
     "caches: small blocks, full": (small_blocks_of_a_full_cache, 1000),
     "detect: boxes of tiles to objects": (detections_to_objects, 900),
-    "evaluate: scores with intervals": (scores_of_answers, 4000),
+    "evaluate: scores with intervals": (scores_of_answers, 5000),
     "batch: journal and file of rows": (journal_and_rows, 4000),
 }
 
