@@ -24,13 +24,13 @@ from benchmarks.real_prior.scenes import (
     SIDES,
     TASKS,
     Ground,
-    blank,
     following,
     test_scenes,
     training_scenes,
 )
 from fusargpt.errors import InputError
 from fusargpt.files import written_whole
+from fusargpt.geo.blank import blank
 from fusargpt.geo.embeddings import dequantize, quantize
 from fusargpt.geo.prior import PRIOR_EMBEDDINGS, PRIOR_POSITIONS, Prior
 from fusargpt.inference.asking import Asking
@@ -209,7 +209,7 @@ def shown(grounds: Sequence[Ground], arm: Arm) -> list[Shown]:
         found.append(
             Shown(
                 ground,
-                blank(image).convert("RGB") if arm == "blind" else image,
+                blank(image.convert("RGB")) if arm == "blind" else image,
                 None if arm == "none" else prior,
             )
         )

@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from benchmarks.real_prior.regions import STRIPS, Region, strips
-from fusargpt.foundation.arms import BLANK
 from fusargpt.geo.land_classes import LANDCOVER_CLASSES
 from fusargpt.geo.prior import Prior
 from fusargpt.simulator.rendering import render_sar
@@ -89,11 +88,6 @@ class Ground:
                 for row in self.landcover.reshape(self.side, self.side)
             ),
         }[task]
-
-
-def blank(image: Image.Image) -> Image.Image:
-    """A picture of that size that tells nothing."""
-    return Image.new("L", image.size, BLANK)
 
 
 def compose(

@@ -25,7 +25,6 @@ from benchmarks.real_prior.scenes import (
     SIDES,
     TASKS,
     Ground,
-    blank,
     compose,
     following,
     training_scenes,
@@ -35,6 +34,7 @@ from benchmarks.real_prior.scenes import (
 )
 from fusargpt.checkpoints import NANO_BACKBONE
 from fusargpt.errors import InputError
+from fusargpt.geo.blank import blank
 from fusargpt.simulator.rendering import DISPLAY_DB
 from modeling_fusargpt import FusarGptConfig, FusarGptProcessor, TlmConfig
 from modeling_fusargpt.processing_fusargpt import batch_priors
