@@ -152,7 +152,11 @@ def _noisy(cell: Cell, proof: Proof, clean: Path) -> Path:
     if cell.kind not in KINDS:
         raise ValueError(f"kind: found {cell.kind!r}, expected one of {', '.join(KINDS)}")
     data = proof.out / "data"
-    return make_nano(data / "nano", clean) if cell.kind == "nano" else make_planted(data / cell.name, clean, cell.seed)
+    return (
+        make_nano(data / "nano", clean)
+        if cell.kind == "nano"
+        else make_planted(data / f"planted-{cell.seed}", clean, cell.seed)
+    )
 
 
 def _cleaned(cell: Cell, proof: Proof, noisy: Path) -> Path:

@@ -60,7 +60,12 @@ def false_phrases(phrases: Mapping[str, str], said: Sequence[str], seed: int) ->
     # Numbers are what is hardest to see and the most often repeated: where they can be exchanged, every other time.
     exchanges = sorted(_EXCHANGES, key=lambda exchange: draw("kind", exchange.__name__))
     for exchange in (_count, *exchanges) if draw("number") % 2 else exchanges:
-        changed = {name: phrase for name, phrase in exchange(phrases, told, draw).items() if phrase != told[name]}
+        try:
+            exchanged = exchange(phrases, told, draw)
+        except ValueError:
+            # Captions by models contradict themselves, or say things in forms of their own.
+            continue
+        changed = {name: phrase for name, phrase in exchanged.items() if phrase != told[name]}
         if changed:
             return told | changed
     return None
@@ -104,7 +109,11 @@ def _count(phrases: Mapping[str, str], told: Phrases, draw: _Draw) -> Phrases:
 
 
 def possible_targets(dimension: str, phrase: str) -> tuple[int, int]:
-    """The fewest and the most targets of which a phrase of another dimension may be true."""
+    """The fewest and the most targets of which a phrase of another dimension may be true.
+
+    Raises:
+        ValueError: a category or a size that this dimension cannot have.
+    """
     fewest, most = 1, _MANY
     if dimension == "layout":
         fewest, most = (3, _MANY) if "object" in phrase else (0, 2)
@@ -116,6 +125,8 @@ def possible_targets(dimension: str, phrase: str) -> tuple[int, int]:
         fewest = 3 if "mostly" in phrase else 2 if "different" in phrase else 1
     elif dimension == "target_size":
         edges = [int(edge) for edge in re.findall(r"\d+", phrase)]
+        if not edges:
+            raise ValueError(f"target_size: found {phrase!r}, expected metres as '50 to 100 m across'")
         fewest = 2 if sum(edges[0] <= edge <= edges[-1] for edge in SIZE_CLASSES_M) > 2 else 1
     elif dimension == "target_category":
         fewest = sum(max(1, len(fine)) for fine in classes_in(phrase).values())

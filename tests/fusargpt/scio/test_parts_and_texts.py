@@ -9,6 +9,7 @@ from fusargpt.scio.texts import groups, probe
 from fusargpt.simulator.description import scene_phrases
 from fusargpt.simulator.simulated_scene import simulate_scene
 from fusargpt.tasks.facts import DIMENSIONS, part_weights, trusted_phrases
+from fusargpt.tasks.part_texts import counterfactual, draw_part_text
 from tests.fusargpt.scio.cleaning import caption_row, truth_of
 
 
@@ -73,6 +74,7 @@ def test_true_parts_support_each_other() -> None:
         ({"terrain": "nothing but trees"}, "target_environment", "shrubs"),
         ({"target_environment": "shrubs"}, "terrain", "nothing but trees"),
         ({}, "target_count", "some of them"),
+        ({"target_count": "three ships"}, "target_size", "big"),
     ],
 )
 def test_a_phrase_that_contradicts_others_is_not_supported(told: dict[str, str], dimension: str, phrase: str) -> None:
@@ -90,3 +92,12 @@ def test_planted_errors_are_false_of_what_a_caption_says_itself() -> None:
     assert found == plant(names, captions, "plant", "0") != plant(names, captions, "plant", "1")
     # Alone a caption has nobody to take a phrase from.
     assert plant(["0"], captions[:1], "plant") == [None]
+
+
+def test_captions_that_contradict_themselves_can_be_trained_on() -> None:
+    for number in range(30):
+        phrases = {**truth_of(number), "target_region": "nothing", "target_size": "none", "target_category": "none"}
+        phrases |= {"boundary": "the longest boundary, between here and there, is bent"} if number % 2 else {}
+        said = draw_part_text(phrases, number)
+        found = counterfactual(phrases, said, number)
+        assert found is None or found.text != said.text
