@@ -42,7 +42,7 @@ RECIPE = Path(__file__).parent / "fit.yaml"
 RESULTS = "results.json"
 MATCHED = 0.5
 """Probability of matching from which on CapFilt keeps a row (arXiv 2201.12086, and its authors in issue 46)."""
-CAPFILT_PARTS = 8
+CAPFILT_PARTS = 4
 SAID = ("terrain", "functionality", "distribution", "layout", "boundary", "water")
 """Parts of the texts that are looked for among held-out places, as in the card of fusarklip-nano."""
 AT_ONCE = 16
@@ -185,7 +185,7 @@ def _with(recipe: str, name: str, value: str) -> str:
 def matched(noisy: Path, cleaned: Path, path: Path) -> list[str]:
     """Ids of the rows whose captions match their images with at least `MATCHED`, by the judge of the other half.
 
-    A caption is longer than the judge reads at once: the mean over texts of eight parts.
+    A caption is longer than the judge reads at once: the mean over texts of four parts.
     """
     if path.is_file():
         return json.loads(path.read_text())
