@@ -182,7 +182,8 @@ def test_commands_are_understood(
     else:
         assert main([verb, *arguments]) == 2
         error = capsys.readouterr().err
-        (named,) = {argument for argument in arguments if f": {argument}: " in error}
+        values = {argument for argument in arguments if not argument.startswith("--")}
+        (named,) = {value for value in values if f": {value}: " in error}
         assert re.search(r"no such|there is no|no readme\.md", error.lower()), named
 
 

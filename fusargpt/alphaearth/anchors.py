@@ -68,6 +68,10 @@ def spatiotemporal_anchors(
     part = _part(geometry, window)
     lonlat, cell_m = _nodes(geometry.bounds(part), grid, spacing_m)
     positions, inside = _positions(geometry.to_pixel(lonlat), window or part, part)
+    if not inside.any():
+        return _empty_or_raise(
+            missing, f"none of the {len(inside)} anchors of the grid lies in the image, which is turned; ask for more"
+        )
     lonlat, positions = lonlat[inside], positions[inside]
     vectors, valid = source.sample(lonlat, year, cell_m if resolution == "match" else None)
     if not valid.any():

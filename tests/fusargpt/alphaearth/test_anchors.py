@@ -15,7 +15,7 @@ from rasterio.windows import Window
 from fusargpt.alphaearth.anchors import spatiotemporal_anchors
 from fusargpt.alphaearth.field import AlphaEarth
 from fusargpt.alphaearth.layout import write_index, write_tile
-from fusargpt.errors import InputError
+from fusargpt.errors import InputError, NoPriorError
 from fusargpt.geo.embeddings import dequantize
 from fusargpt.geo.geometry import Geometry
 from fusargpt.geo.prior import Prior
@@ -107,7 +107,12 @@ def test_an_anchor_has_the_vector_of_the_pixel_beneath_it(
     # About the middle of the tile.
     corner = west + 200 - (a * width + b * height) / 2, south + 200 - (d * width + e * height) / 2
     geometry = Geometry.from_affine(Affine(a, b, corner[0], d, e, corner[1]), UTM_13N, width, height)
-    prior = spatiotemporal_anchors(geometry, 2024, source=AlphaEarth(root), grid=grid)
+    try:
+        prior = spatiotemporal_anchors(geometry, 2024, source=AlphaEarth(root), grid=grid)
+    except NoPriorError as error:
+        # Four nodes may all lie in the corners that a turned image leaves free; of an odd number one is its middle.
+        assert "of the 4 anchors of the grid lies in the image" in str(error) and grid == (2, 2)
+        return
     assert 1 <= len(prior.embeddings) <= grid[0] * grid[1]
     assert_beneath(prior, root / "2024" / "13N" / "tile.tiff", geometry)
 

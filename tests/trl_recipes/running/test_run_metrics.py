@@ -278,7 +278,7 @@ def test_tensorboard_gets_the_same_numbers(reported: Path):
 
 def test_a_reporter_that_is_not_installed_is_named(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(recipe_parser, "find_spec", lambda name: None)
-    with pytest.raises(InputError, match=r"report_to: tensorboard is not installed.*fusargpt\[tensorboard\]"):
+    with pytest.raises(InputError, match=r"report_to: tensorboard is not installed.*\[tensorboard\]"):
         parse(arguments(folder, tmp_path / "out", train="tlm", report_to="tensorboard"))
 
 
