@@ -109,5 +109,6 @@ def load_processor(recipe: KlipArguments) -> FusarKlipProcessor:
 
 def save_result(model: FusarKlipModel, processor: FusarKlipProcessor, recipe: KlipArguments, folder: Path) -> None:
     """Write the model in the recipe's ``save_dtype``, and the processor."""
+    model.config.use_cache = True  # which Trainer has switched off, and captions are written with
     model.to(getattr(torch, recipe.save_dtype)).save_pretrained(folder)
     processor.save_pretrained(folder)

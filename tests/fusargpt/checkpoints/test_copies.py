@@ -51,16 +51,17 @@ def test_the_code_of_fusarklip_nano_is_the_packages_and_it_stays_small() -> None
     assert sum(path.stat().st_size for path in KLIP_NANO.iterdir() if path.suffix in (".safetensors", ".json")) < 15e6
 
 
-def test_fusarklip_nano_tells_water_from_land_and_has_not_learned_to_match() -> None:
+def test_fusarklip_nano_tells_water_from_land_by_contrast_and_by_matching() -> None:
     embedder = Embedder.load(KLIP_NANO, "cpu")
-    assert not embedder.can_match
     scenes = [simulate_scene(SPLIT_SEEDS["test"] + seed) for seed in range(24)]
     pictures = [scene_fields(scene)["image"].convert("RGB") for scene in scenes]
-    at_sea = [scene.kind == "sea" for scene in scenes]
+    at_sea = np.array([scene.kind == "sea" for scene in scenes])
+    of_sea, of_land = "Nothing but water is seen.", "The terrain is mostly crops (70%) and trees (30%)."
     shown = embedder.images(pictures)
-    sea, land = embedder.texts(["Nothing but water is seen.", "The terrain is mostly crops (70%) and trees (30%)."])
-    scores = shown @ (sea - land)
-    assert min(scores[at_sea]) > np.median(scores[~np.array(at_sea)])
+    sea, land = embedder.texts([of_sea, of_land])
+    matched = [embedder.match(pictures, None, [text] * len(pictures)) for text in (of_sea, of_land)]
+    for scores in (shown @ (sea - land), matched[0] - matched[1]):
+        assert scores[at_sea].min() > np.median(scores[~at_sea])
 
 
 def test_it_brings_no_other_code_and_stays_small() -> None:
