@@ -18,6 +18,7 @@ from fusargpt.errors import InputError
 from fusargpt.geo.acquisition import Acquisition
 from fusargpt.geo.image import check_8bit
 from fusargpt.geo.prior import Prior
+from fusargpt.tasks.prompts import check_characters
 
 Known = TypeVar("Known", Prior, Acquisition)
 
@@ -147,6 +148,7 @@ class Embedder:
     def _check_text(self, text: str) -> None:
         if not text.strip():
             raise InputError("text: found an empty one; expected words")
+        check_characters(text, "text")
         if len(self.unknown_words(text)) == len(set(text.split())):
             raise InputError(f"text: the model knows no word of {text[:60]!r}; say it in other words")
 

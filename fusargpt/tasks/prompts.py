@@ -61,10 +61,15 @@ def check_question(question: str, name: str = "question") -> None:
     """Raises InputError for what cannot be asked: nothing, or what is no text."""
     if not question.strip():
         raise InputError(f"{name}: found an empty text; ask something, for example 'Describe this image.'")
+    check_characters(question, name)
+
+
+def check_characters(text: str, name: str) -> None:
+    """Raises InputError for a text with what is no character, which no tokenizer takes."""
     try:
-        question.encode()
+        text.encode()
     except UnicodeEncodeError as error:
-        found = question[error.start : error.end].encode("ascii", "backslashreplace").decode()
+        found = text[error.start : error.end].encode("ascii", "backslashreplace").decode()
         raise InputError(
             f"{name}: found {found} at character {error.start + 1}, half of a character or a byte that is no UTF-8; "
             "expected text"

@@ -110,7 +110,11 @@ def test_texts_that_say_nothing_or_too_much_are_refused(kind: str, request: pyte
     embedder = Embedder.load(request.getfixturevalue(kind), "cpu")
     with pytest.raises(InputError, match=r"tokens, but the model reads \d+ at most; shorten 'water water"):
         embedder.texts(["water " * 40])
-    for text, said in ((" ", "found an empty one"), ("zebra crossing", "knows no word of 'zebra crossing'")):
+    for text, said in (
+        (" ", "found an empty one"),
+        ("zebra crossing", "knows no word of 'zebra crossing'"),
+        ("ships\udce9", r"text: found \\udce9 at character 6, half of a character"),
+    ):
         with pytest.raises(InputError, match=said):
             embedder.texts([text])
     with pytest.raises(InputError, match="there are none"):
