@@ -30,6 +30,8 @@ DECIDED_FOR_ALL: Decided = {
     "hub_always_push": ((False,), _NOT_PUSHED),
     "hub_revision": ((None,), _NOT_PUSHED),
 }
+LARGEST = 2**63
+"""Whole numbers of a recipe lie below: steps and bytes are counted in them, and divided."""
 
 
 class _RecipeParser(TrlParser):
@@ -95,6 +97,10 @@ def parse_recipe(
     for name, value in (vars(recipe) | vars(config)).items():
         if isinstance(value, float) and not math.isfinite(value):
             raise InputError(f"{name}: found {value}, expected a finite number")
+        if isinstance(value, int) and abs(value) >= LARGEST:
+            raise InputError(f"{name}: found a number of {value.bit_length():,} bits, expected one below 2^63")
+        if isinstance(value, str) and "\x00" in value:
+            raise InputError(f"{name}: found {value!r}, expected a text without the character 0")
     for name in config.report_to:
         if name in REPORTERS and find_spec(name) is None:
             raise InputError(f"report_to: {name} is not installed; this brings it: {command_for(name)}")

@@ -144,6 +144,8 @@ def test_yaml_true_and_a_single_dataset_are_read_as_meant(tmp_path: Path):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
+        ({"num_train_epochs": 10**400}, "num_train_epochs: found a number of 1,329 bits, expected one below 2"),
+        ({"output_dir": "a\x00b"}, r"output_dir: found 'a\\x00b', expected a text without the character 0"),
         ({"train": "everything"}, "train: found 'everything', expected one of tlm, tlm\\+lora, lora, all, language"),
         ({"prior": False}, "prior: found False, expected one of true, none"),
         ({"save": "half"}, "save: found 'half'"),
