@@ -1,8 +1,10 @@
 """Which models embed, read from a folder or the Hub and told apart by their content."""
 
 import hashlib
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from huggingface_hub import snapshot_download
@@ -34,34 +36,26 @@ def read_towers(name: str, device: str | None) -> Towers:
         InputError: no such model, one of another kind, or files that are missing or damaged.
     """
     check_model(name)
-    device = ("cuda" if torch.cuda.is_available() else "cpu") if device is None else device
+    device = _device(device)
     dtype = torch.float32 if device == "cpu" else torch.bfloat16
-    try:
-        found = PreTrainedConfig.get_config_dict(name)[0].get("model_type")
-        if found not in (FusarKlipConfig.model_type, *CLIP_LIKE):
-            raise _wrong_kind(name, found)
-        is_ours = found == FusarKlipConfig.model_type
-        model, report = cast(
-            tuple[Any, dict[str, Any]],
-            (FusarKlipModel if is_ours else AutoModelForZeroShotImageClassification).from_pretrained(
-                name, dtype=dtype, use_safetensors=True, output_loading_info=True
-            ),
-        )
-        if report["missing_keys"]:
-            first = sorted(report["missing_keys"])[0]
-            raise InputError(f"{name}: {len(report['missing_keys'])} weights are missing, {first} among them")
-        model.to(device).eval()
-        if is_ours:
-            towers: Towers = KlipTowers(model, FusarKlipProcessor.from_pretrained(name))
+    with _telling(name):
+        if _type_of(name, (FusarKlipConfig.model_type, *CLIP_LIKE)) == FusarKlipConfig.model_type:
+            model, processor = _weights(name, FusarKlipModel, device, dtype), FusarKlipProcessor.from_pretrained(name)
+            towers: Towers = KlipTowers(model, processor)
         else:
+            model = _weights(name, AutoModelForZeroShotImageClassification, device, dtype)
             towers = ClipTowers(model, AutoProcessor.from_pretrained(name))
         _try_out(towers)
-    except InputError:
-        raise
-    # What transformers, tokenizers and safetensors raise on files that are missing, damaged or do not fit: of any type.
-    except Exception as error:
-        raise InputError(f"{name}: the model cannot be loaded: {one_line(error)}") from error
     return towers
+
+
+def read_klip(name: str, device: str | None) -> tuple[FusarKlipModel, FusarKlipProcessor]:
+    """A FUSAR-KLIP in float32, in evaluation mode, and its processor; otherwise as `read_towers`."""
+    check_model(name)
+    with _telling(name):
+        _type_of(name, (FusarKlipConfig.model_type,))
+        model = _weights(name, FusarKlipModel, _device(device), torch.float32)
+        return model, FusarKlipProcessor.from_pretrained(name)
 
 
 def check_model(name: str) -> None:
@@ -107,9 +101,36 @@ def _try_out(towers: Towers) -> None:
         raise InputError(f"its images have {image.shape[1]} numbers and its texts {texts.shape[1]}; expected as many")
 
 
-def _wrong_kind(name: str, found: object) -> InputError:
+def _device(named: str | None) -> str:
+    return ("cuda" if torch.cuda.is_available() else "cpu") if named is None else named
+
+
+@contextmanager
+def _telling(name: str) -> Generator[None]:
+    """What transformers, tokenizers and safetensors raise on files that are missing, damaged or do not fit."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:  # of any type
+        raise InputError(f"{name}: the model cannot be loaded: {one_line(error)}") from error
+
+
+def _weights(name: str, kind: type[Any], device: str, dtype: torch.dtype) -> Any:
+    """The model in evaluation mode; InputError where weights are missing, which would be random."""
+    model, report = kind.from_pretrained(name, dtype=dtype, use_safetensors=True, output_loading_info=True)
+    if report["missing_keys"]:
+        first = sorted(report["missing_keys"])[0]
+        raise InputError(f"{name}: {len(report['missing_keys'])} weights are missing, {first} among them")
+    return model.to(device).eval()
+
+
+def _type_of(name: str, expected: Sequence[str]) -> str:
+    found = str(PreTrainedConfig.get_config_dict(name)[0].get("model_type"))
+    if found in expected:
+        return found
     does = " (it answers questions: fusargpt ask, detect, ...)" if found in ANSWERING_TYPES else ""
-    return InputError(
+    raise InputError(
         f"{name}: a model of type {found}{does}; expected one that embeds images and texts, of type "
-        f"{', '.join((FusarKlipConfig.model_type, *CLIP_LIKE))}"
+        f"{', '.join(expected)}"
     )

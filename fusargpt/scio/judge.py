@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import PreTrainedTokenizerFast
 
-from fusargpt.embedding.model_folder import check_model, fingerprint
-from fusargpt.errors import InputError, one_line
+from fusargpt.embedding.model_folder import fingerprint, read_klip
+from fusargpt.errors import InputError
 from fusargpt.geo.prior import Prior
 from modeling_fusarklip import FusarKlipModel, FusarKlipProcessor
 
@@ -61,15 +61,7 @@ class Judge:
     def load(folder: Path, device: str | None = None) -> "Judge":
         """The model of a folder; raises InputError for none, or one that cannot judge."""
         name = str(folder)
-        check_model(name)
-        device = ("cuda" if torch.cuda.is_available() else "cpu") if device is None else device
-        try:
-            model = FusarKlipModel.from_pretrained(name, dtype=torch.float32, use_safetensors=True)
-            processor = FusarKlipProcessor.from_pretrained(name)
-        # What transformers, tokenizers and safetensors raise on files that are missing, damaged or of another model.
-        except Exception as error:
-            raise InputError(f"{name}: the model cannot be loaded: {one_line(error)}") from error
-        model.to(device).eval()  # pyright: ignore[reportArgumentType]
+        model, processor = read_klip(name, device)
         return Judge(model, processor, fingerprint(name))
 
     @torch.inference_mode()

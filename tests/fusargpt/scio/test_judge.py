@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from torch.nn import functional
 
 from fusargpt.errors import InputError
@@ -80,6 +81,16 @@ def test_a_model_that_was_not_trained_to_judge_is_refused(tmp_path: Path) -> Non
         Judge(model, klip_processor(), "x")
     with pytest.raises(InputError, match="no such model folder"):
         Judge.load(tmp_path / "none")
+
+
+def test_weights_that_are_missing_do_not_judge(tmp_path: Path) -> None:
+    tiny_klip_model().save_pretrained(tmp_path)
+    klip_processor().save_pretrained(tmp_path)
+    assert Judge.load(tmp_path, "cpu").fingerprint
+    weights = load_file(tmp_path / "model.safetensors")
+    save_file({name: weights[name] for name in weights if name != "itm_head.weight"}, tmp_path / "model.safetensors")
+    with pytest.raises(InputError, match=r"1 weights are missing, itm_head\.weight among them"):
+        Judge.load(tmp_path, "cpu")
 
 
 def test_a_text_that_is_too_long_is_refused(judge: Judge, seen: Seen) -> None:
