@@ -26,7 +26,7 @@ VERBS = {
     "describe": "describe a scene tile by tile, as a map layer",
     "detect": "box the ships or aircraft of a whole scene, as a map layer",
     "embed": "make vectors of a scene's tiles or of images, to be searched",
-    "evaluate": "score models on a dataset, with the prior true, absent or shuffled",
+    "evaluate": "score models on a dataset, with the prior true, absent, shuffled or alone",
     "localize": "name the cells with ships or aircraft all over a scene, as a map layer",
     "merge": "write one plain checkpoint of a TLM or an adapter with its base",
     "plan": "work out what a stage will cost on other machines",

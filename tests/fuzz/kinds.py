@@ -23,7 +23,7 @@ from fusargpt.geo.geometry import Geometry
 from fusargpt.triplets.augment import main as augment
 from fusargpt.triplets.voc_manifest import main as voc_manifest
 from tests.fusargpt.scenes.scenes import CRS, SIDE, TRANSFORM
-from tests.fuzz import klip_kinds
+from tests.fuzz import klip_kinds, product_kinds
 from tests.fuzz.material import Material
 from tests.fuzz.mutations import HEADER, TEXTS, change_file, changed_bytes, changed_text, changed_value, odd_value
 from tests.fuzz.trial import Lost, check_there, rows_of, tell
@@ -68,10 +68,10 @@ def words(random: Random, material: Material, place: Path) -> None:
 def arguments(random: Random, material: Material, place: Path) -> None:
     """A command line with words changed, left out, doubled or added."""
     os.chdir(place)
-    commands = _commands(material)
-    verb = random.choice(sorted(commands))
-    line = list(commands[verb])
-    vocabulary = [word for words in commands.values() for word in words if not Path(word).exists()]
+    found = commands(material)
+    verb = random.choice(sorted(found))
+    line = list(found[verb])
+    vocabulary = [word for words in found.values() for word in words if not Path(word).exists()]
     for _ in range(random.choice((1, 1, 2, 3))):
         at = random.randrange(len(line) + 1)
         kind = random.randrange(4)
@@ -84,7 +84,7 @@ def arguments(random: Random, material: Material, place: Path) -> None:
     tell([verb, *line])
 
 
-def _commands(material: Material) -> dict[str, list[str]]:
+def commands(material: Material) -> dict[str, list[str]]:
     """A good command line of each verb; nothing in it works on more than one process, nor for long."""
     model, grey = str(material.model), str(material.pictures / "grey.png")
     scene = [str(material.harbour), "--no-prior", "--tile", "48", "--model", model, *_SHORT, "--out", "out.geojson"]
@@ -101,6 +101,7 @@ def _commands(material: Material) -> dict[str, list[str]]:
         "evaluate": [model, str(material.dataset), "--tasks", "count", "--limit", "1", *_SHORT, "--out", "evaluation"],
         "merge": [str(material.stage1), "--out", "merged", "--dtype", "float32"],
         "plan": [str(material.recipe), "--gpus", "2", "--triplets", "100", "--model_name_or_path", model],
+        "prior": [str(material.harbour), "--aef", str(material.field), "--anchors", "4", "--out", "prior.npz"],
         "quickstart": ["--model", "nowhere", "--out", "quickstart.png"],
         "scio": [str(material.dataset), "--config", "captions", "--only-halves", "--out", "halves"],
         "train": [str(material.recipe), "--model_name_or_path", "nowhere", "--output_dir", "stage"],
@@ -291,9 +292,9 @@ _BUILD = ["--workers", "0", "--missing-prior", "empty", "--chip-size", "56"]
 
 def annotations(random: Random, material: Material, place: Path) -> None:
     """A good scene with good boxes, and one whose annotation file is changed; the first is built whatever the other."""
-    source = random.choice((material.voc, material.coco, material.polygons))
+    source = random.choice((material.voc, material.coco, material.polygons, material.dota))
     path = place / source.name
-    if source.suffix != ".xml" and random.random() < 0.5:
+    if source.suffix in (".json", ".geojson") and random.random() < 0.5:
         path.write_text(json.dumps(changed_value(random, json.loads(source.read_text()))))
     elif random.random() < 0.5:
         path.write_bytes(changed_text(random, source.read_text()).encode("utf-8", "surrogatepass"))
@@ -437,6 +438,8 @@ KINDS: dict[str, tuple[int, Callable[[Random, Material, Path], None]]] = {
     "model": (4, model),
     "template": (2, template),
     "release": (2, release),
+    "product": (6, product_kinds.product),
+    "item": (4, product_kinds.item),
     "klip": (8, klip_kinds.pictures),
     "klip_model": (3, klip_kinds.model),
     "features": (4, klip_kinds.features),

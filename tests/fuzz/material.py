@@ -13,6 +13,8 @@ from rasterio.errors import NotGeoreferencedWarning
 
 from fusargpt.embedding.verbs import embed
 from fusargpt.geo.prior import Prior, save_prior
+from tests.fusargpt.geo.safe_products import write_product
+from tests.fusargpt.geo.stac_items import write_item
 from tests.fusargpt.metrics.triplets import write as write_dataset
 from tests.fusargpt.scenes.scenes import write_field, write_scene
 from tests.fusargpt.triplets.places import CORNERS, decibels, write_raster
@@ -34,6 +36,7 @@ VOC = """<?xml version="1.0" encoding="utf-8"?>
 <points><point>50,60</point><point>70,60</point><point>70,80</point><point>50,80</point></points></object></objects>
 </annotation>
 """
+DOTA = "imagesource:GoogleEarth\ngsd:0.5\n10 12 30 12 30 24 10 24 ship 0\n50 60 70 60 70 80 50 80 ship 1\n"
 COCO: dict[str, Any] = {
     "images": [{"id": 1, "file_name": "scene.tif", "width": 112, "height": 112}],
     "categories": [{"id": 1, "name": "ship"}],
@@ -80,7 +83,13 @@ def write(root: Path) -> Material:
     write_scene(root / "harbour.tif", side=100, ships=((20, 30, 32, 36),))
     write_field(root / "field")
     write_raster(root / "scene.tif", decibels(0, 112, 112), CORNERS[0], ACQUISITION_DATE="2021-06-01")
+    digital = np.random.default_rng(0).integers(20, 400, (60, 100)).astype(np.uint16)
+    (root / "product").mkdir()
+    write_product(root / "product", {"VV": digital, "VH": digital})
+    (root / "stac").mkdir()
+    write_item(root / "stac")
     (root / "voc.xml").write_text(VOC)
+    (root / "dota.txt").write_text(DOTA)
     (root / "coco.json").write_text(json.dumps(COCO))
     west, south = -118.06, 33.41
     ring = [[west, south], [west + 0.001, south], [west + 0.001, south + 0.001], [west, south]]

@@ -1,15 +1,25 @@
 """A part of the inputs of `python -m tests.fuzz`, some of each kind, with another seed than by hand."""
 
 from importlib import import_module
+from pathlib import Path
 
 import pytest
 
+from fusargpt.cli.main import VERBS
 from tests.fuzz.campaign import run
-from tests.fuzz.kinds import KINDS
+from tests.fuzz.kinds import KINDS, commands
+from tests.fuzz.material import Material
 
 SEED = 14
 EACH = 4
 """Inputs of a kind, and more of those that take milliseconds."""
+
+
+def test_every_verb_is_tried(tmp_path: Path):
+    used = "model klip pictures features harbour dataset field release released_backbone stage1 recipe"
+    for name in used.split():
+        (tmp_path / name).touch()
+    assert set(commands(Material(tmp_path))) == set(VERBS)
 
 
 @pytest.mark.slow
