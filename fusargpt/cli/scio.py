@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fusargpt.checkpoints import shipped
 from fusargpt.cli.extras import needs
 from fusargpt.cli.parser import Parser
-from fusargpt.errors import InputError
+from fusargpt.errors import InputError, naming
 
 if TYPE_CHECKING:
     from fusargpt.scio.models import Fitter
@@ -82,10 +83,11 @@ def _check(chosen: dict[str, Any]) -> None:
         raise InputError("--start: is what a recipe starts from; leave it out, or give --recipe")
     if "only_halves" in chosen and (more := [name for name in (*_OF_THE_RUN, "captioner") if name in chosen]):
         raise InputError(f"{_option(more[0])}: halves do not depend on it; leave it out with --only-halves")
-    if "recipe" in chosen and not chosen["recipe"].is_file():
-        raise InputError(
-            f"--recipe: {chosen['recipe']}: no such file; expected a recipe, as trl_recipes/klip/scio.yaml"
-        )
+    if "recipe" in chosen:
+        with needs("cleaning captions needs", "train", "captions"), naming("--recipe"):
+            from trl_recipes.recipe_file import recipe_path
+
+            chosen["recipe"] = Path(recipe_path(chosen["recipe"]))
 
 
 def _run(chosen: dict[str, Any]) -> int:
@@ -119,7 +121,7 @@ def _fitter(chosen: dict[str, Any]) -> "Fitter":
     from fusargpt.scio.models import GivenModels
 
     if "model_a" in chosen:
-        return GivenModels(chosen["model_a"], chosen["model_b"])
+        return GivenModels(*(Path(shipped(str(chosen[name]))) for name in ("model_a", "model_b")))
     start = ("--model_name_or_path", str(chosen["start"])) if "start" in chosen else ()
     return RecipeFitter(chosen["recipe"], start)
 
@@ -170,7 +172,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--config", metavar="NAME", help="of the dataset (default: captions where there is one)")
     parser.add_argument("--split", metavar="NAME", default="train", help="that is cleaned (default: train)")
     judges = parser.add_argument_group("judges (one of --recipe, --model-a and --model-b, --only-halves)")
-    judges.add_argument("--recipe", metavar="FILE", type=Path, help="by which each half is fitted anew in every round")
+    judges.add_argument("--recipe", metavar="FILE", help="by which each half is fitted anew in every round")
     judges.add_argument("--start", metavar="MODEL", help="from which the recipe starts (default: as it says)")
     judges.add_argument("--model-a", metavar="DIR", type=Path, help="that was fitted on half a; judges half b")
     judges.add_argument("--model-b", metavar="DIR", type=Path, help="that was fitted on half b; judges half a")

@@ -9,6 +9,7 @@ from typing import cast
 from transformers import AutoConfig, PreTrainedConfig
 from transformers.models.auto.modeling_auto import MODEL_MAPPING
 
+from fusargpt.checkpoints import shipped
 from fusargpt.embedding.model_folder import CLIP_LIKE
 from fusargpt.errors import InputError, one_line
 from fusargpt.inference.predict import check_name
@@ -107,15 +108,16 @@ def _entries(name: str, model: str, arms: Sequence[str]) -> list[Entry]:
 
 
 def _identify(name: str) -> tuple[PreTrainedConfig, str]:
-    if not Path(name).exists() and "/" not in name:
+    path = shipped(name)
+    if not Path(path).exists() and "/" not in name:
         raise InputError(f"{name}: no such model folder; expected one, the Hub's owner/name, or {', '.join(BASELINES)}")
-    check_name(name)
+    check_name(path)
     try:
-        config = AutoConfig.from_pretrained(name, trust_remote_code=False)
+        config = AutoConfig.from_pretrained(path, trust_remote_code=False)
     # What transformers raises on a configuration that is damaged or of a type that it does not know: of any type.
     except Exception as error:
         raise InputError(f"{name}: the model cannot be loaded: {one_line(error)}") from error
-    folder = Path(name)
+    folder = Path(path)
     return config, _hash(folder) if folder.is_dir() else str(commit_of(config))
 
 

@@ -1,6 +1,6 @@
 """The tower of an entry."""
 
-from fusargpt.checkpoints import NANO
+from fusargpt.checkpoints import NANO, shipped
 from fusargpt.foundation.entries import (
     ALPHAEARTH,
     BOTH,
@@ -26,6 +26,8 @@ def load_tower(entry: Entry, device: str) -> Tower:
     Raises:
         InputError: files that are missing or damaged, or a package that is not installed.
     """
+    # Outputs name a model as it was asked for; what comes with the package lies where this copy has it.
+    model = shipped(entry.model)
     # Towers of models are imported where they are used: each takes seconds.
     if entry.kind == MAJORITY:
         return Nothing()
@@ -42,11 +44,11 @@ def load_tower(entry: Entry, device: str) -> Tower:
     if entry.kind == VISION:
         from fusargpt.foundation.towers.any_model import AnyVisionTower
 
-        return AnyVisionTower(entry.model, device)
+        return AnyVisionTower(model, device)
     if entry.kind in (FUSARKLIP, f"{RANDOM} {FUSARKLIP}"):
         from fusargpt.foundation.towers.fusarklip import FusarKlipTower
 
-        return FusarKlipTower.load(entry.model, device, random=entry.kind != FUSARKLIP)
+        return FusarKlipTower.load(model, device, random=entry.kind != FUSARKLIP)
     if entry.kind == OPEN_CLIP:
         from fusargpt.foundation.towers.open_clip import OpenClipTower
 
@@ -54,7 +56,7 @@ def load_tower(entry: Entry, device: str) -> Tower:
     if entry.kind == DUAL_ENCODER:
         from fusargpt.foundation.towers.dual_encoder import DualEncoder
 
-        return DualEncoder(entry.model, device)
+        return DualEncoder(model, device)
     raise ValueError(f"entry: found the kind {entry.kind!r}, expected one that fusargpt.foundation.entries makes")
 
 

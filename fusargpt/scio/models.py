@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from fusargpt.embedding.model_folder import fingerprint
+from fusargpt.embedding.model_folder import check_model, fingerprint
 from fusargpt.scio.settings import HALVES
 
 
@@ -45,6 +45,8 @@ class GivenModels:
     most_rounds: int | None = 1
 
     def conditions(self) -> dict[str, object]:
+        for folder in (self.a, self.b):
+            check_model(str(folder))
         return {"models": [fingerprint(str(folder)) for folder in (self.a, self.b)]}
 
     def fit(self, half: str, data: Callable[[], Path], folder: Path) -> Path:

@@ -25,7 +25,7 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
         (["--model-a", "x", "--model-b", "y", "--start", "z"], "--start: is what a recipe starts from"),
         (["--only-halves", "--rounds", "2"], "--rounds: halves do not depend on it"),
         (["--only-halves", "--captioner", "none"], "--captioner: halves do not depend on it"),
-        (["--recipe", "r.yaml"], "--recipe: r.yaml: no such file"),
+        (["--recipe", "r.yaml"], "--recipe: r.yaml: no such recipe; expected a YAML file"),
         (["--model-a", "x", "--model-b", "y", "--precision", "2"], "precision: found 2; expected a share above 0"),
         (["--model-a", "x", "--model-b", "y"], "nowhere: there is no such folder"),
     ],
@@ -46,8 +46,12 @@ def test_captions_are_cleaned_by_given_judges(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(Judge, "load", staticmethod(lambda folder, device=None: Oracle()))
-    monkeypatch.setattr("fusargpt.scio.models.fingerprint", lambda name: "0" * 16)
     write_captions_with_errors(tmp_path / "data")
+    assert "nope: no such model folder" in refused(
+        capsys, tmp_path / "data", "--out", tmp_path / "new", "--model-a", "nope", "--model-b", "fusarklip-nano"
+    )
+    monkeypatch.setattr("fusargpt.scio.models.check_model", lambda name: None)
+    monkeypatch.setattr("fusargpt.scio.models.fingerprint", lambda name: "0" * 16)
     judges = ["--model-a", str(tmp_path), "--model-b", str(tmp_path), "--captioner", "none"]
     assert main(["scio", str(tmp_path / "data"), "--out", str(tmp_path / "out"), *judges]) == 0
     out = capsys.readouterr().out

@@ -48,6 +48,13 @@ def test_fusarklip_has_all_arms_and_random_weights_beside(klip: Path) -> None:
     assert not np.allclose(trained.embeddings, random.embeddings, atol=0.01)
 
 
+def test_a_model_of_the_package_is_named_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    entry, _ = enter("fusarklip-nano", [], ["none"])
+    assert entry.model == "fusarklip-nano", "outputs hold no path of this copy"
+    assert Towers("cpu").get(entry).features(VIEWS).embeddings.shape == (5, 64)
+
+
 def test_fusarklip_is_shown_prior_and_acquisition(klip: Path) -> None:
     tower = FusarKlipTower.load(str(klip), "cpu", random=False)
     features = tower.features(VIEWS)
