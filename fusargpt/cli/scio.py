@@ -121,7 +121,8 @@ def _fitter(chosen: dict[str, Any]) -> "Fitter":
     from fusargpt.scio.models import GivenModels
 
     if "model_a" in chosen:
-        return GivenModels(*(Path(shipped(str(chosen[name]))) for name in ("model_a", "model_b")))
+        a, b = (Path(shipped(str(chosen[name]))) for name in ("model_a", "model_b"))
+        return GivenModels(a, b)
     start = ("--model_name_or_path", str(chosen["start"])) if "start" in chosen else ()
     return RecipeFitter(chosen["recipe"], start)
 
