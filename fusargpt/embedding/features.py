@@ -158,10 +158,11 @@ def read_features(path: str | Path) -> Features:
         raise InputError(f"{path}: {lacks}; found {found}; expected what fusargpt embed wrote")
     if not table.num_rows:
         raise InputError(f"{path}: no rows; embed something first")
+    table = _checked(path, table)
     if len(set(table["model_hash"].unique().to_pylist())) > 1:
         raise InputError(f"{path}: vectors of several models, which cannot be compared; keep those of one")
     vectors = _vectors(path, table["embedding"])
-    return Features(vectors, _checked(path, table.drop_columns(["embedding"])), {**provenance, "file": str(path)})
+    return Features(vectors, table.drop_columns(["embedding"]), {**provenance, "file": str(path)})
 
 
 def is_features(path: str) -> bool:

@@ -62,6 +62,7 @@ def changed(path: Path, **columns: Any) -> None:
         ({"id": pa.array([b"a", b"b", b"caf\xe9"])}, "id: found binary; expected string"),
         ({"box": pa.array([[0, 0, 9]] * 3)}, r"box: found list<.*>; expected fixed_size_list<.*>\[4\]"),
         ({"source": pa.array(["a", None, "a"])}, "source: 1 are missing"),
+        ({"model_hash": pa.array([b"\xb0"] * 3).view(pa.string())}, "model_hash: found string; expected string .*UTF"),
     ],
 )
 def test_other_columns_are_one_line(columns: dict[str, Any], said: str, tmp_path: Path):
