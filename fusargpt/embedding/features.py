@@ -34,6 +34,7 @@ _TYPES = {
     "model_hash": pa.string(),
 }
 _GEOMETRY = "geometry"
+_DAMAGED = (pa.ArrowException, OSError, UnicodeError)  # the last of columns whose names are no text
 _GEOPARQUET = "1.1.0"
 _UNIT_TOLERANCE = 0.01
 
@@ -148,12 +149,13 @@ def read_features(path: str | Path) -> Features:
         raise InputError(f"{path}: no such file; expected what fusargpt embed wrote")
     try:
         table = pq.read_table(path)
-    except (pa.ArrowException, OSError) as error:
+        names = table.column_names
+    except _DAMAGED as error:
         raise InputError(f"{path}: not a Parquet file, or a damaged one ({one_line(error)})") from error
-    missing = [name for name in (*_TYPES, "embedding") if name not in table.column_names]
+    missing = [name for name in (*_TYPES, "embedding") if name not in names]
     provenance = _provenance(table)
     if missing or provenance is None:
-        found = ", ".join(table.column_names[:10])
+        found = ", ".join(names[:10])
         lacks = f"no column {', '.join(missing)}" if missing else "nothing that says how it was made"
         raise InputError(f"{path}: {lacks}; found {found}; expected what fusargpt embed wrote")
     if not table.num_rows:
@@ -171,7 +173,7 @@ def is_features(path: str) -> bool:
         return False
     try:
         return "embedding" in pq.read_schema(path).names
-    except (pa.ArrowException, OSError) as error:
+    except _DAMAGED as error:
         raise InputError(f"{path}: not a Parquet file, or a damaged one ({one_line(error)})") from error
 
 
@@ -190,7 +192,7 @@ def _checked(path: Path, table: pa.Table) -> pa.Table:
         try:
             column = table[name].cast(kind)
             column.validate(full=True)
-        except pa.ArrowException as error:
+        except _DAMAGED as error:
             raise InputError(
                 f"{path}: {name}: found {table[name].type}; expected {kind} ({one_line(error)})"
             ) from error

@@ -86,6 +86,12 @@ def test_other_files_are_one_line(tmp_path: Path):
     for read in (read_features, lambda path: is_features(str(path))):
         with pytest.raises(InputError, match=r"text\.parquet: not a Parquet file"):
             read(tmp_path / "text.parquet")
+    features().write(tmp_path / "named.parquet")
+    named = (tmp_path / "named.parquet").read_bytes()
+    (tmp_path / "named.parquet").write_bytes(named.replace(b"read_as", b"\xffead_as"))
+    for read in (read_features, lambda path: is_features(str(path))):
+        with pytest.raises(InputError, match=r"named\.parquet: not a Parquet file"):
+            read(tmp_path / "named.parquet")
     features(0).write(tmp_path / "empty.parquet")
     with pytest.raises(InputError, match="no rows; embed something first"):
         read_features(tmp_path / "empty.parquet")
