@@ -33,6 +33,18 @@ def naming(name: str) -> Generator[None]:
         raise type(error)(f"{name}: {error}") from error
 
 
+def check_characters(text: str, name: str) -> None:
+    """Raises InputError for a text with what is no character, which tokenizers take neither as text nor as a path."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        found = text[error.start : error.end].encode("ascii", "backslashreplace").decode()
+        raise InputError(
+            f"{name}: found {found} at character {error.start + 1}, half of a character or a byte that is no UTF-8; "
+            "expected text"
+        ) from error
+
+
 def one_line(error: BaseException) -> str:
     """Another library's error as the end of a one-line message."""
     return textwrap.shorten(str(error), width=240, placeholder=" ...") or type(error).__name__

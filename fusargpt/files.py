@@ -17,7 +17,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 
-from fusargpt.errors import InputError, one_line
+from fusargpt.errors import InputError, check_characters, one_line
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 PROBE_BYTES = 4 * 2**20
@@ -152,9 +152,11 @@ def new_folder(out: Path) -> Generator[Path]:
     """The folder to write in, which becomes `out` at the end of the block; it is removed when the block fails.
 
     Raises:
-        InputError: an `out` that exists and is not an empty folder, or that cannot be written.
+        InputError: an `out` that exists and is not an empty folder, that cannot be written, or whose name is no text,
+            which tokenizers cannot write in.
     """
     out = out.resolve()  # "." has no name to put another beside
+    check_characters(str(out), "out")
     check_free(out)
     partial = partial_of(out)
     try:

@@ -9,7 +9,7 @@ from typing import NoReturn, TypeVar, get_type_hints
 from transformers import TrainingArguments
 from trl.scripts.utils import TrlParser
 
-from fusargpt.errors import InputError, one_line
+from fusargpt.errors import InputError, check_characters, one_line
 from fusargpt.installation import command_for
 from fusargpt.private_names import parsed_types
 from trl_recipes.recipe_file import check_recipe, recipe_path
@@ -99,8 +99,10 @@ def parse_recipe(
             raise InputError(f"{name}: found {value}, expected a finite number")
         if isinstance(value, int) and abs(value) >= LARGEST:
             raise InputError(f"{name}: found a number of {value.bit_length():,} bits, expected one below 2^63")
-        if isinstance(value, str) and "\x00" in value:
-            raise InputError(f"{name}: found {value!r}, expected a text without the character 0")
+        if isinstance(value, str):
+            check_characters(value, name)
+            if "\x00" in value:
+                raise InputError(f"{name}: found {value!r}, expected a text without the character 0")
     for name in config.report_to:
         if name in REPORTERS and find_spec(name) is None:
             raise InputError(f"report_to: {name} is not installed; this brings it: {command_for(name)}")

@@ -14,11 +14,10 @@ from torch import Tensor
 from fusargpt.checkpoints import KLIP_NANO, shipped
 from fusargpt.embedding.model_folder import fingerprint, model_label, read_towers
 from fusargpt.embedding.towers import Towers, unit
-from fusargpt.errors import InputError
+from fusargpt.errors import InputError, check_characters
 from fusargpt.geo.acquisition import Acquisition
 from fusargpt.geo.image import check_8bit
 from fusargpt.geo.prior import Prior
-from fusargpt.tasks.prompts import check_characters
 
 Known = TypeVar("Known", Prior, Acquisition)
 

@@ -1,6 +1,7 @@
 """The prior of one image: AlphaEarth embeddings at spatiotemporal anchors (paper section 3.1), and its .npz file."""
 
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,9 @@ PRIOR_FIELDS = (*PRIOR_COLUMNS, "prior_mask")
 
 _KEYS = {*PRIOR_COLUMNS, PRIOR_LONLAT}
 _LENGTH_TOLERANCE = 0.01
+# What numpy and zipfile raise on damaged archives: bad checksums, headers, pickles, sizes; RuntimeError for members
+# that are encrypted, or of a compression that zipfile does not know.
+_DAMAGED = (ValueError, OSError, EOFError, KeyError, MemoryError, RuntimeError, zlib.error, zipfile.BadZipFile)
 # Some millions of anchors; the prior of one image has hundreds.
 _MAX_FILE_BYTES = 512 * 2**20
 
@@ -135,8 +139,17 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
     except InputError:
         raise
     # What numpy and zipfile raise on damaged archives: bad checksums, headers, pickles, sizes.
-    # zipfile raises NotImplementedError for compression methods that it does not know.
-    except (ValueError, OSError, EOFError, KeyError, MemoryError, NotImplementedError, zipfile.BadZipFile) as error:
+    # zipfile raises RuntimeError for members that are encrypted, or of a compression that it does not know.
+    except (
+        ValueError,
+        OSError,
+        EOFError,
+        KeyError,
+        MemoryError,
+        RuntimeError,
+        zlib.error,
+        zipfile.BadZipFile,
+    ) as error:
         raise InputError(f"{path}: the .npz file is damaged ({one_line(error)}); write it again") from error
 
 

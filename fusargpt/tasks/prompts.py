@@ -8,7 +8,7 @@ templates below are ours, and fusargpt-nano is trained on them.
 import json
 from collections.abc import Sequence
 
-from fusargpt.errors import InputError
+from fusargpt.errors import InputError, check_characters
 
 TASKS = ("describe", "count", "localize", "classify", "detect")
 TARGETS = ("ship", "aircraft")
@@ -62,18 +62,6 @@ def check_question(question: str, name: str = "question") -> None:
     if not question.strip():
         raise InputError(f"{name}: found an empty text; ask something, for example 'Describe this image.'")
     check_characters(question, name)
-
-
-def check_characters(text: str, name: str) -> None:
-    """Raises InputError for a text with what is no character, which no tokenizer takes."""
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        found = text[error.start : error.end].encode("ascii", "backslashreplace").decode()
-        raise InputError(
-            f"{name}: found {found} at character {error.start + 1}, half of a character or a byte that is no UTF-8; "
-            "expected text"
-        ) from error
 
 
 def cell_of(box: Sequence[float], width: int, height: int) -> int:

@@ -176,6 +176,9 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path):
     refused = pytest.raises(InputError, match=r"file.model: cannot be written: .*Not a directory")
     with refused, new_folder(tmp_path / "file" / "model"):
         pass
+    # Tokenizers cannot save there, and a model would be lost at its end.
+    with pytest.raises(InputError, match=r"out: found \\udce9 at character"), new_folder(tmp_path / "caf\udce9"):
+        pass
 
 
 def test_runs_keep_apart_and_say_who_is_there(tmp_path: Path):

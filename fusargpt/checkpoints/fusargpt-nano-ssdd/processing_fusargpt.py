@@ -8,6 +8,7 @@ import base64
 import binascii
 import os
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from io import BytesIO
 from textwrap import shorten
@@ -27,6 +28,8 @@ from transformers.processing_utils import MultiModalData
 
 PRIOR_SIZE = 64  # Width of AlphaEarth Foundations' embeddings.
 PRIOR_KEYS = ("prior_embeddings", "prior_positions")
+# What numpy and zipfile raise on files that are missing, damaged or encrypted.
+_DAMAGED = (ValueError, OSError, EOFError, KeyError, MemoryError, RuntimeError, zlib.error, zipfile.BadZipFile)
 MAX_PRIOR_BYTES = 512 * 2**20  # Unpacked; the prior of one image has hundreds of anchors.
 
 
@@ -331,8 +334,7 @@ def _stored(path: str | os.PathLike[str], name: str) -> dict[str, np.ndarray]:
             raise ValueError(f"{size:,} bytes of arrays, where a prior has at most {MAX_PRIOR_BYTES:,}")
         with np.load(path, allow_pickle=False) as arrays:
             return {key: arrays[key] for key in arrays.files if key != "prior_lonlat"}
-    # What numpy and zipfile raise on files that are missing or damaged.
-    except (ValueError, OSError, EOFError, KeyError, MemoryError, NotImplementedError, zipfile.BadZipFile) as error:
+    except _DAMAGED as error:
         raise ValueError(
             f"{name}: found {os.fspath(path)!r}, which cannot be read ({shorten(str(error), 120)}); expected the .npz "
             "file of a prior."

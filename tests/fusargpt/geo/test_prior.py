@@ -108,6 +108,18 @@ def write_with_flipped_bytes(path: Path) -> None:
     path.write_bytes(content)
 
 
+def write_encrypted(path: Path) -> None:
+    save_prior(path, make_prior())
+    # Bit 0 of the flags of every member, in the directory and before its content.
+    content = bytearray(path.read_bytes())
+    for signature, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        at = content.find(signature)
+        while at >= 0:
+            content[at + offset] |= 1
+            at = content.find(signature, at + 4)
+    path.write_bytes(content)
+
+
 @pytest.mark.parametrize(
     ("write", "message"),
     [
@@ -119,6 +131,7 @@ def write_with_flipped_bytes(path: Path) -> None:
         (write_nodata, "prior_embeddings: embeddings hold the nodata value -128"),
         (write_truncated, "not an .npz file, or a damaged one"),
         (write_with_flipped_bytes, "damaged .*CRC"),
+        (write_encrypted, "damaged .*encrypted"),
         (Path.mkdir, "no such file"),
     ],
 )
