@@ -32,6 +32,8 @@ DECIDED_FOR_ALL: Decided = {
 }
 LARGEST = 2**63
 """Whole numbers of a recipe lie below: steps and bytes are counted in them, and divided."""
+SEEDS = ("seed", "data_seed")
+LARGEST_SEED = 2**32 - 1  # numpy's generators take no larger one
 
 
 class _RecipeParser(TrlParser):
@@ -99,6 +101,8 @@ def parse_recipe(
             raise InputError(f"{name}: found {value}, expected a finite number")
         if isinstance(value, int) and abs(value) >= LARGEST:
             raise InputError(f"{name}: found a number of {value.bit_length():,} bits, expected one below 2^63")
+        if name in SEEDS and isinstance(value, int) and not 0 <= value <= LARGEST_SEED:
+            raise InputError(f"{name}: found {value}, expected a number between 0 and {LARGEST_SEED}")
         if isinstance(value, str):
             check_characters(value, name)
             if "\x00" in value:
