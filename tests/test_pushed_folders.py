@@ -11,6 +11,7 @@ import pytest
 import torch
 import yaml
 
+from fusargpt.checkpoints import NANO_BACKBONE
 from fusargpt.triplets.card import build_of
 from tests.paths import DATASET, ROOT
 from tests.tiny import stir_tlm, tiny_inputs, tiny_model, tiny_processor
@@ -43,6 +44,7 @@ def test_the_model_folder_holds_remote_code_and_its_card_alone() -> None:
     assert names == {
         "README.md",
         "__init__.py",
+        "adapters.py",
         "artefacts.py",
         "configuration_fusargpt.py",
         "modeling_fusargpt.py",
@@ -113,6 +115,28 @@ def test_the_model_folder_is_remote_code_wherever_it_lies(where: str, tmp_path: 
     found = load_file(out)
     torch.testing.assert_close(found["logits"], model(**inputs).logits, atol=1e-6, rtol=0)
     torch.testing.assert_close(found["hidden"], model.model(**inputs).last_hidden_state, atol=1e-6, rtol=0)
+
+
+BACKBONE = """
+import torch
+from PIL import Image
+from transformers import AutoModelForImageTextToText, AutoProcessor
+
+torch.set_num_threads(1)
+model = AutoModelForImageTextToText.from_pretrained(sys.argv[1], trust_remote_code=True)
+processor = AutoProcessor.from_pretrained(sys.argv[1], trust_remote_code=True)
+messages = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "How many ships are there?"}]}]
+text = processor.apply_chat_template(messages, add_generation_prompt=True)
+inputs = processor(images=[Image.new("RGB", (168, 168))], text=[text], return_tensors="pt")
+print(type(model).__module__, model.generate(**inputs, max_new_tokens=2, do_sample=False).shape[0])
+"""
+
+
+@pytest.mark.slow
+def test_what_comes_with_the_package_answers_in_plain_transformers(tmp_path: Path) -> None:
+    """The backbone, which once brought no code, stands for nano, whose code is the same."""
+    module, count = run_elsewhere(BACKBONE, tmp_path, str(NANO_BACKBONE)).split()
+    assert module.startswith("transformers_modules.") and count == "1"
 
 
 DATA = """

@@ -1,7 +1,7 @@
 """What a stage leaves besides whole models: a folder or Hub repository with the TLM alone, or with a LoRA adapter.
 
-Each names its base: a Hub id, an absolute path, or a path from its own folder that begins with `./` or `../`, so that
-folders that belong together can be moved together. The base may itself be such an artefact; at the end of the chain
+Each names its base: a Hub id, an absolute path, a path from its own folder that begins with `./` or `../`, so that
+folders that belong together can be moved together, or the name of a model that comes with the package fusargpt. The base may itself be such an artefact; at the end of the chain
 stands a whole model. The TLM names its base in `config.json`, the adapter where peft does, in `adapter_config.json`.
 """
 
@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any, cast, get_args
 
 from safetensors import SafetensorError, safe_open
@@ -21,12 +22,14 @@ from transformers.dynamic_module_utils import custom_object_save
 from transformers.utils.hub import cached_file
 from transformers.utils.import_utils import is_peft_available
 
+from .adapters import HasAdapters
 from .configuration_fusargpt import FusarGptConfig, FusarGptQwen3Config, Weights
 
 TLM_FILE = "tlm.safetensors"
 ADAPTER_CONFIG_FILE = "adapter_config.json"
 ADAPTER_FILE = "adapter_model.safetensors"
 HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
+PACKAGE = "fusargpt"
 _DOWNLOAD_OPTIONS = ("cache_dir", "force_download", "local_files_only", "proxies", "revision", "subfolder", "token")
 
 
@@ -129,7 +132,7 @@ def described_by(chain: Sequence[Artefact]) -> Artefact:
     return next(artefact for artefact in chain if artefact.config_file is not None)
 
 
-class LoadsArtefacts(PreTrainedModel):
+class LoadsArtefacts(HasAdapters):
     """`from_pretrained` of models that also load a TLM alone, or an adapter, with the base that it names."""
 
     @classmethod
@@ -208,8 +211,10 @@ class LoadsArtefacts(PreTrainedModel):
     def save_pretrained(self, save_directory: str | os.PathLike[str], *arguments: Any, **kwargs: Any) -> None:
         """As transformers': a whole model, or the adapter alone, naming its base, where one was loaded and not merged.
 
+        Of several adapters the active one is written.
+
         Raises:
-            ArtefactError: An adapter that is to be pushed at once, or several at a time.
+            ArtefactError: An adapter that is to be pushed at once, or several that are active together.
         """
         if self._hf_peft_config_loaded:
             _save_adapter(self, os.fspath(save_directory), **kwargs)
@@ -256,27 +261,27 @@ def _load_adapter(model: PreTrainedModel, artefact: Artefact, adapter_name: str)
 
 
 def _save_adapter(
-    model: Any,
+    model: HasAdapters,
     folder: str,
     is_main_process: bool = True,
     state_dict: dict[str, Tensor] | None = None,
     push_to_hub: bool = False,
     **_: Any,  # about files larger than an adapter
 ) -> None:
-    """What a stage with `save: trained` leaves of an adapter. transformers 5.24 asks for a peft that is not out."""
-    from peft import get_peft_model_state_dict
-
+    """What a stage with `save: trained` leaves of an adapter."""
     if push_to_hub:
         raise ArtefactError(
             f"{folder}: push_to_hub: found True, expected False; save the adapter, then push the folder"
         )
-    if len(model.peft_config) != 1:
-        found = ", ".join(model.peft_config)
-        raise ArtefactError(f"{folder}: found the adapters {found}, expected one; delete the others from the model")
+    active = model.active_adapters()
+    if len(active) != 1:
+        found = " and ".join(active)
+        raise ArtefactError(f"{folder}: found {found} active together, expected one; set_adapter the one to save")
     if not is_main_process:
         return
-    ((name, settings),) = model.peft_config.items()
-    tensors = get_peft_model_state_dict(model, state_dict, name, save_embedding_layers=False)
+    settings = copy.copy(model.peft_config[active[0]])
+    settings.base_model_name_or_path = _portable(settings.base_model_name_or_path)
+    tensors = model.get_adapter_state_dict(active[0], state_dict)
     # Names in the file begin at the model with its head.
     prefix = "base_model.model." if model.base_model is not model else "base_model.model.model."
     os.makedirs(folder, exist_ok=True)
@@ -288,7 +293,7 @@ def _save_adapter(
     )
     settings.save_pretrained(folder)
     config = copy.deepcopy(model.config)
-    config.weights = "adapter"
+    cast(Any, config).weights = "adapter"
     config.save_pretrained(folder)
 
 
@@ -396,10 +401,29 @@ def _resolve_base(name: str, download: Mapping[str, Any], source: str, base: obj
     elif HUB_ID.fullmatch(base):
         return base
     else:
-        raise ArtefactError(f"{field} {base}, expected a Hub id, or a path that begins with /, ./ or ../")
+        path = os.path.join(packaged_models(), base)
+        if os.sep in base or not os.path.isfile(os.path.join(path, "config.json")):
+            raise ArtefactError(
+                f"{field} {base}, expected a Hub id, a path that begins with /, ./ or ../, or a model that comes with "
+                f"the package {PACKAGE}, where that is installed"
+            )
     if not os.path.isdir(path):
         raise ArtefactError(f"{field} {base}, but there is no folder {path}; put the base there, or name where it is")
     return path
+
+
+def packaged_models() -> str:
+    """Folder of the models that come with the package fusargpt; empty where it is not installed."""
+    spec = find_spec(PACKAGE)
+    places = None if spec is None else spec.submodule_search_locations
+    return os.path.join(next(iter(places)), "checkpoints") if places else ""
+
+
+def _portable(base: str | None) -> str | None:
+    """A base as others find it: by its name where it comes with the package, whatever the folder of that here."""
+    packaged = packaged_models()
+    within = base is not None and packaged != "" and os.path.dirname(os.path.realpath(base)) == os.path.realpath(packaged)
+    return os.path.basename(os.path.realpath(str(base))) if within else base
 
 
 def _identity(artefact: Artefact) -> tuple[str, str, str]:

@@ -24,6 +24,7 @@ from trl_recipes.recipe_file import recipe_path
 
 CODE = Path(modeling_fusargpt.__file__).parent
 MODULES = [
+    "adapters.py",
     "artefacts.py",
     "configuration_fusargpt.py",
     "modeling_fusargpt.py",
@@ -33,7 +34,7 @@ MODULES = [
 ]
 
 
-@pytest.mark.parametrize("folder", [NANO, NANO_SSDD], ids=lambda folder: folder.name)
+@pytest.mark.parametrize("folder", [NANO, NANO_SSDD, NANO_BACKBONE], ids=lambda folder: folder.name)
 @pytest.mark.parametrize("name", MODULES)
 def test_its_code_is_the_packages(folder: Path, name: str) -> None:
     assert (folder / name).read_text() == (CODE / name).read_text(), (
@@ -64,9 +65,10 @@ def test_fusarklip_nano_tells_water_from_land_by_contrast_and_by_matching() -> N
         assert scores[at_sea].min() > np.median(scores[~at_sea])
 
 
-def test_it_brings_no_other_code_and_stays_small() -> None:
-    assert sorted(path.name for path in NANO.glob("*.py")) == MODULES
-    assert sum(path.stat().st_size for path in NANO.iterdir() if path.suffix in (".safetensors", ".json")) < 20e6
+@pytest.mark.parametrize("folder", [NANO, NANO_BACKBONE], ids=lambda folder: folder.name)
+def test_it_brings_no_other_code_and_stays_small(folder: Path) -> None:
+    assert sorted(path.name for path in folder.glob("*.py")) == MODULES
+    assert sum(path.stat().st_size for path in folder.iterdir() if path.suffix in (".safetensors", ".json")) < 20e6
 
 
 @pytest.mark.parametrize("folder", [NANO, NANO_SSDD, NANO_BACKBONE], ids=lambda folder: folder.name)
