@@ -22,7 +22,7 @@ from trl_recipes.arguments import RecipeArguments, parse
 from trl_recipes.data.collator import TripletCollator
 from trl_recipes.data.pairs import check_pairs, hide_other_pairs, pair_rows
 from trl_recipes.data.parts import check_columns, read_part
-from trl_recipes.data.row_checks import keep_readable, write_left_out
+from trl_recipes.data.row_checks import keep_readable, used_rows, write_left_out
 from trl_recipes.data.row_tasks import TASK_COLUMN, check_task_column, task_names
 from trl_recipes.data.visual_tokens import cache_visual_tokens
 from trl_recipes.model.attention import register_sdpa_float32
@@ -34,6 +34,7 @@ from trl_recipes.model.sharding import whole_model
 from trl_recipes.running.answer_scores import AnswerScores
 from trl_recipes.running.atomic_runs import RESULT, STATE, checkpoint_to_resume, holding, publish, refuse_finished
 from trl_recipes.running.precision import computes_in_bfloat16
+from trl_recipes.running.stage_card import NAMED, Run, write_stage_cards
 from trl_recipes.running.trainer import StageTrainer
 
 
@@ -164,8 +165,10 @@ def make_trainer(recipe: RecipeArguments, config: SFTConfig) -> StageTrainer:
         config.main_process_first(desc="checking rows"),
         watching_disk(rows_cache, "datasets: the rows as datasets keeps them", None, remedy),
     ):
+        parts = [load_parts(recipe, name) for name in names]
         read = [
-            keep_readable(load_parts(recipe, name), name, recipe, processor, config.dataset_num_proc) for name in names
+            keep_readable(some, name, recipe, processor, config.dataset_num_proc)
+            for some, name in zip(parts, names, strict=True)
         ]
     collator, splits = prepare_data(recipe, config, model, processor, [rows for rows, _ in read])
     answers = answers_to_score(recipe, config, collator, splits[1:])
@@ -177,6 +180,7 @@ def make_trainer(recipe: RecipeArguments, config: SFTConfig) -> StageTrainer:
     return StageTrainer(
         recipe=recipe,
         left_out=[some for _, left_out in read for some in left_out],
+        used=used_rows(names, parts, [left_out for _, left_out in read]),
         model=model if adapted is None else adapted,
         args=config,
         data_collator=collator,
@@ -215,6 +219,9 @@ def _train(recipe: RecipeArguments, config: SFTConfig, output_dir: Path) -> None
             if trainer.left_out:
                 write_left_out(trainer.left_out, partial)
             save_stage(model, trainer.processing_class, recipe, str(partial), output_dir)
+            asked = () if trainer.answers is None else trainer.answers.tasks
+            about = Run(recipe, config, trainer.state, trainer.used, recipe.dtype, NAMED[recipe.trains_lora], asked)
+            write_stage_cards(partial, output_dir, recipe, about)
             publish(output_dir)
             # It brings matplotlib, which no other process of the run needs.
             from trl_recipes.running.curves import draw_stage

@@ -37,6 +37,12 @@ def shipped(name: str) -> str:
     return str(SHIPPED[name]) if name in SHIPPED and not Path(name).exists() else name
 
 
+def shipped_name(path: str | Path) -> str | None:
+    """The name by which the folder `path` comes with the package; None for any other."""
+    folder = Path(path).resolve()
+    return next((name for name, place in SHIPPED.items() if place == folder), None)
+
+
 def check_model_name(name: str) -> None:
     """Raises InputError for what can be neither a model folder nor a model on the Hub; nothing is opened or asked."""
     if not name.strip():

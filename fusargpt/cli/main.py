@@ -31,6 +31,7 @@ VERBS = {
     "merge": "write one plain checkpoint of a TLM or an adapter with its base",
     "plan": "work out what a stage will cost on other machines",
     "prior": "fetch the AlphaEarth prior of one image into a file",
+    "push": "publish a model on the Hub, with its card",
     "quickstart": "answer all five tasks on sample scenes and draw one picture",
     "scio": "find wrong parts of captions, leave them out or say them anew",
     "search": "find what fits words best in a scene or a folder, as a map layer",

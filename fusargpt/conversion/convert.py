@@ -6,7 +6,7 @@ anything else is refused by name.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
@@ -17,8 +17,11 @@ from torch import Tensor, nn
 from transformers import AutoConfig
 from transformers.models.qwen2_5_vl.configuration_qwen2_5_vl import Qwen2_5_VLTextConfig, Qwen2_5_VLVisionConfig
 
+from fusargpt.conversion.card_origins import read_origin
 from fusargpt.conversion.lora_adapter import CONFIG_FILE, WEIGHTS_FILE, LoraLayer, read_adapter, write_adapter
+from fusargpt.conversion.model_card import Card, Origin, table, write_card
 from fusargpt.conversion.release_tlm import TLM_FILE, ReleaseTlm, read_tlm
+from fusargpt.conversion.released import REPOSITORY
 from fusargpt.conversion.write_artefacts import complete_adapter, write_tlm
 from fusargpt.errors import InputError, one_line
 from fusargpt.files import check_free, new_folder
@@ -89,6 +92,15 @@ def convert(source: Path, base: str, out: Path, *, merge: bool = True, dtype: to
     processor_source = str(source) if any((source / name).is_file() for name in PROCESSOR_FILES) else base
     processor = _processor(processor_source, tlm.image_size, config)
 
+    in_vision = sum(name.startswith("model.visual.") for name in layers)
+    done = Conversion(
+        language_layers=len(layers) - in_vision,
+        vision_layers=in_vision,
+        sigma=tlm.sigma,
+        hidden_size=tlm.hidden_size,
+        image_size=tlm.image_size,
+        processor=processor_source,
+    )
     # The folder first: whether it can be written is known before minutes are spent on the backbone.
     with new_folder(out) as folder:
         if merge:
@@ -97,15 +109,8 @@ def convert(source: Path, base: str, out: Path, *, merge: bool = True, dtype: to
             _write_apart(folder, out, base, config, layers, tlm)
             processor.save_pretrained(folder / "tlm")
         processor.save_pretrained(folder)
-    in_vision = sum(name.startswith("model.visual.") for name in layers)
-    return Conversion(
-        language_layers=len(layers) - in_vision,
-        vision_layers=in_vision,
-        sigma=tlm.sigma,
-        hidden_size=tlm.hidden_size,
-        image_size=tlm.image_size,
-        processor=processor_source,
-    )
+        _write_cards(folder, out.resolve().name, source.resolve().name, read_origin(base), done, merge)
+    return done
 
 
 def _check_source(source: Path) -> None:
@@ -216,3 +221,29 @@ def _write_apart(
     write_tlm(folder / "tlm", config, tlm.weights, base, place=out / "tlm")
     write_adapter(folder, layers, "./tlm")
     complete_adapter(folder, config, str(folder / "tlm"))
+
+
+def _write_cards(folder: Path, title: str, source: str, base: Origin, done: Conversion, merge: bool) -> None:
+    release = f"`{source}` of the release of FUSAR-GPT by its authors (arXiv 2602.19190, `{REPOSITORY}` on the Hub)"
+    sections = {
+        "Conversion": table(
+            ("part", "what was read"),
+            (
+                ("LoRA", f"{done.language_layers} language layers, {done.vision_layers} vision layers"),
+                ("TLM", f"hidden size {done.hidden_size}, sigma {done.sigma:g} patches"),
+                ("images", f"squeezed to {done.image_size} x {done.image_size} pixels"),
+            ),
+        )
+        + "\n\nOn what it was trained, and how it scores, its authors say; nothing was measured here."
+    }
+    if merge:
+        summary = f"{release}, its TLM and its LoRA adapter merged with `{base.name}` into one whole model."
+        write_card(folder, Card(title, "whole", summary, base, sections, tags=["alphaearth"]))
+        return
+    tlm = Card(
+        f"{title}-tlm", "tlm", f"The TLM of {release}.", base, sections, path=f"{title}/tlm", tags=["alphaearth"]
+    )
+    write_card(folder / "tlm", tlm)
+    adapter = f"The LoRA adapter of {release}, on its TLM, which is in `tlm/`, and `{base.name}`."
+    on = replace(base, name="tlm", place="folder")
+    write_card(folder, Card(title, "adapter", adapter, on, sections, tags=["alphaearth"]))

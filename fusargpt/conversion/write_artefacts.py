@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from fusargpt.checkpoints import shipped_name
 from fusargpt.inference.backbones import model_class
 from fusargpt.private_names import save_code
 from modeling_fusargpt import AnyFusarGptConfig
@@ -59,12 +60,16 @@ def complete_adapter(
 def name_base(base: str, place: Path) -> str:
     """How an artefact in the folder `place` names `base`, so that both can be moved together.
 
-    A Hub id stays as it is. A folder that was named by a relative path, or that lies beside or in `place`, is named by
-    its path from `place`; any other by its absolute path.
+    A Hub id stays as it is. A model that comes with the package is named by its name there. Another folder that was
+    named by a relative path, or one that lies beside or in `place`, is named by its path from `place`; any other by its
+    absolute path.
     """
     if not os.path.isdir(base):
         return base
     found, place = Path(base).resolve(), place.resolve()
+    name = shipped_name(found)
+    if name is not None and found.parent != place.parent:
+        return name
     if Path(base).is_absolute() and found.parent != place.parent and place not in found.parents:
         return str(found)
     path = os.path.relpath(found, place).replace(os.sep, "/")

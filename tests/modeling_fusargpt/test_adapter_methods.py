@@ -102,7 +102,9 @@ def test_an_adapter_on_a_model_of_the_package_names_it_as_others_find_it(tmp_pat
     (tmp_path / "adapter_config.json").write_text(
         (tmp_path / "adapter_config.json").read_text().replace('"fusargpt-nano"', '"fusargpt-mega"')
     )
-    with pytest.raises(ArtefactError, match="found fusargpt-mega, expected a Hub id, .* comes with the package fusarg"):
+    with pytest.raises(
+        ArtefactError, match=r"found fusargpt-mega, expected a Hub id, .* comes with the package fusarg"
+    ):
         load_any(str(tmp_path))
 
 

@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import cast
+from typing import NamedTuple, cast
 
 from datasets import Dataset, Image, concatenate_datasets
 from PIL import Image as Pillow
@@ -50,6 +50,31 @@ class LeftOut:
             f"dataset {self.dataset} ({self.split}): {len(self.problems):,} of {self.rows:,} rows left out as "
             f"unreadable: {shown}{f'; and {more:,} more' if more > 0 else ''}"
         )
+
+
+class UsedRows(NamedTuple):
+    """How much of a dataset's split a run sees, to train on or for its evaluations."""
+
+    dataset: str
+    split: str
+    use: str
+    rows: int
+    left_out: int
+
+
+def used_rows(
+    splits: Sequence[str],
+    parts: Sequence[Sequence[tuple[str, Dataset]]],
+    left_out: Sequence[Sequence[LeftOut]],
+) -> list[UsedRows]:
+    """The rows of each split's datasets, given with their names, less what `keep_rows` has left out of them."""
+    found = []
+    for split, use, some, without in zip(splits, ("training", "evaluation"), parts, left_out, strict=False):
+        problems = {one.dataset: len(one.problems) for one in without}
+        found += [
+            UsedRows(name, split, use, len(rows) - problems.get(name, 0), problems.get(name, 0)) for name, rows in some
+        ]
+    return found
 
 
 def keep_readable(

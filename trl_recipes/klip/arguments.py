@@ -34,7 +34,7 @@ DECIDED_HERE: Decided = {
     "do_predict": ((False,), _SCORED_LATER),
     "auto_find_batch_size": ((False,), "it would change the contrast; set per_device_train_batch_size"),
 }
-_LOSSES = ("itc", "itm", "mlm", "lm", "mim")
+LOSSES = ("itc", "itm", "mlm", "lm", "mim")
 _SHARES = ("hard_negatives", "prior_dropout", "acquisition_field_dropout", "acquisition_dropout", "unreadable_share")
 
 
@@ -187,11 +187,11 @@ class KlipArguments:
         for name in _SHARES:
             if not 0 <= vars(self)[name] <= 1:
                 raise InputError(f"{name}: found {vars(self)[name]}, expected a share from 0 to 1")
-        for name in _LOSSES:
+        for name in LOSSES:
             if not vars(self)[name] >= 0:
                 raise InputError(f"{name}: found {vars(self)[name]}, expected 0 or a positive weight")
-        if not any(vars(self)[name] for name in _LOSSES):
-            raise InputError(f"{', '.join(_LOSSES)}: found 0 for each; expected one loss at least")
+        if not any(vars(self)[name] for name in LOSSES):
+            raise InputError(f"{', '.join(LOSSES)}: found 0 for each; expected one loss at least")
         if not 0 < self.match_share <= 1:
             raise InputError(f"match_share: found {self.match_share}, expected a share above 0, up to 1")
         if not self.vision_learning_rate_ratio > 0:

@@ -11,8 +11,8 @@ from transformers import TrainingArguments, set_seed
 
 from fusargpt.errors import InputError
 from fusargpt.files import watching_disk
-from trl_recipes.data.row_checks import keep_rows, write_left_out
-from trl_recipes.klip.arguments import KlipArguments, parse
+from trl_recipes.data.row_checks import keep_rows, used_rows, write_left_out
+from trl_recipes.klip.arguments import LOSSES, KlipArguments, parse
 from trl_recipes.klip.checkpoint import load_model, load_processor, save_result
 from trl_recipes.klip.collator import KlipCollator
 from trl_recipes.klip.image_states import cache_image_states
@@ -23,6 +23,7 @@ from trl_recipes.klip.texts import TextEncoder
 from trl_recipes.klip.trainer import KlipTrainer
 from trl_recipes.running.atomic_runs import RESULT, STATE, checkpoint_to_resume, holding, publish, refuse_finished
 from trl_recipes.running.curves import draw_stage
+from trl_recipes.running.stage_card import Run, write_phase_card
 
 
 def make_trainer(recipe: KlipArguments, config: TrainingArguments) -> KlipTrainer:
@@ -39,15 +40,16 @@ def make_trainer(recipe: KlipArguments, config: TrainingArguments) -> KlipTraine
         config.main_process_first(desc="checking rows"),
         watching_disk(rows_cache, "datasets: the rows as datasets keeps them", None, remedy),
     ):
+        parts = [load_parts(recipe, split) for split in names]
         read = [
             keep_rows(
-                load_parts(recipe, split),
+                some,
                 split,
                 lambda name, rows: find_problems(rows, processor, encoder, tuple(text_columns(recipe)), name),
                 recipe.unreadable,
                 recipe.unreadable_share,
             )
-            for split in names
+            for some, split in zip(parts, names, strict=True)
         ]
     splits = [rows for rows, _ in read]
     states = None
@@ -62,6 +64,7 @@ def make_trainer(recipe: KlipArguments, config: TrainingArguments) -> KlipTraine
     return KlipTrainer(
         recipe=recipe,
         left_out=[some for _, left_out in read for some in left_out],
+        used=used_rows(names, parts, [left_out for _, left_out in read]),
         model=model,
         args=config,
         collator=collators[0],
@@ -96,6 +99,8 @@ def _train(recipe: KlipArguments, config: TrainingArguments, output_dir: Path) -
             if trainer.left_out:
                 write_left_out(trainer.left_out, partial)
             save_result(trainer.accelerator.unwrap_model(trainer.model), trainer.processing_class, recipe, partial)
+            about = Run(recipe, config, trainer.state, trainer.used, recipe.save_dtype, ("prior", *LOSSES))
+            write_phase_card(partial, output_dir, about)
             publish(output_dir)
             draw_stage(output_dir)
     for left_out in trainer.left_out:

@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 from modeling_fusarklip.modeling_fusarklip import FusarKlipModel
 from modeling_fusarklip.processing_fusarklip import FusarKlipProcessor
 from modeling_fusarklip.two_pass import two_pass_step
-from trl_recipes.data.row_checks import LeftOut
+from trl_recipes.data.row_checks import LeftOut, UsedRows
 from trl_recipes.data.rows import Batch
 from trl_recipes.klip.arguments import KlipArguments
 from trl_recipes.klip.collator import KlipCollator
@@ -27,6 +27,7 @@ class KlipTrainer(Resumable):
     Args:
         recipe: the phase's own fields.
         left_out: rows of the datasets that are not among those given.
+        used: how many of each are, for the card.
         collator: of the training rows.
         eval_collator: of the test split's; None without evaluations.
         arguments: go to ``Trainer`` unchanged.
@@ -42,10 +43,12 @@ class KlipTrainer(Resumable):
         collator: KlipCollator,
         eval_collator: KlipCollator | None = None,
         left_out: Sequence[LeftOut] = (),
+        used: Sequence[UsedRows] = (),
         **arguments: Any,
     ) -> None:
         self.recipe = recipe
         self.left_out = left_out
+        self.used = used
         self.eval_collator = eval_collator
         super().__init__(
             on_full_disk=recipe.on_full_disk,

@@ -2,7 +2,7 @@
 
 A whole model in bfloat16, half the bytes of the float32 weights that training leaves; with `--adapter` the LoRA adapter
 of a stage with `save: trained`, which names its base by the path from DIR. A README.md already in the folder
-stays as it is.
+stays as it is; without one the stage's card is taken over.
 """
 
 import argparse
@@ -15,6 +15,8 @@ from pathlib import Path
 import torch
 from safetensors import safe_open
 
+from fusargpt.conversion.card_origins import write_carried_card
+from fusargpt.conversion.model_card import CARD, Form
 from fusargpt.conversion.write_artefacts import complete_adapter
 from fusargpt.errors import InputError
 from fusargpt.inference.backbones import read_config
@@ -27,7 +29,7 @@ def release(stage: Path, out: Path) -> None:
     """Write model (bfloat16, safetensors), processor and the files for remote code to `out`."""
     model = load_model(str(stage), dtype=torch.bfloat16)
     model.save_pretrained(out)
-    _finish(stage, out, model.num_parameters())
+    _finish(stage, out, model.num_parameters(), "whole", "a whole model in bfloat16")
 
 
 def release_adapter(stage: Path, out: Path) -> None:
@@ -51,11 +53,15 @@ def release_adapter(stage: Path, out: Path) -> None:
     complete_adapter(out, config, base, artefact.base_revision or "main")
     with safe_open(out / ADAPTER_FILE, "pt") as weights:
         parameters = sum(math.prod(weights.get_slice(name).get_shape()) for name in weights.keys())  # noqa: SIM118  (no iterator)
-    _finish(stage, out, parameters)
+    _finish(stage, out, parameters, "adapter", "a LoRA adapter")
 
 
-def _finish(stage: Path, out: Path, parameters: int) -> None:
+def _finish(stage: Path, out: Path, parameters: int, form: Form, what: str) -> None:
     FusarGptProcessor.from_pretrained(stage).save_pretrained(out)
+    if not (out / CARD).exists():
+        name = out.resolve().name
+        summary = f"FUSAR-GPT: {what} of {parameters:,} parameters, as the stage `{stage.resolve().name}` has left it."
+        write_carried_card(str(stage), out, name, form, summary)
     size = sum(path.stat().st_size for path in out.iterdir() if path.is_file())
     print(f"{out}: {parameters:,} parameters, {size / 1e6:.1f} MB")
 

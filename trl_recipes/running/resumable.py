@@ -13,6 +13,7 @@ from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainerContr
 from transformers.trainer_utils import TrainOutput
 from trl.trainer.sft_trainer import SFTTrainer
 
+from fusargpt.conversion.model_card import CARD
 from fusargpt.files import FullDiskError, check_room, watching_disk
 from fusargpt.private_names import exported_states, gather_losses
 from trl_recipes.arguments import OnFullDisk
@@ -201,9 +202,10 @@ class ResumableTrainer(Resumable, SFTTrainer):
         self.model.train(curve.get("training", True))
 
     def _write_checkpoint(self, folder: Path) -> None:
-        if self.args.should_save:
-            self.create_model_card(model_name=Path(str(self.args.output_dir)).name)
         super()._write_checkpoint(folder)
+        if self.args.should_save:
+            # peft writes a form that nobody fills in; the stage's result gets its card at the end.
+            (folder / CARD).unlink(missing_ok=True)
 
 
 class _CurveSoFar(TrainerCallback):

@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 from modeling_fusargpt import AnyFusarGpt, FusarGptProcessor
 from modeling_fusargpt.artefacts import TLM_FILE, load_tlm
 from trl_recipes.arguments import RecipeArguments
-from trl_recipes.data.row_checks import LeftOut
+from trl_recipes.data.row_checks import LeftOut, UsedRows
 from trl_recipes.model.checkpoint import load_model, save_tlm, tlm_weights
 from trl_recipes.model.parameters import part_of, without_adapters
 from trl_recipes.model.sharding import check_sharding, compute_in_given_types, gather_head
@@ -24,14 +24,23 @@ class StageTrainer(WatchedTrainer):
     Args:
         recipe: the stage's own fields; everything else goes to ``WatchedTrainer`` unchanged.
         left_out: rows of the datasets that are not among those given.
+        used: how many of each are, for the card.
     """
 
     model: PreTrainedModel | PeftModel
     processing_class: FusarGptProcessor
 
-    def __init__(self, *, recipe: RecipeArguments, left_out: Sequence[LeftOut] = (), **arguments: Any) -> None:
+    def __init__(
+        self,
+        *,
+        recipe: RecipeArguments,
+        left_out: Sequence[LeftOut] = (),
+        used: Sequence[UsedRows] = (),
+        **arguments: Any,
+    ) -> None:
         self.recipe = recipe
         self.left_out = left_out
+        self.used = used
         super().__init__(on_full_disk=recipe.on_full_disk, **arguments)
         # Qwen2.5-VL says that its own loss takes no count of tokens, and then a step's loss would be a mean of means of
         # micro-batches and processes. TRL's loss takes it.

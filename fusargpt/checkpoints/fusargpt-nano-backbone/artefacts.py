@@ -1,8 +1,9 @@
 """What a stage leaves besides whole models: a folder or Hub repository with the TLM alone, or with a LoRA adapter.
 
 Each names its base: a Hub id, an absolute path, a path from its own folder that begins with `./` or `../`, so that
-folders that belong together can be moved together, or the name of a model that comes with the package fusargpt. The base may itself be such an artefact; at the end of the chain
-stands a whole model. The TLM names its base in `config.json`, the adapter where peft does, in `adapter_config.json`.
+folders that belong together can be moved together, or a model that comes with the package fusargpt, by its name there.
+The base may itself be such an artefact; at the end of the chain stands a whole model. The TLM names its base in
+`config.json`, the adapter where peft does, in `adapter_config.json`.
 """
 
 import copy
@@ -422,8 +423,10 @@ def packaged_models() -> str:
 def _portable(base: str | None) -> str | None:
     """A base as others find it: by its name where it comes with the package, whatever the folder of that here."""
     packaged = packaged_models()
-    within = base is not None and packaged != "" and os.path.dirname(os.path.realpath(base)) == os.path.realpath(packaged)
-    return os.path.basename(os.path.realpath(str(base))) if within else base
+    if base is None or packaged == "":
+        return base
+    parent, name = os.path.split(os.path.realpath(base))
+    return name if parent == os.path.realpath(packaged) else base
 
 
 def _identity(artefact: Artefact) -> tuple[str, str, str]:
