@@ -102,6 +102,7 @@ def commands(material: Material) -> dict[str, list[str]]:
         "merge": [str(material.stage1), "--out", "merged", "--dtype", "float32"],
         "plan": [str(material.recipe), "--gpus", "2", "--triplets", "100", "--model_name_or_path", model],
         "prior": [str(material.harbour), "--aef", str(material.field), "--anchors", "4", "--out", "prior.npz"],
+        "push": [str(material.stage1), "someone/model", "--base", "not a name"],
         "quickstart": ["--model", "nowhere", "--out", "quickstart.png"],
         "scio": [str(material.dataset), "--config", "captions", "--only-halves", "--out", "halves"],
         "train": [str(material.recipe), "--model_name_or_path", "nowhere", "--output_dir", "stage"],

@@ -10,6 +10,7 @@ from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
+from fusargpt.conversion.model_card import sections_of
 from fusargpt.errors import InputError
 from modeling_fusargpt import AnyFusarGpt, FusarGptForConditionalGeneration, FusarGptModel, FusarGptProcessor
 from tests.tiny import MERGE_SIZE, PATCH_SIZE, tiny_config, tiny_model, tiny_processor
@@ -245,6 +246,9 @@ def test_a_run_that_was_cut_resumes_to_the_same_weights(folder: Path, tmp_path: 
     assert steps == [1, 2, 3, 3]
     whole, resumed = load_model(str(tmp_path / "whole")), load_model(str(tmp_path / "cut"))
     assert moved(whole, resumed) == set()
+    cards = [sections_of((tmp_path / name / "README.md").read_text()) for name in ("whole", "cut")]
+    assert cards[0]["Training"] == cards[1]["Training"] and "3 steps" in cards[0]["Training"]
+    assert not list(tmp_path.glob("*/checkpoint-*/README.md"))
 
 
 def test_an_earlier_run_is_not_overwritten(folder: Path, tmp_path: Path):

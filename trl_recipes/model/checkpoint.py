@@ -102,6 +102,7 @@ def save_stage(
     if isinstance(model, PeftModel):
         under = "adapter" if recipe.save == "full" else "."
         save_adapter(folder / under, model, recipe, dtype, place / under)
+        processor.save_pretrained(folder / under)
     elif recipe.save == "trained":
         save_tlm(folder, model.model.tlm.state_dict(), model.config, recipe, dtype, place)
     if recipe.save == "full":

@@ -1,4 +1,4 @@
-"""A server on this machine that answers a client of the Hub as far as an upload to a dataset needs, for tests."""
+"""A server on this machine that answers a client of the Hub as far as an upload to a repository needs, for tests."""
 
 import base64
 import json
@@ -15,9 +15,10 @@ REPO = "someone/harbours"
 
 
 class Hub:
-    """What the server was sent. `files` are those of the dataset."""
+    """What the server was sent. `files` are those of the repository, of a dataset or of a model."""
 
-    def __init__(self) -> None:
+    def __init__(self, kind: str = "datasets") -> None:
+        self.kind = kind
         self.created: list[dict[str, Any]] = []
         self.files: dict[str, bytes] = {}
         self.refuse = False
@@ -28,18 +29,18 @@ class Hub:
             return 401, {"error": "Invalid credentials in Authorization header"}
         if path == "/api/repos/create":
             self.created.append(json.loads(body))
-            return 200, {"url": f"{self.address}/datasets/{REPO}"}
-        if path.startswith(f"/api/datasets/{REPO}/preupload/"):
+            return 200, {"url": f"{self.address}/{self.kind}/{REPO}"}
+        if path.startswith(f"/api/{self.kind}/{REPO}/preupload/"):
             files = [
                 {"path": file["path"], "uploadMode": "regular", "shouldIgnore": False, "oid": None}
                 for file in json.loads(body)["files"]
             ]
             return 200, {"files": files}
-        if path.startswith(f"/api/datasets/{REPO}/commit/"):
+        if path.startswith(f"/api/{self.kind}/{REPO}/commit/"):
             return 200, self._commit(body)
-        if path.startswith(f"/api/datasets/{REPO}/tree/"):
+        if path.startswith(f"/api/{self.kind}/{REPO}/tree/"):
             return 200, [{"type": "file", "path": name, "size": 1, "oid": "0" * 40} for name in self.files]
-        if path.startswith(f"/api/datasets/{REPO}"):
+        if path.startswith(f"/api/{self.kind}/{REPO}"):
             siblings = [{"rfilename": name} for name in self.files]
             return 200, {"id": REPO, "sha": "0" * 40, "private": False, "siblings": siblings, "tags": []}
         if path == "/api/validate-yaml":
@@ -53,12 +54,12 @@ class Hub:
                 self.files[value["path"]] = base64.b64decode(value["content"])
             if line["key"] == "deletedFile":
                 del self.files[value["path"]]
-        return {"success": True, "commitOid": "1" * 40, "commitUrl": f"{self.address}/datasets/{REPO}/commit/1"}
+        return {"success": True, "commitOid": "1" * 40, "commitUrl": f"{self.address}/{self.kind}/{REPO}/commit/1"}
 
 
 @contextmanager
-def serve_hub() -> Generator[Hub]:
-    hub = Hub()
+def serve_hub(kind: str = "datasets") -> Generator[Hub]:
+    hub = Hub(kind)
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
