@@ -101,13 +101,15 @@ def test_snippets_run(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_what_the_stages_leave_loads(tmp_path: Path) -> None:
-    (snippet,) = python_snippets("docs/how-to/convert.md")
+    snippet, adding = python_snippets("docs/how-to/convert.md")
     write_backbone(tmp_path / "qwen")
     write_stage1(tmp_path / "build" / "7b" / "stage1", tmp_path / "qwen")
     write_stage2(tmp_path / "build" / "7b" / "stage2", tmp_path / "build" / "7b" / "stage1")
     described = "print(type(model).__name__, type(base).__name__)"
-    assert run([f"{snippet}\n{described}"], tmp_path, tmp_path) == [
-        "PeftModelForCausalLM FusarGptForConditionalGeneration\n"
+    named = "print(model.active_adapters(), 'fusargpt-nano' in open('harbours/adapter_config.json').read())"
+    assert run([f"{snippet}\n{described}", f"{adding}\n{named}"], tmp_path, tmp_path) == [
+        "PeftModelForCausalLM FusarGptForConditionalGeneration\n",
+        "['harbours'] True\n",
     ]
 
 

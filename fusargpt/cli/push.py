@@ -24,7 +24,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="fusargpt push",
         description=(
             "Upload a model to the Hub: weights, configuration, processor, code and card, as train, merge and "
-            "convert leave them. Nothing of its training goes with it unless asked for. Log in first, with: hf auth login"
+            "convert leave them. Its training stays here unless asked for. Log in first, with: hf auth login"
         ),
         examples=(
             "fusargpt push build/7b/stage1 someone/fusargpt-7b-tlm --private",

@@ -1,7 +1,7 @@
 """transformers' methods for the adapters in a model, where they work with the peft that can be installed.
 
 transformers 5.23 takes peft 0.20 for them. 5.24 refuses any before 0.22, which is not out: with peft 0.21.2 all of its
-own raise a ValueError but `load_adapter`. Each method here does what the one of its name does there, by peft's
+own but `load_adapter` raise a ValueError. Each method here does what the one of its name does there, by peft's
 functions for models of other libraries.
 """
 

@@ -1,4 +1,4 @@
-"""A model's folder is pushed as it is used: what belongs to the model, its card in order, and a base others can find."""
+"""A model is pushed as it is used: what belongs to it, its card in order, and a base that others can find."""
 
 import json
 import shutil
