@@ -9,7 +9,18 @@ from pathlib import Path
 from typing import Any
 
 from fusargpt.checkpoints import shipped_name
-from fusargpt.conversion.model_card import CARD, LICENCE, USE, Card, Form, Origin, read_card, sections_of, write_card
+from fusargpt.conversion.model_card import (
+    CARD,
+    LICENCE,
+    USE,
+    Card,
+    Form,
+    Origin,
+    Place,
+    read_card,
+    sections_of,
+    write_card,
+)
 from fusargpt.errors import InputError
 from modeling_fusargpt.artefacts import HUB_ID, Artefact, ArtefactError, read_chain
 
@@ -24,8 +35,14 @@ def shown(name: str) -> str:
 
 
 def read_origin(name: str, revision: str = "main") -> Origin:
-    """What is known of the model `name`, a folder or a Hub id, by its own card and those of its bases."""
-    return _origin(_chain(name, revision))
+    """What is known of the model `name`, a folder or a Hub id, by its own card and those of its bases.
+
+    Nothing, of one that cannot be read any more: what was made from it in hours is not lost for that.
+    """
+    try:
+        return _origin(_chain(name, revision))
+    except (OSError, ArtefactError):
+        return Origin(shown(name), _place(name))
 
 
 def write_carried_card(source: str, folder: Path, title: str, form: Form, summary: str) -> None:
@@ -69,10 +86,16 @@ def _origin(chain: Sequence[Artefact]) -> Origin:
     name = chain[0].name
     return Origin(
         shown(name),
-        "hub" if not os.path.isdir(name) else "package" if shipped_name(name) else "folder",
+        _place(name),
         next((hub for hub in hubs if hub), None),
         {key: licensed[key] for key in _LICENSE if isinstance(licensed.get(key), str)},
     )
+
+
+def _place(name: str) -> Place:
+    if os.path.isdir(name):
+        return "package" if shipped_name(name) else "folder"
+    return "hub" if HUB_ID.fullmatch(name) else "folder"
 
 
 def _card(artefact: Artefact) -> tuple[Mapping[str, Any], str]:

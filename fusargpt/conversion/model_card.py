@@ -132,6 +132,7 @@ def _header(card: Card) -> ModelCardData:
     base = card.origin.hub
     relation = None if base is None else "adapter" if adapter else "finetune"
     tags = ["sar", "remote-sensing", "fusarklip" if klip else "fusargpt", *(["lora"] if adapter else []), *card.tags]
+    licence: dict[str, Any] = dict(card.origin.license)
     return ModelCardData(
         base_model=base,
         base_model_relation=relation,
@@ -141,7 +142,7 @@ def _header(card: Card) -> ModelCardData:
         tags=list(dict.fromkeys(tags)),
         model_name=card.title if card.results else None,
         eval_results=list(card.results) or None,
-        **card.origin.license,
+        **licence,
     )
 
 

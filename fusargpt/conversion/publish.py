@@ -29,7 +29,7 @@ _FILES = (
 # Asked for by --training: it holds pickles, and paths of the machine that trained.
 _TRAINING = ("trainer_state.json", "training_args.bin", "unreadable.json", "checkpoint-*/*")
 _PICTURE = re.compile(r"!\[[^\]]*\]\(([\w.-]+)\)")
-_PLACEHOLDERS = ("More Information Needed", "fine-tuned version of [None]", "[optional]")
+_PLACEHOLDERS = ("More Information Needed", "fine-tuned version of [None]")
 
 
 def push(
@@ -114,11 +114,11 @@ def _check(folder: Path, repo: str, base: str | None) -> dict[str, str]:
             raise InputError(f"{folder}: no {name}; expected the model's weights")
     changed = {CARD: _checked_card(folder / CARD, repo, base)}
     if tlm or adapter:
-        name = ADAPTER_CONFIG if adapter else CONFIG
+        name, revision = (ADAPTER_CONFIG, "revision") if adapter else (CONFIG, "base_model_revision")
         settings = _read(folder / name)
         found = settings.get(BASE)
         if base is not None:
-            changed[name] = json.dumps({**settings, BASE: base}, indent=2) + "\n"
+            changed[name] = json.dumps({**settings, BASE: base, revision: None}, indent=2) + "\n"
         elif not isinstance(found, str) or not HUB_ID.fullmatch(found) or found.startswith(".") or os.path.isdir(found):
             raise InputError(
                 f"{folder / name}: {BASE}: found {found}, expected owner/name on the Hub, where others find it; push "

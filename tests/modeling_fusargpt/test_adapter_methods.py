@@ -42,7 +42,7 @@ def base(backbone: Backbone, tmp_path: Path) -> Path:
 
 
 def test_adapters_are_added_switched_off_and_saved_one_by_one(base: Path, tmp_path: Path) -> None:
-    model = load_any(str(base))
+    model: Any = load_any(str(base))
     plain = logits(model)
     torch.manual_seed(0)
     model.add_adapter(lora(modules_to_save=["tlm"]), "boats")
@@ -128,6 +128,6 @@ def test_a_plain_model_takes_adapters_by_peft_whatever_transformers_asks_for(
         model = plain_backbone(tiny_model(backbone=backbone))
     adapted = get_peft_model(model, lora())
     expected = logits(adapted, inputs)
-    adapted.save_pretrained(tmp_path)
+    adapted.save_pretrained(str(tmp_path))
     again = PeftModel.from_pretrained(plain_backbone(tiny_model(backbone=backbone)), tmp_path)
     torch.testing.assert_close(logits(again, inputs), expected)

@@ -7,6 +7,7 @@ functions for models of other libraries.
 
 import os
 from collections.abc import Iterator, Mapping
+from importlib import import_module
 from typing import Any
 
 from torch import Tensor
@@ -14,13 +15,12 @@ from transformers import PreTrainedModel
 
 
 def _peft() -> Any:
-    # Within try: transformers would ask for peft as soon as it reads an import elsewhere, also for models without.
+    # By a call: transformers would ask for peft as soon as it reads an import, also for models without adapters.
     try:
-        import peft
-        import peft.functional
+        import_module("peft.functional")
+        return import_module("peft")
     except ImportError as error:
         raise ValueError(f"adapters take peft: {error}; pip install peft") from error
-    return peft
 
 
 class HasAdapters(PreTrainedModel):

@@ -96,6 +96,7 @@ def test_a_base_is_named_as_others_find_it(folder: Path, form: str, named: str |
         push(folder, REPO, base="someone/other", api=client(hub))
     settings = json.loads(hub.files[OF[form][1]])
     assert settings["base_model_name_or_path"] == "someone/other"
+    assert settings["revision" if form == "adapter" else "base_model_revision"] is None
     assert set(OF[form]) <= set(hub.files)
     card = ModelCard(hub.files["README.md"].decode())
     assert card.data.to_dict()["base_model"] == "someone/other"
