@@ -405,8 +405,8 @@ def _resolve_base(name: str, download: Mapping[str, Any], source: str, base: obj
         path = os.path.join(packaged_models(), base)
         if os.sep in base or not os.path.isfile(os.path.join(path, "config.json")):
             raise ArtefactError(
-                f"{field} {base}, expected a Hub id, a path that begins with /, ./ or ../, or a model that comes with "
-                f"the package {PACKAGE}, where that is installed"
+                f"{field} {base}, expected a Hub id, or a path that begins with /, ./ or ../, or the name of a model "
+                f"that comes with the package {PACKAGE}, where that is installed"
             )
     if not os.path.isdir(path):
         raise ArtefactError(f"{field} {base}, but there is no folder {path}; put the base there, or name where it is")
