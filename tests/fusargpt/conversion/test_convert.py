@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from fusargpt.conversion.convert import convert
+from fusargpt.conversion.model_card import read_card
 from fusargpt.errors import InputError
 from fusargpt.geo.prior import Prior
 from fusargpt.inference.predict import load
@@ -139,6 +140,10 @@ def test_without_merging_an_adapter_and_a_tlm_are_left(
     weights = list((tmp_path / "ours").rglob("*.safetensors"))
     assert sorted(path.name for path in weights) == ["adapter_model.safetensors", "tlm.safetensors"]
     assert len(load_file(tmp_path / "ours" / "adapter_model.safetensors")) == len(release.tensors)
+    for name, library, base in (("ours", "peft", "tlm"), ("ours/tlm", "transformers", folder.name)):
+        header, text = read_card(tmp_path / name / "README.md")
+        assert header["library_name"] == library and f"Its base, `{base}`, is loaded with it, from the folder" in text
+        assert "license" not in header and "| LoRA | 14 language layers, 6 vision layers |" in text
     # The adapter names its TLM by its place in the folder, which may be renamed.
     (tmp_path / "ours").rename(tmp_path / "moved")
     model = AutoModelForImageTextToText.from_pretrained(tmp_path / "moved")
