@@ -24,10 +24,12 @@ _FILES = (
     *("tlm.safetensors", "adapter_model.safetensors"),
     *("processor_config.json", "preprocessor_config.json", "video_preprocessor_config.json", "chat_template.*"),
     *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.*"),
-    *("merges.txt", "*.py"),
+    "merges.txt",
 )
+_CODE = "*.py"
 # Asked for by --training: it holds pickles, and paths of the machine that trained.
 _TRAINING = ("trainer_state.json", "training_args.bin", "unreadable.json", "checkpoint-*/*")
+_RELATIVE_IMPORT = re.compile(r"^\s*from\s+\.(\w+)\s+import", re.MULTILINE)
 _PICTURE = re.compile(r"!\[[^\]]*\]\(([\w.-]+)\)")
 _PLACEHOLDERS = ("More Information Needed", "fine-tuned version of [None]")
 
@@ -73,7 +75,11 @@ def push(
             repo,
             [
                 *(CommitOperationAdd(name, _content(changed.get(name), path)) for name, path in paths.items()),
-                *(CommitOperationDelete(name) for name in there if _is_ours(name, _FILES) and name not in paths),
+                *(
+                    CommitOperationDelete(name)
+                    for name in there
+                    if _is_ours(name, (*_FILES, _CODE)) and name not in paths
+                ),
             ],
             commit_message="Upload model",
         )
@@ -92,10 +98,32 @@ def _is_ours(name: str, patterns: Iterable[str]) -> bool:
 
 
 def _chosen(folder: Path, patterns: Iterable[str], card: str) -> dict[str, Path]:
-    """The files to upload by their names there: those of `patterns`, and the pictures of the card."""
-    wanted = [*patterns, *_PICTURE.findall(card)]
+    """The files to upload by their names there: those of `patterns`, the model's code, and the pictures of the card."""
+    wanted = [*patterns, *_code(folder), *_PICTURE.findall(card)]
     found = (path for path in sorted(folder.rglob("*")) if path.is_file())
     return {name: path for path in found if _is_ours(name := path.relative_to(folder).as_posix(), wanted)}
+
+
+def _code(folder: Path) -> set[str]:
+    """The files that `trust_remote_code` reads: those that configurations name, and what these import beside them."""
+    named: list[object] = []
+    for name in (CONFIG, "processor_config.json", "tokenizer_config.json"):
+        auto_map = _read(folder / name).get("auto_map") if (folder / name).is_file() else None
+        named += auto_map.values() if isinstance(auto_map, dict) else ()
+    # A tokenizer has two classes, of which one may be missing; another repository's code is that repository's.
+    references = [one for value in named for one in (value if isinstance(value, list) else [value])]
+    waiting = {f"{one.split('.')[0]}.py" for one in references if isinstance(one, str) and "--" not in one}
+    found: set[str] = set()
+    while waiting:
+        name = waiting.pop()
+        if name in found:
+            continue
+        if not (folder / name).is_file():
+            raise InputError(f"{folder}: no {name}; expected the model's code, which its configuration names")
+        found.add(name)
+        imported = _RELATIVE_IMPORT.findall((folder / name).read_text(encoding="utf-8", errors="replace"))
+        waiting |= {f"{module}.py" for module in imported}
+    return found
 
 
 def _check(folder: Path, repo: str, base: str | None) -> dict[str, str]:

@@ -33,7 +33,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     origin = Origin("base", "hub", BASE, {"license": "mit"})
     write_card(folder, Card("harbours", "whole", "A model.", origin, {"Training": "![Losses](curves.png)"}))
     (folder / "checkpoint-2").mkdir()
-    names = ("curves.png", "own.png", "trainer_state.json", "training_args.bin", "checkpoint-2/optimizer.pt", "x.log")
+    names = ("curves.png", "own.png", "trainer_state.json", "training_args.bin", "checkpoint-2/optimizer.pt", "own.py")
     for name in names:
         (folder / name).write_bytes(name.encode())
     return folder
@@ -66,7 +66,7 @@ def test_what_belongs_to_the_model_is_uploaded_and_nothing_else(folder: Path) ->
     assert (hub.created[0]["organization"], hub.created[0]["name"]) == ("someone", "harbours")
     assert hub.created[0]["visibility" if "visibility" in hub.created[0] else "private"] in (True, "private")
     here = {path.name for path in folder.iterdir() if path.is_file()}
-    there = here - {"own.png", "trainer_state.json", "training_args.bin", "x.log"}
+    there = here - {"own.png", "trainer_state.json", "training_args.bin", "own.py"}
     assert set(hub.files) == {*there, "notes.md"} and {*OF["whole"], "modeling_fusargpt.py", "curves.png"} <= there
     assert hub.files["model.safetensors"] == (folder / "model.safetensors").read_bytes()
     # The card is as it was, but for the name by which it is loaded now.
@@ -80,7 +80,7 @@ def test_its_training_is_uploaded_where_that_is_asked_for(folder: Path) -> None:
     with serve_hub("models") as hub:
         push(folder, REPO, training=True, api=client(hub))
     assert {"checkpoint-2/optimizer.pt", "trainer_state.json", "training_args.bin"} <= set(hub.files)
-    assert "x.log" not in hub.files
+    assert "own.py" not in hub.files
 
 
 @pytest.mark.parametrize("form", ["tlm", "adapter"])
@@ -135,6 +135,7 @@ def test_folders_that_are_not_ready_are_refused_before_the_network(folder: Path,
             ("{}", "no weight_map"),
             ("[", "cannot be read as JSON"),
         ],
+        "adapters.py": [(None, "no adapters.py; expected the model's code")],
         "config.json": [
             (None, "neither config.json nor adapter_config.json"),
             ("[]", "found list, expected a JSON obj"),
