@@ -6,10 +6,11 @@ from typing import Literal, TypedDict
 import gradio as gr
 
 from fusargpt.errors import InputError
+from fusargpt.tasks.prompts import TARGET_TASKS
 from space_app.demo import Demo, Question
 from space_app.downloads import side_by_side, write_downloads
 from space_app.fields import EXAMPLES
-from space_app.inputs import FREE, TASKS_WITH_TARGET, Told
+from space_app.inputs import FREE, Told
 from space_app.limits import Concurrency
 from space_app.one_question import GivenAnswer
 from space_app.place_map import place_map
@@ -220,7 +221,7 @@ class Events:
     def choose_task(self, task: str) -> Changes:
         """Only the controls that the task has use for."""
         return {
-            self.on.target: gr.Radio(visible=task in TASKS_WITH_TARGET),
+            self.on.target: gr.Radio(visible=task in TARGET_TASKS),
             self.on.question: gr.Textbox(visible=task == FREE),
         }
 

@@ -134,7 +134,12 @@ def load_processor(recipe: RecipeArguments) -> FusarGptProcessor:
         return found
     try:
         return FusarGptProcessor(
-            found.image_processor, found.tokenizer, found.chat_template, recipe.image_size, found.decibel_limits
+            found.image_processor,
+            found.tokenizer,
+            found.chat_template,
+            recipe.image_size,
+            found.decibel_limits,
+            found.targets,
         )
     except ValueError as error:
         raise InputError(str(error)) from error

@@ -4,6 +4,7 @@ A Python package only so that the folder is found in the same way from a clone, 
 wheel: beside this file.
 """
 
+import json
 import re
 from difflib import get_close_matches
 from pathlib import Path
@@ -35,6 +36,23 @@ SHIPPED = {
 def shipped(name: str) -> str:
     """The path of what comes with the package by that name, unless a file or folder here has it; else `name` itself."""
     return str(SHIPPED[name]) if name in SHIPPED and not Path(name).exists() else name
+
+
+def name_of(model: str) -> str:
+    """What a model is called: a folder by its name, as "fusargpt-nano", a model on the Hub as it is there."""
+    return Path(model).absolute().name if Path(model).is_dir() else model
+
+
+def targets_of(model: str) -> tuple[str, ...] | None:
+    """The classes that a model folder says it knows; None where it says nothing, or must be loaded to be read."""
+    try:
+        found = json.loads((Path(model) / "processor_config.json").read_bytes())["targets"]
+    # What is damaged is told when the model is loaded.
+    except (OSError, ValueError, RecursionError, LookupError, TypeError):
+        return None
+    known = found if isinstance(found, list) else []
+    names = tuple(name for name in known if isinstance(name, str))
+    return names if names and len(names) == len(known) else None
 
 
 def check_model_name(name: str) -> None:

@@ -26,7 +26,7 @@ from fusargpt.errors import InputError, one_line
 from fusargpt.files import held, write_text_whole
 from fusargpt.geo.reading import kinds_read
 from fusargpt.geo.remote import identity, shown
-from fusargpt.tasks.prompts import TARGETS
+from fusargpt.tasks.target_names import TARGETS, check_distinct, in_order
 from fusargpt.triplets.card import write_card
 from fusargpt.triplets.features import CAPTION_FEATURES, RECORD_FEATURES
 from fusargpt.triplets.jobs import Job, Runner, do_job
@@ -155,7 +155,8 @@ def _claimed(out: Path) -> Generator[None]:
 def _jobs(found: Sequence[Surveyed], settings: BuildSettings, folder: Path) -> list[Job]:
     """The parts of all scenes in the manifest's order, named by all that their bytes depend on."""
     occurring = {label for scene in found for label in scene.labels}
-    targets = settings.targets or tuple(target for target in TARGETS if target in occurring) or TARGETS
+    check_distinct(sorted(occurring))
+    targets = settings.targets or in_order(occurring) or TARGETS
     origin = [BUILDER_VERSION, {name: version(name) for name in _LIBRARIES}, asdict(settings), _stamp(settings.aef)]
     jobs = []
     for scene in found:

@@ -1,0 +1,42 @@
+"""The option `--target` of verbs that ask a task's own question."""
+
+import argparse
+from typing import Any, Protocol
+
+from fusargpt.checkpoints import NANO, name_of, targets_of
+from fusargpt.errors import InputError
+from fusargpt.tasks.target_names import TARGETS, check_known, check_target
+
+
+class _AddArgument(Protocol):
+    def __call__(self, *names: str, **options: Any) -> Any: ...
+
+
+def add_target(add_argument: _AddArgument, asked: str = "the task's own question") -> None:
+    """Add it with the `add_argument` of a parser; `asked` is what names the class."""
+    add_argument(
+        "--target",
+        metavar="CLASS",
+        type=_target,
+        help=f"what {asked} is about, as the model's dataset calls it; fusargpt-nano knows {' and '.join(TARGETS)} "
+        f"(default: {TARGETS[0]})",
+    )
+
+
+def check_answered(model: str | None, target: str | None) -> None:
+    """Raises InputError for a class that a model folder says it does not know, before the seconds of an import.
+
+    Args:
+        model: folder, or name on the Hub, which is looked at when it is loaded; None is fusargpt-nano.
+        target: None is the default.
+    """
+    model = str(NANO) if model is None else model
+    check_known(target or TARGETS[0], targets_of(model), name_of(model))
+
+
+def _target(text: str) -> str:
+    try:
+        check_target(text)
+    except InputError as error:
+        raise argparse.ArgumentTypeError(str(error).removeprefix("target: ")) from error
+    return text
