@@ -49,8 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit code: 0, 1 when `batch`, `caption`, `manifest`, `triplets build`, `evaluate`, `embed`, `search` or a
-        verb over a scene had to leave out some items, 2 when the user's input is not what it should be (one line on stderr says
-        what), 130 when interrupted. argparse itself exits with 2 on a wrong usage.
+        verb over a scene had to leave out some items, 2 when the user's input is not what it should be (one line on
+        stderr says what), 130 when interrupted. argparse itself exits with 2 on a wrong usage.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
         # Names of files may be no UTF-8, and terminals may know few letters; as stderr has it.

@@ -54,7 +54,7 @@ def check_known(target: str, known: Sequence[str] | None, model: str) -> None:
     meant = f" (did you mean {close[0]}?)" if close else ""
     raise InputError(
         f"target: found {target!r}{meant}, which {model} was not trained to find; it knows {', '.join(known)}; name "
-        "one of them, or a model that was trained on that class"
+        "one of them or a model that was trained on it, or ask in words of your own"
     )
 
 
