@@ -60,7 +60,9 @@ def _tell(made: "SetManifest", out: Path) -> None:
         others = sum(count for _, count in labels[_SHOWN_LABELS:])
         print(f"{others:>9,} of {len(labels) - _SHOWN_LABELS:,} other labels")
     if made.rotated:
-        print(f"{made.rotated:>9,} of the objects are rotated; a dataset has the upright boxes about them")
+        print(
+            f"{made.rotated:>9,} of the objects are rotated; a dataset keeps their corners, and asks for upright boxes"
+        )
     command = shlex.join(["fusargpt", "triplets", "build", str(out), "--chip-size", "0", "--missing-prior", "empty"])
     print(f"{counted(made.rows, 'row')} in {out}; next: {command} --out DIR")
     if made.failures:
