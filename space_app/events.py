@@ -7,6 +7,7 @@ import gradio as gr
 
 from fusargpt.errors import InputError
 from fusargpt.tasks.prompts import TARGET_TASKS
+from fusargpt.tasks.target_names import TARGETS
 from space_app.demo import Demo, Question
 from space_app.downloads import side_by_side, write_downloads
 from space_app.fields import EXAMPLES
@@ -124,11 +125,12 @@ class Events:
     def choose(self, event: gr.SelectData) -> Changes:
         """An example: its image, prior and question."""
         example = self.examples[event.index]
+        targets = self.demo.predictor.targets or TARGETS
         return {
             self.on.image: str(EXAMPLES / example["image"]),
             self.on.prior: str(EXAMPLES / example["prior"]),
             self.on.task: example["task"],
-            self.on.target: example["target"],
+            self.on.target: example["target"] if example["target"] in targets else targets[0],
             self.on.fetched: "",
         }
 
