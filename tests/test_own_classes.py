@@ -1,11 +1,14 @@
 """The path of other classes than ship and aircraft: annotations, manifest, dataset, and a model that is asked."""
 
+import io
 import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from fusargpt.cli.main import main
 from fusargpt.inference.backbones import known_targets
@@ -13,7 +16,7 @@ from fusargpt.tasks.answers import parse_boxes
 from modeling_fusargpt import FusarGptProcessor
 from tests.fusargpt.metrics.triplets import read_results, write_model
 from tests.fusargpt.scenes.scenes import write_scene
-from tests.fusargpt.triplets.annotated_sets import write_coco
+from tests.fusargpt.triplets.annotated_sets import SIZE, write_coco, write_dota
 from tests.tiny import tiny_processor
 
 CLASSES = {"bridge", "oil tank"}
@@ -102,3 +105,24 @@ def test_a_map_of_bridges(place: Path, tmp_path: Path) -> None:
     content = json.loads(out.read_text())
     assert content["fusargpt"]["question"] == "Detect all bridges in this image. Answer in JSON."
     assert {feature["properties"]["label"] for feature in content["features"]} <= {"bridge"}
+
+
+def test_corners_of_rotated_boxes_are_in_the_dataset(tmp_path: Path) -> None:
+    write_dota(tmp_path / "set")
+    (tmp_path / "set/train/labelTxt/a.txt").write_text(
+        "4 30 10 30 10 40 4 40 ferry 0\n30 10 40 20 30 30 20 20 bridge 0\n"
+    )
+    assert main(["manifest", "dota", str(tmp_path / "set"), "--out", str(tmp_path / "m.jsonl")]) == 0
+    whole = ["--chip-size", "0", "--missing-prior", "empty", "--workers", "0", "--out", str(tmp_path / "data")]
+    assert main(["triplets", "build", str(tmp_path / "m.jsonl"), *whole]) == 0
+    row = next(row for row in rows(tmp_path, "train") if row["id"] == "train-a/count-bridge")
+    with Image.open(io.BytesIO(row["image"]["bytes"])) as picture:
+        factors = picture.width / SIZE[0], picture.height / SIZE[1]
+    expected = {
+        "bridge": [(30, 10), (40, 20), (30, 30), (20, 20)],
+        "ferry": [(4, 30), (10, 30), (10, 40), (4, 40)],
+    }
+    for item, corners in zip(row["objects"], row["corners"], strict=True):
+        wanted = [[x * factors[0], y * factors[1]] for x, y in expected[item["label"]]]
+        assert np.array(corners) == pytest.approx(np.array(wanted), rel=1e-6)
+        assert np.abs(np.array(item["bbox_2d"]) - np.concatenate([np.min(wanted, 0), np.max(wanted, 0)])).max() <= 0.5

@@ -12,8 +12,7 @@ import re
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
-from textwrap import shorten
-from typing import Any
+from typing import Any, cast
 
 import yaml
 
@@ -80,15 +79,14 @@ def _names_in(path: Path, changed: int) -> Mapping[int, str]:
         content: object = yaml.safe_load("\n".join(_lines(path)))
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: not YAML ({one_line(error)})") from error
-    found = content.get("names") if isinstance(content, dict) else None
-    named = dict(enumerate(found)) if isinstance(found, list) else found
+    found: Any = cast(Mapping[str, Any], content).get("names") if isinstance(content, dict) else None
+    named: Any = dict(enumerate(cast(list[Any], found))) if isinstance(found, list) else found
     if not isinstance(named, dict) or not all(
-        type(number) is int and isinstance(name, str) for number, name in named.items()
+        type(number) is int and isinstance(name, str) for number, name in cast(Mapping[Any, Any], named).items()
     ):
-        raise InputError(
-            f"{path}: names: found {shorten(repr(found), 80)}; expected the classes, as a list or by number"
-        )
-    return named
+        # Not what it holds: a few letters of YAML can be endless.
+        raise InputError(f"{path}: names: found a {type(found).__name__}; expected the classes, as a list or by number")
+    return cast(Mapping[int, str], named)
 
 
 def _yolo(words: list[str], where: str, names: Mapping[int, str], width: int, height: int) -> dict[str, Any]:

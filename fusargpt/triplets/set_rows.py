@@ -42,8 +42,9 @@ def _of_coco(part: Part) -> list[Row]:
     file = coco_file(str(part.annotations))
     rows, missing = [], []
     for name in file.file_names:
-        # With the folders that the file names, or without them.
-        places = (part.images / name, part.images / Path(name).name)
+        # With the folders that the file names, or without them; never a picture outside of the set's folder.
+        inside = not Path(name).is_absolute() and ".." not in Path(name).parts
+        places = (*([part.images / name] if inside else []), part.images / Path(name).name)
         path = next((place for place in places if place.is_file()), None)
         if path is None:
             missing.append(name)
