@@ -1,25 +1,22 @@
 """The option `--target` of verbs that ask a task's own question."""
 
 import argparse
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any
 
 from fusargpt.checkpoints import NANO, name_of, targets_of
 from fusargpt.errors import InputError
 from fusargpt.tasks.target_names import TARGETS, check_known, check_target
 
 
-class _AddArgument(Protocol):
-    def __call__(self, *names: str, **options: Any) -> Any: ...
-
-
-def add_target(add_argument: _AddArgument, asked: str = "the task's own question") -> None:
-    """Add it with the `add_argument` of a parser; `asked` is what names the class."""
-    add_argument(
+def add_target(add: Callable[..., Any]) -> None:
+    """Add it by `add_argument` of a parser or group."""
+    add(
         "--target",
         metavar="CLASS",
         type=_target,
-        help=f"what {asked} is about, as the model's dataset calls it; fusargpt-nano knows {' and '.join(TARGETS)} "
-        f"(default: {TARGETS[0]})",
+        help="what the task's own question is about, as the model's dataset calls it; fusargpt-nano knows "
+        f"{' and '.join(TARGETS)} (default: {TARGETS[0]})",
     )
 
 

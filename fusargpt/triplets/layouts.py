@@ -4,7 +4,7 @@
 first that a folder has is taken.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -123,8 +123,7 @@ def parts_of(
     form = FORMATS[kind]
     if images is None and annotations is None and not splits:
         return _published(kind, form, folder)
-    plain = next((layout for layout in form.layouts if _SPLIT not in layout.images + layout.annotations), None)
-    pictures = folder / (images or (plain.images if plain is not None else "."))
+    pictures = folder / (images or _whole(layout.images for layout in form.layouts))
     if not pictures.is_dir():
         raise InputError(f"{pictures}: no such folder; name that of the pictures with --images")
     if form.suffix == ".json":
@@ -135,10 +134,15 @@ def parts_of(
             Part(pictures, path, split, {})
             for split, path in (files.items() if annotations is None else [(None, folder / annotations)])
         ]
-    labels = folder / (annotations or (plain.annotations if plain is not None else "."))
+    labels = folder / (annotations or _whole(layout.annotations for layout in form.layouts))
     if not labels.is_dir():
         raise InputError(f"{labels}: no such folder; name that of the {form.suffix} files with --annotations")
     return [Part(pictures, labels, None, {split: folder / path for split, path in splits.items()})]
+
+
+def _whole(places: Iterable[str]) -> str:
+    """The first place that is of all splits; the set's folder where there is none."""
+    return next((place for place in places if _SPLIT not in place), ".")
 
 
 def _published(kind: str, form: Format, folder: Path) -> list[Part]:
