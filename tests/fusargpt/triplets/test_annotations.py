@@ -257,7 +257,7 @@ def test_a_file_of_polygons_of_which_none_lies_in_a_scene_is_an_error(tmp_path: 
 def test_pictures_and_annotations_are_pairs(tmp_path: Path) -> None:
     for folder in ("images", "xml"):
         (tmp_path / folder).mkdir()
-    places = {"images": "images", "annotations": "xml"}
+    places: dict[str, Any] = {"images": "images", "annotations": "xml"}
     for name in ("a.tif", "a.tiff"):
         Image.new("L", (40, 40)).save(tmp_path / "images" / name)
     voc(tmp_path / "xml" / "a.xml", box())
@@ -277,7 +277,7 @@ def test_pictures_and_annotations_are_pairs(tmp_path: Path) -> None:
 def test_pipes_are_not_waited_for(tmp_path: Path) -> None:
     for folder in ("images", "xml"):
         (tmp_path / folder).mkdir()
-    places = {"images": "images", "annotations": "xml"}
+    places: dict[str, Any] = {"images": "images", "annotations": "xml"}
     os.mkfifo(tmp_path / "images" / "a.png")
     voc(tmp_path / "xml" / "a.xml", box())
     with pytest.raises(InputError, match=r"a\.png: a pipe, a device or a broken link; expected a picture"):

@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -106,14 +107,15 @@ def test_what_is_named_and_wrong_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "c.json").write_text('{"type": "FeatureCollection", "features": []}')
     (tmp_path / "d.json").write_text("{")
     picture(tmp_path / "images/a.png")
-    for options, message in (
+    cases: tuple[tuple[dict[str, Any], str], ...] = (
         ({"images": "images", "annotations": "b.json"}, r"b\.json: b\.png not in .*images; expected the pictures"),
         ({"images": "images", "annotations": "c.json"}, r"c\.json: polygons in GeoJSON; expected COCO"),
         ({"images": "images", "annotations": "d.json"}, r"d\.json: not JSON"),
         ({"images": "images", "annotations": "absent.json"}, r"absent\.json: cannot be read"),
         ({"images": "photos", "annotations": "b.json"}, r"photos: no such folder; name that of the pictures"),
         ({"images": "images"}, "expected either --annotations FILE.json, or the COCO file of each split"),
-    ):
+    )
+    for options, message in cases:
         with pytest.raises(InputError, match=message):
             set_manifest("coco", tmp_path, tmp_path / "m.csv", **options)
     with pytest.raises(InputError, match="format: found 'kitti'; expected one of coco, dota"):

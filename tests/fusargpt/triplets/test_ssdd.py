@@ -19,7 +19,7 @@ from tests.real_data import REAL_DATA, needs_real_data
 
 SSDD = REAL_DATA / "ssdd"
 SPLITS = {"train": "train.txt", "validation": "validation.txt"}
-PLACES = {"images": "images", "annotations": "annotations"}
+PLACES: dict[str, Any] = {"images": "images", "annotations": "annotations"}
 
 
 @pytest.mark.slow
