@@ -304,7 +304,9 @@ def annotations(random: Random, material: Material, place: Path) -> None:
     good = {"scene": str(material.scene), "id": "good", "boxes": str(material.voc)}
     rows = [good, {"scene": "scene.tif", "id": "other", "boxes": str(path)}]
     (place / "manifest.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    said = tell(["triplets", "build", str(place / "manifest.jsonl"), *_BUILD, "--out", str(place / "out")])
+    # A label that is changed would be a class more, about which the good scene is asked as well.
+    only = ["--targets", "ship", "--out", str(place / "out")]
+    said = tell(["triplets", "build", str(place / "manifest.jsonl"), *_BUILD, *only])
     shards = (place / "out" / "instructions").glob("*.parquet")
     found = [row["id"] for shard in shards for row in pq.read_table(shard).to_pylist() if row["id"].startswith("good/")]
     if len(found) != 3 * 4:  # of its four chips one shows less than half of a ship
