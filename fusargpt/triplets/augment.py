@@ -45,7 +45,7 @@ def augment(
     """Write the copies and `out`/manifest.jsonl; returns its rows.
 
     Args:
-        manifest: rows of 8-bit pictures with boxes, as `fusargpt.triplets.voc_manifest` writes them.
+        manifest: rows of 8-bit pictures with boxes, as `fusargpt.triplets.set_manifest` writes them.
         out: a folder, made if it is not there.
         split: whose pictures are copied.
         copies: of each picture, beside itself; at least 1.
