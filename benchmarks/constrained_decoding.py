@@ -32,7 +32,8 @@ from fusargpt.metrics.scores import task_scores
 from fusargpt.simulator.records import LAYOUTS, SPLIT_SEEDS, rows
 from fusargpt.tasks.answers import parse_boxes, parse_cells, parse_count
 from fusargpt.tasks.grammar import AnswerForm
-from fusargpt.tasks.prompts import MAX_NEW_TOKENS, NONE_ANSWER, TARGETS
+from fusargpt.tasks.prompts import MAX_NEW_TOKENS, NONE_ANSWER
+from fusargpt.tasks.target_names import TARGETS
 
 RESULT = Path(__file__).parent / "results" / "constrained_decoding.json"
 TASKS = LAYOUTS["instructions"]

@@ -25,7 +25,7 @@ from fusargpt.simulator.rendering import render_sar
 from fusargpt.simulator.simulated_scene import RESOLUTION_M, Scene, simulate_scene
 from fusargpt.simulator.vector_field import VectorField
 from fusargpt.simulator.world_files import north_up_grid
-from fusargpt.tasks.prompts import PLURALS
+from fusargpt.tasks.target_names import plural
 
 FOLDER = Path(__file__).parents[1] / "space_app" / "examples"
 YEAR = 2024
@@ -115,7 +115,7 @@ def _entry(example: Example, scene: Scene) -> dict[str, str]:
         "image": f"{example.name}.tif",
         "thumbnail": f"{example.name}.png",
         "prior": f"{example.name}.npz",
-        "caption": f"{answer(scene, 'count', example.target)} {PLURALS[example.target]}",
+        "caption": f"{answer(scene, 'count', example.target)} {plural(example.target)}",
         "task": example.task,
         "target": example.target,
     }

@@ -8,7 +8,8 @@ from fusargpt.alphaearth.field import AlphaEarth
 from fusargpt.errors import InputError
 from fusargpt.geo.prior import Prior, save_prior
 from fusargpt.inference.predict import FusarGpt
-from fusargpt.tasks.prompts import MAX_NEW_TOKENS
+from fusargpt.tasks.prompts import MAX_NEW_TOKENS, TARGET_TASKS
+from fusargpt.tasks.target_names import TARGETS, check_known
 from space_app.fields import fetch_anchors
 from space_app.inputs import Told, read_question, read_small_prior
 from space_app.limits import MAX_ANSWER_SECONDS, Scratch, Visitors, public_message
@@ -27,7 +28,7 @@ class Question:
         image: path of the image; None before there is one.
         prior: path of its .npz; None without one.
         task: one of the five tasks, or "free".
-        target: "ship" or "aircraft".
+        target: a class that the model was trained to find.
         question: of "free".
         compare: answer with the prior, then without it.
         place: "west, south, east, north" in degrees for an image that does not say it; "" when unknown.
@@ -37,7 +38,7 @@ class Question:
     image: str | None
     prior: str | None
     task: str = "describe"
-    target: str = "ship"
+    target: str = TARGETS[0]
     question: str = ""
     compare: bool = False
     place: str = ""
@@ -109,6 +110,8 @@ class Demo:
             InputError: anything about the question that is not as it should be.
         """
         question = read_question(asked.task, asked.target, asked.question)
+        if asked.task in TARGET_TASKS:
+            check_known(asked.target, self.predictor.targets, self.name)
         scene = self.look(asked.image, asked.told, asked.place)
         prior = self.prior(asked.prior)
         priors = priors_to_ask(prior, asked.compare)

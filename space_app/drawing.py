@@ -22,7 +22,7 @@ def enlarge(image: Image.Image) -> Image.Image:
     return image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
 
 
-def draw_answer(image: Image.Image, task: str | None, answer: str) -> tuple[Image.Image, str]:
+def draw_answer(image: Image.Image, task: str | None, answer: str, question: str = "") -> tuple[Image.Image, str]:
     """Draw what the answer says about places in the image.
 
     Args:
@@ -30,6 +30,7 @@ def draw_answer(image: Image.Image, task: str | None, answer: str) -> tuple[Imag
         task: one of `fusargpt.tasks.prompts.TASKS`; None for a question in the visitor's own words, where boxes are
             drawn if the answer is a list of them.
         answer: the model's text.
+        question: that it answers.
 
     Returns:
         The enlarged image with the drawing, and one line of text; empty where there is nothing to say. An answer that
@@ -41,7 +42,7 @@ def draw_answer(image: Image.Image, task: str | None, answer: str) -> tuple[Imag
         return (picture, "") if task is None and not boxes.value else _with_boxes(picture, image, boxes)
     if task == "localize":
         return _with_cells(picture, answer)
-    if task == "count" and parse_count(answer).value is None:
+    if task == "count" and parse_count(answer, question).value is None:
         return picture, "This answer is not a number."
     return picture, ""
 

@@ -6,10 +6,12 @@ from typing import Literal, TypedDict
 import gradio as gr
 
 from fusargpt.errors import InputError
+from fusargpt.tasks.prompts import TARGET_TASKS
+from fusargpt.tasks.target_names import TARGETS
 from space_app.demo import Demo, Question
 from space_app.downloads import side_by_side, write_downloads
 from space_app.fields import EXAMPLES
-from space_app.inputs import FREE, TASKS_WITH_TARGET, Told
+from space_app.inputs import FREE, Told
 from space_app.limits import Concurrency
 from space_app.one_question import GivenAnswer
 from space_app.place_map import place_map
@@ -123,11 +125,12 @@ class Events:
     def choose(self, event: gr.SelectData) -> Changes:
         """An example: its image, prior and question."""
         example = self.examples[event.index]
+        targets = self.demo.predictor.targets or TARGETS
         return {
             self.on.image: str(EXAMPLES / example["image"]),
             self.on.prior: str(EXAMPLES / example["prior"]),
             self.on.task: example["task"],
-            self.on.target: example["target"],
+            self.on.target: example["target"] if example["target"] in targets else targets[0],
             self.on.fetched: "",
         }
 
@@ -220,7 +223,7 @@ class Events:
     def choose_task(self, task: str) -> Changes:
         """Only the controls that the task has use for."""
         return {
-            self.on.target: gr.Radio(visible=task in TASKS_WITH_TARGET),
+            self.on.target: gr.Radio(visible=task in TARGET_TASKS),
             self.on.question: gr.Textbox(visible=task == FREE),
         }
 

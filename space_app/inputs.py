@@ -13,7 +13,6 @@ from space_app.limits import MAX_ANCHORS, MAX_QUESTION, check_prior_size
 
 FREE = "free"
 """The choice beside the tasks: a question in the visitor's own words."""
-TASKS_WITH_TARGET = ("count", "localize", "detect")
 
 
 def read_question(task: str, target: str, question: str) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 import gradio as gr
 
 from fusargpt.geo.embeddings import ATTRIBUTION
-from fusargpt.tasks.prompts import TARGETS
+from fusargpt.tasks.target_names import TARGETS
 from space_app.demo import Demo
 from space_app.endpoints import add_endpoints
 from space_app.events import Events
@@ -61,7 +61,7 @@ def build(demo: Demo) -> gr.Blocks:
         with gr.Tabs():
             with gr.Tab("Ask"), gr.Row(elem_classes="fg-page"):
                 with gr.Column(scale=3, min_width=300):
-                    asking = _image_and_question(examples)
+                    asking = _image_and_question(examples, list(demo.predictor.targets or TARGETS))
                 with gr.Column(scale=6, min_width=320):
                     results = _results()
                 with gr.Column(scale=3, min_width=300):
@@ -85,7 +85,7 @@ def build(demo: Demo) -> gr.Blocks:
     return page.queue(max_size=QUEUE_LENGTH, api_open=False)
 
 
-def _image_and_question(examples: list[dict[str, str]]) -> dict[str, Any]:
+def _image_and_question(examples: list[dict[str, str]], targets: list[str]) -> dict[str, Any]:
     """All that an answer takes, so that it fits on one screen."""
     made: dict[str, Any] = {}
     with gr.Column(elem_classes="fg-step"):
@@ -118,7 +118,7 @@ def _image_and_question(examples: list[dict[str, str]]) -> dict[str, Any]:
             TASK_CHOICES, value="describe", label="Task", info="Each asks what the model was trained to answer."
         )
         made["target"] = gr.Radio(
-            list(TARGETS), value="ship", label="Target", info="What is counted, localized or detected.", visible=False
+            targets, value=targets[0], label="Target", info="What is counted, localized or detected.", visible=False
         )
         made["question"] = gr.Textbox(
             "",

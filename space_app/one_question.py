@@ -8,7 +8,7 @@ from typing import Literal
 from fusargpt.errors import InputError
 from fusargpt.geo.prior import Prior
 from fusargpt.tasks.answers import LabelledBox, parse_boxes, parse_cells, parse_count
-from fusargpt.tasks.prompts import PLURALS
+from fusargpt.tasks.target_names import plural
 from space_app.inputs import FREE
 from space_app.scenes import UploadedScene
 from space_app.streaming import Stream
@@ -109,7 +109,7 @@ def priors_to_ask(prior: Prior | None, compare: bool) -> list[Prior | None]:
 def summary(answer: GivenAnswer) -> str:
     """What the answer comes to in a few words; "" where the text says it itself."""
     if answer.count is not None:
-        return f"{answer.count} {answer.target if answer.count == 1 else PLURALS[answer.target]}"
+        return f"{answer.count} {answer.target if answer.count == 1 else plural(answer.target)}"
     if answer.cells is not None:
         cells = ", ".join(map(str, answer.cells))
         return f"{'Cell' if len(answer.cells) == 1 else 'Cells'} {cells}" if cells else "No cell"
@@ -120,12 +120,12 @@ def summary(answer: GivenAnswer) -> str:
 
 
 def _plural(label: str, number: int) -> str:
-    return label if number == 1 else PLURALS.get(label, label)
+    return label if number == 1 else plural(label)
 
 
 def _read(answer: GivenAnswer) -> GivenAnswer:
     if answer.task == "count":
-        count = parse_count(answer.text)
+        count = parse_count(answer.text, answer.question)
         return replace(answer, count=count.value, problems=count.problems)
     if answer.task == "localize":
         cells = parse_cells(answer.text)

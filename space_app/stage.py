@@ -24,7 +24,7 @@ def draw(scene: UploadedScene, answer: GivenAnswer | None) -> tuple[Image.Image,
     """The enlarged image with what the answer says about places, and a line about it; "" when there is none."""
     if answer is None or answer.state == "writing":
         return enlarge(scene.seen), ""
-    return draw_answer(scene.seen, None if answer.task == FREE else answer.task, answer.text)
+    return draw_answer(scene.seen, None if answer.task == FREE else answer.task, answer.text, answer.question)
 
 
 def stage(scene: UploadedScene, prior: Prior | None, answer: GivenAnswer | None = None) -> str:

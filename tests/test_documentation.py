@@ -14,12 +14,14 @@ from typing import Any
 import pytest
 import yaml
 
+from fusargpt.checkpoints import targets_of
 from fusargpt.cli.main import main
 from fusargpt.errors import InputError
 from tests.fusargpt.simulator.worlds import make_world
 from tests.modeling_fusargpt.chain import write_backbone, write_stage1, write_stage2
 from tests.pages import PAGES, commands, links, python_snippets, text
 from tests.paths import ROOT
+from tests.tiny import tiny_processor
 from trl_recipes.arguments import parse
 from trl_recipes.klip.arguments import parse as parse_klip
 from trl_recipes.recipe_file import system_of
@@ -41,6 +43,7 @@ ELSEWHERE = {
     "docs/how-to/backbone.md": "test_a_choice_about_deepstack_features_is_saved",
     "docs/how-to/convert.md": "test_what_the_stages_leave_loads",
     "docs/how-to/fine-tune.md": "tests/trl_recipes/test_own_trainer.py",
+    "docs/how-to/own-classes.md": "test_a_model_is_given_its_classes",
     "docs/how-to/scenes.md": "test_the_scene_snippet_looks_for_its_scene",
     "docs/how-to/search.md": "test_the_search_snippets_look_for_their_scene",
     "docs/how-to/serve.md": "tests/fusargpt/serving/test_server.py, where vLLM is",
@@ -120,6 +123,14 @@ def test_a_choice_about_deepstack_features_is_saved(tmp_path: Path, monkeypatch:
     exec(snippet.replace('"Qwen/Qwen3-VL-8B-Instruct"', '"qwen3"'), {})
     saved = json.loads((tmp_path / "build" / "qwen3" / "modulated" / "config.json").read_text())
     assert saved["tlm_config"]["deepstack"] == "modulated"
+
+
+def test_a_model_is_given_its_classes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (snippet,) = python_snippets("docs/how-to/own-classes.md")
+    monkeypatch.chdir(tmp_path)
+    tiny_processor().save_pretrained("build/bridges/stage2")
+    exec(snippet, {})
+    assert targets_of("build/bridges/stage2") == ("bridge",)
 
 
 def test_the_scene_snippet_looks_for_its_scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

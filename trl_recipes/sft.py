@@ -24,6 +24,7 @@ from trl_recipes.data.pairs import check_pairs, hide_other_pairs, pair_rows
 from trl_recipes.data.parts import check_columns, read_part
 from trl_recipes.data.row_checks import keep_readable, used_rows, write_left_out
 from trl_recipes.data.row_tasks import TASK_COLUMN, check_task_column, task_names
+from trl_recipes.data.trained_targets import trained_targets
 from trl_recipes.data.visual_tokens import cache_visual_tokens
 from trl_recipes.model.attention import register_sdpa_float32
 from trl_recipes.model.checkpoint import load_model, save_stage
@@ -135,7 +136,12 @@ def load_processor(recipe: RecipeArguments) -> FusarGptProcessor:
         return found
     try:
         return FusarGptProcessor(
-            found.image_processor, found.tokenizer, found.chat_template, recipe.image_size, found.decibel_limits
+            found.image_processor,
+            found.tokenizer,
+            found.chat_template,
+            recipe.image_size,
+            found.decibel_limits,
+            found.targets,
         )
     except ValueError as error:
         raise InputError(str(error)) from error
@@ -170,6 +176,7 @@ def make_trainer(recipe: RecipeArguments, config: SFTConfig) -> StageTrainer:
             keep_readable(some, name, recipe, processor, config.dataset_num_proc)
             for some, name in zip(parts, names, strict=True)
         ]
+    processor.targets = trained_targets(processor.targets, read[0][0])
     collator, splits = prepare_data(recipe, config, model, processor, [rows for rows, _ in read])
     answers = answers_to_score(recipe, config, collator, splits[1:])
     splits = in_sequences(recipe, config, splits)

@@ -16,8 +16,9 @@ from fusargpt.errors import InputError, one_line
 from fusargpt.geo.land_classes import LANDCOVER_CLASSES
 from fusargpt.inference.predict import FusarGpt
 from fusargpt.tasks.answers import parse_boxes
-from fusargpt.tasks.prompts import MAX_NEW_TOKENS, TARGETS, prompt
+from fusargpt.tasks.prompts import MAX_NEW_TOKENS, prompt
 from fusargpt.tasks.target_dimensions import TargetBox
+from fusargpt.tasks.target_names import TARGETS
 from fusargpt.tasks.wordings import series
 from modeling_fusargpt import FusarGptConfig, FusarGptQwen3Config
 from modeling_fusargpt.artefacts import ArtefactError, described_by, read_chain
@@ -77,9 +78,10 @@ class FusarGptBackend:
     def _detected(self, observation: Observation) -> list[TargetBox]:
         width, height = observation.image.size
         seen_width, seen_height = self._model.seen_size(observation.image.convert("RGB"))
-        answers = self._answers(observation, [prompt("detect", target) for target in TARGETS])
+        targets = self._model.targets or TARGETS
+        answers = self._answers(observation, [prompt("detect", target) for target in targets])
         found: list[TargetBox] = []
-        for target, answer in zip(TARGETS, answers, strict=True):
+        for target, answer in zip(targets, answers, strict=True):
             for box, label in parse_boxes(answer).value:
                 x1, y1, x2, y2 = (
                     min(max(value * size / seen, 0), size)

@@ -4,6 +4,7 @@ A Python package only so that the folder is found in the same way from a clone, 
 wheel: beside this file.
 """
 
+import json
 import re
 from difflib import get_close_matches
 from pathlib import Path
@@ -41,6 +42,23 @@ def shipped_name(path: str | Path) -> str | None:
     """The name by which the folder `path` comes with the package; None for any other."""
     folder = Path(path).resolve()
     return next((name for name, place in SHIPPED.items() if place == folder), None)
+
+
+def name_of(model: str) -> str:
+    """What a model is called: a folder by its name, as "fusargpt-nano", a model on the Hub as it is there."""
+    return Path(model).absolute().name if Path(model).is_dir() else model
+
+
+def targets_of(model: str) -> tuple[str, ...] | None:
+    """The classes that a model folder says it knows; None where it says nothing, or must be loaded to be read."""
+    try:
+        found = json.loads((Path(model) / "processor_config.json").read_bytes())["targets"]
+    # What is damaged is told when the model is loaded.
+    except (OSError, ValueError, RecursionError, LookupError, TypeError):
+        return None
+    known = found if isinstance(found, list) else []
+    names = tuple(name for name in known if isinstance(name, str))
+    return names if names and len(names) == len(known) else None
 
 
 def check_model_name(name: str) -> None:

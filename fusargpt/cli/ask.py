@@ -7,16 +7,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fusargpt.checkpoints import NANO, check_model_name, shipped
+from fusargpt.checkpoints import NANO, check_model_name, name_of, shipped
 from fusargpt.cli.answering import answering
 from fusargpt.cli.argument_types import add_reading, reading_of
 from fusargpt.cli.extras import check_constrained, needs
 from fusargpt.cli.parser import Parser
 from fusargpt.cli.scene_options import PUBLIC_FIELD, add_anchors, anchors_of, counted
+from fusargpt.cli.target_option import add_target, check_answered
 from fusargpt.cli.tiling_hint import tiled_by
 from fusargpt.errors import InputError
-from fusargpt.tasks.prompts import MAX_NEW_TOKENS, TARGETS, TASKS, check_question, prompt
+from fusargpt.tasks.prompts import MAX_NEW_TOKENS, TARGET_TASKS, TASKS, check_question, prompt
 from fusargpt.tasks.seen_size import is_shrunk, told_shrunk
+from fusargpt.tasks.target_names import TARGETS, check_known
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -55,7 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("image", metavar="IMAGE", type=Path, help="PNG, JPEG or TIFF (8 or 16 bit, float, complex)")
     parser.add_argument("question", metavar="QUESTION", nargs="?", help="free text; may be left out with --task")
     parser.add_argument("--task", choices=TASKS, help="ask this task's own question, or say what QUESTION is about")
-    parser.add_argument("--target", choices=TARGETS, help="what the task's own question is about (default: ship)")
+    add_target(parser.add_argument)
     prior = parser.add_argument_group("prior (default: none, the image alone)")
     prior.add_argument(
         "--prior", metavar="FILE.npz", type=Path, help="of the same place, as fusargpt prior writes it; or:"
@@ -114,6 +116,13 @@ def _check(options: argparse.Namespace) -> None:
         check_constrained()
     if options.target is not None and (options.task is None or options.question is not None):
         raise InputError("--target goes into the question of --task; leave QUESTION out, or leave --target out")
+    if _asked_target(options) is not None:
+        check_answered(options.model, options.target)
+
+
+def _asked_target(options: argparse.Namespace) -> str | None:
+    """The class that the task's own question names; None where it names none, or another question is asked."""
+    return (options.target or TARGETS[0]) if options.question is None and options.task in TARGET_TASKS else None
 
 
 def _answer(options: argparse.Namespace) -> None:
@@ -133,10 +142,14 @@ def _answer(options: argparse.Namespace) -> None:
 
     quiet_libraries()
     predictor = load(options.model)
+    target = _asked_target(options)
+    if target is not None:
+        check_known(target, predictor.targets, name_of(options.model))
     _tell_shrunk(options, image, predictor.seen_size(image))
-    question = options.question or prompt(options.task, options.target or "ship")
+    question = options.question or prompt(options.task, options.target or TARGETS[0])
     streamer = TextStreamer(predictor.processor.tokenizer, skip_prompt=True, skip_special_tokens=True)
-    form = AnswerForm(options.task) if options.constrained else None
+    classes = predictor.targets or TARGETS if target is None else (target,)
+    form = AnswerForm(options.task, classes) if options.constrained else None
     if not read_as.is_picture:
         print(f"{options.image}: {read_as}", file=sys.stderr)
     with answering(options.model):

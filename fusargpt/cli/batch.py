@@ -12,9 +12,11 @@ from fusargpt.cli.argument_types import add_reading, check_images, check_unread,
 from fusargpt.cli.extras import needs
 from fusargpt.cli.parser import Parser
 from fusargpt.cli.scene_options import PUBLIC_FIELD, add_anchors, anchors_of
+from fusargpt.cli.target_option import add_target
 from fusargpt.cli.tiling_hint import tiled_by
 from fusargpt.errors import InputError
-from fusargpt.tasks.prompts import MAX_NEW_TOKENS, TARGETS, TASKS, check_question, prompt
+from fusargpt.tasks.prompts import MAX_NEW_TOKENS, TARGET_TASKS, TASKS, check_question, prompt
+from fusargpt.tasks.target_names import TARGETS
 
 if TYPE_CHECKING:
     from fusargpt.serving.batch_inputs import Source
@@ -74,13 +76,22 @@ def _run(options: argparse.Namespace) -> int:
 
     from fusargpt.inference.quiet import quiet_libraries
     from fusargpt.serving.batch import BatchSettings, run_batch
+    from fusargpt.serving.batch_inputs import ImageFolder
 
     datasets.disable_progress_bars()
     quiet_libraries()
+    source = _source(options)
+    names_target = isinstance(source, ImageFolder) and options.question is None and source.task in TARGET_TASKS
     settings = BatchSettings(
-        options.out, options.model, options.engine, options.workers, options.batch_size, options.max_new_tokens
+        options.out,
+        options.model,
+        options.engine,
+        options.workers,
+        options.batch_size,
+        options.max_new_tokens,
+        options.target or TARGETS[0] if names_target else None,
     )
-    report = run_batch(_source(options), settings)
+    report = run_batch(source, settings)
     print(f"{report.answered:,} answers: {report.out}")
     for read_as, count in report.read_as:
         print(f"  {count:,} {'images' if count > 1 else 'image'}: {read_as}")
@@ -133,7 +144,7 @@ def _source(options: argparse.Namespace) -> "Source":
     if options.question is not None and options.target is not None:
         raise InputError("--target goes into the question of --task; leave --question out, or leave --target out")
     (task,) = options.tasks or ("",)
-    question = options.question or prompt(task, options.target or "ship")
+    question = options.question or prompt(task, options.target or TARGETS[0])
     return ImageFolder(Path(options.source), question, task, reading_of(vars(options)), with_prior, options.anchors)
 
 
@@ -163,7 +174,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--task", metavar="TASK", dest="tasks", type=names, help=f"of {', '.join(TASKS)}; of a dataset also A,B"
     )
-    parser.add_argument("--target", choices=TARGETS, help="what the task's question is about (default: ship)")
+    add_target(parser.add_argument)
     parser.add_argument("--question", metavar="TEXT", help="put this to the images of a folder")
     parser.add_argument("--out", metavar="FILE", type=Path, required=True, help="a new .parquet or .jsonl file")
     parser.add_argument(

@@ -263,6 +263,6 @@ def _parser() -> argparse.ArgumentParser:
         dest="labels",
         action="append",
         type=label,
-        help="an annotated label is our ship or aircraft, or ignore; may be repeated",
+        help="an annotated label is this class, or ignore; may be repeated (default: it is itself a class)",
     )
     return parser

@@ -21,13 +21,14 @@ VERBS = {
     "caption": "describe every image of a dataset in sixteen parts, stage by stage",
     "classify": "name the class of the targets, or one of your labels, all over a scene",
     "convert": "turn the authors' released weights into a model of this package",
-    "count": "count ships or aircraft all over a scene, as a map layer",
+    "count": "count ships, or other targets, all over a scene, as a map layer",
     "demo": "serve a web page that answers questions about SAR images",
     "describe": "describe a scene tile by tile, as a map layer",
-    "detect": "box the ships or aircraft of a whole scene, as a map layer",
+    "detect": "box the ships, or other targets, of a whole scene, as a map layer",
     "embed": "make vectors of a scene's tiles or of images, to be searched",
     "evaluate": "score models on a dataset, with the prior true, absent, shuffled or alone",
-    "localize": "name the cells with ships or aircraft all over a scene, as a map layer",
+    "localize": "name the cells with ships, or other targets, all over a scene, as a map layer",
+    "manifest": "make a manifest of pictures annotated in COCO, VOC, YOLO or DOTA, for triplets",
     "merge": "write one plain checkpoint of a TLM or an adapter with its base",
     "plan": "work out what a stage will cost on other machines",
     "prior": "fetch the AlphaEarth prior of one image into a file",
@@ -48,9 +49,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; `arguments` are those of the command line when None.
 
     Returns:
-        The exit code: 0, 1 when `batch`, `caption`, `triplets build`, `evaluate`, `embed`, `search` or a verb over a
-        scene had to leave out some items, 2 when the user's input is not what it should be (one line on stderr says
-        what), 130 when interrupted. argparse itself exits with 2 on a wrong usage.
+        The exit code: 0, 1 when `batch`, `caption`, `manifest`, `triplets build`, `evaluate`, `embed`, `search` or a
+        verb over a scene had to leave out some items, 2 when the user's input is not what it should be (one line on
+        stderr says what), 130 when interrupted. argparse itself exits with 2 on a wrong usage.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
         # Names of files may be no UTF-8, and terminals may know few letters; as stderr has it.

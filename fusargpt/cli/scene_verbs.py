@@ -21,9 +21,10 @@ from fusargpt.cli.scene_options import (
     list_problems,
     quicklook_of,
 )
+from fusargpt.cli.target_option import add_target, check_answered
 from fusargpt.errors import InputError
 from fusargpt.geo.safe_files import is_safe
-from fusargpt.tasks.prompts import MAX_NEW_TOKENS, TARGETS
+from fusargpt.tasks.prompts import MAX_NEW_TOKENS, TARGET_TASKS
 
 if TYPE_CHECKING:
     from fusargpt.scenes.ask_scene import SceneResult
@@ -31,12 +32,11 @@ if TYPE_CHECKING:
 TILES_FAILED = 1
 DESCRIPTIONS = {
     "classify": "Name the class of the targets in each tile of a grid over a scene, or with --labels one of yours.",
-    "count": "Count the ships or the aircraft in each tile of a grid over a scene.",
+    "count": "Count the targets of a class in each tile of a grid over a scene, as ships.",
     "describe": "Describe each tile of a grid over a scene.",
-    "detect": "Box the ships or the aircraft of a whole scene: tiles with overlap, boxes merged.",
-    "localize": "Name the cells with ships or aircraft in each tile of a grid over a scene.",
+    "detect": "Box the targets of a class in a whole scene, as ships: tiles with overlap, boxes merged.",
+    "localize": "Name the cells with targets of a class, as ships, in each tile of a grid over a scene.",
 }
-_WITH_TARGET = ("count", "detect", "localize")
 _SUFFIXES = (".geojson", ".json", ".gpkg")
 _PICTURES = (".png", ".jpg", ".jpeg")
 
@@ -102,6 +102,8 @@ def _check_whole(task: str, chosen: dict[str, Any]) -> None:
     check_out(task, chosen)
     if "model" in chosen:
         check_model_name(chosen["model"])
+    if task in TARGET_TASKS and "question" not in chosen:
+        check_answered(chosen.get("model"), chosen.get("target"))
 
 
 def _ask(task: str, scene: str, out: Path, quicklook: Path | None, chosen: dict[str, Any]) -> "SceneResult":
@@ -147,7 +149,7 @@ def _tell(task: str, result: "SceneResult") -> int:
 
 
 def _parser(task: str) -> argparse.ArgumentParser:
-    targets = task in _WITH_TARGET
+    targets = task in TARGET_TASKS
     about = " --target ship" if targets else ""
     parser = Parser(
         prog=f"fusargpt {task}",
@@ -167,7 +169,7 @@ def _parser(task: str) -> argparse.ArgumentParser:
         "scene", metavar="SCENE", help="GeoTIFF or COG, file or URL; Sentinel-1 GRD .SAFE or .zip; STAC item"
     )
     if targets:
-        parser.add_argument("--target", choices=TARGETS, help="default: ship")
+        add_target(parser.add_argument)
     pixels = "COCO boxes" if task == "detect" else "tiles"
     parser.add_argument(
         "--out", metavar="FILE", type=Path, help=f"needed: .geojson or .gpkg, or .json ({pixels} in pixels)"

@@ -172,9 +172,11 @@ def _add_build(parser: argparse.ArgumentParser) -> None:
         dest="labels",
         action="append",
         type=label,
-        help="an annotated label is our ship or aircraft, or ignore; may be repeated",
+        help="an annotated label is this class, or ignore; may be repeated (default: it is itself a class)",
     )
-    labels.add_argument("--targets", metavar="A,B", type=names, help="annotated classes (default: those that occur)")
+    labels.add_argument(
+        "--targets", metavar="A,B", type=names, help="annotated classes, and no others (default: those that occur)"
+    )
     labels.add_argument(
         "--split-distance",
         metavar="KM",

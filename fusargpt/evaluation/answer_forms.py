@@ -6,7 +6,8 @@ from fusargpt.errors import InputError
 from fusargpt.evaluation.items import KnownItem
 from fusargpt.tasks.answers import parse_boxes
 from fusargpt.tasks.grammar import FORMED_TASKS, AnswerForm
-from fusargpt.tasks.prompts import NONE_ANSWER, TARGETS
+from fusargpt.tasks.prompts import NONE_ANSWER
+from fusargpt.tasks.target_names import TARGETS
 
 _FORMS = {
     "describe": "Answer with the description alone, in plain sentences.",
@@ -17,7 +18,7 @@ _FORMS = {
     ),
     "classify": f"Answer with the name of one class alone: {{classes}}; or {NONE_ANSWER}.",
     "detect": (
-        'Answer with a JSON list alone, as [{{"bbox_2d": [x1, y1, x2, y2], "label": "ship"}}], with corners in '
+        'Answer with a JSON list alone, as [{{"bbox_2d": [x1, y1, x2, y2], "label": "{example}"}}], with corners in '
         f"{{unit}}, or {NONE_ANSWER}."
     ),
 }
@@ -26,6 +27,12 @@ _FORMS = {
 def classes(items: Iterable[KnownItem]) -> str:
     """The class names among the references of `classify`, as a list in a sentence; ours where all of them are None."""
     return ", ".join(_names(items, "classify"))
+
+
+def example(items: Iterable[KnownItem]) -> str:
+    """A label among the references of `detect`: a ship where there are some, else the first."""
+    names = _names(items, "detect")
+    return TARGETS[0] if TARGETS[0] in names else names[0]
 
 
 def grammars(items: Sequence[KnownItem]) -> dict[str, AnswerForm]:
@@ -49,16 +56,17 @@ def _names(items: Iterable[KnownItem], task: str) -> tuple[str, ...]:
     return tuple(sorted(names - {NONE_ANSWER} or TARGETS))
 
 
-def with_form(item: KnownItem, seen: tuple[int, int], class_names: str, in_thousandths: bool) -> str:
+def with_form(item: KnownItem, seen: tuple[int, int], class_names: str, label: str, in_thousandths: bool) -> str:
     """The question of `item` and the form of its answer.
 
     Args:
         item: what is asked.
         seen: width and height of the image in the unit of boxes.
         class_names: as `classes` returns them.
+        label: as `example` returns it.
         in_thousandths: whether that unit is a thousandth of the image instead of a pixel.
     """
     unit = f"pixels of the image, which is {seen[0]} x {seen[1]}"
     if in_thousandths:
         unit = "thousandths of the image's width and height"
-    return f"{item.question} {_FORMS[item.task].format(classes=class_names, unit=unit)}"
+    return f"{item.question} {_FORMS[item.task].format(classes=class_names, example=label, unit=unit)}"

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 from datasets import Dataset
 
-from fusargpt.evaluation.answer_forms import classes, grammars, with_form
+from fusargpt.evaluation.answer_forms import classes, example, grammars, with_form
 from fusargpt.evaluation.entries import Entry
 from fusargpt.evaluation.items import KnownItem
 from fusargpt.evaluation.priors import WITHOUT_IMAGE
@@ -24,7 +24,7 @@ class Reading:
 
     def __init__(self, rows: Dataset, items: Sequence[KnownItem], constrained: bool) -> None:
         self._rows = rows
-        self._classes = classes(items)
+        self._classes, self._label = classes(items), example(items)
         self._forms = grammars(items) if constrained else {}
 
     def of(self, entry: Entry, answerer: Answerer, given: dict[str, int | None]) -> Callable[[KnownItem], Question]:
@@ -44,7 +44,7 @@ class Reading:
             prior = None if row is None else read_prior(self._rows[row])
             text = item.question
             if entry.with_form:
-                text = with_form(item, answerer.seen_size(image), self._classes, entry.in_thousandths)
+                text = with_form(item, answerer.seen_size(image), self._classes, self._label, entry.in_thousandths)
             return Question(item, image, text, prior, self._forms.get(item.task))
 
         return read

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from fusargpt.evaluation.items import KnownItem
 from fusargpt.inference.questions import Answer
 from fusargpt.metrics.average_precision import average_precision_tallies
+from fusargpt.metrics.counting import count_tallies
 from fusargpt.metrics.detection import detect_tallies
 from fusargpt.metrics.scores import TALLIES
 from fusargpt.metrics.tally import Score, Tally, difference
@@ -44,7 +45,10 @@ def tallies(task: str, items: Sequence[KnownItem], answers: Answers) -> dict[str
         surenesses = [answers[item.id].scores for item in items]
         given = [scores for scores in surenesses if scores is not None]
         return found | (average_precision_tallies(texts, references, given) if len(given) == len(items) else {})
-    return TALLIES[task](texts, [item.reference for item in items])
+    references = [item.reference for item in items]
+    if task == "count":
+        return count_tallies(texts, references, [item.question for item in items])
+    return TALLIES[task](texts, references)
 
 
 def scores(task: str, items: Sequence[KnownItem], answers: Answers) -> dict[str, Score]:
@@ -63,14 +67,14 @@ def differences(task: str, items: Sequence[KnownItem], first: Answers, second: A
         return {}
     ours, theirs = (tallies(task, shared, answers) for answers in (first, second))
     if _OF_READABLE in ours:
-        readable = [item for item in shared if _readable(first[item.id]) and _readable(second[item.id])]
+        readable = [item for item in shared if _readable(item, first) and _readable(item, second)]
         for tally, answers in ((ours, first), (theirs, second)):
             tally[_OF_READABLE] = tallies(task, readable, answers)[_OF_READABLE] if readable else Tally.mean([], False)
     return {name: difference(tally, theirs[name]) for name, tally in ours.items() if name in theirs}
 
 
-def _readable(answer: Answer) -> bool:
-    return parse_count(answer.answer).value is not None
+def _readable(item: KnownItem, answers: Answers) -> bool:
+    return parse_count(answers[item.id].answer, item.question).value is not None
 
 
 def parts(item: KnownItem, answer: Answer) -> dict[str, float | None]:
@@ -105,7 +109,11 @@ def parsed(item: KnownItem, answer: Answer) -> tuple[object, list[str]]:
     if item.task == "localize":
         cells = parse_cells(answer.answer)
         return sorted(cells.value), list(cells.problems)
-    readers = {"count": parse_count, "classify": parse_class, "describe": lambda text: Parsed(text.strip())}
+    readers = {
+        "count": lambda text: parse_count(text, item.question),
+        "classify": parse_class,
+        "describe": lambda text: Parsed(text.strip()),
+    }
     read = readers[item.task](answer.answer)
     return read.value, list(read.problems)
 

@@ -37,7 +37,7 @@ def count_confusion(items: Sequence[KnownItem], answers: Answers) -> Confusion:
     """Counts from 0 to 10 and what is above, true and answered."""
     pairs = []
     for item in _answered(items, answers):
-        true, said = parse_count(item.reference).value, parse_count(answers[item.id].answer).value
+        true, said = parse_count(item.reference).value, parse_count(answers[item.id].answer, item.question).value
         pairs.append((_count_name(true), UNREADABLE if said is None else _count_name(said)))
     names = [str(count) for count in range(_HIGHEST + 1)] + [_count_name(_HIGHEST + 1)]
     last = max((names.index(name) for pair in pairs for name in pair if name in names), default=0)
@@ -59,7 +59,7 @@ def count_errors(items: Sequence[KnownItem], answers: Answers) -> Errors:
     found: Counter[int] = Counter()
     unreadable = 0
     for item in _answered(items, answers):
-        true, said = parse_count(item.reference).value, parse_count(answers[item.id].answer).value
+        true, said = parse_count(item.reference).value, parse_count(answers[item.id].answer, item.question).value
         if said is None or true is None:
             unreadable += 1
         else:

@@ -2,7 +2,7 @@
 
 from transformers import PreTrainedConfig
 
-from fusargpt.errors import InputError
+from fusargpt.errors import InputError, one_line
 from modeling_fusargpt import (
     AnyFusarGpt,
     AnyFusarGptConfig,
@@ -57,6 +57,20 @@ def read_processor(name_or_path: str, revision: str = "main") -> FusarGptProcess
     chain = read_chain(name_or_path, {"revision": revision})
     found = next((one for one in chain if any(one.find(name) for name in PROCESSOR_FILES)), chain[0])
     return FusarGptProcessor.from_pretrained(found.name, revision=found.download["revision"])
+
+
+def known_targets(name_or_path: str) -> tuple[str, ...] | None:
+    """The classes that a model was trained to find, by its processor; None where that does not say.
+
+    Raises:
+        InputError: a processor that cannot be read.
+    """
+    try:
+        found = read_processor(name_or_path).targets
+    # What transformers and tokenizers raise on files that are missing or damaged: of every type.
+    except Exception as error:
+        raise InputError(f"{name_or_path}: the processor cannot be loaded: {one_line(error)}") from error
+    return None if found is None else tuple(found)
 
 
 def model_class(config: AnyFusarGptConfig) -> type[AnyFusarGpt]:

@@ -163,6 +163,11 @@ class FusarGpt:
         limits = (self.processor.decibel_limits or {}).get(polarization)
         return None if limits is None else (limits[0], limits[1])
 
+    @property
+    def targets(self) -> tuple[str, ...] | None:
+        """The classes that the model was trained to find; None where its processor does not say."""
+        return None if self.processor.targets is None else tuple(self.processor.targets)
+
     @cached_property
     def _grammars(self) -> "Grammars":
         from fusargpt.inference.constrained import Grammars

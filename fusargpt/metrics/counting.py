@@ -6,12 +6,15 @@ from fusargpt.metrics.tally import Tally, pairs, unreadable_reference
 from fusargpt.tasks.answers import parse_count
 
 
-def count_tallies(answers: Sequence[str], references: Sequence[str]) -> dict[str, Tally]:
+def count_tallies(
+    answers: Sequence[str], references: Sequence[str], questions: Sequence[str] | None = None
+) -> dict[str, Tally]:
     """`accuracy`, `mae` and `readable` of counts.
 
     Args:
         answers: what the model said, one an image; read by `fusargpt.tasks.answers.parse_count`.
         references: the true counts, as digits.
+        questions: what was asked, whose nouns may stand behind a number; None knows ships and aircraft.
 
     Returns:
         `accuracy`: share of images whose count is exact; an answer that cannot be read is wrong. `mae`: mean absolute
@@ -21,8 +24,10 @@ def count_tallies(answers: Sequence[str], references: Sequence[str]) -> dict[str
         InputError: no images, lengths that differ, or a reference that is no count.
     """
     exact, errors, readable = [], [], []
-    for index, (answer, reference) in enumerate(pairs(answers, references)):
-        count, truth = parse_count(answer).value, parse_count(reference).value
+    known = pairs(answers, references)
+    asked = [""] * len(known) if questions is None else questions
+    for index, ((answer, reference), question) in enumerate(zip(known, asked, strict=True)):
+        count, truth = parse_count(answer, question).value, parse_count(reference).value
         if truth is None:
             raise unreadable_reference(index, reference, "a whole number")
         exact.append(count == truth)

@@ -11,7 +11,7 @@ import rasterio
 from PIL import Image
 from tqdm import tqdm
 
-from fusargpt.checkpoints import NANO
+from fusargpt.checkpoints import NANO, name_of
 from fusargpt.errors import InputError
 from fusargpt.geo.embeddings import ATTRIBUTION
 from fusargpt.geo.geometry import Geometry
@@ -29,6 +29,7 @@ from fusargpt.scenes.settings import SceneSettings
 from fusargpt.scenes.tile_reader import TileReader, item_of
 from fusargpt.scenes.tile_view import TileView
 from fusargpt.scenes.tiles import Tile, cut
+from fusargpt.tasks.target_names import TARGETS, check_known
 
 GDAL_CACHE_MB = 256
 """Of blocks of the scene that are kept unpacked; GDAL's own choice is a twentieth of the machine's memory."""
@@ -114,7 +115,10 @@ def ask_scene(
         check_outputs(path, out, quicklook_path)
         check_new(out, quicklook_path)
         view = TileView.of(scene, settings)
+        name = name_of(settings.model) if predictor is None else "the model"
         predictor = load(settings.model, settings.device) if predictor is None else predictor
+        if settings.asked_target is not None:
+            check_known(settings.asked_target, predictor.targets, name)
         limits_why = settings.limits_why
         if (limits := _trained_limits(scene, settings, predictor)) is not None:
             settings, limits_why = replace(settings, decibels=limits), "what the model was trained with"
@@ -128,7 +132,7 @@ def ask_scene(
             with tqdm(total=len(items), initial=len(journal.answers), unit="tile") as progress:
                 failures = Asking(
                     FusarGptAnswerer(predictor),
-                    TileReader(view, settings).read,
+                    TileReader(view, settings, predictor.targets or TARGETS).read,
                     journal,
                     batch_size=settings.batch_size,
                     max_new_tokens=settings.max_new_tokens,

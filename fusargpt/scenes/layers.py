@@ -98,7 +98,7 @@ def _read(task: str, answer: Answer) -> tuple[dict[str, object], list[int], tupl
     """Properties, cells and what could not be read."""
     empty = bool(answer.skipped)
     if task == "count":
-        count = parse_count("0" if empty else answer.answer)
+        count = parse_count("0" if empty else answer.answer, answer.question)
         return {"count": count.value}, [], count.problems
     if task == "classify":
         name = parse_class("None" if empty else answer.answer)

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from fusargpt.checkpoints import NANO
 from fusargpt.errors import InputError, check
 from fusargpt.scenes.tile_settings import TileSettings
-from fusargpt.tasks.prompts import MAX_NEW_TOKENS, TARGETS, TASKS, check_question, prompt
+from fusargpt.tasks.prompts import MAX_NEW_TOKENS, TARGET_TASKS, TASKS, check_question, prompt
+from fusargpt.tasks.target_names import TARGETS, check_target
 
 _FEWEST_CONSTRAINED_TOKENS = 128
 
@@ -16,7 +17,7 @@ class SceneSettings(TileSettings):
 
     Attributes:
         task: "detect", "count", "localize", "describe" or "classify".
-        target: what the task's own question is about.
+        target: the class that the task's own question is about, one that the model was trained to find.
         question: asked instead of the task's own; the answer is read as the task's.
         model: folder, or owner/name on the Hub.
         no_skip: ask about every tile that holds data, those in which nothing stands out included.
@@ -32,7 +33,7 @@ class SceneSettings(TileSettings):
     """
 
     task: str
-    target: str = "ship"
+    target: str = TARGETS[0]
     question: str | None = None
     model: str = str(NANO)
     no_skip: bool = False
@@ -44,7 +45,7 @@ class SceneSettings(TileSettings):
 
     def __post_init__(self) -> None:
         check("task", self.task, self.task in TASKS, f"one of {', '.join(TASKS)}")
-        check("target", self.target, self.target in TARGETS, f"one of {', '.join(TARGETS)}")
+        check_target(self.target)
         if self.question is not None:
             check_question(self.question)
         super().__post_init__()
@@ -59,6 +60,11 @@ class SceneSettings(TileSettings):
             expected = f"{_FEWEST_CONSTRAINED_TOKENS} or more for whole answers"
             check("max-new-tokens", self.max_new_tokens, fits, expected)
         check("max-new-tokens", self.max_new_tokens, self.max_new_tokens >= 1, "1 or more")
+
+    @property
+    def asked_target(self) -> str | None:
+        """The class that the task's own question names; None where it names none, or another question is asked."""
+        return self.target if self.question is None and self.task in TARGET_TASKS else None
 
     @property
     def prompt(self) -> str:

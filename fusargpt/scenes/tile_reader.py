@@ -8,7 +8,6 @@ from fusargpt.scenes.settings import SceneSettings
 from fusargpt.scenes.tile_view import TileView
 from fusargpt.scenes.tiles import Tile
 from fusargpt.tasks.grammar import AnswerForm
-from fusargpt.tasks.prompts import TARGETS
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,10 +17,12 @@ class TileReader:
     Attributes:
         view: how tiles look.
         settings: what is asked.
+        classes: among which a constrained classification chooses.
     """
 
     view: TileView
     settings: SceneSettings
+    classes: tuple[str, ...]
 
     def read(self, item: Item) -> Question | Answer:
         """The tile as the model sees it, with its prior; or why the model need not see it."""
@@ -43,7 +44,7 @@ class TileReader:
         chosen = self.settings
         if not chosen.constrained:
             return None
-        return AnswerForm(chosen.task, TARGETS if chosen.task == "classify" else (chosen.target,))
+        return AnswerForm(chosen.task, self.classes if chosen.task == "classify" else (chosen.target,))
 
 
 def item_of(tile: Tile, task: str, question: str) -> Item:

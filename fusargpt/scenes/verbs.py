@@ -26,7 +26,7 @@ def detect(
 
     Args:
         scene: a GeoTIFF, COG or plain TIFF; a local file or an http(s), s3 or gs URL.
-        target: "ship" or "aircraft".
+        target: a class that the model was trained to find; fusargpt-nano knows "ship" and "aircraft".
         out: .geojson or .gpkg, or .json in pixels (COCO for a detection); None writes nothing.
         quicklook: PNG; None draws none.
         predictor: a model that `fusargpt.inference.predict.load` gave; None loads the one that `model` names.

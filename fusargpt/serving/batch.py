@@ -9,10 +9,12 @@ from typing import Any
 
 from tqdm import tqdm
 
+from fusargpt.checkpoints import name_of
 from fusargpt.errors import InputError
 from fusargpt.files import held
 from fusargpt.geo.remote import identity
 from fusargpt.inference.asking import alike
+from fusargpt.inference.backbones import known_targets
 from fusargpt.inference.journal import read_journals
 from fusargpt.inference.predict import check_name
 from fusargpt.inference.questions import Failure, Item
@@ -22,6 +24,7 @@ from fusargpt.serving.engines import choose_engine, engine_version
 from fusargpt.serving.worker import RUN, Work, Worker
 from fusargpt.tasks.prompts import MAX_NEW_TOKENS
 from fusargpt.tasks.seen_size import is_shrunk
+from fusargpt.tasks.target_names import check_known
 
 BATCH_SIZES = {"transformers": 16, "vllm": 256}
 """vLLM makes batches of its own from what it is given, and wants many."""
@@ -38,6 +41,8 @@ class BatchSettings:
         workers: 0 asks in this process, more are as many actors on Ray, each with a model of its own.
         batch_size: items that are asked together; None takes the engine's of `BATCH_SIZES`.
         max_new_tokens: where an answer is cut.
+        target: the class that the question of a folder's images is about; None where it is about none, or is not a
+            task's own.
     """
 
     out: Path
@@ -46,6 +51,7 @@ class BatchSettings:
     workers: int = 0
     batch_size: int | None = None
     max_new_tokens: int = MAX_NEW_TOKENS
+    target: str | None = None
 
 
 @dataclass(frozen=True)
@@ -73,6 +79,8 @@ def run_batch(source: Source, settings: BatchSettings) -> Report:
     """
     engine = choose_engine(settings.engine)
     check_name(settings.model)
+    if settings.target is not None:
+        check_known(settings.target, known_targets(settings.model), name_of(settings.model))
     with held(settings.out.with_name(f".{settings.out.name}.lock"), settings.out):
         return _run_batch(source, settings, engine)
 

@@ -7,8 +7,8 @@ from fusargpt.simulator.simulated_scene import IMAGE_SIZE, RESOLUTION_M, Scene
 from fusargpt.tasks.answers import LabelledBox
 from fusargpt.tasks.eight_dimensions import Description, describe_place
 from fusargpt.tasks.facts import known_phrases
-from fusargpt.tasks.prompts import PLURALS
 from fusargpt.tasks.target_dimensions import TargetBox, TargetDescription, describe_targets
+from fusargpt.tasks.target_names import plural
 
 MINIMUM_SHARE = 0.06  # of the image: smaller patches go unmentioned
 _ROWS = ("upper", "middle", "lower")
@@ -36,7 +36,7 @@ def describe(scene: Scene) -> str:
     label = scene.targets[0].label
     count = len(scene.targets)
     ground = "apron" if label == "aircraft" else "water"
-    noun = label if count == 1 else PLURALS[label]
+    noun = label if count == 1 else plural(label)
     return f"{sentence}. {_NUMBERS[count].capitalize()} {noun} on the {ground}."
 
 

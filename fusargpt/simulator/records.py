@@ -12,8 +12,9 @@ from fusargpt.simulator.description import describe, scene_descriptions
 from fusargpt.simulator.rendering import POLARIZATIONS, render_optical, render_sar
 from fusargpt.simulator.simulated_scene import IMAGE_SIZE, RESOLUTION_M, SIMULATOR_VERSION, Scene, simulate_scene
 from fusargpt.tasks.answers import LabelledBox
-from fusargpt.tasks.prompts import PROMPTS, TARGETS, prompt
+from fusargpt.tasks.prompts import PROMPTS, prompt
 from fusargpt.tasks.questions import conversation, true_answer
+from fusargpt.tasks.target_names import TARGETS
 
 Record = dict[str, Any]
 """A row of a dataset by its columns, as `datasets` takes it."""

@@ -17,7 +17,8 @@ from string import whitespace
 from textwrap import shorten
 from typing import Generic, NamedTuple, TypeVar
 
-from fusargpt.tasks.prompts import GRID_SIDE, NONE_ANSWER, PLURALS, TARGETS
+from fusargpt.tasks.prompts import GRID_SIDE, NONE_ANSWER
+from fusargpt.tasks.target_names import TARGETS, plural
 
 Value = TypeVar("Value")
 
@@ -46,9 +47,10 @@ SCORED_DIGITS = 2
 
 _DECORATION = whitespace + "\"'`*"
 _FENCE = re.compile(r"```(?:\w+(?=\s*\n))?")
-_NOUNS = "|".join(sorted({*TARGETS, *PLURALS.values()}))
+_NOUNS = frozenset((*TARGETS, *map(plural, TARGETS)))
 # No more digits than an image can have targets: int() refuses some thousand of them.
-_COUNT = re.compile(rf"(?:there (?:are|is) )?(\d{{1,9}})(?: (?:{_NOUNS}))?(?: in (?:this|the) image)?", re.I | re.A)
+_COUNTED = r"(?: ([^\W\d_][^\d,;:]{0,60}?))?"
+_COUNT = re.compile(rf"(?:there (?:are|is) )?([0-9]{{1,9}}){_COUNTED}(?: in (?:this|the) image)?", re.I)
 _CELLS = re.compile(r"cells?\b:?", re.I)
 _EMPTY_LIST = re.compile(r"\[\s*\]")
 # Bounded and possessive, so that an answer of any length is read in a time that grows no faster than it does.
@@ -61,13 +63,16 @@ _WRITTEN_NUMBER = re.compile(r"[^\s,]+")
 _MENDED = re.compile(rf"{_DOUBLE_QUOTED}|{_SINGLE_QUOTED}|,(?=\s*[\]}}])", re.DOTALL)
 
 
-def parse_count(answer: str) -> Parsed[int | None]:
+def parse_count(answer: str, question: str = "") -> Parsed[int | None]:
     """The whole number of up to nine digits that the answer is, as "3", "3 ships" or "There are 3 ships."
 
-    Anything else, number words and a second number among it, is a problem, and the value None.
+    A noun may stand behind it that the question asks about, or one of `TARGETS`. Anything else, number words and a
+    second number among it, is a problem, and the value None.
     """
     match = _COUNT.fullmatch(_bare(answer))
-    return Parsed(int(match[1])) if match else Parsed(None, (f"no whole number: {_excerpt(answer)}",))
+    if match is None or not (match[2] is None or _is_asked(match[2].casefold(), question.casefold())):
+        return Parsed(None, (f"no whole number: {_excerpt(answer)}",))
+    return Parsed(int(match[1]))
 
 
 def parse_cells(answer: str) -> Parsed[frozenset[int]]:
@@ -220,6 +225,12 @@ def _read_box(text: str) -> LabelledBox:
     if not isinstance(label, str) or not label.strip():
         raise ValueError("no label")
     return LabelledBox(corners, label)
+
+
+def _is_asked(noun: str, question: str) -> bool:
+    """Whether a noun, or its plural, is what is counted."""
+    forms = "|".join(re.escape(form) for form in (noun, plural(noun)))
+    return noun in _NOUNS or re.search(rf"(?<!\w)(?:{forms})(?!\w)", question) is not None
 
 
 def _mend(token: re.Match[str]) -> str:

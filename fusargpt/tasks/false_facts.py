@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 
 from fusargpt.geo.land_classes import LANDCOVER_CLASSES
 from fusargpt.tasks.facts import TARGET_PREFIX, classes_in, counts_in
-from fusargpt.tasks.prompts import TARGETS
 from fusargpt.tasks.stable_random import whole_number
 from fusargpt.tasks.target_dimensions import (
     CELL_NAMES,
@@ -22,7 +21,8 @@ from fusargpt.tasks.target_dimensions import (
     category,
     in_cells,
 )
-from fusargpt.tasks.wordings import PLURAL_CLASSES, plural, series, several
+from fusargpt.tasks.target_names import TARGETS, plural
+from fusargpt.tasks.wordings import PLURAL_CLASSES, series, several
 
 FINE_LABELS = {
     "ship": ("cargo ship", "fishing vessel", "tanker"),

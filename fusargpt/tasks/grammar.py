@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fusargpt.tasks.answers import class_name
-from fusargpt.tasks.prompts import GRID_SIDE, NONE_ANSWER, TARGETS
+from fusargpt.tasks.prompts import GRID_SIDE, NONE_ANSWER
+from fusargpt.tasks.target_names import TARGETS
 
 FORMED_TASKS = ("count", "localize", "classify", "detect")
 """A description is free text."""

@@ -9,10 +9,11 @@ import json
 from collections.abc import Sequence
 
 from fusargpt.errors import InputError, check_characters
+from fusargpt.tasks.target_names import TARGETS, check_target, plural
 
 TASKS = ("describe", "count", "localize", "classify", "detect")
-TARGETS = ("ship", "aircraft")
-PLURALS = {"ship": "ships", "aircraft": "aircraft"}
+TARGET_TASKS = ("count", "localize", "detect")
+"""Those that ask about one class."""
 NONE_ANSWER = "None"
 GRID_SIDE = 3
 MAX_NEW_TOKENS = 512
@@ -44,17 +45,16 @@ PROMPTS: dict[str, tuple[str, ...]] = {
 }
 
 
-def prompt(task: str, target: str = "ship", wording: int = 0) -> str:
-    """The question of `task` about `target` ("ship" or "aircraft"); `wording` chooses among the task's templates.
+def prompt(task: str, target: str = TARGETS[0], wording: int = 0) -> str:
+    """The question of `task` about `target`, the name of a class; `wording` chooses among the task's templates.
 
-    Raises ValueError for an unknown task or target.
+    Raises ValueError for an unknown task, or a target that is no name of a class.
     """
     if task not in PROMPTS:
         raise ValueError(f"task: found {task!r}, expected one of {', '.join(TASKS)}")
-    if target not in PLURALS:
-        raise ValueError(f"target: found {target!r}, expected one of {', '.join(TARGETS)}")
+    check_target(target)
     wordings = PROMPTS[task]
-    return wordings[wording % len(wordings)].format(targets=PLURALS[target])
+    return wordings[wording % len(wordings)].format(targets=plural(target))
 
 
 def check_question(question: str, name: str = "question") -> None:

@@ -8,13 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fusargpt.tasks.answers import LabelledBox
-from fusargpt.tasks.prompts import NONE_ANSWER, TASKS, cell_of, format_boxes, format_cells, prompt
+from fusargpt.tasks.prompts import NONE_ANSWER, TARGET_TASKS, TASKS, cell_of, format_boxes, format_cells, prompt
 from fusargpt.tasks.stable_random import share, whole_number
 
 ABSENT_SHARE = 0.2
 """Of the images that hold objects: how many are asked about a class that they do not hold."""
 _TOKEN_SIDE = 28
-_TARGET_TASKS = ("count", "localize", "detect")
 
 
 @dataclass(frozen=True)
@@ -84,7 +83,7 @@ def questions_about(
     present = {label for _, label in objects}
     askable = [target for target in targets if target not in cut]
     asked: list[tuple[str, str]] = []
-    for task in _TARGET_TASKS:
+    for task in TARGET_TASKS:
         if present:
             chosen = [target for target in askable if target in present or share(name, task, target) < ABSENT_SHARE]
         else:

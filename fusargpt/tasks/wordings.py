@@ -6,6 +6,8 @@ A slot is filled as it stands; `terrain`, `functionality` and `layout` are noun 
 from collections.abc import Sequence
 from math import floor, log10
 
+from fusargpt.tasks.target_names import plural
+
 SENTENCES: dict[str, tuple[str, ...]] = {
     "terrain": (
         "The terrain is {}.",
@@ -122,7 +124,6 @@ ORDERS: tuple[tuple[str, ...], ...] = (
 
 PLURAL_CLASSES = {"trees", "crops", "shrubs"}  # of land cover
 _NUMBERS = ["no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
-_INVARIABLE = ("aircraft", "craft")
 
 
 def number(count: int) -> str:
@@ -142,17 +143,6 @@ def count_of(word: str) -> int | None:
 def several(noun: str, count: int) -> str:
     """A counted noun: "one ship", "three aircraft", "14 vehicles"."""
     return f"{number(count)} {noun if count == 1 else plural(noun)}"
-
-
-def plural(noun: str) -> str:
-    """The regular plural of a label; "aircraft" and its like stay as they are."""
-    if noun.endswith(_INVARIABLE):
-        return noun
-    if noun.endswith(("s", "x", "z", "ch", "sh")):
-        return f"{noun}es"
-    if noun.endswith("y") and not noun.endswith(("ay", "ey", "oy", "uy")):
-        return f"{noun[:-1]}ies"
-    return f"{noun}s"
 
 
 def series(parts: Sequence[str]) -> str:

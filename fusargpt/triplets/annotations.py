@@ -62,7 +62,12 @@ class SceneBoxes:
 
 
 def read_boxes(
-    source: str | Sequence[object], scene: str, width: int, height: int, geometry: Geometry | None, names: LabelNames
+    source: str | Sequence[object],
+    scene: str,
+    width: int,
+    height: int,
+    geometry: Geometry | None,
+    names: LabelNames | None,
 ) -> SceneBoxes:
     """The boxes of one scene.
 
@@ -76,7 +81,7 @@ def read_boxes(
         width: of the scene in pixels.
         height: of the scene in pixels.
         geometry: of the scene; None where it has no georeference.
-        names: what the labels are called here.
+        names: what the labels are called here; None leaves them as they are.
 
     Raises:
         InputError: a file that cannot be read or is of another kind, boxes without area or outside the image, numbers
@@ -108,7 +113,7 @@ def read_boxes(
                 outside += 1
                 continue
             inside += 1
-            if (named := names.normalise(box)) is not None:
+            if (named := box if names is None else names.normalise(box)) is not None:
                 found[entry.get("crowd", False)].append(named)
     return SceneBoxes(tuple(found[False]), tuple(found[True]), inside, outside)
 
@@ -149,6 +154,17 @@ def _entries_of(path: str, scene: str, width: int, height: int) -> Sequence[Any]
     if isinstance(file, InputError):
         raise InputError(str(file))
     return file if isinstance(file, Polygons) else file.entries(scene, width, height)
+
+
+def coco_file(path: str) -> Coco:
+    """A COCO file, read once as long as it stays as it is; raises InputError for another kind."""
+    with _READING:
+        file = _json_file(path, _stamp(path))
+    if isinstance(file, InputError):
+        raise InputError(str(file))
+    if not isinstance(file, Coco):
+        raise InputError(f"{path}: polygons in GeoJSON; expected COCO, with 'images', 'annotations' and 'categories'")
+    return file
 
 
 def _stamp(path: str) -> tuple[int, int]:

@@ -27,7 +27,6 @@ from fusargpt.errors import InputError, naming
 from fusargpt.files import reason, watching_disk, write_text_whole
 from fusargpt.geo.headers import check_header
 from fusargpt.geo.image import PICTURE_FORMATS, upright
-from fusargpt.tasks.prompts import TARGETS
 from fusargpt.tasks.stable_random import whole_number
 from fusargpt.triplets.annotations import read_boxes
 from fusargpt.triplets.boxes import Box, LabelNames, visible_part
@@ -46,7 +45,7 @@ def augment(
     """Write the copies and `out`/manifest.jsonl; returns its rows.
 
     Args:
-        manifest: rows of 8-bit pictures with boxes, as `fusargpt.triplets.voc_manifest` writes them.
+        manifest: rows of 8-bit pictures with boxes, as `fusargpt.triplets.set_manifest` writes them.
         out: a folder, made if it is not there.
         split: whose pictures are copied.
         copies: of each picture, beside itself; at least 1.
@@ -118,7 +117,7 @@ def _copies(
         if isinstance(error, InputError):
             raise
         raise InputError(f"{row.scene}: cannot be read ({error}); expected a PNG or JPEG") from error
-    names = LabelNames(TARGETS, {})
+    names = LabelNames(None, {})
     assert row.boxes is not None
     found = read_boxes(row.boxes, row.scene, picture.width, picture.height, None, names)
     boxes = found.boxes

@@ -4,19 +4,24 @@ YOLO: a class's number, then the centre, width and height of a box, or the corne
 as shares of the image's width and height. DOTA: eight coordinates of four corners in pixels, the class's name, and
 whether it is difficult; lines before that say source and resolution (`imagesource:`, `gsd:`).
 
-YOLO's numbers are named by a `classes.txt`, one name a line, beside the file or in the folder above; without one the
-number is the label. An empty file says, in both, that there are no objects.
+YOLO's numbers are named by a `classes.txt`, one name a line, or by `names` of a `data.yaml`, beside the file or in one
+of the two folders above; without one the number is the label. An empty file says, in both, that there are no objects.
 """
 
 import re
+from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from fusargpt.errors import InputError
+import yaml
+
+from fusargpt.errors import InputError, one_line
 from fusargpt.files import read_regular, reason
 from fusargpt.triplets.annotation_checks import finite_number, naming_object
 
 CLASSES = "classes.txt"
+_CLASSES_YAML = ("data.yaml", "dataset.yaml")
 _HEADER = re.compile(r"(?:imagesource|gsd|acquisition dates?)\s*:.*", re.IGNORECASE)
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
 _BEYOND = 0.5
@@ -39,11 +44,11 @@ def text_entries(path: str, width: int, height: int) -> list[dict[str, Any]]:
     if not lines:
         return []
     is_yolo = all(_NUMBER.fullmatch(word) for word in lines[0])
-    names = _names(Path(path)) if is_yolo else []
+    where, names = _names(Path(path)) if is_yolo else ("", {})
     entries = []
     for number, words in enumerate(lines, start=1):
         with naming_object(path, number):
-            entries.append(_yolo(words, names, width, height) if is_yolo else _dota(words))
+            entries.append(_yolo(words, where, names, width, height) if is_yolo else _dota(words))
     return entries
 
 
@@ -56,14 +61,35 @@ def _lines(path: str | Path) -> list[str]:
         raise InputError(f"{path}: not UTF-8 text; save it as UTF-8") from error
 
 
-def _names(path: Path) -> list[str]:
-    for folder in (path.parent, path.parent.parent):
-        if (folder / CLASSES).is_file():
-            return [line.strip() for line in _lines(folder / CLASSES)]
-    return []
+def _names(path: Path) -> tuple[str, Mapping[int, str]]:
+    """The file that names the classes, and their names by number; "" and none where there is no such file."""
+    for folder in path.absolute().parents[:3]:
+        for name in (CLASSES, *_CLASSES_YAML):
+            if (folder / name).is_file():
+                return name, _names_in(folder / name, (folder / name).stat().st_mtime_ns)
+    return "", {}
 
 
-def _yolo(words: list[str], names: list[str], width: int, height: int) -> dict[str, Any]:
+@lru_cache(maxsize=16)
+def _names_in(path: Path, changed: int) -> Mapping[int, str]:
+    """Read once for the many files that it belongs to; `changed` tells another version of it."""
+    if path.name == CLASSES:
+        return dict(enumerate(line.strip() for line in _lines(path)))
+    try:
+        content: object = yaml.safe_load("\n".join(_lines(path)))
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise InputError(f"{path}: not YAML ({one_line(error)})") from error
+    found: Any = cast(Mapping[str, Any], content).get("names") if isinstance(content, dict) else None
+    named: Any = dict(enumerate(cast(list[Any], found))) if isinstance(found, list) else found
+    if not isinstance(named, dict) or not all(
+        type(number) is int and isinstance(name, str) for number, name in cast(Mapping[Any, Any], named).items()
+    ):
+        # Not what it holds: a few letters of YAML can be endless.
+        raise InputError(f"{path}: names: found a {type(found).__name__}; expected the classes, as a list or by number")
+    return cast(Mapping[int, str], named)
+
+
+def _yolo(words: list[str], where: str, names: Mapping[int, str], width: int, height: int) -> dict[str, Any]:
     if (
         not words[0].isascii()
         or not words[0].isdigit()
@@ -77,9 +103,9 @@ def _yolo(words: list[str], names: list[str], width: int, height: int) -> dict[s
     if not all(-_BEYOND <= share <= 1 + _BEYOND for share in shares):
         raise InputError(f"found {_shown(words)!r}; expected shares of the image, 0 to 1, as YOLO has them")
     number = int(words[0])
-    if names and not (number < len(names) and names[number]):
-        raise InputError(f"class {number}: {CLASSES} names {len(names)}")
-    label = names[number] if names else words[0]
+    if names and not names.get(number):
+        raise InputError(f"class {number}: {where} names {len(names)}")
+    label = names.get(number, words[0])
     if len(shares) == 4:
         x, y, across, down = shares
         edges = [(x - across / 2) * width, (y - down / 2) * height, (x + across / 2) * width, (y + down / 2) * height]

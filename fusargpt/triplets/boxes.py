@@ -20,6 +20,7 @@ import numpy as np
 import shapely
 
 from fusargpt.errors import InputError
+from fusargpt.tasks.target_names import check_target
 
 IGNORE = "ignore"
 """The label that `--label NAME=ignore` gives to objects that the dataset does not know."""
@@ -55,37 +56,44 @@ class Box:
 
 @dataclass(frozen=True)
 class LabelNames:
-    """Which class of ours each label of the annotations is.
+    """Which class of the dataset each label of the annotations is.
 
     Attributes:
-        targets: the classes that questions are asked about.
-        mapping: from a label to one of them, or to "ignore"; the classes themselves need no entry.
+        targets: the classes that questions are asked about; None takes every label for one.
+        mapping: from a label to a class, or to "ignore"; the classes themselves need no entry.
     """
 
-    targets: tuple[str, ...]
+    targets: tuple[str, ...] | None
     mapping: Mapping[str, str]
 
     def __post_init__(self) -> None:
         for name, target in self.mapping.items():
-            if target not in (*self.targets, IGNORE):
+            if target == IGNORE:
+                continue
+            check_target(target, f"label {name}={target}")
+            if self.targets is not None and target not in self.targets:
                 raise InputError(
                     f"label {name}={target}: expected one of {', '.join((*self.targets, IGNORE))} after the ="
                 )
 
     def normalise(self, box: Box) -> Box | None:
-        """The box under our name, its own label kept as the fine one where there was none; None to leave it out.
+        """The box under its class, its own label kept as the fine one where there was none; None to leave it out.
 
         Raises:
-            InputError: a label that is neither one of ours nor mapped.
+            InputError: a label that is neither a class, nor mapped to one, or that can be none.
         """
         label = self.mapping.get(box.label, box.label)
         if label == IGNORE:
             return None
-        if label not in self.targets:
+        if self.targets is not None and label not in self.targets:
             raise InputError(
                 f"label {box.label!r} is not known; say what it is with --label {box.label}=NAME, where NAME is one of "
                 f"{', '.join((*self.targets, IGNORE))}"
             )
+        try:
+            check_target(label, "label")
+        except InputError as error:
+            raise InputError(f"{error}; say what it is with --label {label}=NAME, or {label}={IGNORE}") from error
         return replace(box, label=label, fine_label=box.fine_label or (box.label if box.label != label else ""))
 
 

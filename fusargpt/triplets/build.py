@@ -26,9 +26,9 @@ from fusargpt.errors import InputError, one_line
 from fusargpt.files import held, write_text_whole
 from fusargpt.geo.reading import kinds_read
 from fusargpt.geo.remote import identity, shown
-from fusargpt.tasks.prompts import TARGETS
+from fusargpt.tasks.target_names import TARGETS, check_distinct, in_order
 from fusargpt.triplets.card import write_card
-from fusargpt.triplets.features import CAPTION_FEATURES, RECORD_FEATURES
+from fusargpt.triplets.features import BUILT_FEATURES
 from fusargpt.triplets.jobs import Job, Runner, do_job
 from fusargpt.triplets.manifest import SPLITS, read_manifest
 from fusargpt.triplets.scene_rows import BUILDER_VERSION, CHIPS_PER_PART, Part
@@ -38,10 +38,7 @@ from fusargpt.triplets.splits import split_by_place
 from fusargpt.triplets.survey import SceneFailure, Surveyed, survey
 from fusargpt.triplets.workers import Crash, run_all
 
-SCHEMAS: dict[str, pa.Schema] = {
-    "captions": CAPTION_FEATURES.arrow_schema,
-    "instructions": RECORD_FEATURES.arrow_schema,
-}
+SCHEMAS: dict[str, pa.Schema] = {config: features.arrow_schema for config, features in BUILT_FEATURES.items()}
 _PARTS, FAILURES, FINISHED = ".parts", "failures.jsonl", "build.json"
 # What decides on the bytes beside our own code.
 _LIBRARIES = ("datasets", "numpy", "pillow", "pyarrow", "rasterio")
@@ -155,7 +152,8 @@ def _claimed(out: Path) -> Generator[None]:
 def _jobs(found: Sequence[Surveyed], settings: BuildSettings, folder: Path) -> list[Job]:
     """The parts of all scenes in the manifest's order, named by all that their bytes depend on."""
     occurring = {label for scene in found for label in scene.labels}
-    targets = settings.targets or tuple(target for target in TARGETS if target in occurring) or TARGETS
+    check_distinct(sorted(occurring))
+    targets = settings.targets or in_order(occurring) or TARGETS
     origin = [BUILDER_VERSION, {name: version(name) for name in _LIBRARIES}, asdict(settings), _stamp(settings.aef)]
     jobs = []
     for scene in found:

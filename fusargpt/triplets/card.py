@@ -239,6 +239,7 @@ _COLUMNS = """## Columns
 | `bounds`, `crs` | float64 [4], str | west, south, east, north of the chip in degrees |
 | `sensor`, `polarization`, `resolution_m` | str, str, float | metres of ground a pixel |
 | `objects` | list | `bbox_2d` [x1, y1, x2, y2] in pixel edges of the image, `label`, `fine_label` |
+| `corners` | list | of each object: [x, y] of its rotated box or polygon in pixels, whole; empty for an upright box |
 | `task` | str | describe, count, localize, classify, detect |
 | `prompt`, `completion` | conversation | as TRL reads them |
 | `description` | struct | `captions` only: the place in eight phrases, where its caption was written from land cover |

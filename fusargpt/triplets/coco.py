@@ -37,11 +37,16 @@ class Coco:
                 raise InputError(f"{path}: {origin}: image_id: found {annotation['image_id']!r}, which no image has")
             self._annotations.setdefault(key, []).append((origin, annotation))
 
+    @property
+    def file_names(self) -> list[str]:
+        """Of all images, in their order, as the file has them but for Windows' way to write folders."""
+        return [_posix(image["file_name"]) for image in self._images.values()]
+
     def entries(self, scene: str, width: int, height: int) -> list[dict[str, Any]]:
         """The objects of a scene as inline entries.
 
         Args:
-            scene: the raster's path; images are known by file name.
+            scene: the raster's path; images are known by file name, and by their folders where two have one.
             width: of the scene in pixels.
             height: likewise.
 
@@ -51,6 +56,9 @@ class Coco:
         """
         path, name = self._path, _file_name(scene.split("?")[0])
         found = self._named.get(name, [])
+        if len(found) > 1:
+            place = f"/{_posix(scene.split('?')[0])}"
+            found = [key for key in found if place.endswith(f"/{_posix(self._images[key]['file_name'])}")]
         if len(found) != 1:
             raise InputError(f"{path}: {len(found)} images are called {name!r}; expected the scene's, once")
         image = self._images[found[0]]
@@ -104,6 +112,10 @@ def _id(path: str, origin: str, name: str, value: Any) -> int | str:
 def _file_name(path: object) -> str:
     """Without its folders, which may be written in Windows' way."""
     return PureWindowsPath(str(path)).name
+
+
+def _posix(path: object) -> str:
+    return PureWindowsPath(str(path)).as_posix()
 
 
 def _flag(path: str, origin: str, name: str, value: Any) -> bool:

@@ -32,6 +32,9 @@ RECORD_FEATURES = Features(
     }
 )
 
+# Of what is built of annotations: for each of the objects its corners where it is rotated, or a polygon.
+_CORNERS = {"corners": List(List(List(Value("float32"), length=2)))}
+
 # Rows of `captions` tell the place and its targets in eight dimensions each, as far as both are known.
 CAPTION_FEATURES = Features(
     {
@@ -40,3 +43,9 @@ CAPTION_FEATURES = Features(
         "target_description": {item.name: Value("string") for item in fields(TargetDescription)},
     }
 )
+
+BUILT_FEATURES = {
+    "captions": Features({**CAPTION_FEATURES, **_CORNERS}),
+    "instructions": Features({**RECORD_FEATURES, **_CORNERS}),
+}
+"""By config, what `triplets build` writes."""

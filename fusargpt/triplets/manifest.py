@@ -17,7 +17,7 @@ Columns, of which only `scene` has to be there:
 | `year` | of the AlphaEarth field; default: that of `acquired` |
 | `caption` | what the whole scene shows, in words |
 | `land_cover` | raster of Dynamic World classes 0..8, from which captions are written |
-| `boxes` | path of a VOC, COCO, YOLO, DOTA or GeoJSON file; inline in JSONL and GeoJSON, see `triplets.annotations` |
+| `boxes` | path of a VOC, COCO, YOLO, DOTA or GeoJSON file, or a list, in CSV as JSON; see `triplets.annotations` |
 | `split` | train, validation or test; default: by place |
 | `license` | of the scene |
 
@@ -346,4 +346,6 @@ def _boxes(value: object, folder: Path) -> str | tuple[object, ...] | None:
     if value is not None and not isinstance(value, str):
         raise InputError(f"boxes: found {value!r}; expected the path of a file, or a list of boxes")
     path = _text("boxes", value)
+    if path is not None and path.startswith("["):
+        return _boxes(parse_json(path, "boxes"), folder)
     return None if path is None else _located(path, folder)

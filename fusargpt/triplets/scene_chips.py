@@ -50,6 +50,7 @@ class ChipImage:
         window: of the scene.
         picture: 8 bit, in the size in which the model sees it.
         objects: that belong to the chip.
+        corners: of each of them (x, y) in pixels of the picture, also beyond its edges; empty for an upright box.
         cut: classes of which the chip shows parts of objects that are not its own.
     """
 
@@ -57,6 +58,7 @@ class ChipImage:
     window: Window
     picture: Image.Image
     objects: list[ChipObject]
+    corners: list[list[list[float]]]
     cut: tuple[str, ...]
 
     @property
@@ -97,12 +99,14 @@ class SceneChips:
         edges = (left, top, left + window.width, top + window.height)
         boxes, cut = assign(self.objects.near(edges), edges, self.settings.min_visible, self.crowds.near(edges))
         factors = width / window.width, height / window.height
+        placed = sorted(
+            ((list(scale(box, *factors, width, height)), box) for box in boxes), key=lambda pair: box_order(pair[0])
+        )
         objects: list[ChipObject] = [
-            {"bbox_2d": list(scale(box, *factors, width, height)), "label": box.label, "fine_label": box.fine_label}
-            for box in boxes
+            {"bbox_2d": edges, "label": box.label, "fine_label": box.fine_label} for edges, box in placed
         ]
-        objects.sort(key=lambda item: box_order(item["bbox_2d"]))
-        return ChipImage(name, window, resize(grey, (width, height)), objects, cut)
+        corners = [[[x * factors[0], y * factors[1]] for x, y in box.corners] for _, box in placed]
+        return ChipImage(name, window, resize(grey, (width, height)), objects, corners, cut)
 
     def fields(self, image: ChipImage) -> dict[str, Any]:
         """The columns that all rows of a chip share."""
@@ -123,6 +127,7 @@ class SceneChips:
             "resolution_m": None if geometry is None else geometry.resolution_m(image.window) * shrunk,
             "acquired": acquired.isoformat() if acquired else "",
             "objects": image.objects,
+            "corners": image.corners,
         }
 
     def cover(self, image: ChipImage) -> NDArray[np.int8] | None:

@@ -26,7 +26,7 @@ from fusargpt.triplets.manifest import SceneRow
 from fusargpt.triplets.scene_chips import ChipImage, SceneChips, open_chips
 from fusargpt.triplets.settings import BuildSettings
 
-BUILDER_VERSION = 3
+BUILDER_VERSION = 4
 """Raised by every change of what a scene yields, so that parts of an earlier release are not mixed in."""
 CHIPS_PER_PART = 256
 """What one worker does at a time of a large scene."""

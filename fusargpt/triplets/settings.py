@@ -5,7 +5,7 @@ from typing import Literal
 
 from fusargpt.errors import InputError
 from fusargpt.geo.tiling import CHIP_SIZE, MAX_PIXELS, MIN_PIXELS, TOKEN_SIDE, seen_size
-from fusargpt.tasks.prompts import TARGETS
+from fusargpt.tasks.target_names import check_distinct, check_target
 from fusargpt.triplets.boxes import MIN_VISIBLE, LabelNames
 from fusargpt.triplets.splits import DEFAULT_SHARES, SPLIT_DISTANCE_KM
 
@@ -23,8 +23,8 @@ class BuildSettings:
         max_nodata: share of a chip that may be without data; chips with more are left out.
         min_visible: share of a box that a chip has to hold for the object to be its own.
         keep_empty: share of the chips without any object that are asked questions.
-        labels: pairs (label of the annotations, "ship", "aircraft" or "ignore").
-        targets: the classes that the annotations cover; None takes those that occur in them.
+        labels: pairs (label of the annotations, class or "ignore"); another label is a class itself.
+        targets: the classes that the annotations cover, and the only ones; None takes those that occur in them.
         anchors: rows and columns of the grid of anchors of a chip; None where `anchor_spacing_m` is given.
         anchor_spacing_m: metres between anchors.
         resolution: "native" reads AlphaEarth's 10 m pixels, "match" the overview that fits the anchors' spacing.
@@ -70,7 +70,8 @@ class BuildSettings:
         _check("min-visible", self.min_visible, 0 < self.min_visible <= 1, "a share above 0, at most 1")
         _check("keep-empty", self.keep_empty, 0 <= self.keep_empty <= 1, "a share from 0 to 1")
         for target in self.targets or ():
-            _check("targets", target, target in TARGETS, f"some of {', '.join(TARGETS)}")
+            check_target(target, "targets")
+        check_distinct(self.targets or ())
         if (self.anchors is None) == (self.anchor_spacing_m is None):
             raise InputError("anchors and anchor-spacing: expected one of them")
         if self.anchors is not None:
@@ -100,8 +101,8 @@ class BuildSettings:
 
     @property
     def names(self) -> LabelNames:
-        """What the labels of the annotations are called here."""
-        return LabelNames(TARGETS, dict(self.labels))
+        """What the labels of the annotations are called in the dataset."""
+        return LabelNames(self.targets, dict(self.labels))
 
     def seen_size(self, width: int, height: int) -> tuple[int, int]:
         """(width, height) in which the model sees an image of `width` x `height` pixels; see `fusargpt.geo.tiling`."""

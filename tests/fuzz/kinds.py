@@ -21,7 +21,6 @@ from fusargpt.alphaearth.field import AlphaEarth
 from fusargpt.errors import InputError
 from fusargpt.geo.geometry import Geometry
 from fusargpt.triplets.augment import main as augment
-from fusargpt.triplets.voc_manifest import main as voc_manifest
 from tests.fusargpt.scenes.scenes import CRS, SIDE, TRANSFORM
 from tests.fuzz import klip_kinds, product_kinds
 from tests.fuzz.material import Material
@@ -99,6 +98,7 @@ def commands(material: Material) -> dict[str, list[str]]:
         "convert": [str(material.release), "--base", str(material.released_backbone), "--out", "converted"],
         "demo": ["--model", model, "--host", "127.0.0.1", "--port", "7860"],
         "evaluate": [model, str(material.dataset), "--tasks", "count", "--limit", "1", *_SHORT, "--out", "evaluation"],
+        "manifest": ["coco", str(material.root), "--images", ".", "--annotations", "coco.json", "--out", "m.csv"],
         "merge": [str(material.stage1), "--out", "merged", "--dtype", "float32"],
         "plan": [str(material.recipe), "--gpus", "2", "--triplets", "100", "--model_name_or_path", model],
         "prior": [str(material.harbour), "--aef", str(material.field), "--anchors", "4", "--out", "prior.npz"],
@@ -305,7 +305,9 @@ def annotations(random: Random, material: Material, place: Path) -> None:
     good = {"scene": str(material.scene), "id": "good", "boxes": str(material.voc)}
     rows = [good, {"scene": "scene.tif", "id": "other", "boxes": str(path)}]
     (place / "manifest.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    said = tell(["triplets", "build", str(place / "manifest.jsonl"), *_BUILD, "--out", str(place / "out")])
+    # A label that is changed would be a class more, about which the good scene is asked as well.
+    only = ["--targets", "ship", "--out", str(place / "out")]
+    said = tell(["triplets", "build", str(place / "manifest.jsonl"), *_BUILD, *only])
     shards = (place / "out" / "instructions").glob("*.parquet")
     found = [row["id"] for shard in shards for row in pq.read_table(shard).to_pylist() if row["id"].startswith("good/")]
     if len(found) != 3 * 4:  # of its four chips one shows less than half of a ship
@@ -313,19 +315,41 @@ def annotations(random: Random, material: Material, place: Path) -> None:
 
 
 def pairs(random: Random, material: Material, place: Path) -> None:
-    """The commands beside the builder: folders of pictures and annotations that do not fit, copies of damaged ones."""
-    for name in ("images", "xml"):
-        (place / name).mkdir()
+    """A set whose pictures, annotations, names or lists are damaged, in a layout; copies of what is left of it."""
+    kind = random.choice(("voc", "dota", "yolo", "coco", "hrsid", "sardet"))
+    images = place / {"voc": "JPEGImages", "hrsid": "JPEGImages", "sardet": "JPEGImages/train"}.get(
+        kind, "train/images"
+    )
+    images.mkdir(parents=True)
     image = random.choice(sorted(material.pictures.iterdir()))
-    (place / "images" / image.name).write_bytes(changed_bytes(random, image.read_bytes()))
-    text = material.voc.read_text().replace("112", "48").replace("scene.tif", image.name)
-    (place / "xml" / f"{image.stem}.xml").write_bytes(changed_text(random, text).encode("utf-8", "surrogatepass"))
-    (place / "list.txt").write_bytes(changed_text(random, f"{image.name}\n").encode("utf-8", "surrogatepass"))
-    out = str(place / "manifest.jsonl")
-    command = ["--images", str(place / "images"), "--annotations", str(place / "xml"), "--out", out]
-    with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
-        if voc_manifest([*command, "--split", f"train={place / 'list.txt'}"]) == 0:
-            augment([out, "--copies", "1", "--out", str(place / "copies")])
+    (images / image.name).write_bytes(
+        image.read_bytes() if random.random() < 0.5 else changed_bytes(random, image.read_bytes())
+    )
+    more: list[str] = []
+    if kind in ("voc", "dota", "yolo"):
+        folder = {"voc": "Annotations", "dota": "train/labelTxt", "yolo": "train/labels"}[kind]
+        yolo = "0 0.5 0.5 0.2 0.2\n1 0.1 0.1 0.3 0.1 0.3 0.3 0.1 0.3\n"
+        text = yolo if kind == "yolo" else (material.voc if kind == "voc" else material.dota).read_text()
+        path = place / folder / f"{image.stem}{'.xml' if kind == 'voc' else '.txt'}"
+        text = text.replace("112", "48").replace("scene.tif", image.name)
+        (place / "data.yaml").write_text(changed_text(random, "names: [bridge, oil tank]\n"), errors="replace")
+        (place / "list.txt").write_bytes(changed_text(random, f"{image.name}\n").encode("utf-8", "surrogatepass"))
+        if kind == "voc" and random.random() < 0.5:
+            more = ["--split", "train=list.txt"]
+    else:
+        name = {"coco": "b.json", "hrsid": "annotations/train2017.json", "sardet": "Annotations/train.json"}[kind]
+        content = json.loads(material.coco.read_text().replace("112", "48").replace("scene.tif", image.name))
+        text = json.dumps(changed_value(random, content) if random.random() < 0.7 else content)
+        path = place / name
+        more = ["--annotations", name, "--images", "train/images"] if kind == "coco" else []
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes((changed_text(random, text) if random.random() < 0.7 else text).encode("utf-8", "surrogatepass"))
+    out = place / f"manifest{random.choice(('.csv', '.jsonl'))}"
+    said = tell(["manifest", kind, str(place), *more, "--out", str(out)])
+    if said.code < 2:
+        tell(["triplets", "build", str(out), *_BUILD, "--out", str(place / "out")])
+        with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+            augment([str(out), "--copies", "1", "--out", str(place / "copies")])
 
 
 def recipe(random: Random, material: Material, place: Path) -> None:

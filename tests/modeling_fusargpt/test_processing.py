@@ -340,6 +340,21 @@ def test_decibel_limits_are_saved(tmp_path: Path):
     assert FusarGptProcessor.from_pretrained(tmp_path).decibel_limits == {"VV": [-25, 0]}
 
 
+def test_targets_are_saved(tmp_path: Path):
+    plain = tiny_processor()
+    plain.save_pretrained(tmp_path / "plain")
+    FusarGptProcessor(plain.image_processor, plain.tokenizer, targets=("bridge", "oil tank")).save_pretrained(tmp_path)
+    assert FusarGptProcessor.from_pretrained(tmp_path).targets == ["bridge", "oil tank"]
+    assert FusarGptProcessor.from_pretrained(tmp_path / "plain").targets is None
+
+
+@pytest.mark.parametrize("targets", [[], "ship", ["ship", "ship"], ["ship", 3], [" "], {"ship": 1}])
+def test_targets_that_are_no_names_are_refused(targets: Any):
+    plain = tiny_processor()
+    with pytest.raises(ValueError, match=r"targets: found .*, expected the names of classes, each once, or None"):
+        FusarGptProcessor(plain.image_processor, plain.tokenizer, targets=targets)
+
+
 @pytest.mark.parametrize("limits", [(0, -25), (-25,), (-25, "0"), (-1000, 0), (-25, float("nan"))])
 def test_decibel_limits_that_are_none_are_refused(limits: Any):
     plain = tiny_processor()

@@ -18,6 +18,7 @@ from fusargpt.simulator.records import question_answer
 from fusargpt.simulator.rendering import DISPLAY_DB
 from fusargpt.simulator.simulated_scene import IMAGE_SIZE, simulate_scene
 from fusargpt.tasks.prompts import TASKS
+from fusargpt.tasks.target_names import TARGETS
 from modeling_fusargpt import FusarGptConfig, FusarGptForConditionalGeneration, FusarGptProcessor
 
 VOCABULARY_SIZE = 1024
@@ -94,6 +95,7 @@ def build_processor() -> FusarGptProcessor:
         tokenizer=tokenizer,
         chat_template=tokenizer.chat_template,
         decibel_limits=DISPLAY_DB,
+        targets=TARGETS,
     )
 
 

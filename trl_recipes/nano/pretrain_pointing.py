@@ -24,7 +24,8 @@ from transformers.models.qwen2_5_vl.configuration_qwen2_5_vl import Qwen2_5_VLTe
 
 from fusargpt.simulator.records import SPLIT_SEEDS, answer
 from fusargpt.simulator.simulated_scene import IMAGE_SIZE, MAX_TARGETS, simulate_scene
-from fusargpt.tasks.prompts import TARGETS, prompt
+from fusargpt.tasks.prompts import prompt
+from fusargpt.tasks.target_names import TARGETS
 from modeling_fusargpt import FusarGptForConditionalGeneration, FusarGptProcessor
 from trl_recipes.data.collator import IGNORED_LABEL, TripletCollator
 from trl_recipes.data.rows import Batch, Row

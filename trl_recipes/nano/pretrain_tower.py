@@ -24,7 +24,7 @@ from fusargpt.geo.land_classes import LANDCOVER_CLASSES
 from fusargpt.simulator.records import POLARIZATIONS, SPLIT_SEEDS
 from fusargpt.simulator.rendering import render_optical, render_sar
 from fusargpt.simulator.simulated_scene import IMAGE_SIZE, Scene, simulate_scene
-from fusargpt.tasks.prompts import TARGETS
+from fusargpt.tasks.target_names import TARGETS
 from modeling_fusargpt import FusarGptForConditionalGeneration, FusarGptProcessor
 from trl_recipes.data.rows import Batch, Row
 from trl_recipes.model.patch_embedding import use_linear_patch_embedding

@@ -8,6 +8,7 @@ from fusargpt.captioning.observation import Observation
 from fusargpt.captioning.rules.sizes import LENGTHS_M
 from fusargpt.captioning.stages import FUNCTION, INSTANCES, PLACE, RADAR
 from fusargpt.geo.land_classes import LANDCOVER_CLASSES
+from fusargpt.tasks.target_names import with_article
 
 PROMPTS_VERSION = 1
 """Raised by every change of what is asked, so that captions of two kinds are not mixed."""
@@ -58,7 +59,9 @@ _ASKED: dict[str, tuple[str, dict[Schema, Sequence[str]]]] = {
     ),
     INSTANCES: (
         "Which targets are there? Lengths in metres follow from the boxes and the resolution. "
-        + "; ".join(f"a {label} is {low:.0f} to {high:.0f} m long" for label, (low, high) in LENGTHS_M.items())
+        + "; ".join(
+            f"{with_article(label)} is {low:.0f} to {high:.0f} m long" for label, (low, high) in LENGTHS_M.items()
+        )
         + ". Without boxes, count only what the image shows clearly.",
         {"target": TARGET},
     ),

@@ -19,6 +19,7 @@ from fusargpt.captioning.rules.landforms import resay
 from fusargpt.captioning.rules.sizes import GROUND, LENGTHS_M, possible
 from fusargpt.geo.land_classes import LANDCOVER_CLASSES
 from fusargpt.tasks.target_dimensions import TargetBox
+from fusargpt.tasks.target_names import with_article
 from fusargpt.tasks.wordings import series, several
 
 STAGE = "calibration"
@@ -85,7 +86,7 @@ def _possible_sizes(working: _Working) -> _Working:
             continue
         length = max(target.box[2] - target.box[0], target.box[3] - target.box[1]) * (resolution_m or 0)
         low, high = LENGTHS_M[target.label]
-        reasons.append(f"{length:.0f} m is no length of {_a(target.label)} ({low:.0f} to {high:.0f} m)")
+        reasons.append(f"{length:.0f} m is no length of {with_article(target.label)} ({low:.0f} to {high:.0f} m)")
     return replace(working, targets=tuple(kept), reasons=tuple(reasons))
 
 
@@ -120,9 +121,11 @@ def _on_their_ground(working: _Working) -> _Working:
         beneath = LANDCOVER_CLASSES[regions.classes[still[at][0]]]
         if other is not None:
             kept.append(TargetBox(target.box, other))
-            reasons.append(f"{_a(target.label)} on {beneath}, where {_a(other)} of that size can be")
+            reasons.append(
+                f"{with_article(target.label)} on {beneath}, where {with_article(other)} of that size can be"
+            )
         else:
-            reasons.append(f"{_a(target.label)} on {beneath}, without {GROUND[target.label]} near it")
+            reasons.append(f"{with_article(target.label)} on {beneath}, without {GROUND[target.label]} near it")
     return _Working(working.observation, regions, tuple(kept), tuple(reasons))
 
 
@@ -176,7 +179,3 @@ def _overlap(one: Sequence[float], other: Sequence[float]) -> float:
     sides = np.maximum(np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2]), 0)
     shared = float(sides.prod())
     return shared / float((a[2:] - a[:2]).prod() + (b[2:] - b[:2]).prod() - shared)
-
-
-def _a(label: str) -> str:
-    return f"{'an' if label[0] in 'aeiou' else 'a'} {label}"

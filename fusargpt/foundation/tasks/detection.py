@@ -14,7 +14,8 @@ from fusargpt.foundation.subject import Subject
 from fusargpt.metrics.average_precision import average_precision_tallies
 from fusargpt.metrics.detection import box_overlap, detect_tallies
 from fusargpt.metrics.tally import Tally
-from fusargpt.tasks.prompts import NONE_ANSWER, TARGETS
+from fusargpt.tasks.prompts import NONE_ANSWER
+from fusargpt.tasks.target_names import TARGETS
 
 EMPTY_TOKENS = 12
 """Of a training image, that no target is centred in; drawn by its seed, and counting for all of them."""

@@ -18,7 +18,8 @@ from fusargpt.geo.land_classes import LANDCOVER_CLASSES
 from fusargpt.metrics.classification import label_tallies
 from fusargpt.metrics.tally import Tally
 from fusargpt.tasks.eight_dimensions import TRACE_SHARE
-from fusargpt.tasks.prompts import GRID_SIDE, NONE_ANSWER, TARGETS, cell_of
+from fusargpt.tasks.prompts import GRID_SIDE, NONE_ANSWER, cell_of
+from fusargpt.tasks.target_names import TARGETS
 
 ANSWERS = (NONE_ANSWER, *TARGETS)
 

@@ -54,7 +54,7 @@ def test_from_the_command_to_the_collator(folder: Path, capsys: pytest.CaptureFi
 
 
 def test_failed_scenes_exit_with_1(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(command(folder)) == 1
+    assert main(command(folder, "--targets", "ship")) == 1
     errors = capsys.readouterr().err
     assert "without 1 scene that failed" in errors and "m.jsonl, row 1: " in errors and "--label Boat=NAME" in errors
     assert json.loads((folder / "out" / "failures.jsonl").read_text())["row"] == 1
@@ -67,7 +67,7 @@ def test_failed_scenes_exit_with_1(folder: Path, capsys: pytest.CaptureFixture[s
     ("more", "message"),
     [
         (["--overlap", "200"], "overlap: found 200"),
-        (["--label", "Boat=vessel"], "label Boat=vessel"),
+        (["--label", "Boat=vessel", "--targets", "ship"], "label Boat=vessel"),
         (["--anchor-spacing", "50", "--anchors", "4"], "anchors and anchor-spacing: expected one of them"),
         (["--workers", "-1"], "--workers: found -1"),
         (["--ray"], "--workers: with --ray, where the cluster decides"),

@@ -14,7 +14,7 @@ from fusargpt.foundation.places import Place, View, places
 from fusargpt.foundation.store import Store
 from fusargpt.foundation.subject import Subject
 from fusargpt.foundation.tasks.segmentation import cover_shares
-from fusargpt.tasks.prompts import TARGETS
+from fusargpt.tasks.target_names import TARGETS
 
 COUNTS = {"train": 40, "validation": 20, "test": 30}
 GRID = 12

@@ -14,6 +14,7 @@ from scipy.ndimage import find_objects, label
 from fusargpt.alphaearth.layout import write_index, write_tile
 from fusargpt.geo.prior import Prior
 from fusargpt.inference.predict import FusarGpt
+from fusargpt.tasks.target_names import TARGETS
 
 TRANSFORM = Affine(10, 0, 400_000, 0, -10, 3_700_000)
 CRS = "EPSG:32611"
@@ -60,6 +61,10 @@ class BrightBoxes(FusarGpt):
     def __init__(self) -> None:
         self.asked: list[tuple[np.ndarray, str, Prior | None]] = []
         self.fail_after: int | None = None
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        return TARGETS
 
     def seen_size(self, image: Image.Image) -> tuple[int, int]:
         return 96, 96

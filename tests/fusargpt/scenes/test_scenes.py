@@ -237,7 +237,11 @@ def test_the_quicklook_marks_what_was_found(scene: Path, tmp_path: Path):
         ({"no_prior": True, "tile": 96, "overlap": 96}, "overlap: found 96"),
         ({"no_prior": True, "out": "ships.txt"}, r"ships\.txt; expected a name that ends in \.geojson"),
         ({"no_prior": True, "out": "nowhere/ships.geojson"}, "no folder"),
-        ({"no_prior": True, "target": "car"}, "target: found car"),
+        (
+            {"no_prior": True, "target": "car"},
+            "target: found 'car', which the model was not trained to find; it knows ship, aircraft",
+        ),
+        ({"no_prior": True, "target": "a, b"}, "target: found 'a, b'; expected the name of a class"),
     ],
 )
 def test_what_does_not_fit_is_told_in_one_line(scene: Path, options: dict[str, Any], said: str):

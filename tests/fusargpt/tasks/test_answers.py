@@ -166,6 +166,20 @@ def test_counts(answer: str, count: int) -> None:
 
 
 @pytest.mark.parametrize(
+    ("answer", "count"),
+    [
+        ("3 bridges", 3),
+        ("There is 1 bridge in this image.", 1),
+        ("2 Bridges.", 2),
+        ("3 ships", 3),
+        ("3 oil tanks", None),
+    ],
+)
+def test_a_count_may_name_what_the_question_asks_about(answer: str, count: int | None) -> None:
+    assert parse_count(answer, "How many bridges are there in this image?").value == count
+
+
+@pytest.mark.parametrize(
     "answer",
     [
         "",
@@ -175,6 +189,8 @@ def test_counts(answer: str, count: int) -> None:
         ".5",
         "3 or 4",
         "3 dozen",
+        "3 bridges",
+        "3 bridges and 2 ships",
         "1st",
         "Image 1 shows no ships.",
         "None",

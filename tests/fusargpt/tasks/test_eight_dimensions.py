@@ -16,7 +16,8 @@ from fusargpt.geo.land_classes import BUILT, CROPS, LANDCOVER_CLASSES, WATER
 from fusargpt.tasks.answers import LabelledBox
 from fusargpt.tasks.cover_measures import longest_boundary, patches, where
 from fusargpt.tasks.eight_dimensions import Description, describe_place
-from fusargpt.tasks.wordings import area, distance, plural, series
+from fusargpt.tasks.target_names import plural
+from fusargpt.tasks.wordings import area, distance, series
 
 TREES, GRASS = LANDCOVER_CLASSES.index("trees"), LANDCOVER_CLASSES.index("grass")
 covers = arrays(np.int64, array_shapes(min_dims=2, max_dims=2, max_side=12), elements=st.integers(-1, 8))

@@ -16,7 +16,8 @@ from fusargpt.inference.constrained import ConstrainedAnswer, Grammars, Masks
 from fusargpt.inference.predict import FusarGpt
 from fusargpt.tasks.answers import parse_boxes, parse_cells, parse_class, parse_count
 from fusargpt.tasks.grammar import FORMED_TASKS, AnswerForm, boxes_begun, longest_answer
-from fusargpt.tasks.prompts import NONE_ANSWER, TARGETS, format_boxes, format_cells
+from fusargpt.tasks.prompts import NONE_ANSWER, format_boxes, format_cells
+from fusargpt.tasks.target_names import TARGETS
 from tests.tiny import SPECIAL_TOKENS, Backbone, random_image, tiny_model, tiny_processor, tiny_tokenizer
 
 SIZE = (168, 140)

@@ -3,8 +3,8 @@
 import json
 
 from fusargpt.tasks.answers import LabelledBox
-from fusargpt.tasks.prompts import TARGETS
 from fusargpt.tasks.questions import questions_about
+from fusargpt.tasks.target_names import TARGETS
 
 SHIPS = [LabelledBox([10, 10, 20, 20], "ship"), LabelledBox([150, 150, 160, 160], "ship")]
 PLANE = [LabelledBox([80, 80, 99, 99], "aircraft")]

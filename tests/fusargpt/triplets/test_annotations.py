@@ -16,10 +16,10 @@ from fusargpt.triplets.boxes import LabelNames, assign
 from fusargpt.triplets.build import build
 from fusargpt.triplets.manifest import SceneRow, read_manifest
 from fusargpt.triplets.scene_files import open_scene
+from fusargpt.triplets.set_manifest import set_manifest
 from fusargpt.triplets.settings import BuildSettings
 from fusargpt.triplets.shards import CONFIGS
 from fusargpt.triplets.voc import voc_entries
-from fusargpt.triplets.voc_manifest import main as voc_manifest
 from tests.fusargpt.triplets.places import CORNERS, CRS, decibels, place_of, write_manifest, write_raster
 from tests.paths import ROOT
 
@@ -254,40 +254,39 @@ def test_a_file_of_polygons_of_which_none_lies_in_a_scene_is_an_error(tmp_path: 
     assert not report.failures and sum(report.scenes.values()) == 2
 
 
-def test_pictures_and_annotations_are_pairs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_pictures_and_annotations_are_pairs(tmp_path: Path) -> None:
     for folder in ("images", "xml"):
         (tmp_path / folder).mkdir()
-    command = ["--images", str(tmp_path / "images"), "--annotations", str(tmp_path / "xml"), "--out"]
+    places: dict[str, Any] = {"images": "images", "annotations": "xml"}
     for name in ("a.tif", "a.tiff"):
         Image.new("L", (40, 40)).save(tmp_path / "images" / name)
     voc(tmp_path / "xml" / "a.xml", box())
-    assert voc_manifest([*command, str(tmp_path / "m.jsonl")]) == 2
-    assert "a.tif and a.tiff are both 'a', of which there is one annotation" in capsys.readouterr().err
+    with pytest.raises(InputError, match=r"a\.tif and a\.tiff are both 'a', of which there is one annotation"):
+        set_manifest("voc", tmp_path, tmp_path / "m.csv", **places)
     (tmp_path / "images" / "a.tiff").rename(tmp_path / "images" / "b.bmp")
     voc(tmp_path / "xml" / "b.xml", box())
-    assert voc_manifest([*command, str(tmp_path / "m.jsonl")]) == 2
-    assert "b.xml without a picture in" in capsys.readouterr().err
+    with pytest.raises(InputError, match=r"b\.xml without a picture in"):
+        set_manifest("voc", tmp_path, tmp_path / "m.csv", **places)
     (tmp_path / "xml" / "b.xml").unlink()
-    assert voc_manifest([*command, str(tmp_path / "absent" / "m.jsonl")]) == 2
-    error = capsys.readouterr().err
-    assert "m.jsonl: cannot be written (No such file or directory" in error and error.count("\n") == 1
+    voc(tmp_path / "xml" / "a.xml", "")
+    with pytest.raises(InputError, match=r"m\.csv: cannot be written \(No such file or directory"):
+        set_manifest("voc", tmp_path, tmp_path / "absent" / "m.csv", **places)
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes")
-def test_pipes_are_not_waited_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_pipes_are_not_waited_for(tmp_path: Path) -> None:
     for folder in ("images", "xml"):
         (tmp_path / folder).mkdir()
-    command = ["--images", str(tmp_path / "images"), "--annotations", str(tmp_path / "xml")]
-    command += ["--out", str(tmp_path / "m.jsonl")]
+    places: dict[str, Any] = {"images": "images", "annotations": "xml"}
     os.mkfifo(tmp_path / "images" / "a.png")
     voc(tmp_path / "xml" / "a.xml", box())
-    assert voc_manifest(command) == 2
-    assert "a.png: a pipe, a device or a broken link; expected a picture" in capsys.readouterr().err
+    with pytest.raises(InputError, match=r"a\.png: a pipe, a device or a broken link; expected a picture"):
+        set_manifest("voc", tmp_path, tmp_path / "m.csv", **places)
     (tmp_path / "images" / "a.png").unlink()
     Image.new("L", (40, 40)).save(tmp_path / "images" / "a.png")
     os.mkfifo(tmp_path / "list.txt")
-    assert voc_manifest([*command, "--split", f"train={tmp_path / 'list.txt'}"]) == 2
-    assert "list.txt: cannot be read (a folder or a pipe)" in capsys.readouterr().err
+    with pytest.raises(InputError, match=r"list\.txt: cannot be read \(a folder or a pipe\)"):
+        set_manifest("voc", tmp_path, tmp_path / "m.csv", **places, splits={"train": "list.txt"})
     with pytest.raises(InputError, match=r"list\.txt: cannot be read \(no regular file\)"):
         voc_entries(str(tmp_path / "list.txt"), 40, 40)
     os.mkfifo(tmp_path / "manifest.csv")

@@ -1,6 +1,5 @@
 """YOLO and DOTA text, and rotated boxes of VOC: hulls, and the polygons kept."""
 
-import json
 import math
 from pathlib import Path
 
@@ -8,12 +7,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
 
 from fusargpt.errors import InputError
 from fusargpt.triplets.annotations import SceneBoxes, read_boxes
 from fusargpt.triplets.boxes import LabelNames, assign
-from fusargpt.triplets.voc_manifest import main as voc_manifest
 
 WIDTH, HEIGHT = 400, 300
 
@@ -34,6 +31,24 @@ def test_yolo_boxes_are_shares_of_the_image(tmp_path: Path):
     assert found.boxes[0].edges == pytest.approx((150, 135, 250, 165))
     assert found.boxes[1].edges == pytest.approx((30, 30, 50, 90))
     assert found.boxes[0].corners == () and found.boxes[0].fine_label == "0"
+
+
+@pytest.mark.parametrize("names", ["[aircraft, ship]", "{1: ship, 0: aircraft}"])
+def test_data_yaml_names_yolos_numbers(tmp_path: Path, names: str):
+    (tmp_path / "labels" / "train").mkdir(parents=True)
+    written(tmp_path / "data.yaml", f"train: images/train\nnames: {names}\n")
+    path = written(tmp_path / "labels/train/scene.txt", "1 0.5 0.5 0.25 0.1")
+    assert read(path).boxes[0].label == "ship"
+    with pytest.raises(InputError, match=r"class 2: data\.yaml names 2"):
+        read(written(path, "2 0.5 0.5 0.1 0.1"))
+
+
+@pytest.mark.parametrize("text", ["names: ship", "names: {a: ship}", "names: [1]", "{", "nc: 2"])
+def test_a_data_yaml_without_names_is_one_line(tmp_path: Path, text: str):
+    written(tmp_path / "data.yaml", text)
+    with pytest.raises(InputError, match=r"data\.yaml: (names: found .*; expected the classes|not YAML)") as caught:
+        read(written(tmp_path / "scene.txt", "0 0.5 0.5 0.25 0.1"))
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("folder", [".", ".."])
@@ -143,21 +158,3 @@ def test_corners_follow_an_object_into_its_chip(tmp_path: Path):
     found = read(written(tmp_path / "scene.txt", "110 120 140 130 135 160 105 150 ship 0"))
     (box,), _ = assign(found.boxes, (100, 100, 200, 200))
     assert box.edges == (5, 20, 40, 60) and box.corners[0] == (10, 20)
-
-
-def test_a_manifest_is_made_of_pictures_with_text_beside_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    for name in ("images", "labels"):
-        (tmp_path / name).mkdir()
-    written(tmp_path / "labels/classes.txt", "ship\n")
-    for name in ("a", "b"):
-        Image.new("L", (40, 30)).save(tmp_path / f"images/{name}.png")
-        written(tmp_path / f"labels/{name}.txt", "0 0.5 0.5 0.2 0.2")
-    out = tmp_path / "manifest.jsonl"
-    options = ["--images", tmp_path / "images", "--annotations", tmp_path / "labels", "--out", out]
-    assert voc_manifest([str(option) for option in options]) == 0
-    rows = [json.loads(line) for line in out.read_text().splitlines()]
-    assert [Path(row["boxes"]).name for row in rows] == ["a.txt", "b.txt"]
-    written(tmp_path / "labels/a.xml", "<annotation/>")
-    out.unlink()
-    assert voc_manifest([str(option) for option in options]) == 2
-    assert "two annotations of a.png" in capsys.readouterr().err

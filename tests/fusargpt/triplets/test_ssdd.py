@@ -13,21 +13,21 @@ from PIL import Image
 from fusargpt.errors import InputError
 from fusargpt.triplets.build import build
 from fusargpt.triplets.manifest import read_manifest
+from fusargpt.triplets.set_manifest import set_manifest
 from fusargpt.triplets.settings import BuildSettings
-from fusargpt.triplets.voc_manifest import main, voc_manifest
 from tests.real_data import REAL_DATA, needs_real_data
 
 SSDD = REAL_DATA / "ssdd"
-SPLITS = {"train": SSDD / "train.txt", "validation": SSDD / "validation.txt"}
+SPLITS = {"train": "train.txt", "validation": "validation.txt"}
+PLACES: dict[str, Any] = {"images": "images", "annotations": "annotations"}
 
 
 @pytest.mark.slow
 @needs_real_data
 def test_ssdd_becomes_an_instruction_set(tmp_path: Path) -> None:
-    arguments = ["--images", SSDD / "images", "--annotations", SSDD / "annotations", "--license", "apache-2.0"]
-    arguments += [argument for split, path in SPLITS.items() for argument in ("--split", f"{split}={path}")]
-    manifest = tmp_path / "ssdd.jsonl"
-    assert main([*map(str, arguments), "--out", str(manifest)]) == 0
+    manifest = tmp_path / "ssdd.csv"
+    made = set_manifest("voc", SSDD, manifest, **PLACES, splits=SPLITS, columns={"license": "apache-2.0"})
+    assert made.rows == 178 and made.objects == {"ship": 418} and not made.failures
     settings = BuildSettings(chip_size=0, missing_prior="empty")
     report = build(manifest, tmp_path / "out", settings, workers=0)
     assert report.failures == () and report.counts["chips"] == 178
@@ -71,25 +71,10 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_a_folder_without_lists(folder: Path) -> None:
-    rows = voc_manifest(folder / "images", folder / "annotations", {}, {"sensor": "TerraSAR-X"})
-    assert [(row["id"], row["sensor"], "split" in row) for row in rows] == [
-        ("a", "TerraSAR-X", False),
-        ("b", "TerraSAR-X", False),
-    ]
-    assert (
-        main(
-            [
-                "--images",
-                str(folder / "images"),
-                "--annotations",
-                str(folder / "annotations"),
-                "--out",
-                str(folder / "m.jsonl"),
-            ]
-        )
-        == 0
-    )
-    assert [row.id for row in read_manifest(folder / "m.jsonl")] == ["a", "b"]
+    made = set_manifest("voc", folder, folder / "m.jsonl", **PLACES, columns={"sensor": "TerraSAR-X"})
+    rows = read_manifest(folder / "m.jsonl")
+    assert [(row.id, row.sensor, row.split) for row in rows] == [("a", "TerraSAR-X", None), ("b", "TerraSAR-X", None)]
+    assert made.splits == {"": 2} and made.objects == {}
 
 
 @pytest.mark.parametrize(
@@ -106,15 +91,12 @@ def test_lists_that_are_wrong(folder: Path, lists: dict[str, str | None], messag
         if text is not None:
             (folder / name).write_text(text)
     with pytest.raises(InputError, match=message):
-        voc_manifest(folder / "images", folder / "annotations", {name: folder / name for name in lists}, {})
+        set_manifest("voc", folder, folder / "m.csv", **PLACES, splits={name: name for name in lists})
 
 
-def test_images_without_annotation_and_folders_without_images(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_images_without_annotation_and_folders_without_images(folder: Path) -> None:
     (folder / "annotations" / "b.xml").unlink()
     with pytest.raises(InputError, match=r"b\.xml: no such file; expected the annotation of b\.png"):
-        voc_manifest(folder / "images", folder / "annotations", {}, {})
-    arguments = ["--images", str(folder), "--annotations", str(folder), "--out", str(folder / "m.jsonl")]
-    assert main(arguments) == 2
-    assert "no picture; expected a folder" in capsys.readouterr().err
-    assert main([*arguments, "--split", "train"]) == 2
-    assert "--split train: expected a split and its list" in capsys.readouterr().err
+        set_manifest("voc", folder, folder / "m.csv", **PLACES)
+    with pytest.raises(InputError, match="no picture; expected a folder"):
+        set_manifest("voc", folder, folder / "m.csv", images=".", annotations="annotations")

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 
 from fusargpt.simulator.simulated_scene import IMAGE_SIZE, simulate_scene
 from fusargpt.tasks.answers import parse_boxes
-from fusargpt.tasks.prompts import TARGETS
+from fusargpt.tasks.target_names import TARGETS
 from modeling_fusargpt import FusarGptForConditionalGeneration, FusarGptProcessor
 from tests.tiny import tiny_model
 from trl_recipes.klip.pretrain_tower import PATCH_PIXELS
