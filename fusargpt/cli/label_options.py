@@ -4,8 +4,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from fusargpt.cli.argument_types import names
 from fusargpt.cli.area_options import AREA
+from fusargpt.cli.argument_types import names
 from fusargpt.cli.embedding_options import check_source, is_scene, tell_failures
 from fusargpt.cli.extras import needs
 from fusargpt.cli.scene_options import check_prior, quicklook_of

@@ -178,7 +178,7 @@ def _foot(
 
 def _swatch(size: tuple[int, int], mark: Mark) -> Image.Image:
     ground = Image.new("RGB", size, _SWATCH_GROUND)
-    mark_boxes(ground, [((0, 0, *size), Mark(mark.colour, mark.fill, max(mark.line, 1), mark.hatched))])
+    mark_boxes(ground, [((0, 0, *size), Mark(mark.colour, mark.fill, max(mark.line, 2), mark.hatched))])
     return ground
 
 

@@ -17,6 +17,8 @@ from fusargpt.geo.picture_frame import Colour
 GEOMETRY_COLUMN = "geom"
 _NONE, _SKIPPED, _UNREAD = (120, 120, 120), (150, 170, 190), (245, 215, 60)
 _OPAQUE, _VEILED = 255, 90
+_OVER, _OUTSIDE = "1", "8"
+"""Placements of labels, as QGIS numbers them."""
 _TABLE = """CREATE TABLE layer_styles (
     id INTEGER PRIMARY KEY AUTOINCREMENT NOT NULL,
     f_table_catalog TEXT(256), f_table_schema TEXT(256), f_table_name TEXT(256), f_geometry_column TEXT(256),
@@ -72,14 +74,14 @@ def style(task: str, colours: Mapping[str, Colour]) -> str:
         said = {"key": f"rule-{number}", "symbol": str(number), "label": rule.said, "filter": rule.filter or "ELSE"}
         ElementTree.SubElement(listed, "rule", said)
         symbols.append(_symbol(number, rule))
-    root.append(_labels(_LABELS[task]))
+    root.append(_labels(_LABELS[task], _OUTSIDE if task == "detect" else _OVER))
     text = ElementTree.tostring(root, encoding="unicode")
     return f"<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>\n{text}"
 
 
 _LABELS = {
     "detect": 'if("score" is null, \'\', format_number("score", 2))',
-    "count": '"count"',
+    "count": "if(\"skipped\" <> '', '', \"count\")",
     "localize": '"cell"',
     "classify": '"class"',
     "describe": 'wordwrap("description", 40)',
@@ -133,7 +135,7 @@ def _symbol(number: int, rule: _Rule) -> ElementTree.Element:
     return symbol
 
 
-def _labels(expression: str) -> ElementTree.Element:
+def _labels(expression: str, placement: str) -> ElementTree.Element:
     labeling = ElementTree.Element("labeling", type="simple")
     settings = ElementTree.SubElement(labeling, "settings")
     text = ElementTree.SubElement(
@@ -155,7 +157,7 @@ def _labels(expression: str) -> ElementTree.Element:
         bufferColor="255,255,255,255",
         bufferOpacity="1",
     )
-    ElementTree.SubElement(settings, "placement", placement="1")
+    ElementTree.SubElement(settings, "placement", placement=placement)
     ElementTree.SubElement(settings, "rendering", obstacle="0", scaleVisibility="0", drawLabels="1")
     return labeling
 
