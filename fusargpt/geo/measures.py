@@ -19,6 +19,8 @@ from fusargpt.geo.earth import Points, earth_centred
 
 LEAST_ELONGATION = 2.0
 """Length by width from which on a box has a heading, then within 26.6 degrees."""
+_GRID_ERROR = 1e-3
+"""By which pixels differ across and down on the ground where they are squares of a map."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ def measures(to_lonlat: Callable[[Points], Points], boxes: Sequence[Sequence[flo
 
 
 def _measured(length: float, width: float, area: float, azimuth: float) -> Measures:
-    elongated = length >= LEAST_ELONGATION * width
+    elongated = length >= LEAST_ELONGATION * width * (1 - _GRID_ERROR)
     within = float(np.degrees(np.arctan2(width, length))) if elongated else None
     return Measures(float(length), float(width), float(area), float(azimuth) if elongated else None, within)
 

@@ -5,6 +5,7 @@ files and servers.
 """
 
 import json
+import warnings
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -117,18 +118,21 @@ def _read_layer(path: Path, within: Bounds | None) -> tuple[NDArray[np.object_],
             found = file.read(len(expected))
         if found != expected:
             raise InputError(f"no {path.suffix.lower()} file (it starts with {found!r})")
-        # From the root: GDAL takes some names for addresses.
-        layers = [str(name) for name, kind in list_layers(path.absolute()) if kind is not None]
-        if len(layers) != 1:
-            raise InputError(f"found {len(layers)} layers of places ({', '.join(layers[:5])}); expected one")
-        about, _, first, _ = read(path.absolute(), layer=layers[0], columns=[], max_features=1)
-        if not len(first):
-            raise InputError("found no features; expected polygons")
-        if about["crs"] is None:
-            raise InputError("found no CRS; expected one in the file")
-        crs = crs_name(about["crs"])
-        wkb = read(path.absolute(), layer=layers[0], columns=[], bbox=_bounds_in(crs, within))[2]
-        return shapely.from_wkb(wkb), crs
+        # What pyogrio warns of, as of a damaged header, ends in an error or does not matter.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)
+            # From the root: GDAL takes some names for addresses.
+            layers = [str(name) for name, kind in list_layers(path.absolute()) if kind is not None]
+            if len(layers) != 1:
+                raise InputError(f"found {len(layers)} layers of places ({', '.join(layers[:5])}); expected one")
+            about, _, first, _ = read(path.absolute(), layer=layers[0], columns=[], max_features=1)
+            if not len(first):
+                raise InputError("found no features; expected polygons")
+            if about["crs"] is None:
+                raise InputError("found no CRS; expected one in the file")
+            crs = crs_name(about["crs"])
+            wkb = read(path.absolute(), layer=layers[0], columns=[], bbox=_bounds_in(crs, within))[2]
+        return np.asarray(shapely.from_wkb(wkb), object), crs
     except (DataSourceError, shapely.GEOSException, OSError, ValueError, TypeError, RuntimeError) as error:
         if isinstance(error, InputError):
             raise
