@@ -256,7 +256,7 @@ def test_the_scale_bar_is_as_long_as_it_says():
     """50 m pixels, 800 across: a quarter is 10 km, and the bar of it 200 pixels."""
     whole = np.asarray(framed(Image.new("RGB", (800, 300)), Around("title"), 50.0))
     # Beside it stands what it says.
-    dark = (whole[-60:, :220] < 60).all(2)
+    dark = (whole[-44:, :220] < 60).all(2)
     assert max(int(row.sum()) for row in dark) == 201
     legend = [(Mark((255, 0, 0)), "a mark " * 40)] * 3
     assert framed(Image.new("RGB", (20, 20)), Around("t" * 400, ["n" * 400], legend), None).width == 560
