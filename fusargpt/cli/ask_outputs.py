@@ -57,7 +57,7 @@ class Asked:
     geometry: Geometry | None
 
     def as_json(self) -> str:
-        """One object on one line; see docs/how-to/scenes.md."""
+        """One object on one line; see docs/index.md."""
         value, problems = self._value()
         place = None
         if self.geometry is not None:
