@@ -60,7 +60,7 @@ def area_of(scene: SarScene, bbox: Bounds | None, aoi: str | Path | None) -> Are
     _check_placed(scene, name)
     polygons = bounds_polygon(bbox) if bbox is not None else read_polygons(str(aoi))
     area = _on(scene, polygons)
-    if area.shape.is_empty:
+    if shapely.is_empty(area.shape):
         west, south, east, north = scene.placed().bounds()
         what = name if aoi is None else f"aoi: {aoi}"
         raise InputError(
@@ -101,4 +101,5 @@ def _on(scene: SarScene, polygons: shapely.Geometry) -> Area:
 
 
 def _boxes(boxes: Sequence[Sequence[float]]) -> NDArray[np.object_]:
-    return np.asarray(shapely.box(*np.asarray(boxes, np.float64).reshape(-1, 4).T))
+    x1, y1, x2, y2 = np.asarray(boxes, np.float64).reshape(-1, 4).T
+    return np.asarray(shapely.box(x1, y1, x2, y2))

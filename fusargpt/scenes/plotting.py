@@ -1,6 +1,7 @@
 """A scene and its places as vectors over pixels, by matplotlib."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
@@ -49,7 +50,7 @@ def _rectangle(place: Place) -> Rectangle:
     return Rectangle((x1, y1), x2 - x1, y2 - y1)
 
 
-def _looks(mark: Mark) -> dict[str, object]:
+def _looks(mark: Mark) -> dict[str, Any]:
     red, green, blue = (part / 255 for part in mark.colour)
     return {
         "facecolor": (red, green, blue, mark.fill / 255),

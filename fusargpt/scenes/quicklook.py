@@ -26,6 +26,7 @@ FAILED_COLOUR: Colour = (235, 60, 60)
 AREA_COLOUR: Colour = (255, 235, 120)
 LAND_COLOUR: Colour = (120, 200, 120)
 _FILL = 75
+_WORDS_FILL = 50
 _BOX_LINE = 3
 
 
@@ -71,8 +72,12 @@ def draw(picture: ScenePicture, places: Sequence[Place], drawn: Drawn, geometry:
     for place in places:
         if "kind" not in place.properties:
             draw_box(image, picture.at(place.box), place.properties["label"], tab=False)
-    beside = [(Mark(*_shade(number, len(words)), sign=str(number)), text) for text, number in words.items()]
-    around = Around(drawn.title, drawn.notes, legend_of(places, drawn), beside, "numbers: see the tiles")
+    tiles = Counter(place.properties.get("description") for place in places)
+    beside: list[tuple[Mark, str]] = []
+    for text, number in words.items():
+        often = "" if tiles[text] == 1 else f" ({tiles[text]:,} tiles)"
+        beside.append((Mark(*_shade(number, len(words)), sign=str(number)), text + often))
+    around = Around(drawn.title, drawn.notes, legend_of(places, drawn), beside, "numbers as on the tiles")
     metres = None if geometry is None else picture.metres_per_pixel(geometry)
     return framed(image, around, metres, picture.scale)
 
@@ -152,7 +157,7 @@ def _has_class(place: Place) -> bool:
 def _shade(number: int, count: int) -> tuple[Colour, int]:
     """A hue for one of `count` wordings, and its opacity."""
     red, green, blue = colorsys.hsv_to_rgb((number - 1) / max(count, 1) * 0.85, 0.8, 1.0)
-    return (round(255 * red), round(255 * green), round(255 * blue)), _FILL
+    return (round(255 * red), round(255 * green), round(255 * blue)), _WORDS_FILL
 
 
 def _outline(image: Image.Image, picture: ScenePicture, rings: Sequence[NDArray[np.float64]], colour: Colour) -> None:
