@@ -57,7 +57,7 @@ def test_shares_are_the_softmax_of_scaled_cosines(scene: Path):
 def test_classes_are_layers_and_tables_too(scene: Path, tmp_path: Path):
     for suffix in ("gpkg", "json", "csv"):
         classify(scene, labels=LABELS, out=tmp_path / f"c.{suffix}", embedder=bright_embedder()[0], **TILES)
-    layer = read_layer(tmp_path / "c.gpkg")
+    layer = read_layer(tmp_path / "c.gpkg", layer="classify")
     assert "class" in layer[0]["fields"].tolist() and len(layer[2]) == 25
     places = json.loads((tmp_path / "c.json").read_text())["places"]
     with (tmp_path / "c.csv").open() as file:
