@@ -70,7 +70,9 @@ def mark_boxes(picture: Image.Image, marks: Sequence[tuple[Sequence[float], Mark
         pen.rectangle(corners, fill=(*mark.colour, mark.fill) if mark.fill else None, outline=outline, width=mark.line)
     for colour, region in hatching.items():
         rows, columns = np.indices((picture.height, picture.width))
-        lines = ((rows + columns) % _HATCH_STEP < 2) & (np.asarray(region) > 0)
+        # Wider on large pictures, which are shown smaller.
+        step = max(_HATCH_STEP, picture.width // 80)
+        lines = ((rows + columns) % step < max(2, step // 6)) & (np.asarray(region) > 0)
         picture.paste(Image.new("RGB", picture.size, colour), (0, 0), Image.fromarray(lines.astype(np.uint8) * 150))
     for (x1, y1, x2, y2), mark in marks:
         font = font_of(picture.width)
