@@ -317,7 +317,8 @@ class FusarKlipModel(FusarKlipTowers):
         mask = batch.attention_mask[rows]
         mask = mask[:, : int(mask.sum(1).max())]
         ids, token_weights = (whole[rows, : mask.shape[1]] for whole in (batch.input_ids, batch.token_weights))
-        read = self.read_causally(ids, mask, batch.image_tokens[rows])
+        images = torch.arange(len(ids), device=ids.device)
+        read = self.read_many(ids, mask, batch.image_tokens[rows], images, causal=True)
         counted = mask[:, 1:].bool()
         targets, weights = ids[:, 1:][counted], token_weights[:, 1:][counted]
         return weighted_cross_entropy(self.word_head(read[:, :-1][counted]), targets, weights)
