@@ -11,7 +11,7 @@ from fusargpt.checkpoints import NANO, check_model_name, name_of, shipped
 from fusargpt.cli.answering import answering
 from fusargpt.cli.argument_types import add_reading, reading_of
 from fusargpt.cli.extras import check_constrained, needs
-from fusargpt.cli.parser import Parser
+from fusargpt.cli.parser import Parser, printable
 from fusargpt.cli.scene_options import PUBLIC_FIELD, add_anchors, anchors_of, counted
 from fusargpt.cli.target_option import add_target, check_answered
 from fusargpt.cli.tiling_hint import tiled_by
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from fusargpt.geo.prior import Prior
     from fusargpt.geo.reading import Reading
+    from fusargpt.inference.answer_boxes import AnswerBoxes
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -52,6 +53,7 @@ def _parser() -> argparse.ArgumentParser:
             "fusargpt ask chip.tif 'How many ships are there in this image?'",
             "fusargpt ask chip.tif --task detect --target ship --prior chip.npz",
             f"fusargpt ask chip.tif --task detect --target ship --aef {PUBLIC_FIELD}",
+            "fusargpt ask chip.tif --task detect --json --out chip.png",
         ),
     )
     parser.add_argument("image", metavar="IMAGE", type=Path, help="PNG, JPEG or TIFF (8 or 16 bit, float, complex)")
@@ -82,6 +84,12 @@ def _parser() -> argparse.ArgumentParser:
         default=MAX_NEW_TOKENS,
         help=f"where an answer is cut that does not end by itself (default: {MAX_NEW_TOKENS})",
     )
+    parser.add_argument("--device", help="as torch names it (default: a GPU where there is one)")
+    outputs = parser.add_argument_group("outputs (default: the answer as it is decoded)")
+    outputs.add_argument(
+        "--json", action="store_true", help="print one JSON object: the answer, what it says, boxes in pixels, on Earth"
+    )
+    outputs.add_argument("--out", metavar="PICTURE.png", type=Path, help="a new picture: the image with its boxes")
     add_reading(parser)
     return parser
 
@@ -106,6 +114,10 @@ def _check(options: argparse.Namespace) -> None:
     if options.question is not None:
         check_question(options.question, "QUESTION")
     check_model_name(options.model)
+    if options.out is not None:
+        from fusargpt.cli.ask_outputs import check_picture
+
+        check_picture(options.out, options.image)
     if options.max_new_tokens < 1:
         raise InputError(f"--max-new-tokens: found {options.max_new_tokens}; expected at least 1")
     if options.constrained and options.task in (None, "describe"):
@@ -135,19 +147,23 @@ def _answer(options: argparse.Namespace) -> None:
 
     from transformers import TextStreamer
 
+    from fusargpt.cli.ask_outputs import Asked, geometry_of, save
+    from fusargpt.inference.answer_boxes import AnswerBoxes, has_boxes
     from fusargpt.inference.predict import load
     from fusargpt.inference.quiet import quiet_libraries
-    from fusargpt.tasks.answers import parse_boxes
     from fusargpt.tasks.grammar import AnswerForm
 
     quiet_libraries()
-    predictor = load(options.model)
+    predictor = load(options.model, options.device)
     target = _asked_target(options)
     if target is not None:
         check_known(target, predictor.targets, name_of(options.model))
-    _tell_shrunk(options, image, predictor.seen_size(image))
+    seen = predictor.seen_size(image)
+    _tell_shrunk(options, image, seen)
     question = options.question or prompt(options.task, options.target or TARGETS[0])
-    streamer = TextStreamer(predictor.processor.tokenizer, skip_prompt=True, skip_special_tokens=True)
+    streamer = None
+    if not options.json:
+        streamer = TextStreamer(predictor.processor.tokenizer, skip_prompt=True, skip_special_tokens=True)
     classes = predictor.targets or TARGETS if target is None else (target,)
     form = AnswerForm(options.task, classes) if options.constrained else None
     if not read_as.is_picture:
@@ -159,17 +175,53 @@ def _answer(options: argparse.Namespace) -> None:
             f"{options.model}: ended its answer at once, with nothing said to {question!r}, a form of question that it "
             f"may not know; --task asks one that it was trained to answer ({', '.join(TASKS)})"
         )
-    if options.task == "detect":
-        width, height = predictor.seen_size(image)
-        print(
-            f"Boxes are in pixels of the image as the model sees it, {width} x {height}; the file has {image.width} x "
-            f"{image.height}.",
-            file=sys.stderr,
-        )
-        boxes = parse_boxes(answer)
-        if boxes.problems:
-            said = "Not all of this answer can be read" if boxes.value else "This answer cannot be read as boxes"
-            print(f"{said}: {boxes.problems[0]}", file=sys.stderr)
+    asked = Asked(
+        options.image,
+        image.size,
+        seen,
+        options.task,
+        question,
+        answer,
+        AnswerBoxes.of(answer, seen, image.size) if has_boxes(options.task, answer) else None,
+        NANO.name if options.model == str(NANO) else options.model,
+        _told_prior(options, prior),
+        read_as,
+        geometry_of(options.image, reading) if options.json or options.out else None,
+    )
+    if options.out is not None:
+        save(asked.draw(image), options.out)
+    if options.json:
+        print(asked.as_json())
+    elif asked.boxes is not None:
+        _tell_boxes(asked.boxes, seen, image.size)
+
+
+def _tell_boxes(boxes: "AnswerBoxes", seen: tuple[int, int], size: tuple[int, int]) -> None:
+    """On stderr: where the boxes lie in the file, and what of the answer could not be read."""
+    in_file = "; in pixels of the file:" if boxes.boxes else "."
+    print(
+        f"Boxes are in pixels of the image as the model sees it, {seen[0]} x {seen[1]}; the file has {size[0]} x "
+        f"{size[1]}{in_file}",
+        file=sys.stderr,
+    )
+    for box in boxes.boxes:
+        print(f"  {printable(str(box))}", file=sys.stderr)
+    if boxes.problems:
+        readable = boxes.boxes or boxes.beside
+        said = "Not all of this answer can be read" if readable else "This answer cannot be read as boxes"
+        print(f"{said}: {boxes.problems[0]}", file=sys.stderr)
+    if boxes.beside:
+        print(f"{counted(len(boxes.beside), 'box')} left out: {printable(boxes.beside[0])}", file=sys.stderr)
+
+
+def _told_prior(options: argparse.Namespace, prior: "Prior | None") -> dict[str, object] | None:
+    """Where the anchors come from, as plain JSON."""
+    if prior is None:
+        return None
+    from fusargpt.geo.remote import shown
+
+    source = {"file": str(options.prior)} if options.prior is not None else {"aef": shown(options.anchors.aef)}
+    return {"anchors": len(prior.embeddings), **source}
 
 
 def _prior(options: argparse.Namespace, reading: "Reading") -> "Prior | None":

@@ -10,6 +10,7 @@ from fusargpt.installation import command_for
 _ALPHAEARTH = {"imagecodecs", "pyarrow", "tifffile", "urllib3"}
 _DATA = {"datasets", "matplotlib", "pyarrow", "shapely", "tqdm", "yaml"} | _ALPHAEARTH
 _RAY = {"ray"} | _DATA
+_SCENES = {"pyogrio", "scipy", "shapely", "tqdm"} | _ALPHAEARTH
 _METRICS = {"evaluate", "jinja2", "rouge_score", "sacrebleu"} | _DATA
 _FOUNDATION = {"scipy", "sklearn"} | _METRICS
 
@@ -20,10 +21,11 @@ PACKAGES: dict[str, set[str]] = {
     "data": _DATA,
     "demo": {"gradio"} | _ALPHAEARTH,
     "foundation": _FOUNDATION,
+    "maps": {"folium", "geopandas", "matplotlib"} | _SCENES,
     "metrics": _METRICS,
     "open_clip": {"open_clip"} | _FOUNDATION,
     "ray": _RAY,
-    "scenes": {"pyogrio", "scipy", "shapely", "tqdm"} | _ALPHAEARTH,
+    "scenes": _SCENES,
     "serving": _METRICS | _RAY,
     "train": {"accelerate", "matplotlib", "peft", "trl", "yaml"} | _METRICS,
 }

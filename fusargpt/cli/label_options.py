@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from fusargpt.cli.area_options import AREA
 from fusargpt.cli.argument_types import names
 from fusargpt.cli.embedding_options import check_source, is_scene, tell_failures
 from fusargpt.cli.extras import needs
@@ -11,7 +12,7 @@ from fusargpt.cli.scene_options import check_prior, quicklook_of
 from fusargpt.errors import InputError
 
 # As in fusargpt.embedding.labels, whose import takes seconds.
-SUFFIXES = (".geojson", ".gpkg", ".json", ".csv")
+SUFFIXES = (".geojson", ".gpkg", ".parquet", ".json", ".csv")
 PROMPT = "the terrain is mostly {label}"
 _OF_QUESTIONS = ("question", "constrained", "max_new_tokens", "contrast_db", "no_skip")
 
@@ -37,6 +38,9 @@ def classify_by_labels(chosen: dict[str, Any]) -> int:
         if name in chosen:
             option = {"contrast_db": "contrast"}.get(name, name).replace("_", "-")
             raise InputError(f"--{option}: is of questions to FUSAR-GPT; leave it out, or leave --labels out")
+    for name in AREA:
+        if name in chosen:
+            raise InputError(f"--{name.replace('_', '-')}: is not for --labels, which take whole scenes; leave it out")
     scene, out, quicklook = chosen.pop("scene"), chosen.pop("out"), chosen.pop("quicklook")
     if out.suffix.lower() not in SUFFIXES:
         raise InputError(f"--out: found {out.name}; expected a name that ends in {', '.join(SUFFIXES)}")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fusargpt.checkpoints import check_model_name, shipped
+from fusargpt.cli.area_options import add_area, check_area
 from fusargpt.cli.extras import needs
 from fusargpt.cli.label_options import add_labels, classify_by_labels
 from fusargpt.cli.parser import Parser
@@ -27,7 +28,7 @@ from fusargpt.geo.safe_files import is_safe
 from fusargpt.tasks.prompts import MAX_NEW_TOKENS, TARGET_TASKS
 
 if TYPE_CHECKING:
-    from fusargpt.scenes.ask_scene import SceneResult
+    from fusargpt.scenes.result import SceneResult
 
 TILES_FAILED = 1
 DESCRIPTIONS = {
@@ -37,7 +38,7 @@ DESCRIPTIONS = {
     "detect": "Box the targets of a class in a whole scene, as ships: tiles with overlap, boxes merged.",
     "localize": "Name the cells with targets of a class, as ships, in each tile of a grid over a scene.",
 }
-_SUFFIXES = (".geojson", ".json", ".gpkg")
+_SUFFIXES = (".geojson", ".json", ".gpkg", ".parquet")
 _PICTURES = (".png", ".jpg", ".jpeg")
 
 
@@ -64,6 +65,7 @@ def run(task: str, arguments: Sequence[str]) -> int:
     # What is quick to check comes before the seconds that torch takes to import.
     if out.suffix.lower() not in _SUFFIXES:
         raise InputError(f"--out: found {out.name}; expected a name that ends in {', '.join(_SUFFIXES)}")
+    check_area(chosen)
     if chosen.pop("no_quicklook"):
         quicklook = None
     elif quicklook is None:
@@ -120,11 +122,15 @@ def _ask(task: str, scene: str, out: Path, quicklook: Path | None, chosen: dict[
 
 def _tell(task: str, result: "SceneResult") -> int:
     tiles = result.provenance["tiles"]
-    total = tiles["asked"] + tiles["no data"] + tiles["nothing stands out"] + tiles["failed"]
+    total = tiles["asked"] + tiles["no data"] + tiles["nothing stands out"] + tiles["on land"] + tiles["failed"]
+    on_land = f"{tiles['on land']:,} on land, " if tiles["on land"] else ""
     print(
         f"{counted(total, 'tile')}: {tiles['asked']:,} asked, {tiles['nothing stands out']:,} in which nothing stands "
-        f"out, {tiles['no data']:,} without data, {tiles['failed']:,} failed"
+        f"out, {tiles['no data']:,} without data, {on_land}{tiles['failed']:,} failed"
     )
+    for where, count in result.provenance.get("left_out", {}).items():
+        if count:
+            print(f"{counted(count, 'cell' if task == 'localize' else 'box')} left out {where}")
     if task == "detect":
         cut = sum(place.properties["cut"] for place in result.places)
         print(f"{counted(len(result.places), 'box')}, {cut:,} of them cut by an edge between tiles")
@@ -172,10 +178,11 @@ def _parser(task: str) -> argparse.ArgumentParser:
         add_target(parser.add_argument)
     pixels = "COCO boxes" if task == "detect" else "tiles"
     parser.add_argument(
-        "--out", metavar="FILE", type=Path, help=f"needed: .geojson or .gpkg, or .json ({pixels} in pixels)"
+        "--out", metavar="FILE", type=Path, help=f"needed: .geojson, .gpkg, .parquet, or .json ({pixels} in pixels)"
     )
     parser.add_argument("--quicklook", metavar="PNG", type=Path, default=None, help="default: --out and .png")
     parser.add_argument("--no-quicklook", action="store_true", default=False, help="draw no picture")
+    add_area(parser, task)
     add_grey_levels(parser)
     add_prior(parser)
     tiles = parser.add_argument_group("tiles")

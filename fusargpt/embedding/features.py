@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from fusargpt.errors import InputError, one_line
 from fusargpt.files import output_file
+from fusargpt.scenes.geoparquet import geo_metadata
 
 SUFFIX = ".parquet"
 _REMEDY = "the vectors are kept; make room, and the same command embeds nothing again"
@@ -35,7 +36,6 @@ _TYPES = {
 }
 _GEOMETRY = "geometry"
 _DAMAGED = (pa.ArrowException, OSError, UnicodeError)  # the last of columns whose names are no text
-_GEOPARQUET = "1.1.0"
 _UNIT_TOLERANCE = 0.01
 
 
@@ -132,7 +132,7 @@ class Features:
         table = self.table.add_column(3, "embedding", embedding)
         metadata = {_KEY: json.dumps(self.provenance).encode()}
         if "geometry" in table.column_names:
-            metadata[b"geo"] = json.dumps(_geo(table["geometry"])).encode()
+            metadata[b"geo"] = json.dumps(geo_metadata(_shapes(table))).encode()
         with output_file(path, _REMEDY) as partial:
             pq.write_table(table.replace_schema_metadata(metadata), partial, compression="zstd")
 
@@ -222,19 +222,5 @@ def _vectors(path: Path, column: pa.ChunkedArray) -> NDArray[np.float32]:
     return vectors
 
 
-def _geo(column: pa.ChunkedArray) -> dict[str, Any]:
-    """The metadata of GeoParquet 1.1; without a `crs` it is longitude and latitude, as in GeoJSON."""
-    shapes = shapely.from_wkb(np.array(column.to_pylist(), object))
-    known = shapes[~shapely.is_missing(shapes)]
-    return {
-        "version": _GEOPARQUET,
-        "primary_column": "geometry",
-        "columns": {
-            "geometry": {
-                "encoding": "WKB",
-                "geometry_types": sorted({shape.geom_type for shape in known}),
-                "orientation": "counterclockwise",
-                "bbox": [round(float(edge), 7) for edge in shapely.total_bounds(known)],
-            }
-        },
-    }
+def _shapes(table: pa.Table) -> NDArray[np.object_]:
+    return np.asarray(shapely.from_wkb(np.array(table[_GEOMETRY].to_pylist(), object)))

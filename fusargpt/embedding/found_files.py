@@ -16,6 +16,7 @@ from fusargpt.embedding.search import Found
 from fusargpt.embedding.settings import EmbeddingSettings
 from fusargpt.errors import InputError
 from fusargpt.geo.sar_scene import SarScene
+from fusargpt.geo.scene_picture import scene_picture
 from fusargpt.scenes import quicklook
 from fusargpt.scenes.ask_scene import GDAL_CACHE_MB
 from fusargpt.scenes.writing import write_json
@@ -81,7 +82,7 @@ def _scene_picture(features: Features) -> Image.Image | None:
         ):
             if [scene.width, scene.height] != about["scene_size"]:
                 return None
-            return quicklook.scene_picture(scene, scene.stretch(decibels=settings.decibels))[0]
+            return scene_picture(scene, scene.stretch(decibels=settings.decibels)).image
     except InputError:
         return None
 

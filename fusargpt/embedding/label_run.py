@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import rasterio
 
@@ -15,9 +15,11 @@ from fusargpt.embedding.search_run import embedder_for
 from fusargpt.embedding.settings import EmbeddingSettings
 from fusargpt.errors import InputError
 from fusargpt.geo.sar_scene import SarScene
+from fusargpt.geo.scene_picture import scene_picture
 from fusargpt.inference.questions import Failure
 from fusargpt.scenes import quicklook
 from fusargpt.scenes.ask_scene import GDAL_CACHE_MB
+from fusargpt.scenes.quicklook import Drawn
 from fusargpt.scenes.run_files import check_new, check_outputs, forget_journal, held_output
 from fusargpt.scenes.writing import format_of
 
@@ -73,7 +75,7 @@ def _file_of(features: Features | None, names: Sequence[str]) -> str:
 
 def _check_map(name: str, settings: EmbeddingSettings, out: Path | None) -> None:
     """Raises InputError for a map of a scene without a place, before it is embedded."""
-    if out is not None and out.suffix.lower() in (".geojson", ".gpkg"):
+    if out is not None and out.suffix.lower() in (".geojson", ".gpkg", ".parquet"):
         with SarScene.open(name, settings.reading) as scene:
             format_of(out, "classify", scene)
 
@@ -81,4 +83,7 @@ def _check_map(name: str, settings: EmbeddingSettings, out: Path | None) -> None
 def _draw(name: str, settings: EmbeddingSettings, result: Classified, path: Path) -> None:
     with rasterio.Env(GDAL_CACHEMAX=GDAL_CACHE_MB), SarScene.open(name, settings.reading) as scene:
         stretch = scene.stretch(decibels=settings.decibels)
-        quicklook.save(path, quicklook.draw(scene, stretch, result.places(), "", result.colours()))
+        title = f"{len(result.labels)} classes in {PurePath(name).name}"
+        drawn = Drawn(title, [f"by {result.prompt!r}"], colours=result.colours())
+        picture = quicklook.draw(scene_picture(scene, stretch), result.places(), drawn, scene.geometry)
+    quicklook.save(path, picture)

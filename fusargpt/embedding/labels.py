@@ -19,11 +19,11 @@ from fusargpt.errors import InputError
 from fusargpt.files import output_file
 from fusargpt.inference.questions import Failure
 from fusargpt.scenes.layers import Place
-from fusargpt.scenes.writing import REMEDY, write_geopackage, write_json
+from fusargpt.scenes.writing import REMEDY, write_geopackage, write_geoparquet, write_json
 
 PROMPT = "the terrain is mostly {label}"
 """In the words of the captions that FUSAR-KLIP is trained on."""
-SUFFIXES = (".geojson", ".gpkg", ".json", ".csv")
+SUFFIXES = (".geojson", ".gpkg", ".parquet", ".json", ".csv")
 _PLACE = "{label}"
 
 
@@ -109,7 +109,7 @@ class Classified:
         }
 
     def write(self, out: Path) -> None:
-        """As a map (.geojson, .gpkg), in pixels (.json) or as a table (.csv).
+        """As a map (.geojson, .gpkg, .parquet), in pixels (.json) or as a table (.csv).
 
         Raises:
             InputError: another suffix, a map of what has no place, or a file that cannot be written.
@@ -119,7 +119,9 @@ class Classified:
         if suffix == ".geojson":
             write_json(out, self.feature_collection())
         elif suffix == ".gpkg":
-            write_geopackage(out, self.feature_collection(), "classify")
+            write_geopackage(out, self.feature_collection(), "classify", colours=self.colours())
+        elif suffix == ".parquet":
+            write_geoparquet(out, self.feature_collection())
         elif suffix == ".json":
             write_json(out, {"fusargpt": self.about(), "places": self.rows()})
         else:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from fusargpt.embedding.labels import Classified
     from fusargpt.embedding.search import Found
     from fusargpt.inference.predict import FusarGpt
-    from fusargpt.scenes.ask_scene import SceneResult
+    from fusargpt.scenes.result import SceneResult
 
 _TILES = ("tile", "resolution_m", "overlap", "stretch", "decibels")
 _ANCHORS = ("aef", "year", "anchors", "anchor_spacing_m", "anchor_resolution")

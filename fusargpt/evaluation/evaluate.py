@@ -15,7 +15,6 @@ from tqdm import tqdm
 from fusargpt.errors import InputError
 from fusargpt.evaluation.answerers import MajorityAnswerer, load_answerer, number_type
 from fusargpt.evaluation.claimed import RUN, claimed
-from fusargpt.evaluation.devices import chosen_device
 from fusargpt.evaluation.entries import MAJORITY, Entry, enter
 from fusargpt.evaluation.evaluated import Evaluation
 from fusargpt.evaluation.items import KnownItem, fingerprint, read_items
@@ -23,6 +22,7 @@ from fusargpt.evaluation.priors import given_priors
 from fusargpt.evaluation.reading import Reading
 from fusargpt.evaluation.scoring import Answers
 from fusargpt.inference.asking import Asking
+from fusargpt.inference.devices import chosen_device
 from fusargpt.inference.journal import Journal
 from fusargpt.inference.questions import Answerer, Failure
 from fusargpt.inference.rows import SIMULATOR, load_rows, read, simulated_rows

@@ -11,7 +11,6 @@ from tqdm import tqdm
 
 from fusargpt.errors import InputError, one_line
 from fusargpt.evaluation.claimed import claimed
-from fusargpt.evaluation.devices import chosen_device
 from fusargpt.evaluation.score_tables import Scores, by_metric
 from fusargpt.foundation.entries import Entry, enter
 from fusargpt.foundation.load import Towers
@@ -19,6 +18,7 @@ from fusargpt.foundation.places import SPLIT_RULE, places
 from fusargpt.foundation.store import Store
 from fusargpt.foundation.subject import Subject
 from fusargpt.foundation.tasks import ONLY_BY_NAME, RERANKED, Task, tasks
+from fusargpt.inference.devices import chosen_device
 from fusargpt.metrics.tally import Score, Tally, difference
 from fusargpt.simulator.simulated_scene import SIMULATOR_VERSION
 

@@ -12,12 +12,12 @@ _AT_POLE = 1e-9
 """Degrees of latitude: a tenth of a millimetre."""
 _HALF_TURN = 1e-6
 """Degrees of longitude that two neighbours may lack to be opposite each other."""
-_DECIMALS = 7
+DECIMALS = 7
 """Of degrees: a centimetre."""
 
 
 def box_polygon(
-    to_lonlat: Callable[[Points], Points], box: Sequence[float], points_per_edge: int = 8
+    to_lonlat: Callable[[Points], Points], box: Sequence[float], points_per_edge: int = 8, decimals: int = DECIMALS
 ) -> dict[str, object]:
     """A box of an image as a polygon on Earth, counter-clockwise; two of them where the antimeridian is crossed.
 
@@ -28,6 +28,7 @@ def box_polygon(
         to_lonlat: degrees [N, 2] of pixels (x, y) [N, 2], as `fusargpt.geo.geometry.Geometry.to_lonlat`.
         box: [x1, y1, x2, y2] in these pixels.
         points_per_edge: what is straight in the image may be bent on a map; 1 gives the corners alone.
+        decimals: of degrees.
 
     Raises:
         InputError: a part of the box lies nowhere on Earth.
@@ -39,7 +40,7 @@ def box_polygon(
     # Once more around, to where it began, or a turn away from there.
     around = float(np.unwrap([ring[-1, 0], ring[0, 0]], period=360)[1] - ring[0, 0])
     if abs(around) > 180:
-        return {"type": "Polygon", "coordinates": [_cap(ring, around)]}
+        return {"type": "Polygon", "coordinates": [_cap(ring, around, decimals)]}
     x, y = ring.T
     if np.sum(x * np.roll(y, -1) - np.roll(x, -1) * y) < 0:
         ring = ring[::-1]
@@ -47,8 +48,8 @@ def box_polygon(
     for border in (-180.0, 180.0):
         if low < border < high:
             west, east = _half(ring, border, keep_east=False), _half(ring, border, keep_east=True)
-            return {"type": "MultiPolygon", "coordinates": [[_closed(west)], [_closed(east)]]}
-    return {"type": "Polygon", "coordinates": [_closed(ring)]}
+            return {"type": "MultiPolygon", "coordinates": [[_closed(west, decimals)], [_closed(east, decimals)]]}
+    return {"type": "Polygon", "coordinates": [_closed(ring, decimals)]}
 
 
 def _edge(box: Sequence[float], points_per_edge: int) -> Points:
@@ -78,7 +79,7 @@ def _through_pole(ring: Points) -> Points:
     return np.concatenate([rest, [[rest[-1, 0], pole], [rest[0, 0], pole]]])
 
 
-def _cap(ring: Points, around: float) -> list[list[float]]:
+def _cap(ring: Points, around: float, decimals: int) -> list[list[float]]:
     """The positions of a ring about a pole, counter-clockwise, with those along the pole."""
     ring = ring if around > 0 else ring[::-1]
     # Ascending from -180: the ring is cut there, at the latitude between its neighbours.
@@ -92,7 +93,7 @@ def _cap(ring: Points, around: float) -> list[list[float]]:
     pole = 90.0 if ring[:, 1].mean() > 0 else -90.0
     # Eastwards below the north pole and back along it; the other way about the south pole.
     points = [*edge, (180.0, pole), (-180.0, pole)] if pole > 0 else [*edge[::-1], (-180.0, pole), (180.0, pole)]
-    rounded = [[round(x, _DECIMALS), round(y, _DECIMALS)] for x, y in points]
+    rounded = [[round(x, decimals), round(y, decimals)] for x, y in points]
     return [*rounded, rounded[0]]
 
 
@@ -109,9 +110,9 @@ def _half(ring: Points, border: float, keep_east: bool) -> Points:
     return np.array(kept)
 
 
-def _closed(ring: Points) -> list[list[float]]:
+def _closed(ring: Points, decimals: int) -> list[list[float]]:
     """Positions with the first repeated at the end, longitudes in [-180, 180]."""
     # By the middle of the ring, so that a ring that ends on the antimeridian stays on its side of it.
     turns = np.round((ring[:, 0].min() + ring[:, 0].max()) / 2 / 360) * 360
-    points = [[round(float(x - turns), _DECIMALS), round(float(y), _DECIMALS)] for x, y in ring]
+    points = [[round(float(x - turns), decimals), round(float(y), decimals)] for x, y in ring]
     return [*points, points[0]]

@@ -25,6 +25,7 @@ from fusargpt.inference.backbones import model_class, read_config, read_processo
 from fusargpt.inference.chat_template import check_template, render
 from fusargpt.inference.confidences import Decoded, ScoredAnswer, scored
 from fusargpt.inference.decoding import NO_TOKEN, decode
+from fusargpt.inference.devices import chosen_device
 from fusargpt.inference.faces import Generates, LoadingReport
 from fusargpt.inference.user_texts import UserTexts
 from fusargpt.tasks.grammar import AnswerForm
@@ -294,11 +295,10 @@ def load(model: str | Path, device: str | None = None) -> FusarGpt:
         device: as torch names it; None takes a GPU where there is one. Weights are float32 on the CPU, else bfloat16.
 
     Raises:
-        InputError: no such folder or repository, a model of another type, or files that are missing or damaged, those
-            of a base among them.
+        InputError: no such folder or repository, a model of another type, files that are missing or damaged, those of
+            a base among them, or a device that torch cannot use.
     """
-    if device is None:
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = chosen_device(device)
     loaded, processor = load_parts(str(model), torch.float32 if device == "cpu" else torch.bfloat16)
     # transformers wraps `to` in a way that hides its signature.
     loaded.to(device)  # pyright: ignore[reportArgumentType]

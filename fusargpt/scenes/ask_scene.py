@@ -2,33 +2,42 @@
 
 import sys
 from collections import Counter
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import rasterio
 from PIL import Image
+from rasterio.windows import Window
 from tqdm import tqdm
 
 from fusargpt.checkpoints import NANO, name_of
 from fusargpt.errors import InputError
 from fusargpt.geo.embeddings import ATTRIBUTION
-from fusargpt.geo.geometry import Geometry
+from fusargpt.geo.mapping import WGS84
 from fusargpt.geo.reading import ReadAs
 from fusargpt.geo.remote import shown
 from fusargpt.geo.sar_scene import SarScene
+from fusargpt.geo.scene_picture import scene_picture
 from fusargpt.inference.asking import Asking
 from fusargpt.inference.predict import FusarGpt, load
 from fusargpt.inference.questions import Answer, Failure, FusarGptAnswerer
 from fusargpt.scenes import layers, quicklook, writing
-from fusargpt.scenes.layers import Layer, Place
+from fusargpt.scenes.areas import Area, area_of, land_of
+from fusargpt.scenes.emptiness import NO_DATA, NOTHING, ON_LAND
+from fusargpt.scenes.layers import Layer
+from fusargpt.scenes.leaving_out import without_land, without_outside
 from fusargpt.scenes.opening import check_scene_path, tile_side
+from fusargpt.scenes.output_crs import check_output_crs
+from fusargpt.scenes.quicklook import Drawn
+from fusargpt.scenes.result import SceneFile, SceneResult
 from fusargpt.scenes.run_files import check_new, check_outputs, forget_journal, held_output, journal_of
 from fusargpt.scenes.settings import SceneSettings
 from fusargpt.scenes.tile_reader import TileReader, item_of
 from fusargpt.scenes.tile_view import TileView
 from fusargpt.scenes.tiles import Tile, cut
+from fusargpt.scenes.titles import notes_of, title_of
 from fusargpt.tasks.target_names import TARGETS, check_known
 
 GDAL_CACHE_MB = 256
@@ -37,49 +46,6 @@ _CHIP_SIDE = 504
 """Of training; the model's processor makes of it what it makes of every tile."""
 _DETECTION_OVERLAP = 4
 """A quarter of the tile."""
-
-
-@dataclass(frozen=True)
-class SceneResult:
-    """What a model said about a scene.
-
-    Attributes:
-        places: the objects of a detection, or the tiles (and cells) of a layer.
-        problems: a line for each answer that could not be read in whole.
-        failures: tiles without an answer.
-        width: of the scene in pixels.
-        height: likewise.
-        geometry: None where the scene has no georeference.
-        provenance: scene, model, prior, options, and how many tiles were asked and skipped; plain JSON.
-        files: that were written.
-    """
-
-    places: list[Place]
-    problems: list[str]
-    failures: list[Failure]
-    width: int
-    height: int
-    geometry: Geometry | None
-    provenance: dict[str, Any]
-    files: tuple[Path, ...] = ()
-
-    def feature_collection(self) -> dict[str, object]:
-        """GeoJSON.
-
-        Raises:
-            InputError: the scene has no georeference.
-        """
-        if self.geometry is None:
-            raise InputError(f"{self.provenance['scene']}: no georeference, and so no map")
-        return writing.feature_collection(self.places, self.geometry, self.provenance)
-
-    def coco(self) -> dict[str, object]:
-        """COCO detection JSON of one image; of a detection alone."""
-        return writing.coco(self.places, self.width, self.height, self.provenance)
-
-    def layer(self) -> dict[str, Any]:
-        """The places of the other tasks in pixels of the scene, as JSON."""
-        return writing.layer_in_pixels(self.places, self.width, self.height, self.provenance)
 
 
 def ask_scene(
@@ -96,7 +62,8 @@ def ask_scene(
     Args:
         path: a GeoTIFF, COG or plain TIFF; a local file or an http(s), s3 or gs URL.
         settings: what to ask and how.
-        out: .geojson or .gpkg, or .json in pixels (COCO for a detection); None writes nothing and keeps no journal.
+        out: .geojson, .gpkg or .parquet, or .json in pixels (COCO for a detection); None writes nothing and keeps no
+            journal.
         quicklook_path: PNG; None draws none.
         predictor: a loaded model; None loads the one that the settings name.
 
@@ -111,9 +78,10 @@ def ask_scene(
         SarScene.open(path, settings.reading) as scene,
         held_output(out),
     ):
-        form = None if out is None else writing.format_of(out, settings.task, scene)
+        form = None if out is None else writing.format_of(out, settings.task, scene, settings.out_crs)
         check_outputs(path, out, quicklook_path)
         check_new(out, quicklook_path)
+        area, land = area_of(scene, settings.bbox, settings.aoi), land_of(scene, settings.land)
         view = TileView.of(scene, settings)
         name = name_of(settings.model) if predictor is None else "the model"
         predictor = load(settings.model, settings.device) if predictor is None else predictor
@@ -126,13 +94,13 @@ def ask_scene(
         read_as = scene.read_as(stretch=view.stretch, limits_why=limits_why)
         side, overlap = _tile_and_overlap(scene, settings, predictor)
         tqdm.write(f"{shown(scene.path)}: {read_as}", sys.stderr)
-        tiles = cut(scene.width, scene.height, side, overlap)
+        tiles = _inside(cut(scene.width, scene.height, side, overlap), scene, area)
         items = [item_of(tile, settings.task, settings.prompt) for tile in tiles]
         with journal_of(out, settings.conditions(str(path), side, overlap)) as journal:
             with tqdm(total=len(items), initial=len(journal.answers), unit="tile") as progress:
                 failures = Asking(
                     FusarGptAnswerer(predictor),
-                    TileReader(view, settings, predictor.targets or TARGETS).read,
+                    TileReader(view, settings, predictor.targets or TARGETS, land).read,
                     journal,
                     batch_size=settings.batch_size,
                     max_new_tokens=settings.max_new_tokens,
@@ -140,28 +108,62 @@ def ask_scene(
                 ).run(items)
             answers = journal.answers
             layer = _layer(settings, tiles, answers, scene)
+            places, outside = without_outside(layer.places, area)
+            places, on_land = without_land(places, land)
+            places = layers.measured(places, scene.geometry)
+            left_out = {} if area is None else {"outside the area": outside}
+            left_out |= {} if land is None else {"on land": on_land}
+            provenance = {
+                **_provenance(scene, settings, read_as, view.year),
+                "tile": side,
+                "overlap": overlap,
+                "tiles": _counts(answers, failures),
+                **({"left_out": left_out} if left_out else {}),
+            }
+            boxes = {tile.id: tile.inside(scene.width, scene.height) for tile in tiles}
             result = SceneResult(
-                layer.places,
+                places,
                 layer.problems,
                 failures,
                 scene.width,
                 scene.height,
                 scene.geometry,
-                {
-                    **_provenance(scene, settings, read_as, view.year),
-                    "tile": side,
-                    "overlap": overlap,
-                    "tiles": _counts(answers, failures),
-                },
+                provenance,
+                SceneFile(str(path), settings.reading, view.stretch, _window(list(boxes.values()))),
+                Drawn(
+                    title_of(provenance, places),
+                    notes_of(provenance),
+                    settings.target,
+                    area=[] if area is None else area.outlines(),
+                    land=[] if land is None else land.outlines(),
+                    failed=[boxes[failure.id] for failure in failures],
+                ),
             )
-            files = [] if out is None or form is None else [_write(result, out, form)]
+            files = [] if out is None or form is None else [_write(result, out, form, settings.out_crs)]
             if quicklook_path is not None:
-                picture = quicklook.draw(scene, view.stretch, layer.places, settings.target)
-                quicklook.save(Path(quicklook_path), picture)
+                picture = scene_picture(scene, view.stretch, result.source.window)
+                quicklook.save(Path(quicklook_path), quicklook.draw(picture, places, result.drawn, scene.geometry))
                 files.append(Path(quicklook_path))
             if not failures:
                 forget_journal(out)
     return replace(result, files=tuple(files))
+
+
+def _inside(tiles: list[Tile], scene: SarScene, area: Area | None) -> list[Tile]:
+    """The tiles that meet an area: no others are read."""
+    if area is None:
+        return tiles
+    meets = area.meets([tile.inside(scene.width, scene.height) for tile in tiles])
+    if not meets.any():
+        raise InputError("bbox or aoi: touches the edge of the scene alone; expected a part of it")
+    return [tile for tile, is_met in zip(tiles, meets, strict=True) if is_met]
+
+
+def _window(boxes: Sequence[tuple[int, int, int, int]]) -> Window:
+    """The part of the scene that tiles cover."""
+    left, top = min(box[0] for box in boxes), min(box[1] for box in boxes)
+    right, bottom = max(box[2] for box in boxes), max(box[3] for box in boxes)
+    return Window.from_slices((top, bottom), (left, right))
 
 
 def _trained_limits(scene: SarScene, settings: SceneSettings, predictor: FusarGpt) -> tuple[float, float] | None:
@@ -209,6 +211,10 @@ def _provenance(scene: SarScene, settings: SceneSettings, read_as: ReadAs, year:
         "contrast_db": None if settings.no_skip or settings.task == "describe" else settings.contrast_db,
         "overlap_threshold": settings.overlap_threshold,
         "min_score": settings.min_score,
+        "bbox": None if settings.bbox is None else list(settings.bbox),
+        "aoi": None if settings.aoi is None else shown(str(settings.aoi)),
+        "land": None if settings.land is None else shown(str(settings.land)),
+        "crs": WGS84 if settings.out_crs is None else check_output_crs(settings.out_crs),
     }
 
 
@@ -216,14 +222,15 @@ def _counts(answers: dict[str, Answer], failures: list[Failure]) -> dict[str, in
     skipped = Counter(answer.skipped for answer in answers.values())
     return {
         "asked": skipped[""],
-        "no data": skipped["no data"],
-        "nothing stands out": skipped["nothing stands out"],
+        NO_DATA: skipped[NO_DATA],
+        NOTHING: skipped[NOTHING],
+        ON_LAND: skipped[ON_LAND],
         "failed": len(failures),
         "asked without anchors": sum(answer.anchors == 0 for answer in answers.values()),
     }
 
 
-def _write(result: SceneResult, out: Path, form: str) -> Path:
+def _write(result: SceneResult, out: Path, form: str, out_crs: str | None) -> Path:
     if form == "COCO":
         writing.write_json(out, result.coco())
     elif form == "pixels":
@@ -231,5 +238,10 @@ def _write(result: SceneResult, out: Path, form: str) -> Path:
     elif form == "GeoJSON":
         writing.write_json(out, result.feature_collection())
     else:
-        writing.write_geopackage(out, result.feature_collection(), result.provenance["task"])
+        crs = None if out_crs is None else check_output_crs(out_crs)
+        collection = result.feature_collection(writing.EXACT)
+        if form == "GeoPackage":
+            writing.write_geopackage(out, collection, result.provenance["task"], crs)
+        else:
+            writing.write_geoparquet(out, collection, crs)
     return out

@@ -16,6 +16,8 @@ from scipy.ndimage import uniform_filter
 
 from fusargpt.geo.stored import Stored
 
+NO_DATA, NOTHING, ON_LAND = "no data", "nothing stands out", "on land"
+"""Why a tile is not asked; the last where the user says what is land."""
 _WINDOW = 3  # pixels
 
 

@@ -1,15 +1,22 @@
 """What the answers of all tiles say about places in the scene: objects of a detection, layers of the other tasks."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 from fusargpt.errors import InputError
+from fusargpt.geo.geometry import Geometry
+from fusargpt.geo.measures import measures
 from fusargpt.inference.questions import Answer
+from fusargpt.scenes.emptiness import NO_DATA
 from fusargpt.scenes.merging import SceneBox, merge, place
 from fusargpt.scenes.tiles import Tile
 from fusargpt.tasks.answers import parse_boxes, parse_cells, parse_class, parse_count
 from fusargpt.tasks.prompts import GRID_SIDE
+
+State = Literal["found", "none", "skipped", "unread"]
+_VALUES = ("count", "cells", "class", "description")
+_NOTHING = (0, "", "none")
 
 
 @dataclass(frozen=True)
@@ -23,6 +30,19 @@ class Place:
 
     box: tuple[float, float, float, float]
     properties: dict[str, Any]
+
+    @property
+    def state(self) -> State:
+        """What there is to see at it: something "found", "none" of it, "skipped" without asking, or "unread"."""
+        said = self.properties
+        if said.get("kind") in (None, "cell"):
+            return "found"
+        if said.get("skipped"):
+            return "skipped"
+        value = next((said[name] for name in _VALUES if name in said), None)
+        if value is None:
+            return "unread"
+        return "none" if value in _NOTHING else "found"
 
 
 @dataclass(frozen=True)
@@ -81,7 +101,7 @@ def grid(
     problems = []
     for tile in sorted(tiles, key=lambda tile: (tile.top, tile.left)):
         answer = answers.get(tile.id)
-        if answer is None or answer.skipped == "no data":
+        if answer is None or answer.skipped == NO_DATA:
             continue
         value, cells, unread = _read(task, answer)
         problems += _named(tile, unread)
@@ -92,6 +112,22 @@ def grid(
             if (box := _cell(tile, cell, width, height)) is not None:
                 places.append(Place(box, {"kind": "cell", "cell": cell, **rest}))
     return Layer(places, problems)
+
+
+def measured(places: Sequence[Place], geometry: Geometry | None) -> list[Place]:
+    """The places with their measures on the ground, of `fusargpt.geo.measures`: of tiles and cells the area alone.
+
+    As they are where nothing is known of the ground.
+    """
+    if geometry is None:
+        return list(places)
+    found: list[Place] = []
+    for known, one in zip(places, measures(geometry.to_lonlat, [known.box for known in places]), strict=True):
+        told = one.as_json()
+        if "kind" in known.properties:
+            told = {"area_m2": told["area_m2"]}
+        found.append(replace(known, properties={**known.properties, **told}))
+    return found
 
 
 def _read(task: str, answer: Answer) -> tuple[dict[str, object], list[int], tuple[str, ...]]:

@@ -1,79 +1,167 @@
-"""A picture of the whole scene with what was found, small enough to look at."""
+"""A picture of the scene with what was found, that can be read alone."""
 
-import math
+import colorsys
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw
-from rasterio.windows import Window
 
-from fusargpt.errors import InputError
 from fusargpt.files import output_file
-from fusargpt.geo.box_drawing import COLOURS, FONT, INK, OTHER_COLOUR, draw_box
-from fusargpt.geo.radiometry import Stretch, to_8bit
-from fusargpt.geo.sar_scene import SarScene
+from fusargpt.geo.box_drawing import COLOURS, OTHER_COLOUR, draw_box
+from fusargpt.geo.geometry import Geometry
+from fusargpt.geo.picture_frame import Around, Colour, Mark, framed, mark_boxes
+from fusargpt.geo.scene_picture import ScenePicture
 from fusargpt.scenes.layers import Place
 from fusargpt.scenes.writing import REMEDY
+from fusargpt.tasks.prompts import PLURALS
 
-LONGEST_SIDE = 2048
-_ROWS_PIXELS = 2**23  # read at a time
+NONE_COLOUR: Colour = (255, 255, 255)
+SKIPPED_COLOUR: Colour = (150, 170, 190)
+UNREAD_COLOUR: Colour = (245, 215, 60)
+FAILED_COLOUR: Colour = (235, 60, 60)
+AREA_COLOUR: Colour = (255, 235, 120)
+LAND_COLOUR: Colour = (120, 200, 120)
+_FILL = 75
+_WORDS_FILL = 50
+_BOX_LINE = 3
 
 
-def draw(
-    scene: SarScene,
-    stretch: Stretch | None,
-    places: Sequence[Place],
-    target: str,
-    colours: Mapping[str, tuple[int, int, int]] = COLOURS,
-) -> Image.Image:
-    """The scene with boxes, counts, classes or cells on it, RGB, at most 2,048 pixels on a side.
+@dataclass(frozen=True, eq=False)
+class Drawn:
+    """What is drawn beside the places.
 
-    What cannot be read of the scene is black. `colours` are those of classes.
+    Attributes:
+        title: one line.
+        notes: lines below it.
+        target: what was looked for.
+        colours: of classes.
+        area: rings [N, 2] about what was asked, in pixels of the scene.
+        land: likewise of what counts as land.
+        failed: boxes of tiles without an answer, in pixels of the scene.
     """
-    picture, scale = scene_picture(scene, stretch)
-    pen = ImageDraw.Draw(picture, "RGBA")
+
+    title: str
+    notes: Sequence[str] = ()
+    target: str = ""
+    colours: Mapping[str, Colour] | None = None
+    area: Sequence[NDArray[np.float64]] = ()
+    land: Sequence[NDArray[np.float64]] = ()
+    failed: Sequence[tuple[float, float, float, float]] = ()
+
+    def colour(self, value: object) -> Colour:
+        """Of a class, or of the target where there are no classes."""
+        known = COLOURS if self.colours is None else self.colours
+        return known.get(str(value), known.get(self.target, OTHER_COLOUR))
+
+
+def draw(picture: ScenePicture, places: Sequence[Place], drawn: Drawn, geometry: Geometry | None) -> Image.Image:
+    """The picture with boxes, counts, classes, cells or numbers of descriptions on it, and what they mean around it."""
+    words = description_numbers(places)
+    image = picture.image.copy()
+    _outline(image, picture, drawn.land, LAND_COLOUR)
+    _outline(image, picture, drawn.area, AREA_COLOUR)
+    marks: list[tuple[Sequence[float], Mark]] = [
+        (picture.at(place.box), mark_of(place, drawn, words)) for place in places if "kind" in place.properties
+    ]
+    marks += [(picture.at(box), _FAILED) for box in drawn.failed]
+    mark_boxes(image, marks)
     for place in places:
-        x1, y1, x2, y2 = (edge * scale for edge in place.box)
-        kind = place.properties.get("kind")
-        if kind is None:
-            draw_box(picture, (x1, y1, x2, y2), place.properties["label"], tab=False)
-            continue
-        value = place.properties.get("count", place.properties.get("class"))
-        found = kind == "cell" or value not in (None, 0, "none")
-        colour = colours.get(str(value), colours.get(target, OTHER_COLOUR))
-        corners = (x1, y1, max(x2 - 1, x1), max(y2 - 1, y1))
-        pen.rectangle(corners, fill=(*colour, 70) if found else None, outline=(255, 255, 255, 60))
-        if found and value is not None and pen.textlength(str(value), font=FONT) < x2 - x1:
-            pen.text((x1 + 3, y1 + 1), str(value), fill="white", font=FONT, stroke_width=2, stroke_fill=INK)
-    return picture
+        if "kind" not in place.properties:
+            draw_box(image, picture.at(place.box), place.properties["label"], tab=False)
+    tiles = Counter(place.properties.get("description") for place in places)
+    beside: list[tuple[Mark, str]] = []
+    for text, number in words.items():
+        often = "" if tiles[text] == 1 else f" ({tiles[text]:,} tiles)"
+        beside.append((Mark(*_shade(number, len(words)), sign=str(number)), text + often))
+    around = Around(drawn.title, drawn.notes, legend_of(places, drawn), beside, "numbers as on the tiles")
+    metres = None if geometry is None else picture.metres_per_pixel(geometry)
+    return framed(image, around, metres, picture.scale)
 
 
-def scene_picture(scene: SarScene, stretch: Stretch | None) -> tuple[Image.Image, float]:
-    """Grey levels as RGB, and pixels of the picture for one of the scene."""
-    stored = "grey" if stretch is None else stretch.stored
-    step = math.ceil(max(scene.width, scene.height) / LONGEST_SIDE)
-    small = Image.new("L", (math.ceil(scene.width / step), math.ceil(scene.height / step)))
-    rows = max(step, _ROWS_PIXELS // scene.width // step * step)
-    for top in range(0, scene.height, rows):
-        height = min(rows, scene.height - top)
-        try:
-            values, valid = scene.read(Window.from_slices((top, top + height), (0, scene.width)))
-        except InputError:
-            # Its tiles are among the failures of the run, and the rest of the picture is worth having.
-            continue
-        grey = to_8bit(values, valid, stretch, stored)[0]
-        padded = np.pad(grey, ((0, -height % step), (0, -scene.width % step)))
-        squares = padded.reshape(padded.shape[0] // step, step, padded.shape[1] // step, step)
-        small.paste(Image.fromarray(squares.mean((1, 3)).astype(np.uint8)), (0, top // step))
-    factor = 1
-    if step == 1:
-        factor = max(1, LONGEST_SIDE // max(small.size))
-        small = small.resize((small.width * factor, small.height * factor), Image.Resampling.NEAREST)
-    return small.convert("RGB"), factor / step
+def mark_of(place: Place, drawn: Drawn, words: Mapping[str, int]) -> Mark:
+    """How a tile or a cell looks; `words` number descriptions."""
+    said, state = place.properties, place.state
+    if "kind" not in said:
+        return Mark(COLOURS.get(said["label"], OTHER_COLOUR), line=_BOX_LINE)
+    if state != "found":
+        sign = {"none": "0" if "count" in said else "", "unread": "?"}.get(state, "")
+        return Mark(_STATES[state].colour, _STATES[state].fill, _STATES[state].line, _STATES[state].hatched, sign)
+    if "description" in said:
+        number = words[said["description"]]
+        return Mark(*_shade(number, len(words)), sign=str(number))
+    if said["kind"] == "tile" and "cells" in said:
+        return Mark(NONE_COLOUR)  # its cells are marked
+    value = said.get("count", said.get("class"))
+    return Mark(drawn.colour(value), _FILL, sign="" if value is None else str(value))
+
+
+def description_numbers(places: Sequence[Place]) -> dict[str, int]:
+    """Each wording and its number, from 1, the most frequent first; empty where nothing is described."""
+    texts = [place.properties["description"] for place in places if place.properties.get("description")]
+    return {text: number for number, (text, _) in enumerate(Counter(texts).most_common(), 1)}
+
+
+def legend_of(places: Sequence[Place], drawn: Drawn) -> list[tuple[Mark, str]]:
+    """What is on the picture and what it means, with how many there are."""
+    legend: list[tuple[Mark, str]] = []
+    labels = Counter(place.properties["label"] for place in places if "kind" not in place.properties)
+    for label, count in labels.most_common():
+        legend.append((Mark(COLOURS.get(label, OTHER_COLOUR), line=_BOX_LINE), f"{label} ({count:,})"))
+    tiles = [place for place in places if place.properties.get("kind") == "tile"]
+    states = Counter(place.state for place in tiles)
+    classes = Counter(place.properties["class"] for place in tiles if place.state == "found" and _has_class(place))
+    for name, count in classes.most_common():
+        legend.append((Mark(drawn.colour(name), _FILL), f"{name} ({count:,})"))
+    plural = PLURALS.get(drawn.target, drawn.target)
+    if any("count" in place.properties for place in tiles) and states["found"]:
+        total = sum(place.properties["count"] or 0 for place in tiles)
+        legend.append((Mark(drawn.colour(""), _FILL), f"{plural} counted ({total:,} in {states['found']:,} tiles)"))
+    if cells := sum(place.properties.get("kind") == "cell" for place in places):
+        legend.append((Mark(drawn.colour(""), _FILL), f"cells with {plural} ({cells:,})"))
+    for state, said in (("none", "asked, none there"), ("unread", "answer not readable")):
+        if states[state]:
+            legend.append((_STATES[state], f"{said} ({states[state]:,})"))
+    for why, count in Counter(place.properties["skipped"] for place in tiles if place.state == "skipped").most_common():
+        legend.append((_STATES["skipped"], f"not asked: {why} ({count:,})"))
+    if drawn.failed:
+        legend.append((_FAILED, f"failed ({len(drawn.failed):,})"))
+    if len(drawn.area):
+        legend.append((Mark(AREA_COLOUR, line=2), "area asked about"))
+    if len(drawn.land):
+        legend.append((Mark(LAND_COLOUR, line=2), "land, as given"))
+    return legend
 
 
 def save(path: Path, picture: Image.Image) -> None:
     """Raises InputError where the file cannot be written."""
     with output_file(path, REMEDY) as partial:
         picture.save(partial, format="PNG")
+
+
+_FAILED = Mark(FAILED_COLOUR, 45, line=2, hatched=True)
+_STATES = {
+    "none": Mark(NONE_COLOUR),
+    "skipped": Mark(SKIPPED_COLOUR, line=0, hatched=True),
+    "unread": Mark(UNREAD_COLOUR, 40, line=2),
+}
+
+
+def _has_class(place: Place) -> bool:
+    return "class" in place.properties
+
+
+def _shade(number: int, count: int) -> tuple[Colour, int]:
+    """A hue for one of `count` wordings, and its opacity."""
+    red, green, blue = colorsys.hsv_to_rgb((number - 1) / max(count, 1) * 0.85, 0.8, 1.0)
+    return (round(255 * red), round(255 * green), round(255 * blue)), _WORDS_FILL
+
+
+def _outline(image: Image.Image, picture: ScenePicture, rings: Sequence[NDArray[np.float64]], colour: Colour) -> None:
+    pen = ImageDraw.Draw(image)
+    for ring in rings:
+        points = (ring - (picture.left, picture.top)) * picture.scale
+        pen.line([(float(x), float(y)) for x, y in points], fill=colour, width=2)

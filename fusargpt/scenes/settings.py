@@ -1,10 +1,14 @@
 """What a user can choose about a scene that is asked in tiles. No torch here."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from fusargpt.checkpoints import NANO
-from fusargpt.errors import InputError, check
-from fusargpt.scenes.tile_settings import TileSettings
+from fusargpt.errors import InputError, check, naming
+from fusargpt.geo.geometry import Bounds
+from fusargpt.scenes.output_crs import check_output_crs
+from fusargpt.scenes.polygon_files import check_polygon_file
+from fusargpt.scenes.tile_settings import TileSettings, stamp
 from fusargpt.tasks.prompts import MAX_NEW_TOKENS, TARGET_TASKS, TASKS, check_question, prompt
 from fusargpt.tasks.target_names import TARGETS, check_target
 
@@ -27,6 +31,12 @@ class SceneSettings(TileSettings):
         constrained: hold each answer to the form of its task, of `fusargpt.tasks.grammar`; needs the extra
             `constrained`.
         max_new_tokens: where an answer is cut that does not end by itself.
+        bbox: west, south, east, north in WGS84 degrees of what is asked about; west is larger than east across the
+            antimeridian. Tiles that do not meet it are not read, and targets whose centre lies outside are left out.
+        aoi: likewise, by the polygons of a file, see `polygon_files`. Instead of `bbox`.
+        land: file of polygons. Tiles that lie on them as a whole are not read, and ships whose centre lies on them, and
+            cells that do as a whole, are left out and counted.
+        out_crs: of the places in GeoPackages and GeoParquet files, as "EPSG:32611"; None writes WGS84 degrees.
 
     Raises:
         InputError: a value outside its range, or two that do not go together.
@@ -42,6 +52,10 @@ class SceneSettings(TileSettings):
     min_score: float = 0.0
     constrained: bool = False
     max_new_tokens: int = MAX_NEW_TOKENS
+    bbox: Bounds | None = None
+    aoi: str | Path | None = None
+    land: str | Path | None = None
+    out_crs: str | None = None
 
     def __post_init__(self) -> None:
         check("task", self.task, self.task in TASKS, f"one of {', '.join(TASKS)}")
@@ -60,6 +74,27 @@ class SceneSettings(TileSettings):
             expected = f"{_FEWEST_CONSTRAINED_TOKENS} or more for whole answers"
             check("max-new-tokens", self.max_new_tokens, fits, expected)
         check("max-new-tokens", self.max_new_tokens, self.max_new_tokens >= 1, "1 or more")
+        self._check_area()
+        if self.out_crs is not None:
+            check_output_crs(self.out_crs)
+
+    def _check_area(self) -> None:
+        if self.bbox is not None:
+            west, south, east, north = self.bbox
+            fits = -180 <= west <= 180 and -180 <= east <= 180 and west != east and -90 <= south < north <= 90
+            found = " ".join(f"{edge:g}" for edge in self.bbox)
+            check("bbox", found, fits, "west, south, east, north in degrees of longitude and latitude")
+            if self.aoi is not None:
+                raise InputError("bbox and aoi: expected one of them")
+        if self.aoi is not None:
+            with naming("aoi"):
+                check_polygon_file(self.aoi)
+        if self.land is not None:
+            if self.task not in TARGET_TASKS or self.target == "aircraft":
+                asked = f"{self.task} of {self.target}" if self.task in TARGET_TASKS else self.task
+                raise InputError(f"land: found {asked}; what lies on land is no ship, but may be that; leave it out")
+            with naming("land"):
+                check_polygon_file(self.land)
 
     @property
     def asked_target(self) -> str | None:
@@ -73,6 +108,9 @@ class SceneSettings(TileSettings):
 
     def conditions(self, scene: str, tile: int, overlap: int) -> dict[str, object]:
         chosen = super().conditions(scene, tile, overlap) | {"question": self.prompt}
-        # How boxes are merged and chosen changes no answer.
-        del chosen["overlap_threshold"], chosen["min_score"]
+        # How boxes are merged, chosen and written changes no answer.
+        del chosen["overlap_threshold"], chosen["min_score"], chosen["out_crs"]
+        chosen["bbox"] = None if self.bbox is None else list(self.bbox)
+        files = {"aoi": self.aoi, "land": self.land}
+        chosen |= {name: None if file is None else stamp(str(file)) for name, file in files.items()}
         return chosen

@@ -10,7 +10,7 @@ from fusargpt.scenes.settings import SceneSettings
 
 if TYPE_CHECKING:
     from fusargpt.inference.predict import FusarGpt
-    from fusargpt.scenes.ask_scene import SceneResult
+    from fusargpt.scenes.result import SceneResult
 
 
 def detect(
@@ -27,7 +27,7 @@ def detect(
     Args:
         scene: a GeoTIFF, COG or plain TIFF; a local file or an http(s), s3 or gs URL.
         target: a class that the model was trained to find; fusargpt-nano knows "ship" and "aircraft".
-        out: .geojson or .gpkg, or .json in pixels (COCO for a detection); None writes nothing.
+        out: .geojson, .gpkg or .parquet, or .json in pixels (COCO for a detection); None writes nothing.
         quicklook: PNG; None draws none.
         predictor: a model that `fusargpt.inference.predict.load` gave; None loads the one that `model` names.
         **options: further fields of `fusargpt.scenes.settings.SceneSettings`, such as `aef` or `no_prior`, one of which

@@ -22,7 +22,7 @@ from fusargpt.errors import InputError
 from fusargpt.geo.geometry import Geometry
 from fusargpt.triplets.augment import main as augment
 from tests.fusargpt.scenes.scenes import CRS, SIDE, TRANSFORM
-from tests.fuzz import klip_kinds, product_kinds
+from tests.fuzz import area_kinds, klip_kinds, product_kinds
 from tests.fuzz.material import Material
 from tests.fuzz.mutations import HEADER, TEXTS, change_file, changed_bytes, changed_text, changed_value, odd_value
 from tests.fuzz.trial import Lost, check_there, rows_of, tell
@@ -87,12 +87,12 @@ def commands(material: Material) -> dict[str, list[str]]:
     """A good command line of each verb; nothing in it works on more than one process, nor for long."""
     model, grey = str(material.model), str(material.pictures / "grey.png")
     scene = [str(material.harbour), "--no-prior", "--tile", "48", "--model", model, *_SHORT, "--out", "out.geojson"]
-    verbs = {verb: list(scene) for verb in SCENE_VERBS}
+    verbs = {verb: [*scene, "--bbox", "-119", "33", "-118", "34"] for verb in SCENE_VERBS}
     klip = ["--model", str(material.klip)]
     return verbs | {
         "embed": [str(material.pictures), "--band", "1", *klip, "--out", "features.parquet"],
         "search": ["ships", "--in", str(material.features), *klip, "--top", "3", "--out", "found"],
-        "ask": [grey, "--task", "count", "--target", "ship", "--model", model, *_SHORT, "--band", "1"],
+        "ask": [grey, "--task", "count", "--target", "ship", "--model", model, *_SHORT, "--band", "1", "--json"],
         "batch": [str(material.pictures), "--task", "count", "--model", model, *_SHORT, "--out", "out.parquet"],
         "caption": [str(material.dataset), "--limit", "1", "--out", "captions"],
         "convert": [str(material.release), "--base", str(material.released_backbone), "--out", "converted"],
@@ -114,7 +114,7 @@ def scene(random: Random, material: Material, place: Path) -> None:
     """A verb over a damaged scene."""
     changed = place / "scene.tif"
     changed.write_bytes(changed_bytes(random, material.harbour.read_bytes(), 600))
-    out = place / f"out{random.choice(('.geojson', '.json', '.gpkg'))}"
+    out = place / f"out{random.choice(('.geojson', '.json', '.gpkg', '.parquet'))}"
     prior = random.choice((["--no-prior"], ["--aef", str(material.field)]))
     model = ["--model", str(material.model), "--tile", "48", *_SHORT]
     tell([random.choice(SCENE_VERBS), str(changed), *prior, *model, "--out", str(out)])
@@ -450,6 +450,7 @@ KINDS: dict[str, tuple[int, Callable[[Random, Material, Path], None]]] = {
     "words": (4, words),
     "arguments": (8, arguments),
     "scene": (6, scene),
+    "polygons": (6, area_kinds.polygons),
     "tile": (12, tile),
     "folder": (6, folder),
     "rows": (6, rows),

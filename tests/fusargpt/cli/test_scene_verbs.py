@@ -5,11 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from fusargpt.cli.main import main
 from modeling_fusargpt import FusarGptProcessor
 from tests.fusargpt.geo.safe_products import packed, write_product
+from tests.fusargpt.scenes.polygons import in_crs, write_geojson
 from tests.fusargpt.scenes.scenes import write_field, write_scene
 from tests.pages import commands
 from tests.tiny import tiny_model, tiny_processor
@@ -93,6 +95,10 @@ def test_constrained_answers_are_read(verb: str, folder: Path, tmp_path: Path, c
         (["--out", "ships.geojson", "--no-prior", "--overlap", "48"], "overlap: found 48"),
         (["--out", "ships.geojson", "--no-prior", "--constrained"], "max-new-tokens: found 3; expected 128"),
         (["--out", "ships.geojson", "--no-prior", "--model", "none/here"], "none/here"),
+        (["--out", "ships.geojson", "--no-prior", "--aoi", "absent.gpkg"], "--aoi: absent.gpkg: no such file"),
+        (["--out", "ships.geojson", "--no-prior", "--bbox", "1", "1", "0", "0"], "bbox: found 1 1 0 0; expected west"),
+        (["--out", "ships.geojson", "--no-prior", "--out-crs", "EPSG:3857"], "is in WGS84 longitude and latitude"),
+        (["--out", "ships.geojson", "--no-prior", "--device", "abacus"], "device: found 'abacus', which torch cannot"),
     ],
 )
 def test_what_does_not_fit_is_one_line(
@@ -108,6 +114,24 @@ def test_what_does_not_fit_is_one_line(
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith("fusargpt detect: error: ") and said in error
     assert not list(tmp_path.glob("ships*"))
+
+
+def test_a_part_of_a_scene_in_another_crs_without_its_land(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    """Of nine tiles of 48 pixels four meet the area, one of which is land as a whole."""
+    (area,) = in_crs("EPSG:4326", (5, 5, 90, 90))
+    land = write_geojson(tmp_path / "land.geojson", in_crs("EPSG:4326", (-9, -9, 49, 49)))
+    out = tmp_path / "counts.parquet"
+    options = ("--no-prior", "--no-skip", "--out", out, "--out-crs", "EPSG:3857", "--land", land)
+    assert run("count", folder, *options, "--bbox", *area.bounds) == 0
+    assert "4 tiles: 3 asked, 0 in which nothing stands out, 0 without data, 1 on land, 0 failed" in (
+        capsys.readouterr().out
+    )
+    assert pq.read_schema(out).names[-1] == "geometry" and Path(f"{out}.png").is_file()
+    labels = ["--labels", "water,ships", "--bbox", *map(str, area.bounds), "--no-prior", "--out", "classes.geojson"]
+    assert main(["classify", str(folder / "harbour.tif"), *labels]) == 2
+    assert "--bbox: is not for --labels" in capsys.readouterr().err
 
 
 def test_a_scene_that_is_not_there_is_told_before_torch_is_imported(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

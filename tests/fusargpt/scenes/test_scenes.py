@@ -167,14 +167,14 @@ def test_a_scene_without_a_place_gives_boxes_in_pixels(tmp_path: Path):
 def test_a_geopackage_holds_the_same(scene: Path, tmp_path: Path):
     out = tmp_path / "ships.gpkg"
     result = detect(scene, predictor=BrightBoxes(), out=out, no_prior=True, **TILES)
-    meta, _, geometry, columns = read_layer(out)
+    meta, _, geometry, columns = read_layer(out, layer="detect")
     assert meta["crs"] == "EPSG:4326" and len(geometry) == len(result.places)
     found = dict(zip(meta["fields"], columns, strict=True))
     assert set(found["label"]) == {"ship"} and set(found["prior"]) == {"none"}
     assert list(tmp_path.iterdir()) == [out]
     empty = write_scene(tmp_path / "empty.tif", ships=())
     detect(empty, predictor=BrightBoxes(), out=tmp_path / "none.gpkg", no_prior=True, **TILES)
-    assert len(read_layer(tmp_path / "none.gpkg")[2]) == 0
+    assert len(read_layer(tmp_path / "none.gpkg", layer="detect")[2]) == 0
 
 
 def test_the_other_tasks_are_layers_over_a_grid(scene: Path, tmp_path: Path):
@@ -219,7 +219,10 @@ def test_an_answer_that_cannot_be_read_is_told(scene: Path, monkeypatch: pytest.
 def test_the_quicklook_marks_what_was_found(scene: Path, tmp_path: Path):
     detect(scene, predictor=BrightBoxes(), no_prior=True, quicklook=tmp_path / "ships.png", **TILES)
     picture = np.asarray(Image.open(tmp_path / "ships.png"))
-    factor = picture.shape[0] // SIDE
+    factor = picture.shape[1] // SIDE
+    # Below the title, and as high as it is wide.
+    top = int(np.argmax((picture != 255).any(2).all(1)))
+    picture = picture[top : top + picture.shape[1]]
     x1, y1, _, y2 = (edge * factor for edge in SHIPS[0])
     assert factor == 10 and tuple(picture[(y1 + y2) // 2, x1 - 2]) == (255, 140, 60)
     assert tuple(picture[y1 + 20, x1 + 20]) == (255, 255, 255)
@@ -265,7 +268,7 @@ def test_an_option_that_does_not_exist_is_refused(scene: Path):
         detect(scene, predictor=BrightBoxes(), no_prior=True, tyle=3)
 
 
-@pytest.mark.parametrize("suffix", [".geojson", ".json", ".gpkg"])
+@pytest.mark.parametrize("suffix", [".geojson", ".json", ".gpkg", ".parquet"])
 def test_a_full_disk_costs_no_answer(suffix: str, scene: Path, small_disk: Path, monkeypatch: pytest.MonkeyPatch):
     """Neither for the map nor for its picture; the same call asks nothing again."""
     model, out = BrightBoxes(), small_disk / f"ships{suffix}"

@@ -1,4 +1,4 @@
-"""What models of a benchmark run on."""
+"""What models run on."""
 
 import torch
 
