@@ -19,6 +19,11 @@ from space_app.wording import SCENE_WELCOME, hint, note_of_scene, places_table, 
 
 Changes = dict[object, object]
 
+_SHOW_ANSWER = """() => {
+    if (window.innerWidth < 800) document.querySelector("#fg-scene-note").scrollIntoView({block: "start"});
+    return [];
+}"""
+
 
 class SceneTab:
     """Laid out where it is made, inside the page that is being built.
@@ -36,7 +41,6 @@ class SceneTab:
             with gr.Column(scale=8, min_width=320):
                 self.note = gr.HTML(hint(SCENE_WELCOME), elem_id="fg-scene-note")
                 self.stage = gr.HTML(empty_stage(), elem_id="fg-scene-stage", js_on_load=AREA_SCRIPT)
-                self.found = gr.HTML("", elem_id="fg-places")
                 with gr.Row(elem_classes="fg-downloads"):
                     self.picture_file, self.json_file, self.geojson_file = (
                         gr.DownloadButton(
@@ -48,6 +52,8 @@ class SceneTab:
                         )
                         for kind in ("PNG", "JSON", "GeoJSON")
                     )
+                # The table last: it may be long.
+                self.found = gr.HTML("", elem_id="fg-places")
 
     def connect(self, limits: dict[str, Concurrency]) -> None:
         """Attach the endpoint `scene` and every handler.
@@ -72,7 +78,7 @@ class SceneTab:
             show_progress="hidden",
         )
         self.task.change(lambda task: gr.Radio(visible=task in TASKS_WITH_TARGET), self.task, self.target, **quick)
-        gr.on([self.button.click, self.area.submit], lambda: waiting(), None, self.note, **quick).then(
+        gr.on([self.button.click, self.area.submit], lambda: waiting(), None, self.note, js=_SHOW_ANSWER, **quick).then(
             self._show, self._asked, shown, api_visibility="private", **limits["model"], show_progress="hidden"
         ).failure(
             lambda: problem("Too many are asking at the moment. Wait a minute, then ask again."),

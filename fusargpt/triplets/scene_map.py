@@ -36,8 +36,10 @@ def draw_map(path: Path, outlines: Sequence[tuple[str, Outline]]) -> None:
     every = [corner for _, outline in outlines for corner in outline]
     west, east = _span([longitude for longitude, _ in every])
     south, north = _span([latitude for _, latitude in every])
-    view = (west, max(south, -90.0), east, min(north, 90.0))
     is_fine = max(east - west, north - south) < _COARSE_DEGREES
+    if not is_fine:
+        south, north = _not_narrow(south, north, east - west)
+    view = (west, max(south, -90.0), east, min(north, 90.0))
     figure = Figure(figsize=(8, 5), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
     grid = figure.add_gridspec(1, 2 if is_fine else 1, width_ratios=(5, 3) if is_fine else (1,))
@@ -98,6 +100,13 @@ def _show(axes: Axes, view: View) -> None:
     axes.set_ylim(south, north)
     # A degree of longitude is shorter than one of latitude; beyond 75 degrees the map would become a line.
     axes.set_aspect(1 / math.cos(math.radians(min(abs(south + north) / 2, 75))), adjustable="box")
+
+
+def _not_narrow(south: float, north: float, across: float) -> tuple[float, float]:
+    """Latitudes that make a map of `across` degrees of longitude at least half as high as wide."""
+    middle = (south + north) / 2
+    half = max(north - south, 0.5 * across * math.cos(math.radians(min(abs(middle), 75)))) / 2
+    return middle - half, middle + half
 
 
 def _span(values: Sequence[float]) -> tuple[float, float]:
