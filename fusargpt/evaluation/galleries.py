@@ -68,7 +68,7 @@ def detections(evaluation: Evaluation, label: str) -> tuple[list[Picture], list[
 
 
 def descriptions(evaluation: Evaluation, label: str) -> tuple[list[Picture], list[Picture]]:
-    """The images that `label` describes best and worst by ROUGE-L; half as many as detections."""
+    """The images that `label` describes best and worst by ROUGE-L; half as many as detections. None of 0 is best."""
     answers = evaluation.answers[label]
     items = [item for item in evaluation.of_task("describe") if item.id in answers]
     values = ((parts(item, answers[item.id])["rouge_l"] or 0.0, item) for item in items)
@@ -79,7 +79,9 @@ def descriptions(evaluation: Evaluation, label: str) -> tuple[list[Picture], lis
         caption = f"ROUGE-L {100 * score:.0f}"
         return _picture(evaluation, item, caption, answer=answers[item.id].answer, reference=item.reference)
 
-    return [show(*pair) for pair in ranked[:count]], [show(*pair) for pair in ranked[len(ranked) - count :][::-1]]
+    return [show(*pair) for pair in ranked[:count] if pair[0] > 0], [
+        show(*pair) for pair in ranked[len(ranked) - count :][::-1]
+    ]
 
 
 @dataclass(frozen=True)

@@ -82,7 +82,7 @@ def test_a_scene_is_asked_in_tiles_with_the_anchors_of_each(client: Client, imag
     properties = result["geojson"]["features"][0]["properties"]
     assert properties["anchors"] > 0 and properties["prior"] == f"AlphaEarth 2024, {SIMULATED}"
     assert Image.open(picture).size == (672, 672)
-    with pytest.raises(AppError, match=r"^Area: found 1, 2; expected left, top"):
+    with pytest.raises(AppError, match=r"^Area: found '1, 2'; expected left, top"):
         client.predict(image=handle_file(image), area="1, 2", tile=None, year=None, api_name="/scene")
 
 

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from datasets import Dataset
+from datasets import Dataset, Image
 
 from fusargpt.evaluation.evaluated import Evaluation
 from fusargpt.evaluation.galleries import descriptions, detections
@@ -26,6 +26,7 @@ def evaluation(task: str, answers: list[str], reference: str) -> Evaluation:
         for item, text in zip(items, answers, strict=True)
     }
     rows = Dataset.from_list([{"image": random_image(32, 32, seed=n)} for n in range(len(answers))])
+    rows = rows.cast_column("image", Image(decode=False))
     return Evaluation({}, {}, "cpu", [], rows, items, {"tiny": given}, [])
 
 
