@@ -147,6 +147,7 @@ class SceneTab:
                 [(task.capitalize(), task) for task in ("detect", *(name for name in TASKS if name != "detect"))],
                 value="detect",
                 label="Task",
+                elem_id="fg-scene-task",
             )
             self.target = gr.Radio(list(TARGETS), value="ship", label="Target")
             self.area = gr.Textbox(

@@ -226,7 +226,7 @@ def test_an_area_is_drawn_on_a_scene_and_asked_in_tiles(visit: Visit, screenshot
     drawn = [int(word) for word in area.input_value().split(", ")]
     assert np.allclose(drawn, [20, 10, 80, 70], atol=1)
     page.locator("#fg-scene-tile input").fill("84")
-    page.get_by_role("tabpanel", name="Whole scene").get_by_label("Count", exact=True).check()
+    page.locator("#fg-scene-task").get_by_label("Count", exact=True).check()
     page.locator("#fg-scene").click()
     expect(page.locator("#fg-scene-note")).to_contain_text("1 of 1 tiles of 84 pixels", timeout=PATIENCE_MS)
     expect(page.locator("#fg-scene-json")).to_be_enabled(timeout=PATIENCE_MS)
