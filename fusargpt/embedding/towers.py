@@ -1,5 +1,6 @@
 """The two towers of a dual encoder behind one interface, whatever model they are of."""
 
+import re
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, cast
@@ -132,6 +133,14 @@ def unknown_words(tokenizer: Any, text: str) -> list[str]:
         return []
     words = dict.fromkeys(text.split())
     return [word for word in words if tokenizer.unk_token_id in tokenizer(word, add_special_tokens=False)["input_ids"]]
+
+
+def as_written(decoded: str) -> str:
+    """Tokens with a space between them as they are written: "61%", "1.5 km", "narrow-body (two)"."""
+    text = re.sub(r"(?<=\d) (?=\d)", "", decoded)
+    text = re.sub(r"(?<=\d) ([.,]) (?=\d)", r"\1", text)
+    text = re.sub(r" (?=[,;:%)])|(?<=\() ", "", text)
+    return re.sub(r"(?<=\w) - (?=\w)", "-", text).strip()
 
 
 def on_device(model: Any, features: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -38,6 +38,7 @@ class Entry:
         arm: of `fusargpt.foundation.arms.ARMS`; "none" for towers that take no prior.
         speaks: whether it has texts in the space of its images.
         matches: whether it reads texts with images before it.
+        writes: whether it writes texts beside images.
     """
 
     model: str
@@ -47,6 +48,7 @@ class Entry:
     arm: str
     speaks: bool = False
     matches: bool = False
+    writes: bool = False
 
 
 def enter(model: str, baselines: Sequence[str], arms: Sequence[str]) -> list[Entry]:
@@ -86,16 +88,26 @@ def _entries(name: str, model: str, arms: Sequence[str]) -> list[Entry]:
     if name == RANDOM:
         return [
             Entry(model, f"{RANDOM}, prior {entry.arm}" if entry.arm != "none" or len(arms) > 1 else RANDOM,
-                  f"{RANDOM} {entry.kind}", entry.revision, entry.arm, entry.speaks, entry.matches)
+                  f"{RANDOM} {entry.kind}", entry.revision, entry.arm, entry.speaks, entry.matches, entry.writes)
             for entry in _entries(model, model, arms)
         ]  # fmt: skip
     config, revision = _identify(name)
     title = Path(name).name or name
     if config.model_type == FUSARKLIP:
         # The head of a model that was trained without matching is as it began.
-        matches = cast(FusarKlipConfig, config).losses.itm > 0
+        losses = cast(FusarKlipConfig, config).losses
         return [
-            Entry(name, f"{title}, prior {arm}", FUSARKLIP, revision, arm, speaks=True, matches=matches) for arm in arms
+            Entry(
+                name,
+                f"{title}, prior {arm}",
+                FUSARKLIP,
+                revision,
+                arm,
+                speaks=True,
+                matches=losses.itm > 0,
+                writes=losses.lm > 0,
+            )
+            for arm in arms
         ]
     if config.model_type in CLIP_LIKE:
         return [Entry(name, title, DUAL_ENCODER, revision, "none", speaks=True)]

@@ -54,10 +54,28 @@ class SpeakingTower(Tower, Protocol):
 
 
 class MatchingTower(SpeakingTower, Protocol):
-    """One that also reads a text with the image before it."""
+    """One that also reads a text with the image before it.
+
+    Attributes:
+        scale: what the contrast multiplies cosines by.
+    """
+
+    scale: float
 
     def match(self, views: Sequence[View], texts: Sequence[str]) -> NDArray[np.float32]:
         """The probability that each text is true of the view beside it, [pairs]."""
+        ...
+
+
+class WritingTower(Tower, Protocol):
+    """One that writes texts beside images."""
+
+    def go_on(self, views: Sequence[View], beginning: str) -> list[str]:
+        """How a sentence that begins so goes on beside each view, without its full stop."""
+        ...
+
+    def likelihood(self, views: Sequence[View], texts: Sequence[str]) -> NDArray[np.float32]:
+        """Log-likelihood, in nats, of each text beside the view at its place, [pairs]."""
         ...
 
 

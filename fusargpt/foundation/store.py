@@ -1,8 +1,9 @@
-"""Features and matches on disk, block by block, so that a run that was cut computes nothing again."""
+"""Features, matches and texts on disk, block by block, so that a run that was cut computes nothing again."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,36 +66,54 @@ class Store:
         blocks = self._blocks(name, len(views), BLOCK_VIEWS, compute)
         return Features(**{key: np.concatenate([block[key] for block in blocks]) for key in blocks[0]})
 
+    def texts(self, name: str, count: int, write: Callable[[int, int], Sequence[str]]) -> list[str]:
+        """`count` texts, which are always the same for one name.
+
+        Args:
+            name: of the file's blocks.
+            count: how many.
+            write: those from a first one to before another.
+        """
+
+        def compute(start: int) -> dict[str, NDArray[Any]]:
+            end = min(start + BLOCK_VIEWS, count)
+            starts = range(start, end, self._batch_size)
+            written = [text for first in starts for text in write(first, min(first + self._batch_size, end))]
+            return {"text": np.array(written, dtype=np.str_)}
+
+        blocks = self._blocks(name, count, BLOCK_VIEWS, compute)
+        return [str(text) for block in blocks for text in block["text"]]
+
     @property
     def resize(self) -> str:
         """What became of pictures before the tower saw them, in words; "" where it has seen none."""
         return self._resize.read_text(encoding="utf-8") if self._resize.is_file() else ""
 
-    def matches(
-        self, name: str, pairs: int, probabilities: Callable[[int, int], NDArray[np.float32]]
+    def of_pairs(
+        self, name: str, pairs: int, numbers: Callable[[int, int], NDArray[np.float32]]
     ) -> NDArray[np.float32]:
-        """The probabilities of `pairs` pairs, which are always the same for one name.
+        """A number for each of `pairs` pairs, which are always the same for one name.
 
         Args:
             name: of the file's blocks.
             pairs: how many.
-            probabilities: computes those from a first pair to before another.
+            numbers: computes those from a first pair to before another.
         """
         if not pairs:
             return np.zeros(0, np.float32)
 
         def compute(start: int) -> dict[str, NDArray[np.floating]]:
-            return {"probability": probabilities(start, min(start + BLOCK_PAIRS, pairs))}
+            return {"number": numbers(start, min(start + BLOCK_PAIRS, pairs))}
 
         blocks = self._blocks(name, pairs, BLOCK_PAIRS, compute)
-        return np.concatenate([block["probability"] for block in blocks])
+        return np.concatenate([block["number"] for block in blocks])
 
     def _batches(self, start: int, count: int) -> range:
         return range(start, min(start + BLOCK_VIEWS, count), self._batch_size)
 
     def _blocks(
-        self, name: str, count: int, size: int, compute: Callable[[int], dict[str, NDArray[np.floating]]]
-    ) -> list[dict[str, NDArray[np.floating]]]:
+        self, name: str, count: int, size: int, compute: Callable[[int], Mapping[str, NDArray[Any]]]
+    ) -> list[dict[str, NDArray[Any]]]:
         blocks = []
         with tqdm(total=count, desc=f"{self._title}: {name}", disable=None, leave=False) as progress:
             for start in range(0, count, size):
@@ -108,7 +127,7 @@ class Store:
         return blocks
 
 
-def _read(path: Path) -> dict[str, NDArray[np.floating]]:
+def _read(path: Path) -> dict[str, NDArray[Any]]:
     try:
         with np.load(path, allow_pickle=False) as file:
             return {key: file[key] for key in file.files}

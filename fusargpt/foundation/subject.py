@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from fusargpt.foundation.arms import fitted_on, given
 from fusargpt.foundation.entries import Entry
-from fusargpt.foundation.features import Features, MatchingTower, SpeakingTower, Tower
+from fusargpt.foundation.features import Features, MatchingTower, SpeakingTower, Tower, WritingTower
 from fusargpt.foundation.places import Place, View
 from fusargpt.foundation.store import Store
 
@@ -72,6 +72,11 @@ class Subject:
         """Unit vectors [M, E]; of an entry that speaks."""
         return cast(SpeakingTower, self._tower()).texts(texts)
 
+    @property
+    def scale(self) -> float:
+        """What the contrast multiplies cosines by; of an entry that matches."""
+        return cast(MatchingTower, self._tower()).scale
+
     def match(
         self, name: str, views: Sequence[View], texts: Sequence[str], pairs: NDArray[np.integer]
     ) -> NDArray[np.float32]:
@@ -84,12 +89,42 @@ class Subject:
             pairs: those of one view should follow each other.
         """
 
-        def probabilities(start: int, end: int) -> NDArray[np.float32]:
-            shown = [views[int(view)] for view in pairs[start:end, 0]]
-            read = [texts[int(text)] for text in pairs[start:end, 1]]
-            return cast(MatchingTower, self._tower()).match(shown, read)
+        return self._of_pairs(name, views, texts, pairs, lambda: cast(MatchingTower, self._tower()).match)
 
-        return self._store.matches(f"{name}-{self.entry.arm}", len(pairs), probabilities)
+    def likelihood(
+        self, name: str, views: Sequence[View], texts: Sequence[str], pairs: NDArray[np.integer]
+    ) -> NDArray[np.float32]:
+        """As `match`, the log-likelihood of a text beside a view; of an entry that writes."""
+        name = f"likelihood-{name}"
+        return self._of_pairs(name, views, texts, pairs, lambda: cast(WritingTower, self._tower()).likelihood)
+
+    def _of_pairs(
+        self,
+        name: str,
+        views: Sequence[View],
+        texts: Sequence[str],
+        pairs: NDArray[np.integer],
+        reader: Callable[[], Callable[[Sequence[View], Sequence[str]], NDArray[np.float32]]],
+    ) -> NDArray[np.float32]:
+        def read(start: int, end: int) -> NDArray[np.float32]:
+            shown = [views[int(view)] for view in pairs[start:end, 0]]
+            return reader()(shown, [texts[int(text)] for text in pairs[start:end, 1]])
+
+        return self._store.of_pairs(f"{name}-{self.entry.arm}", len(pairs), read)
+
+    def written(self, name: str, views: Sequence[View], beginning: str) -> list[str]:
+        """How a sentence goes on beside each view; of an entry that writes.
+
+        Args:
+            name: of what is asked; views and beginning of one name are always the same.
+            views: of the test places.
+            beginning: as `fusargpt.foundation.features.WritingTower.go_on` takes it.
+        """
+
+        def write(start: int, end: int) -> list[str]:
+            return cast(WritingTower, self._tower()).go_on(views[start:end], beginning)
+
+        return self._store.texts(f"{name}-{self.entry.arm}", len(views), write)
 
     def once(self, name: str, compute: Callable[[], Result]) -> Result:
         """What `compute` gives, computed for the first of the tasks that ask for it by this name."""

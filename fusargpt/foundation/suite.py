@@ -40,7 +40,7 @@ class Options:
         scenes: simulated test places.
         train: simulated places that probes are fitted to.
         validation: simulated places that choose their strength.
-        rerank: partners that are put in order again by matching; 0 leaves it out.
+        rerank: partners that are put in order again, by matching and by likelihood; 0 leaves both out.
         sar_acd: folder of the chips of SAR-ACD, whose classes are then asked, too.
         ssdd: folder of the chips of SSDD, whose ships are then looked for, too.
         batch_size: images that a tower is shown together.

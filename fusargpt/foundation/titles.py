@@ -4,6 +4,7 @@ TITLES = {
     "map@r": "mAP@R",
     "accuracy": "accuracy",
     "matched_accuracy": "accuracy by matching",
+    "written_accuracy": "accuracy by likelihood",
     "knn_accuracy": "accuracy of nearest neighbours",
     "macro_f1": "macro F1",
     "mae": "mean absolute error",
@@ -17,6 +18,8 @@ TITLES = {
     "jaccard": "Jaccard",
     "f1@0.25": "F1@0.25",
     "f1@0.50": "F1@0.50",
+    "ap50": "AP50",
+    "ap": "AP",
 }
 _DIRECTIONS = {"image_to_text_": "image to text ", "text_to_image_": "text to image "}
 

@@ -1,6 +1,5 @@
 """A fitted FUSAR-KLIP as judge: how well texts fit images, how likely phrases are, and what it would say itself."""
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -14,6 +13,7 @@ from torch.nn import functional
 from transformers import PreTrainedTokenizerFast
 
 from fusargpt.embedding.model_folder import fingerprint, read_klip
+from fusargpt.embedding.towers import as_written
 from fusargpt.errors import InputError
 from fusargpt.geo.prior import Prior
 from modeling_fusarklip import FusarKlipModel, FusarKlipProcessor
@@ -114,7 +114,7 @@ class Judge:
         filled = self._model.fill(masked, mask[short], places, seen.tokens).input_ids
         for row, tokens in zip(short.tolist(), filled, strict=True):
             said: list[int] = tokens[hidden[row]].tolist()
-            phrase = written(cast(str, self._tokenizer.decode(said)))
+            phrase = as_written(cast(str, self._tokenizer.decode(said)))
             # A phrase that would be read otherwise than it was meant is none.
             if phrase and self._backend.encode(phrase, add_special_tokens=False).ids == said:
                 found[row] = phrase
@@ -155,11 +155,3 @@ class Judge:
             ids[row, : len(encoding)] = torch.tensor(encoding.ids)
             mask[row, : len(encoding)] = 1
         return ids.to(self._model.device), mask.to(self._model.device)
-
-
-def written(decoded: str) -> str:
-    """Tokens with a space between them as they are written: "61%", "1.5 km", "narrow-body (two)"."""
-    text = re.sub(r"(?<=\d) (?=\d)", "", decoded)
-    text = re.sub(r"(?<=\d) ([.,]) (?=\d)", r"\1", text)
-    text = re.sub(r" (?=[,;:%)])|(?<=\() ", "", text)
-    return re.sub(r"(?<=\w) - (?=\w)", "-", text).strip()

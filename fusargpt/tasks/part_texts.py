@@ -19,6 +19,11 @@ FEWEST_PARTS, MOST_PARTS = 2, 8
 SAYS_LITTLE = "roads"
 """The dimension in which most scenes agree: alone it tells none from another."""
 _SENTENCES = SENTENCES | {f"{TARGET_PREFIX}{name}": wordings for name, wordings in TARGET_SENTENCES.items()}
+BEGINNINGS = {
+    dimension: next(before for wording in wordings if (before := wording.partition("{}")[0]))
+    for dimension, wordings in _SENTENCES.items()
+}
+"""What stands before the phrase of each dimension, in the first wording in which something does."""
 # Of a scene without targets these say enough; the other dimensions would say the same again.
 _ABSENCES = ("target_count", "target_location", "target_category")
 

@@ -180,6 +180,27 @@ def test_texts_read_in_groups_are_those_read_at_once(model: FusarKlipModel):
     torch.testing.assert_close(model.read_many(ids, mask, tokens, images)[counted], at_once[counted], atol=1e-5, rtol=0)
     alone = model.read(ids, mask)
     torch.testing.assert_close(model.read_many(ids, mask)[counted], alone[counted], atol=1e-5, rtol=0)
+    causal, in_turn = (
+        model.read_causally(ids, mask, tokens[images]),
+        model.read_many(ids, mask, tokens, images, causal=True),
+    )
+    torch.testing.assert_close(in_turn[counted], causal[counted], atol=1e-5, rtol=0)
+    assert not torch.allclose(causal[counted], at_once[counted], atol=1e-3)
+
+
+@torch.no_grad()
+def test_likelihood_is_the_sum_over_words_each_from_those_before(model: FusarKlipModel):
+    inputs = tiny_klip_inputs()
+    ids, mask = inputs["input_ids"], inputs["attention_mask"]
+    tokens, turned = model.image_tokens(**image_of(inputs)), torch.tensor([3, 2, 1, 0])
+    likely = model.log_likelihood(ids, mask, image_index=turned, image_tokens=tokens)
+    said = model.word_head(model.read_causally(ids, mask, tokens[turned])).log_softmax(-1)
+    by_hand = [
+        sum(float(said[row, place - 1, ids[row, place]]) for place in range(1, int(mask[row].sum())))
+        for row in range(len(ids))
+    ]
+    torch.testing.assert_close(likely, torch.tensor(by_hand), atol=1e-4, rtol=0)
+    assert not torch.allclose(likely, model.log_likelihood(ids, mask, image_tokens=tokens), atol=1e-4)
 
 
 @pytest.mark.parametrize("checkpointed", [False, True])

@@ -145,6 +145,8 @@ def test_yaml_true_and_a_single_dataset_are_read_as_meant(tmp_path: Path):
     ("fields", "message"),
     [
         ({"num_train_epochs": 10**400}, "num_train_epochs: found a number of 1,329 bits, expected one below 2"),
+        ({"seed": -1}, "seed: found -1, expected a number between 0 and 4294967295"),
+        ({"data_seed": 2**32}, "data_seed: found 4294967296, expected a number between 0 and 4294967295"),
         ({"output_dir": "caf\udce9"}, r"output_dir: found \\udce9 at character 4"),
         ({"output_dir": "a\x00b"}, r"output_dir: found 'a\\x00b', expected a text without the character 0"),
         ({"train": "everything"}, "train: found 'everything', expected one of tlm, tlm\\+lora, lora, all, language"),

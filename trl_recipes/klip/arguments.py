@@ -56,6 +56,9 @@ class KlipArguments:
     itm: float = field(default=0.0, metadata={"help": "Weight of matching; 0 for none."})
     mlm: float = field(default=0.0, metadata={"help": "Weight of the reconstruction of masked words; 0 for none."})
     lm: float = field(default=0.0, metadata={"help": "Weight of captioning; 0 for none."})
+    word_share: float = field(
+        default=1.0, metadata={"help": "Share of a batch whose words are reconstructed (mlm) and said in turn (lm)."}
+    )
     mim: float = field(default=0.0, metadata={"help": "Weight of masked image modelling; 0 for none."})
     contrastive: Contrastive = field(
         default="softmax", metadata={"help": "softmax: against the whole batch. sigmoid: each pair by itself."}
@@ -192,8 +195,9 @@ class KlipArguments:
                 raise InputError(f"{name}: found {vars(self)[name]}, expected 0 or a positive weight")
         if not any(vars(self)[name] for name in _LOSSES):
             raise InputError(f"{', '.join(_LOSSES)}: found 0 for each; expected one loss at least")
-        if not 0 < self.match_share <= 1:
-            raise InputError(f"match_share: found {self.match_share}, expected a share above 0, up to 1")
+        for name in ("match_share", "word_share"):
+            if not 0 < vars(self)[name] <= 1:
+                raise InputError(f"{name}: found {vars(self)[name]}, expected a share above 0, up to 1")
         if not self.vision_learning_rate_ratio > 0:
             raise InputError(
                 f"vision_learning_rate_ratio: found {self.vision_learning_rate_ratio}, expected more than 0; "
@@ -217,6 +221,7 @@ class KlipArguments:
             (self.itc > 0, ("contrastive",), "itc above 0"),
             (self.itc > 0, ("logical_batch_size",), "itc above 0"),
             (self.itm > 0, ("match_share", "hard_negatives"), "itm above 0"),
+            (self.mlm > 0 or self.lm > 0, ("word_share",), "mlm or lm above 0"),
             (self.itm > 0 and self.texts == "parts", ("counterfactuals",), "itm above 0 and texts: parts"),
             (self.frozen != "tower", ("vision_learning_rate_ratio",), "a tower that moves (frozen)"),
             (self.prior == "true", ("prior_learning_rate_ratio",), "prior: true"),

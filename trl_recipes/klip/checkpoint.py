@@ -42,7 +42,8 @@ def load_model(recipe: KlipArguments, processor: FusarKlipProcessor) -> FusarKli
     name = f"model_name_or_path: {recipe.model_name_or_path}"
     try:
         config = _read_config(recipe, processor.tokenizer)
-        for loss in ("itc", "itm", "mlm", "lm", "mim", "contrastive", "match_share", "hard_negatives"):
+        shares = ("match_share", "hard_negatives", "word_share")
+        for loss in ("itc", "itm", "mlm", "lm", "mim", "contrastive", *shares):
             setattr(config.losses, loss, vars(recipe)[loss])
         config.geography.drop_field = recipe.acquisition_field_dropout
         config.geography.drop_all = recipe.acquisition_dropout

@@ -148,13 +148,22 @@ def pairs_to_match(
 
 
 def masked_texts(config: FusarKlipConfig, batch: TrainingBatch) -> MaskedTexts | None:
-    """Texts with words or parts hidden; those of which nothing is are left out. None without the loss."""
+    """Texts of the first `word_share` of the batch with words or parts hidden; those of which nothing is are left out.
+
+    None without the loss.
+    """
     losses = config.losses
     if not losses.mlm > 0:
         return None
     whole = losses.mask_part if batch.has_parts else 0.0
+    first = first_rows(losses.word_share, batch)
     masked_ids, chosen = mask_texts(
-        batch.input_ids, batch.part_ids, batch.token_weights, losses.mask_words, whole, config.mask_token_id
+        batch.input_ids[first],
+        batch.part_ids[first],
+        batch.token_weights[first],
+        losses.mask_words,
+        whole,
+        config.mask_token_id,
     )
     rows = chosen.any(1).nonzero()[:, 0]
     chosen = chosen[rows]
@@ -164,6 +173,11 @@ def masked_texts(config: FusarKlipConfig, batch: TrainingBatch) -> MaskedTexts |
         batch.input_ids[rows][chosen],
         batch.token_weights[rows][chosen],
     )
+
+
+def first_rows(share: float, batch: TrainingBatch) -> slice:
+    """The first `share` of a batch, rounded up."""
+    return slice(math.ceil(share * len(batch.input_ids)))
 
 
 def join(parts: list[Fused], pad_token_id: int | None) -> Fused:

@@ -173,6 +173,7 @@ class LossesConfig(_Strict):
             are false. A head that begins at random learns nothing of hard ones alone.
         mlm: Weight of the reconstruction of masked words and parts from image and text.
         lm: Weight of causal captioning.
+        word_share: Share of a batch whose words are said, masked (mlm) or one after the other (lm), above 0.
         mim: Weight of masked image modelling, which needs pixels (no `image_states`).
         momentum: Decay of an average of the towers (BLIP: 0.995) that gives the softmax contrast soft targets; `None`
             for none.
@@ -197,6 +198,7 @@ class LossesConfig(_Strict):
         "hard_negatives",
         "mlm",
         "lm",
+        "word_share",
         "mim",
         "momentum",
         "alpha",
@@ -213,6 +215,7 @@ class LossesConfig(_Strict):
     hard_negatives: float | int = 1.0
     mlm: float | int = 1.0
     lm: float | int = 0.0
+    word_share: float | int = 1.0
     mim: float | int = 0.0
     momentum: float | None = None
     alpha: float | int = 0.4
@@ -225,8 +228,9 @@ class LossesConfig(_Strict):
         for name in ("itc", "itm", "mlm", "lm", "mim", "queue_size"):
             if not self.__dict__[name] >= 0:
                 raise self.found(name, "0 or a positive number")
-        if not 0 < self.match_share <= 1:
-            raise self.found("match_share", "a share above 0, up to 1")
+        for name in ("match_share", "word_share"):
+            if not 0 < self.__dict__[name] <= 1:
+                raise self.found(name, "a share above 0, up to 1")
         for name in ("hard_negatives", "alpha", "mask_words", "mask_part", "mask_patches", "momentum"):
             value = self.__dict__[name]
             if value is not None and not 0 <= value <= 1:

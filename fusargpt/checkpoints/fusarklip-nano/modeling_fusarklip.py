@@ -16,7 +16,7 @@ from transformers.models.blip.modeling_blip import BlipPreTrainedModel
 from transformers.models.blip.modeling_blip_text import BlipTextLMHeadModel
 from transformers.utils.generic import ModelOutput, can_return_tuple
 
-from .batches import Fused, TrainingBatch, join, masked_texts, pairs_to_match, training_batch
+from .batches import Fused, TrainingBatch, first_rows, join, masked_texts, pairs_to_match, training_batch
 from .configuration_fusarklip import DIMENSIONS, FusarKlipConfig
 from .losses import (
     base_rate,
@@ -312,10 +312,15 @@ class FusarKlipModel(FusarKlipTowers):
         return tuple(states[:, : part.input_ids.shape[1]] for states, part in zip(split, parts, strict=True))
 
     def _caption_loss(self, batch: TrainingBatch) -> Tensor:
-        """Each word from the image and the words before it."""
-        read = self.read_causally(batch.input_ids, batch.attention_mask, batch.image_tokens)
-        counted = batch.attention_mask[:, 1:].bool()
-        targets, weights = batch.input_ids[:, 1:][counted], batch.token_weights[:, 1:][counted]
+        """Each word of the first `word_share` of the texts from the image and the words before it."""
+        rows = first_rows(self.config.losses.word_share, batch)
+        mask = batch.attention_mask[rows]
+        mask = mask[:, : int(mask.sum(1).max())]
+        ids, token_weights = (whole[rows, : mask.shape[1]] for whole in (batch.input_ids, batch.token_weights))
+        images = torch.arange(len(ids), device=ids.device)
+        read = self.read_many(ids, mask, batch.image_tokens[rows], images, causal=True)
+        counted = mask[:, 1:].bool()
+        targets, weights = ids[:, 1:][counted], token_weights[:, 1:][counted]
         return weighted_cross_entropy(self.word_head(read[:, :-1][counted]), targets, weights)
 
     def _masked_image_loss(self, image_inputs: dict[str, Any]) -> Tensor:

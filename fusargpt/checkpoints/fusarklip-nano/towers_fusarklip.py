@@ -173,11 +173,17 @@ class FusarKlipTowers(BlipForImageTextRetrieval):
 
     def read_causally(self, input_ids: Tensor, attention_mask: Tensor | None, image_tokens: Tensor) -> Tensor:
         """`[B, L, C]`: each token beside its image and the tokens before it, the first of them `bos_token_id`."""
+        return self.text_encoder(
+            input_ids=self._begun(input_ids),
+            attention_mask=attention_mask,
+            encoder_hidden_states=image_tokens,
+            is_decoder=True,
+        ).last_hidden_state
+
+    def _begun(self, input_ids: Tensor) -> Tensor:
         ids = input_ids.clone()
         ids[:, 0] = cast(int, self.config.text.bos_token_id)
-        return self.text_encoder(
-            input_ids=ids, attention_mask=attention_mask, encoder_hidden_states=image_tokens, is_decoder=True
-        ).last_hidden_state
+        return ids
 
     def masked_words(self, input_ids: Tensor, attention_mask: Tensor | None, image_tokens: Tensor) -> Tensor:
         """float32 `[M, L, V]`: logits of the word in each place, where it is masked, of texts beside their images.
@@ -194,19 +200,25 @@ class FusarKlipTowers(BlipForImageTextRetrieval):
         attention_mask: Tensor,
         image_tokens: Tensor | None = None,
         images: Tensor | None = None,
+        causal: bool = False,
     ) -> Tensor:
-        """As `read`, in groups of texts of like length, and with the keys of an image computed once for all its texts.
+        """As `read` or `read_causally`, in groups of like length, and with an image's keys computed once for all texts.
 
         Args:
             input_ids: int64 `[N, L]`, padded on the right.
             attention_mask: `[N, L]`.
             image_tokens: `[B, 1 + T, C]`.
             images: int64 `[N]`, the place of each text's image.
+            causal: As `read_causally`.
 
         Returns:
             `[N, L, C]`, in padding of no use.
         """
         self.check_texts("input_ids", input_ids, attention_mask)
+        how: dict[str, Any] = {}
+        if causal:
+            input_ids = self._begun(input_ids)
+            how["is_decoder"] = True
         lengths = attention_mask.sum(1)
         order = lengths.argsort(stable=True)
         longest = lengths[order].tolist()
@@ -217,7 +229,7 @@ class FusarKlipTowers(BlipForImageTextRetrieval):
         for first in range(0, len(longest), ROWS_OF_ONE_LENGTH):
             rows = order[first : first + ROWS_OF_ONE_LENGTH]
             length = longest[first : first + ROWS_OF_ONE_LENGTH][-1]
-            beside: dict[str, Any] = {}
+            beside = dict(how)
             if image_tokens is not None and images is not None:
                 beside["encoder_hidden_states"] = image_tokens[images[rows]]
                 if shared:
@@ -282,6 +294,36 @@ class FusarKlipTowers(BlipForImageTextRetrieval):
         mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
         read = self.read_many(input_ids, mask, tokens, self._pairs(input_ids, tokens, image_index))
         return self.itm_head(read[:, 0, :]).softmax(-1)[:, 1]
+
+    def log_likelihood(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        image_index: Tensor | None = None,
+        image_tokens: Tensor | None = None,
+        **image_inputs: Any,
+    ) -> Tensor:
+        """Sum `[M]` of the log-probabilities of a text's words, each from its image and the words before it, in nats.
+
+        Of one text beside several images the likeliest is the image that it is about (VisualGPTScore, arXiv
+        2306.01879); of several texts long and rare ones are unlikely beside any image.
+
+        Args:
+            input_ids: int64 `[M, L]`. The rest as of `match`.
+
+        Raises:
+            ValueError: As of `match`.
+        """
+        tokens = self.image_tokens(**image_inputs) if image_tokens is None else image_tokens
+        mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
+        read = self.read_many(input_ids, mask, tokens, self._pairs(input_ids, tokens, image_index), causal=True)
+        sums: list[Tensor] = []
+        for states, ids, counted in zip(
+            *(part.split(ROWS_OF_ONE_LENGTH) for part in (read[:, :-1], input_ids[:, 1:], mask[:, 1:])), strict=True
+        ):
+            losses = functional.cross_entropy(self.word_head(states).float().transpose(1, 2), ids, reduction="none")
+            sums.append(-(losses * counted).sum(1))
+        return torch.cat(sums)
 
     @torch.no_grad()
     def fill(

@@ -5,14 +5,14 @@ from pathlib import Path
 from typing import Protocol
 
 from fusargpt.foundation.subject import Subject
-from fusargpt.foundation.tasks.captioning import NeighbourCaptions
+from fusargpt.foundation.tasks.captioning import NeighbourCaptions, WrittenCaptions
 from fusargpt.foundation.tasks.counting import CountProbe
 from fusargpt.foundation.tasks.covers import CoverProbe
 from fusargpt.foundation.tasks.detection import DetectionProbe
 from fusargpt.foundation.tasks.fine_labels import FineLabelProbe
 from fusargpt.foundation.tasks.questions import CoversPresent, Position, Recognition, RegionalCover
 from fusargpt.foundation.tasks.real_chips import SarAcdProbe, SsddProbe
-from fusargpt.foundation.tasks.retrieval import RerankedRetrieval, Retrieval
+from fusargpt.foundation.tasks.retrieval import LikeliestRetrieval, RerankedRetrieval, Retrieval
 from fusargpt.foundation.tasks.segmentation import SegmentationProbe
 from fusargpt.foundation.tasks.two_polarizations import TwoPolarizations
 from fusargpt.foundation.tasks.zero_shot import ZeroShotCount, ZeroShotCover
@@ -40,7 +40,7 @@ class Task(Protocol):
 ONLY_BY_NAME = (TwoPolarizations.name,)
 """Tasks that are left out unless they are asked for: they take as long as all others together."""
 RERANKED = 32
-"""Partners that are put in order again by matching."""
+"""Partners that are put in order again, by matching and by likelihood."""
 
 
 def tasks(reranked: int = RERANKED, sar_acd: Path | None = None, ssdd: Path | None = None) -> dict[str, Task]:
@@ -53,7 +53,7 @@ def tasks(reranked: int = RERANKED, sar_acd: Path | None = None, ssdd: Path | No
     """
     found: list[Task] = [
         *(Retrieval(name) for name in ("landforms", "targets", "parts", "caption")),
-        *([RerankedRetrieval("landforms", reranked)] if reranked else []),
+        *([kind("landforms", reranked) for kind in (RerankedRetrieval, LikeliestRetrieval)] if reranked else []),
         ZeroShotCover(),
         ZeroShotCount(),
         CoverProbe(),
@@ -64,6 +64,7 @@ def tasks(reranked: int = RERANKED, sar_acd: Path | None = None, ssdd: Path | No
         DetectionProbe(),
         TwoPolarizations(),
         NeighbourCaptions(),
+        WrittenCaptions(),
         Recognition(),
         Position(),
         CoversPresent(),

@@ -11,6 +11,7 @@ from fusargpt.foundation.features import Features
 from fusargpt.foundation.places import Annotated
 from fusargpt.foundation.probes import Classifier, Labelled, Regression, logistic_probe, ridge_probe
 from fusargpt.foundation.subject import Subject
+from fusargpt.metrics.average_precision import average_precision_tallies
 from fusargpt.metrics.detection import box_overlap, detect_tallies
 from fusargpt.metrics.tally import Tally
 from fusargpt.tasks.prompts import NONE_ANSWER, TARGETS
@@ -39,17 +40,20 @@ class DetectionProbe:
     how = (
         "for each token, the class of the target that is centred in it (logistic regression) and its box (ridge "
         f"regression); of boxes that overlap by more than {SAME_OVERLAP} the likelier one stays; strengths and the "
-        "least probability chosen on the validation split"
+        "least probability chosen on the validation split; ap50, ap: of all boxes, as COCO ranks and averages them"
     )
 
     def tallies(self, subject: Subject) -> Mapping[str, Tally] | None:
-        return box_tallies(found_targets(subject), subject.places("test"))
+        return _targets(subject).tallies(subject.places("test"))
 
 
 def found_targets(subject: Subject) -> list[list[Found]]:
     """The boxes that the probe finds in the test places; fitted once for a subject."""
+    return _targets(subject).kept()
 
-    def compute() -> list[list[Found]]:
+
+def _targets(subject: Subject) -> "Detected":
+    def compute() -> "Detected":
         train, validation = ((subject.fitting(split), subject.places(split)) for split in ("train", "validation"))
         return detected(train, validation, (subject.features("test"), subject.places("test")))
 
@@ -60,18 +64,33 @@ Known = tuple[Features, Sequence[Annotated]]
 """Images and what is in them."""
 
 
-def detected(train: Known, validation: Known, test: Known) -> list[list[Found]]:
-    """The boxes in each image of `test`, likelier than the threshold that validation chooses; see `DetectionProbe`."""
+@dataclass(frozen=True, eq=False)
+class Detected:
+    """All boxes in each image, and how likely those are that are taken for targets."""
+
+    boxes: list[list[Found]]
+    threshold: float
+
+    def kept(self) -> list[list[Found]]:
+        """The boxes that are taken for targets."""
+        return [[one for one in of_image if one.probability >= self.threshold] for of_image in self.boxes]
+
+    def tallies(self, images: Sequence[Annotated]) -> dict[str, Tally]:
+        """Scores of those, and average precision of all."""
+        answers, references = _answers(self.boxes), _references(images)
+        scores = [[one.probability for one in of_image] for of_image in self.boxes]
+        return box_tallies(self.kept(), images) | average_precision_tallies(answers, references, scores)
+
+
+def detected(train: Known, validation: Known, test: Known) -> Detected:
+    """The boxes in each image of `test`, with the threshold that validation chooses; see `DetectionProbe`."""
     fitted, chosen_by = _centred(*train), _centred(*validation)
     classes = logistic_probe(fitted.classes, chosen_by.classes)
     boxes = ridge_probe(fitted.boxes, chosen_by.boxes)
     known = [_found(classes, boxes, tokens, image) for tokens, image in _pairs(validation)]
     headline = DetectionProbe.headline
     threshold = max(THRESHOLDS, key=lambda least: box_tallies(known, validation[1], least)[headline].value)
-    return [
-        [one for one in _found(classes, boxes, tokens, image) if one.probability >= threshold]
-        for tokens, image in _pairs(test)
-    ]
+    return Detected([_found(classes, boxes, tokens, image) for tokens, image in _pairs(test)], threshold)
 
 
 def _pairs(known: Known) -> Iterator[tuple[NDArray[np.floating], Annotated]]:
@@ -154,10 +173,17 @@ def _found(classes: Classifier, boxes: Regression, tokens: NDArray[np.floating],
 
 def box_tallies(found: Sequence[Sequence[Found]], images: Sequence[Annotated], least: float = 0.0) -> dict[str, Tally]:
     """F1 at overlap 0.25 and 0.50, all and of each class, of the boxes that are at least so likely."""
-    answers = [_text([(one.box, one.label) for one in of_image if one.probability >= least]) for of_image in found]
-    references = [_text([(target.box, target.label) for target in image.targets]) for image in images]
-    tallies = detect_tallies(answers, references)
+    answers = _answers([[one for one in of_image if one.probability >= least] for of_image in found])
+    tallies = detect_tallies(answers, _references(images))
     return {name: tally for name, tally in tallies.items() if name != "readable"}
+
+
+def _answers(found: Sequence[Sequence[Found]]) -> list[str]:
+    return [_text([(one.box, one.label) for one in of_image]) for of_image in found]
+
+
+def _references(images: Sequence[Annotated]) -> list[str]:
+    return [_text([(target.box, target.label) for target in image.targets]) for image in images]
 
 
 def _text(boxes: Sequence[tuple[Sequence[float], str]]) -> str:

@@ -10,7 +10,7 @@ from fusargpt.foundation.chip_folders import class_folders, ssdd
 from fusargpt.foundation.probes import Labelled, logistic_probe, neighbour_probe
 from fusargpt.foundation.subject import Subject
 from fusargpt.foundation.tasks.classification import PROBES
-from fusargpt.foundation.tasks.detection import DetectionProbe, box_tallies, detected
+from fusargpt.foundation.tasks.detection import DetectionProbe, detected
 from fusargpt.metrics.classification import label_tallies
 from fusargpt.metrics.tally import Tally
 
@@ -79,7 +79,7 @@ class SsddProbe:
             (subject.features_of(f"ssdd-{split}-{len(of_split)}", [chip.view for chip in of_split]), of_split)
             for split, of_split in chips.items()
         )
-        return box_tallies(detected(train, validation, test), test[1])
+        return detected(train, validation, test).tallies(test[1])
 
 
 def fold_of_chips(count: int) -> np.ndarray:

@@ -1,13 +1,13 @@
 """Retrieval among the test places, in both directions."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fusargpt.foundation.bridge import bridged_similarity
-from fusargpt.foundation.entries import MAJORITY
+from fusargpt.foundation.entries import MAJORITY, Entry
 from fusargpt.foundation.places import Place
 from fusargpt.foundation.subject import Subject
 from fusargpt.foundation.texts import TEXT_SETS, TextSet, text_set
@@ -42,7 +42,7 @@ class Retrieval:
 
 
 class RerankedRetrieval:
-    """The first by cosine, put in order again by matching plus cosine, as BLIP does (arXiv 2201.12086).
+    """The first by cosine, put in order again by a pass over text and image together.
 
     Args:
         texts: a set of `fusargpt.foundation.texts.TEXT_SETS`.
@@ -50,31 +50,62 @@ class RerankedRetrieval:
     """
 
     headline = "text_to_image_r@1"
+    suffix = "reranked"
+    by = "the log-odds of matching (BLIP, arXiv 2201.12086)"
 
     def __init__(self, texts: str, first: int) -> None:
-        self.name = f"retrieval-{texts}-reranked"
+        self.name = f"retrieval-{texts}-{self.suffix}"
         self.how = (
-            f"as retrieval-{texts}; the first {first} of each query in a new order, by the log-odds of matching plus "
-            "the cosine"
+            f"as retrieval-{texts}; the first {first} of each query in a new order, by {self.by} plus the cosine as "
+            "the contrast scales it, which beat the plain cosine on validation places"
         )
         self._texts, self._first = texts, first
 
     def tallies(self, subject: Subject) -> Mapping[str, Tally] | None:
-        """None for entries that do not match, and for other arms than `RERANKED_ARMS`."""
-        if not subject.entry.matches or subject.entry.arm not in RERANKED_ARMS:
+        """None for entries that do not read so, and for other arms than `RERANKED_ARMS`."""
+        if not self._reads(subject.entry) or subject.entry.arm not in RERANKED_ARMS:
             return None
         cosine = similarity(self._texts, subject)
         texts = _texts_of(self._texts, subject, "test")
         chosen = [_first(cosine, self._first), _first(cosine.T, self._first)]
         candidates = chosen[0] | chosen[1].T
         pairs = np.argwhere(candidates)
-        probability = subject.match(f"{self._texts}-{self._first}", subject.views("test"), texts.texts, pairs)
-        odds = np.zeros_like(cosine)
-        certain = np.clip(probability.astype(np.float64), _CERTAIN, 1 - _CERTAIN)
-        odds[candidates] = np.log(certain / (1 - certain))
-        found = retrieval_tallies(_promoted(cosine, odds, chosen[0]), texts.true)
-        other = retrieval_tallies(_promoted(cosine.T, odds.T, chosen[1]).T, texts.true)
+        read = np.zeros(cosine.shape)
+        read[candidates] = self._read(subject, f"{self._texts}-{self._first}", texts.texts, pairs)
+        logits = subject.scale * cosine.astype(np.float64)
+        found = retrieval_tallies(_promoted(logits, read, chosen[0]), texts.true)
+        other = retrieval_tallies(_promoted(logits.T, read.T, chosen[1]).T, texts.true)
         return {name: (found if name.startswith("image") else other)[name] for name in found}
+
+    def _reads(self, entry: Entry) -> bool:
+        return entry.matches
+
+    def _read(
+        self, subject: Subject, name: str, texts: Sequence[str], pairs: NDArray[np.integer]
+    ) -> NDArray[np.float64]:
+        """A number [P] for each pair, higher where the text is likelier to be true."""
+        probability = subject.match(name, subject.views("test"), texts, pairs)
+        certain = np.clip(probability.astype(np.float64), _CERTAIN, 1 - _CERTAIN)
+        return np.log(certain / (1 - certain))
+
+
+class LikeliestRetrieval(RerankedRetrieval):
+    """By how likely the text is beside the image, word by word (VisualGPTScore, arXiv 2306.01879).
+
+    Of one text beside several images that says which it is about. Of several texts beside one image it prefers what is
+    likely anyway: that direction is told for completeness.
+    """
+
+    suffix = "likeliest"
+    by = "the log-likelihood of the text's words (arXiv 2306.01879)"
+
+    def _reads(self, entry: Entry) -> bool:
+        return entry.writes
+
+    def _read(
+        self, subject: Subject, name: str, texts: Sequence[str], pairs: NDArray[np.integer]
+    ) -> NDArray[np.float64]:
+        return subject.likelihood(name, subject.views("test"), texts, pairs).astype(np.float64)
 
 
 def similarity(name: str, subject: Subject) -> NDArray[np.floating]:
@@ -97,11 +128,11 @@ def _first(similarity: NDArray[np.floating], count: int) -> NDArray[np.bool_]:
 
 
 def _promoted(
-    cosine: NDArray[np.floating], odds: NDArray[np.floating], chosen: NDArray[np.bool_]
+    logits: NDArray[np.floating], read: NDArray[np.floating], chosen: NDArray[np.bool_]
 ) -> NDArray[np.floating]:
-    """The chosen before all others, by odds plus cosine; the others by cosine."""
-    above = np.abs(odds).max() + 2.0
-    return np.where(chosen, cosine + odds + 2 * above, cosine)
+    """The chosen before all others, by both together; the others by the contrast's logits."""
+    above = np.abs(read).max() + np.abs(logits).max()
+    return np.where(chosen, logits + read + 3 * above, logits)
 
 
 def _texts_of(name: str, subject: Subject, split: str) -> TextSet:

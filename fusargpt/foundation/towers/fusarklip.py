@@ -1,21 +1,32 @@
 """FUSAR-KLIP: images with prior and acquisition, texts, and matching."""
 
+import re
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any, Self, TypeVar, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from transformers import StoppingCriteria, StoppingCriteriaList
 
+from fusargpt.embedding.towers import as_written
 from fusargpt.errors import InputError, one_line
 from fusargpt.foundation.features import Features
 from fusargpt.foundation.places import View
 from fusargpt.inference.faces import LoadingReport
-from modeling_fusarklip import FusarKlipConfig, FusarKlipModel, FusarKlipProcessor
+from modeling_fusarklip import (
+    FusarKlipConfig,
+    FusarKlipForConditionalGeneration,
+    FusarKlipModel,
+    FusarKlipProcessor,
+)
 
 _TEXTS = 64  # that are read together
 _SEED = 0  # of random weights
+LONGEST_SENTENCE = 48
+"""Tokens that a sentence goes on for at most."""
 Result = TypeVar("Result")
 
 
@@ -30,6 +41,7 @@ class FusarKlipTower:
     def __init__(self, model: FusarKlipModel, processor: FusarKlipProcessor) -> None:
         self._model, self._processor = model, processor
         side = model.config.vision.image_size
+        self.scale = 1 / float(model.temperature.detach())
         self.resize = f"{side} x {side}, the whole picture"
 
     @classmethod
@@ -39,6 +51,8 @@ class FusarKlipTower:
         Raises:
             InputError: files that are missing or damaged.
         """
+        # As `fusargpt.embedding.model_folder` computes: small products in bfloat16 are slower on a CPU.
+        dtype = torch.float32 if device == "cpu" else torch.bfloat16
         try:
             processor = FusarKlipProcessor.from_pretrained(name)
             if random:
@@ -47,7 +61,7 @@ class FusarKlipTower:
             else:
                 model, report = cast(
                     tuple[FusarKlipModel, LoadingReport],
-                    FusarKlipModel.from_pretrained(name, use_safetensors=True, output_loading_info=True),
+                    FusarKlipModel.from_pretrained(name, dtype=dtype, use_safetensors=True, output_loading_info=True),
                 )
                 if report["missing_keys"]:
                     raise InputError(f"{name}: weights are missing, {sorted(report['missing_keys'])[0]} among them")
@@ -57,7 +71,7 @@ class FusarKlipTower:
         except Exception as error:
             raise InputError(f"{name}: the model cannot be loaded: {one_line(error)}") from error
         # transformers wraps `to` in a way that hides its signature.
-        model.to(device)  # pyright: ignore[reportArgumentType]
+        model.to(device=device, dtype=dtype)  # pyright: ignore[reportArgumentType, reportCallIssue]
         return cls(model.eval(), processor)
 
     def features(self, views: Sequence[View]) -> Features:
@@ -80,13 +94,44 @@ class FusarKlipTower:
 
     def match(self, views: Sequence[View], texts: Sequence[str]) -> NDArray[np.float32]:
         """Each view is seen once, however many texts it is paired with. InputError for a text that is too long."""
+        return self._paired(self._model.match, views, texts)
+
+    def likelihood(self, views: Sequence[View], texts: Sequence[str]) -> NDArray[np.float32]:
+        """As `match`."""
+        return self._paired(self._model.log_likelihood, views, texts)
+
+    def _paired(self, read: Callable[..., Tensor], views: Sequence[View], texts: Sequence[str]) -> NDArray[np.float32]:
         different = {id(view): view for view in views}
         places = {name: place for place, name in enumerate(different)}
         index = torch.tensor([places[id(view)] for view in views], device=self._model.device)
         with torch.inference_mode():
             tokens = self._tokens(list(different.values()))
-            matched = self._model.match(**self._read(texts), image_index=index, image_tokens=tokens)
-            return matched.float().cpu().numpy()
+            found = read(**self._read(texts), image_index=index, image_tokens=tokens)
+            return found.float().cpu().numpy()
+
+    def go_on(self, views: Sequence[View], beginning: str) -> list[str]:
+        with torch.inference_mode():
+            tokens = self._tokens(views)
+            begun = self._read([beginning] * len(views))["input_ids"]
+            stop = SentenceEnds(self._processor, begun.shape[1] - 1)
+            written = self._writer.generate(
+                input_ids=begun,
+                image_tokens=tokens,
+                max_new_tokens=LONGEST_SENTENCE,
+                do_sample=False,
+                stopping_criteria=StoppingCriteriaList([stop]),
+            )
+        # The token that ends a text is not in what was begun.
+        tokenizer = cast(Any, self._processor).tokenizer
+        texts: list[str] = tokenizer.batch_decode(written[:, begun.shape[1] - 1 :], skip_special_tokens=True)
+        return [re.split(r"\.(?!\d)", as_written(text), maxsplit=1)[0].strip() for text in texts]
+
+    @cached_property
+    def _writer(self) -> FusarKlipForConditionalGeneration:
+        writer = FusarKlipForConditionalGeneration(self._model.config)
+        writer.load_state_dict(self._model.state_dict())
+        writer.to(device=self._model.device, dtype=self._model.dtype)  # pyright: ignore[reportArgumentType, reportCallIssue]
+        return writer.eval()
 
     def _tokens(self, views: Sequence[View]) -> Tensor:
         priors = [None if view.prior is None else view.prior.columns() for view in views]
@@ -103,6 +148,30 @@ class FusarKlipTower:
 
     def _placed(self, batch: Any) -> dict[str, Tensor]:
         return dict(batch.to(self._model.device, self._model.dtype))
+
+
+class SentenceEnds(StoppingCriteria):
+    """Whether a full stop was written, or what ends a text.
+
+    Args:
+        processor: whose tokens they are.
+        begun: how many tokens stand before what is written.
+    """
+
+    def __init__(self, processor: FusarKlipProcessor, begun: int) -> None:
+        tokenizer = cast(Any, processor).tokenizer
+        self._stop = tokenizer.convert_tokens_to_ids(".")
+        self._digits = torch.tensor(tokenizer.convert_tokens_to_ids(list("0123456789")))
+        self._begun = begun
+
+    # As generate calls it; the base's hints say other types.
+    def __call__(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, input_ids: Tensor, scores: Any, **kwargs: Any
+    ) -> Tensor:
+        written = input_ids[:, self._begun :]
+        # A point between digits ends nothing.
+        ends = (written[:, :-1] == self._stop) & ~torch.isin(written[:, 1:], self._digits.to(written.device))
+        return ends.any(1)
 
 
 def _readable(read: Callable[[], Result]) -> Result:

@@ -42,6 +42,7 @@ class Knowing:
 
     text_of: Callable[[str], int | None] = lambda text: None
     resize: str = "none"
+    scale: float = 1.0
     shown: int = 0
 
     def features(self, views: Sequence[View]) -> Features:
@@ -77,6 +78,8 @@ def truth(place: Place) -> NDArray[np.float32]:
     return np.concatenate([cover_shares(place.cover, GRID, GRID), targets], -1).astype(np.float32)
 
 
-def subject(folder: Path, tower: Tower, speaks: bool = False, kind: str = "known", arm: str = "none") -> Subject:
-    entry = Entry("known", "known", kind, "", arm, speaks, speaks)
+def subject(
+    folder: Path, tower: Tower, speaks: bool = False, kind: str = "known", arm: str = "none", writes: bool = False
+) -> Subject:
+    entry = Entry("known", "known", kind, "", arm, speaks, speaks, writes)
     return Subject(entry, lambda: tower, Store(folder, {}, "known", 16), known, 0)

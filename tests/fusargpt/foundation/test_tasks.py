@@ -20,6 +20,7 @@ from fusargpt.foundation.tasks.two_polarizations import both_features
 from fusargpt.foundation.texts import LONGEST, TEXT_SETS, count_prompts, cover_prompts, text_set
 from fusargpt.foundation.towers.simple import Nothing
 from fusargpt.geo.land_classes import LANDCOVER_CLASSES
+from fusargpt.tasks.part_texts import BEGINNINGS
 from tests.fusargpt.foundation.known_places import COUNTS, Knowing, known, place_of, subject
 
 
@@ -68,6 +69,27 @@ def test_matching_puts_the_first_in_a_new_order(tmp_path: Path) -> None:
     assert found["image_to_text_r@1"] == 1
 
 
+def test_likelihood_puts_the_first_in_a_new_order(tmp_path: Path) -> None:
+    told = text_set("landforms", known("test")).texts
+    said = {text: place.scene.seed for text, place in zip(told, known("test"), strict=True)}
+
+    class Writes(Knowing):
+        def texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
+            return np.roll(super().texts(texts), 1, axis=1)
+
+        def likelihood(self, views: Sequence[View], texts: Sequence[str]) -> NDArray[np.float32]:
+            # Long texts are unlikely beside any image, and likelier beside their own.
+            right = super().match(views, texts)
+            return np.array([10 * one - len(text) for one, text in zip(right, texts, strict=True)], np.float32)
+
+    tower = Writes(said.get)
+    found = scores("retrieval-landforms-likeliest", subject(tmp_path, tower, speaks=True, writes=True))
+    assert found["text_to_image_r@1"] == 1
+    assert found["image_to_text_r@1"] < 1
+    silent = subject(tmp_path / "silent", Knowing(), speaks=True)
+    assert tasks()["retrieval-landforms-likeliest"].tallies(silent) is None
+
+
 def test_other_arms_are_not_put_in_order_again(tmp_path: Path) -> None:
     task = tasks()["retrieval-landforms-reranked"]
     assert task.tallies(subject(tmp_path, Knowing(), speaks=True, arm="blind")) is None
@@ -102,7 +124,14 @@ def test_counts_are_told_by_texts_that_differ_in_the_count_alone(tmp_path: Path)
             return np.array([text == one for text, one in zip(texts, right, strict=True)], np.float32)
 
     found = scores("zero-shot-count", subject(tmp_path, Counts(), speaks=True))
-    assert found["matched_accuracy"] == 1
+    assert found["matched_accuracy"] == 1 and "written_accuracy" not in found
+
+    class Writes(Counts):
+        def likelihood(self, views: Sequence[View], texts: Sequence[str]) -> NDArray[np.float32]:
+            return -self.match(views, texts)
+
+    writes = scores("zero-shot-count", subject(tmp_path / "writes", Writes(), speaks=True, writes=True))
+    assert writes["matched_accuracy"] == 1 and writes["written_accuracy"] == 0
     assert count_prompts("ship")[0][0] == "The image holds no targets."
     assert count_prompts("aircraft")[2][0] == "The image holds two aircraft."
 
@@ -126,6 +155,7 @@ def test_probes_read_what_features_hold(tmp_path: Path) -> None:
     found = scores("detection", knowing)
     assert found["f1@0.25"] > 0.8
     assert found["f1@0.50"] > 0.7
+    assert found["ap50"] > 0.6 and 0 < found["ap"] < found["ap50"]
     assert scores("question-recognition", knowing)["accuracy"] > 0.8
     assert scores("question-position", knowing)["exact"] > 0.6
     assert scores("question-covers", knowing)["jaccard"] > 0.8
@@ -160,9 +190,31 @@ def test_captions_are_those_of_the_nearest_image_and_their_facts_are_counted(tmp
     chance = scores("captioning", subject(tmp_path / "chance", Nothing(), kind=MAJORITY))
     assert chance["facts"] < found["facts"] < 1
     assert found["facts/target_count"] > chance["facts/target_count"]
-    same = {name: tally.score().value for name, tally in caption_tallies(known("test"), known("test")).items()}
+    told = [place.phrases for place in known("test")]
+    same = {name: tally.score().value for name, tally in caption_tallies(told, known("test")).items()}
     assert (same["facts"], same["facts/roads"]) == (1, 1)
     assert same["bleu4"] == pytest.approx(1)
+
+
+def test_written_captions_are_sentences_that_the_model_ends(tmp_path: Path) -> None:
+    begun: list[str] = []
+
+    class Writes(Knowing):
+        def go_on(self, views: Sequence[View], beginning: str) -> list[str]:
+            begun.append(beginning)
+            dimension = next(name for name, known in BEGINNINGS.items() if known == beginning)
+            if dimension == "water":
+                return [""] * len(views)
+            return [place_of(view).phrases.get(dimension, "none") for view in views]
+
+    writes = subject(tmp_path, Writes(), writes=True)
+    found = scores("captioning-written", writes)
+    assert found["facts/terrain"] == found["facts/target_count"] == 1 and found["facts/water"] == 0
+    assert 0.8 < found["facts"] < 1 and 0.8 < found["bleu4"] < 1
+    assert BEGINNINGS["terrain"] == "The terrain is " and BEGINNINGS["distribution"] == "Within the frame, "
+    asked = len(begun)
+    assert scores("captioning-written", writes) == found and len(begun) == asked, "kept, and not written again"
+    assert tasks()["captioning-written"].tallies(subject(tmp_path / "silent", Knowing())) is None
 
 
 def test_shares_of_cells_are_those_of_their_pixels() -> None:

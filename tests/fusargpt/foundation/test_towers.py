@@ -9,11 +9,14 @@ import torch
 from transformers import BlipVisionConfig, BlipVisionModel, ViTConfig, ViTModel
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
+from fusargpt.checkpoints import KLIP_NANO
 from fusargpt.errors import InputError
 from fusargpt.foundation.arms import given
 from fusargpt.foundation.entries import DUAL_ENCODER, FUSARKLIP, VISION, enter
 from fusargpt.foundation.load import Towers, load_tower
-from fusargpt.foundation.towers.fusarklip import FusarKlipTower
+from fusargpt.foundation.towers.fusarklip import FusarKlipTower, SentenceEnds
+from fusargpt.tasks.part_texts import BEGINNINGS
+from modeling_fusarklip import FusarKlipProcessor
 from tests.fusargpt.foundation.known_places import known
 from tests.modeling_fusarklip.tiny_klip import stir_klip, tiny_klip, tiny_klip_processor
 from tests.tiny_clip import save_tiny_clip
@@ -78,6 +81,17 @@ def test_a_view_is_seen_once_and_matched_as_the_model_matches(klip: Path, monkey
     alone = np.concatenate([tower.match([view], [text]) for view, text in pairs])
     assert matched == pytest.approx(alone, abs=1e-5)
     assert len({round(float(value), 5) for value in matched}) > len(VIEWS)
+
+
+def test_a_sentence_goes_on_up_to_its_full_stop() -> None:
+    tower = FusarKlipTower.load(str(KLIP_NANO), "cpu", random=False)
+    said = tower.go_on(VIEWS, BEGINNINGS["target_count"])
+    assert all(text and "." not in text and "the image holds" not in text.lower() for text in said)
+    assert [tower.go_on([view], BEGINNINGS["target_count"])[0] for view in VIEWS] == said
+    processor = FusarKlipProcessor.from_pretrained(str(KLIP_NANO))
+    for text, ends in (("ships. one", True), ("1.5 km", False), ("ships.", False), ("1.5 km. one", True)):
+        ids = processor(text=[f"two {text}"])["input_ids"][:, :-1]
+        assert SentenceEnds(processor, 2)(ids, ids.float()).tolist() == [ends], text
 
 
 def test_texts_that_are_too_long_are_said(klip: Path) -> None:

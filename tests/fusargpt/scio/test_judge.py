@@ -9,8 +9,9 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch.nn import functional
 
+from fusargpt.embedding.towers import as_written
 from fusargpt.errors import InputError
-from fusargpt.scio.judge import Judge, Seen, written
+from fusargpt.scio.judge import Judge, Seen
 from fusargpt.simulator.description import scene_phrases
 from fusargpt.simulator.simulated_scene import simulate_scene
 from tests.trl_recipes.klip.phases import IMAGE_SIZE, klip_processor, tiny_klip_model
@@ -71,7 +72,7 @@ def test_decoded_phrases_are_written_as_they_were() -> None:
     for seed in range(6):
         for phrase in scene_phrases(simulate_scene(seed)).values():
             ids = tokenizer(phrase, add_special_tokens=False)["input_ids"]
-            assert written(tokenizer.decode(ids)) == phrase.lower()
+            assert as_written(tokenizer.decode(ids)) == phrase.lower()
 
 
 def test_a_model_that_was_not_trained_to_judge_is_refused(tmp_path: Path) -> None:

@@ -11,9 +11,10 @@ from fusargpt.errors import InputError
 from fusargpt.geo.embeddings import dequantize
 from fusargpt.tasks.facts import DIMENSIONS, fact_keys, phrases_of
 from fusargpt.tasks.part_texts import draw_part_text, part_text
-from modeling_fusarklip.batches import pairs_to_match, training_batch
+from modeling_fusarklip.batches import masked_texts, pairs_to_match, training_batch
 from modeling_fusarklip.losses import truth_matrix
-from tests.modeling_fusarklip.tiny_klip import tiny_klip_config
+from modeling_fusarklip.modeling_fusarklip import FusarKlipModel
+from tests.modeling_fusarklip.tiny_klip import IMAGE_SIZE, tiny_klip_config
 from tests.trl_recipes.klip.phases import MAX_TOKENS, klip_arguments, klip_processor, klip_row, write_klip_rows
 from trl_recipes.data.rows import Batch
 from trl_recipes.klip.arguments import parse
@@ -156,3 +157,27 @@ def test_a_share_of_the_batch_is_matched_against_all_of_it() -> None:
     assert half.labels.tolist() == [1] * 2 + [0] * 6 and whole.labels.tolist() == [1] * 4 + [0] * 12
     true, false_texts = half.texts.images[:2].tolist(), half.texts.input_ids[2:4].tolist()
     assert true == [0, 1] and false_texts == [ids[3].tolist()] * 2
+
+
+def test_a_share_of_the_batch_has_its_words_said() -> None:
+    ids = torch.arange(32).reshape(4, 8) % 20 + 5
+    mask = torch.ones_like(ids)
+    mask[1, 6:] = 0
+    mask[:, 7] = 0  # so that the first half is shorter than the batch is wide
+    config = tiny_klip_config(losses_config={"mlm": 1.0, "mask_words": 1.0, "mask_part": 0.0, "word_share": 0.5})
+    tokens = torch.randn(4, 3, config.vision.hidden_size)
+    batch = training_batch(config, ids, mask, tokens, None, None, None, None)
+    masked = masked_texts(config, batch)
+    assert masked is not None and masked.texts.images.tolist() == [0, 1]
+
+    losses = {"itc": 0.0, "itm": 0.0, "mlm": 0.0, "lm": 1.0}
+    torch.manual_seed(0)
+    model = FusarKlipModel(tiny_klip_config(losses_config={**losses, "word_share": 0.5})).eval()
+    whole = FusarKlipModel(tiny_klip_config(losses_config=losses)).eval()
+    whole.load_state_dict(model.state_dict())
+    pixels = torch.randn(4, 3, IMAGE_SIZE, IMAGE_SIZE)
+    said = model(input_ids=ids, attention_mask=mask, pixel_values=pixels, return_loss=True).lm
+    half = whole(input_ids=ids[:2], attention_mask=mask[:2], pixel_values=pixels[:2], return_loss=True).lm
+    all_of_it = whole(input_ids=ids, attention_mask=mask, pixel_values=pixels, return_loss=True).lm
+    torch.testing.assert_close(said, half)
+    assert not torch.isclose(said, all_of_it)

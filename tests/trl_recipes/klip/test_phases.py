@@ -152,6 +152,8 @@ def test_plain_captions_train_too(folder: Path, tmp_path: Path) -> None:
         ({"itm": -1.0}, "itm: found -1.0, expected 0 or a positive weight"),
         ({"match_share": 0.5}, "match_share: found 0.5, which has no effect without itm above 0"),
         ({"itm": 1.0, "match_share": 0.0}, "match_share: found 0.0, expected a share above 0"),
+        ({"word_share": 0.5}, "word_share: found 0.5, which has no effect without mlm or lm above 0"),
+        ({"lm": 1.0, "word_share": 1.5}, "word_share: found 1.5, expected a share above 0"),
         ({"prior": "none", "prior_dropout": 0.1}, "prior_dropout: found 0.1, which has no effect without prior: true"),
         ({"prior_dropout": 1.5}, "prior_dropout: found 1.5, expected a share from 0 to 1"),
         ({"caption_column": "text"}, "caption_column: found 'text', which has no effect without texts: caption"),
