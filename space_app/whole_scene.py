@@ -100,6 +100,8 @@ class AskedScene:
     def summary(self) -> str:
         """What it comes to in a few words."""
         found, plural = self.places, PLURALS[self.asked.target]
+        if len(self.problems) >= self.answered > 0 and all(_is_unread(place) for place in found):
+            return "No answer could be read"
         if self.asked.task == "detect":
             return f"{len(found)} {self.asked.target if len(found) == 1 else plural}"
         if self.asked.task == "count":
@@ -271,6 +273,11 @@ class WholeScene:
             while len(self._kept) > _KEPT:
                 self._kept.popitem(last=False)
             return kept
+
+
+def _is_unread(place: Place) -> bool:
+    """Of a tile's number or class; objects and cells are there because they were read."""
+    return any(place.properties.get(name, "") is None for name in ("count", "class"))
 
 
 def _tiles_of(scene: UploadedScene, task: str, side: int, area: Box | None) -> list[Tile]:

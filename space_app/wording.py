@@ -85,7 +85,7 @@ def note_of_scene(asked: AskedScene) -> str:
     if asked.state == "asking":
         return f'<p class="fg-note fg-busy" role="status">{how}: {count} ...</p>'
     late = "" if asked.state == "whole" else f" Stopped after {MAX_ANSWER_SECONDS:.0f} seconds; ask again to go on."
-    unread = f" {len(asked.problems)} answers could not be read in whole." if asked.problems else ""
+    unread = f" {len(asked.problems)} of the answers could not be read in whole." if asked.problems else ""
     headline = f'<p class="fg-summary">{html.escape(asked.summary)}</p>'
     return f'{headline}<p class="fg-note" role="status">{how}: {count}.{late}{unread}</p>'
 
