@@ -1,4 +1,4 @@
-"""Write the outlines that the map of a place is drawn from: python -m scripts.make_outlines COUNTRIES.shp CITIES.shp
+"""Write the outlines that maps of places are drawn from: python -m scripts.make_outlines COUNTRIES.shp CITIES.shp
 
 Both are of Natural Earth (public domain, naturalearthdata.com) at 1:110 million: `ne_110m_admin_0_countries.shp` and
 `ne_110m_populated_places.shp`, with the files beside them; those in use are the copies that came with geopandas 0.14.
@@ -15,7 +15,7 @@ import numpy as np
 import shapely
 from pyogrio.raw import read as read_layer
 
-OUTLINES = Path(__file__).parents[1] / "space_app" / "outlines.json"
+OUTLINES = Path(__file__).parents[1] / "fusargpt" / "geo" / "outlines.json"
 TOLERANCE_DEGREES = 0.1
 
 

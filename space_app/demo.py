@@ -1,5 +1,6 @@
 """What the page does with a model and nothing of how it looks: look at an image, fetch anchors, answer."""
 
+import threading
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,7 @@ from space_app.scene_search import SceneSearch, Searched
 from space_app.scenes import UploadedScene, read_scene
 from space_app.streaming import Stream, stream_of
 from space_app.visitor import current_visitor
+from space_app.whole_scene import AskedScene, SceneQuestion, WholeScene
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,7 @@ class Demo:
         visitors: who has how many requests under way.
         stream: the model's answers.
         scene_search: searches by words; None where no model for that is there.
+        whole_scene: asks scenes tile by tile.
     """
 
     predictor: FusarGpt
@@ -70,9 +73,13 @@ class Demo:
     visitors: Visitors = field(default_factory=Visitors)
     scene_search: SceneSearch | None = None
     stream: Stream = field(init=False, repr=False)
+    whole_scene: WholeScene = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "stream", stream_of(self.predictor))
+        # The model has one place, taken when everything else of a question is read.
+        place = threading.Lock()
+        object.__setattr__(self, "stream", stream_of(self.predictor, place))
+        object.__setattr__(self, "whole_scene", WholeScene(self.predictor, place))
 
     def look(self, image: str | None, told: Told | None = None, place: str = "") -> UploadedScene:
         """The image as `space_app.scenes.read_scene` reads it.
@@ -142,6 +149,32 @@ class Demo:
         growing = self.scene_search.search(
             (image, told, prior_path), scene, words, prior, int(side) if side else None, self.seconds
         )
+        with self.visitors.at_work(current_visitor()):
+            try:
+                yield from growing
+            finally:
+                growing.close()
+
+    def scenes(
+        self, image: str | None, asked: SceneQuestion, field_name: str | None, told: Told, place: str = ""
+    ) -> Generator[AskedScene]:
+        """A scene asked tile by tile, see `space_app.whole_scene.WholeScene.ask`.
+
+        Args:
+            image: path of the image; None before there is one.
+            asked: the question.
+            field_name: of the field that each tile's anchors come from; None or "" without a prior.
+            told: how the image is to be read.
+            place: as `Question.place`.
+
+        Raises:
+            InputError: anything about the request that is not as it should be.
+        """
+        if field_name and field_name not in self.fields:
+            raise InputError(f"Prior: found {field_name!r}; this page offers {', '.join(self.fields) or 'none'}")
+        scene = self.look(image, told, place)
+        source = (field_name, self.fields[field_name]) if field_name else None
+        growing = self.whole_scene.ask((image, told, place), scene, asked, source, self.seconds)
         with self.visitors.at_work(current_visitor()):
             try:
                 yield from growing

@@ -50,10 +50,10 @@ def write_downloads(
     for name, picture in zip(names, pictures, strict=True):
         picture.save(folder / name)
         drawn.append(str(folder / name))
-    written = _write_json(folder / "fusargpt.json", report(scene, model, answers))
+    written = write_json(folder / "fusargpt.json", report(scene, model, answers))
     geojson = None
     if scene.geometry is not None:
-        geojson = _write_json(folder / "fusargpt.geojson", feature_collection(scene, answers))
+        geojson = write_json(folder / "fusargpt.geojson", feature_collection(scene, answers))
     return Downloads(tuple(drawn), written, geojson)
 
 
@@ -68,6 +68,7 @@ def side_by_side(pictures: Sequence[Image.Image]) -> Image.Image:
     return joined
 
 
-def _write_json(path: Path, content: dict[str, object]) -> str:
+def write_json(path: Path, content: dict[str, Any]) -> str:
+    """The path of a file that holds `content`."""
     path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return str(path)

@@ -1,16 +1,19 @@
 """Answers drawn on the image: boxes of a detection, cells of a localization, and a line that says what is shown."""
 
 import math
+from collections.abc import Sequence
 
 from PIL import Image, ImageDraw
 
-from fusargpt.geo.box_drawing import COLOURS, FONT, INK, clip_box, draw_box
+from fusargpt.geo.box_drawing import COLOURS, FONT, INK, OTHER_COLOUR, clip_box, draw_box
+from fusargpt.scenes.layers import Place
 from fusargpt.tasks.answers import LabelledBox, Parsed, parse_boxes, parse_cells, parse_count
 from fusargpt.tasks.prompts import GRID_SIDE
 
 # Small images are enlarged by a whole factor to at least this many pixels, so that lines and labels are thin on them.
 _SHORTEST_SIDE = 640
 _LONGEST_SIDE = 4096
+_AREA = (255, 235, 120)
 
 
 def enlarge(image: Image.Image) -> Image.Image:
@@ -45,6 +48,37 @@ def draw_answer(image: Image.Image, task: str | None, answer: str, question: str
     if task == "count" and parse_count(answer, question).value is None:
         return picture, "This answer is not a number."
     return picture, ""
+
+
+def draw_places(
+    picture: Image.Image, scale: float, places: Sequence[Place], target: str, area: Sequence[float] | None = None
+) -> None:
+    """Draw what was said of the places of a scene: boxes; tiles with their numbers or classes; cells; the area asked.
+
+    Args:
+        picture: RGB.
+        scale: pixels of it for one of the scene.
+        places: in pixels of the scene.
+        target: what they were asked about.
+        area: [x1, y1, x2, y2] likewise.
+    """
+    pen = ImageDraw.Draw(picture, "RGBA")
+    for place in places:
+        x1, y1, x2, y2 = (edge * scale for edge in place.box)
+        kind = place.properties.get("kind")
+        if kind is None:
+            draw_box(picture, (x1, y1, x2, y2), place.properties["label"], tab=False)
+            continue
+        value = place.properties.get("count", place.properties.get("class"))
+        found = kind == "cell" or value not in (None, 0, "none")
+        colour = COLOURS.get(str(value), COLOURS.get(target, OTHER_COLOUR))
+        corners = (x1, y1, max(x2 - 1, x1), max(y2 - 1, y1))
+        pen.rectangle(corners, fill=(*colour, 70) if found else None, outline=(255, 255, 255, 90))
+        if value is not None and pen.textlength(str(value), font=FONT) < x2 - x1:
+            pen.text((x1 + 3, y1 + 1), str(value), fill="white", font=FONT, stroke_width=2, stroke_fill=INK)
+    if area is not None:
+        x1, y1, x2, y2 = (edge * scale for edge in area)
+        pen.rectangle((x1, y1, max(x2 - 1, x1), max(y2 - 1, y1)), outline=_AREA, width=3)
 
 
 def _with_boxes(picture: Image.Image, image: Image.Image, parsed: Parsed[list[LabelledBox]]) -> tuple[Image.Image, str]:

@@ -24,6 +24,7 @@ from space_app.limits import (
 )
 from space_app.place_map import place_map
 from space_app.reading_controls import reading_controls
+from space_app.scene_tab import SceneTab
 from space_app.search_tab import SearchTab
 from space_app.stage import empty_stage
 from space_app.widgets import AnswerView, Widgets
@@ -66,6 +67,8 @@ def build(demo: Demo) -> gr.Blocks:
                     results = _results()
                 with gr.Column(scale=3, min_width=300):
                     knowing = _place_and_prior(list(demo.fields))
+            with gr.Tab("Whole scene", elem_id="fg-scene-tab"):
+                asking_scenes = SceneTab(demo, examples)
             if demo.scene_search is not None:
                 with gr.Tab("Search", elem_id="fg-search-tab"):
                     searching = SearchTab(demo, examples)
@@ -73,11 +76,13 @@ def build(demo: Demo) -> gr.Blocks:
         widgets = Widgets(**asking, **results, **knowing)
         # First, so that their names are theirs: events have those of their functions.
         add_endpoints(demo, widgets, LIMITS)
+        asking_scenes.connect(LIMITS)
         if searching is not None:
             searching.connect(LIMITS)
         Events(demo, widgets, examples, LIMITS).connect()
         # A number field shows 0 until it is told that there is none.
-        empty = [widgets.year, widgets.height_m, *([] if searching is None else searching.numbers)]
+        empty = [widgets.year, widgets.height_m, *asking_scenes.numbers]
+        empty += [] if searching is None else searching.numbers
         page.load(
             lambda: [None] * len(empty), None, empty, queue=False, show_progress="hidden", api_visibility="private"
         )
@@ -89,7 +94,7 @@ def _image_and_question(examples: list[dict[str, str]], targets: list[str]) -> d
     """All that an answer takes, so that it fits on one screen."""
     made: dict[str, Any] = {}
     with gr.Column(elem_classes="fg-step"):
-        gr.HTML("<h2><span>1</span> Image</h2><p>Start with a simulated one; its label says what is truly there.</p>")
+        gr.HTML("<h2><span>1</span> Image</h2><p>Simulated ones say what is truly there.</p>")
         made["examples"] = gr.Gallery(
             [(EXAMPLES / example["thumbnail"], example["caption"]) for example in examples],
             show_label=False,
@@ -105,34 +110,29 @@ def _image_and_question(examples: list[dict[str, str]], targets: list[str]) -> d
         made["image"] = gr.File(
             label=f"Yours: TIFF, PNG or JPEG to {MAX_UPLOAD_BYTES // 2**20} MB",
             file_types=IMAGE_TYPES,
-            height=130,
+            height=110,
             elem_id="fg-image",
         )
+    with gr.Column(elem_classes="fg-step"):
+        gr.HTML("<h2><span>2</span> Question</h2>")
+        made["task"] = gr.Radio(TASK_CHOICES, value="describe", label="Task")
+        made["target"] = gr.Radio(targets, value=targets[0], label="Target", visible=False)
+        made["question"] = gr.Textbox(
+            "",
+            label="Question",
+            placeholder="What is on the water? (Enter asks)",
+            max_lines=4,
+            visible=False,
+        )
+        made["compare"] = gr.Checkbox(label="Side by side: with the prior, and without")
+        made["ask"] = gr.Button("Ask", variant="primary", elem_id="fg-ask")
+        made["stop"] = gr.Button("Stop", variant="stop", visible=False, elem_id="fg-stop")
+    # Below the button, which has to be in sight: few files need them.
+    with gr.Column(elem_classes="fg-step"):
         made["band"] = gr.Number(
             1, label="Band", info="Which band of the file to look at.", precision=0, minimum=1, visible=False
         )
         made |= reading_controls()
-    with gr.Column(elem_classes="fg-step"):
-        gr.HTML("<h2><span>2</span> Question</h2><p>The image stays: ask one after the other.</p>")
-        made["task"] = gr.Radio(
-            TASK_CHOICES, value="describe", label="Task", info="Each asks what the model was trained to answer."
-        )
-        made["target"] = gr.Radio(
-            targets, value=targets[0], label="Target", info="What is counted, localized or detected.", visible=False
-        )
-        made["question"] = gr.Textbox(
-            "",
-            label="Question",
-            info="In your own words; Enter asks.",
-            placeholder="What is on the water?",
-            max_lines=4,
-            visible=False,
-        )
-        made["compare"] = gr.Checkbox(
-            label="Side by side", info="With the prior, then without it: what does it change?"
-        )
-        made["ask"] = gr.Button("Ask", variant="primary", elem_id="fg-ask")
-        made["stop"] = gr.Button("Stop", variant="stop", visible=False, elem_id="fg-stop")
     return made
 
 

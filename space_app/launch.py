@@ -53,7 +53,7 @@ def chosen_searcher() -> str | None:
 
 
 def launch(page: gr.Blocks, host: str | None = None, port: int | None = None, wait: bool = True) -> str:
-    """Serve `page` and return its address, with `wait` only after it was closed.
+    """Serve `page` and return its address, with `wait` only after it was told and the page was closed.
 
     `host` and `port` are Gradio's own choice when None: 127.0.0.1 or what a Space sets, and the first free port from
     7860 on.
@@ -65,7 +65,9 @@ def launch(page: gr.Blocks, host: str | None = None, port: int | None = None, wa
         _, address, _ = page.launch(
             server_name=host,
             server_port=port,
-            prevent_thread_lock=not wait,
+            prevent_thread_lock=True,
+            # Gradio's own lines advertise a public link, which nobody asked for.
+            quiet=True,
             max_file_size=MAX_UPLOAD_BYTES,
             state_session_capacity=SESSIONS,
             allowed_paths=[str(EXAMPLES)],
@@ -79,6 +81,9 @@ def launch(page: gr.Blocks, host: str | None = None, port: int | None = None, wa
         )
     except OSError as error:
         raise InputError(f"cannot serve on {host} port {port}: {error}") from error
+    if wait:
+        print(f"Serving on {address} (stop with Ctrl-C)", flush=True)
+        page.block_thread()
     return address
 
 

@@ -43,9 +43,11 @@ MAX_ANCHORS_PER_SIDE = 32
 MAX_QUESTION = 2000
 """Characters; a prompt of several sentences has some hundreds."""
 MAX_ANSWER_SECONDS = 60.0
-"""Of an answer, and of a search."""
+"""Of an answer, of a search, and of a scene."""
 MAX_TILES = 1024
 """Of an image that is searched."""
+MAX_SCENE_TILES = 256
+"""Of an image that is asked in tiles."""
 MAX_WORDS = 500
 """Characters of what is searched for."""
 QUEUE_LENGTH = 40

@@ -1,13 +1,10 @@
 """Where an image lies, drawn without a network: coasts, borders and cities around it, and the place in the world.
 
-The outlines are of Natural Earth (public domain), see `make_outlines`; they are coarse, and the link below the map
-leads to OpenStreetMap for who wants streets and has a network.
+The outlines, see `fusargpt.geo.outlines`, are coarse, and the link below the map leads to OpenStreetMap for who wants
+streets and has a network.
 """
 
 import html
-import json
-from functools import cache
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -15,8 +12,8 @@ import numpy as np
 from fusargpt.errors import InputError
 from fusargpt.geo.earth import METRES_PER_DEGREE, wrap_longitude
 from fusargpt.geo.geometry import Geometry
+from fusargpt.geo.outlines import cities, land_rings
 
-_OUTLINES = Path(__file__).with_name("outlines.json")
 _WIDTH, _HEIGHT = 320, 210  # about its size in the page, so that names can be read
 _SPAN_DEGREES = 9.0
 """From the middle of the map to its northern and southern edge."""
@@ -108,7 +105,7 @@ def _svg(longitude: float, latitude: float, bounds: tuple[float, float, float, f
 def _land(view: _View) -> str:
     """The path of all rings that reach into the view."""
     parts = []
-    for ring in _outlines()[0]:
+    for ring in land_rings():
         # Near the antimeridian a ring may show on the other turn.
         for turn in (-360, 0, 360):
             points = view.at(ring + np.array([turn, 0]))
@@ -121,7 +118,7 @@ def _land(view: _View) -> str:
 
 
 def _cities_in(view: _View) -> list[tuple[str, np.ndarray]]:
-    names, places = _outlines()[1]
+    names, places = cities()
     shifted = places.copy()
     shifted[:, 0] = view.longitude + wrap_longitude(places[:, 0] - view.longitude)
     points = view.at(shifted)
@@ -146,7 +143,7 @@ def _city(name: str, x: float, y: float) -> str:
 
 def _near(longitude: float, latitude: float) -> str:
     """Distance and direction of the nearest of some 240 cities; "" in mid-ocean."""
-    names, places = _outlines()[1]
+    names, places = cities()
     east = wrap_longitude(longitude - places[:, 0]) * np.cos(np.radians((latitude + places[:, 1]) / 2))
     north = latitude - places[:, 1]
     away = np.hypot(east, north) * _KM_PER_DEGREE
@@ -156,15 +153,6 @@ def _near(longitude: float, latitude: float) -> str:
     turn = np.degrees(np.arctan2(east[nearest], north[nearest]))
     direction = _DIRECTIONS[round(turn / 45) % 8]
     return f", {away[nearest]:.0f} km {direction} of {html.escape(names[nearest])}"
-
-
-@cache
-def _outlines() -> tuple[list[np.ndarray], tuple[list[str], np.ndarray]]:
-    """Rings of land in degrees, float64 [N, 2] each; names and places [C, 2] of cities."""
-    content = json.loads(_OUTLINES.read_text(encoding="utf-8"))
-    rings = [np.array(ring, np.float64).reshape(-1, 2) / 10 for ring in content["land"]]
-    names = [name for name, *_ in content["cities"]]
-    return rings, (names, np.array([place for _, *place in content["cities"]], np.float64))
 
 
 def _km(geometry: Geometry, pixels: int) -> str:

@@ -1,15 +1,14 @@
 """The tab that searches an image by words: its controls, what happens on it, and its endpoint."""
 
 import html
-import json
 from collections.abc import Generator
-from pathlib import Path
 
 import gradio as gr
 from gradio.components import Component
 
 from fusargpt.errors import InputError
 from space_app.demo import Demo
+from space_app.downloads import write_json
 from space_app.fields import EXAMPLES
 from space_app.inputs import Told
 from space_app.limits import IMAGE_TYPES, MAX_TILES, MAX_UPLOAD_BYTES, Concurrency
@@ -139,7 +138,7 @@ class SearchTab:
             self.image = gr.File(
                 label=f"Yours: TIFF, PNG or JPEG to {MAX_UPLOAD_BYTES // 2**20} MB",
                 file_types=IMAGE_TYPES,
-                height=130,
+                height=110,
                 elem_id="fg-search-image",
             )
             self.prior = gr.File(
@@ -253,12 +252,7 @@ class SearchTab:
         """Paths of the heat map, the list and the map; None for the map where no place is known."""
         folder = self.demo.scratch.new_folder()
         searched.draw().save(folder / "found.png")
-        found = _write_json(folder / "found.json", searched.as_json())
+        found = write_json(folder / "found.json", searched.as_json())
         places = searched.feature_collection()
-        geojson = None if places is None else _write_json(folder / "found.geojson", places)
+        geojson = None if places is None else write_json(folder / "found.geojson", places)
         return str(folder / "found.png"), found, geojson
-
-
-def _write_json(path: Path, content: dict[str, object]) -> str:
-    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    return str(path)

@@ -17,6 +17,7 @@ from space_app.scenes import UploadedScene
 _LONGEST_SIDE = 1280
 """Of the pictures in the page; downloads are whole."""
 _HALF = 50
+"""Of the image under the prior, until an answer is drawn on it: that shall be covered by nothing."""
 _UNCOVER = "this.closest('figure').style.setProperty('--fg-share', this.value + '%')"
 
 
@@ -28,7 +29,7 @@ def draw(scene: UploadedScene, answer: GivenAnswer | None) -> tuple[Image.Image,
 
 
 def stage(scene: UploadedScene, prior: Prior | None, answer: GivenAnswer | None = None) -> str:
-    """HTML of the image; with a prior, of its false colours and anchors under a slider."""
+    """HTML of the image; with a prior, of its false colours and anchors under a slider, which an answer draws back."""
     front, note = draw(scene, answer)
     described = html.escape(f"{scene.name} as the model sees it. {note}".strip(), quote=True)
     picture = f'<img src="{data_url(front)}" alt="{described}">'
@@ -37,16 +38,70 @@ def stage(scene: UploadedScene, prior: Prior | None, answer: GivenAnswer | None 
     task = "describe" if answer is None or answer.state == "writing" else answer.task
     coloured = over_image(scene.seen, prior)
     text = "" if answer is None else answer.text
+    share = _HALF if answer is None or answer.state == "writing" else 0
     behind = mark_anchors(draw_answer(coloured, None if task == FREE else task, text)[0], prior)
     return (
-        f'<figure class="fg-stage" style="--fg-share:{_HALF}%"><div class="fg-layers">{picture}'
+        f'<figure class="fg-stage" style="--fg-share:{share}%"><div class="fg-layers">{picture}'
         f'<img class="fg-prior" src="{data_url(behind)}" alt="The prior in false colour, with its anchors">'
         '<span class="fg-edge" aria-hidden="true"></span></div>'
         '<label class="fg-slider"><span>SAR</span><input type="range" min="0" max="100" '
-        f'value="{_HALF}" aria-label="How much of the prior is shown" '
+        f'value="{share}" aria-label="How much of the prior is shown" '
         f'oninput="{_UNCOVER}"><span>prior</span></label>'
         f"{_caption(scene, prior)}</figure>"
     )
+
+
+def scene_stage(scene: UploadedScene, picture: Image.Image) -> str:
+    """HTML of a whole scene, on which a visitor may draw an area with the mouse; see `AREA_SCRIPT`."""
+    width, height = scene.picture.size
+    shown = html.escape(f"{scene.name}, the whole scene", quote=True)
+    return (
+        f'<figure class="fg-stage fg-drawable" data-width="{width}" data-height="{height}"><div class="fg-layers">'
+        f'<img src="{data_url(picture)}" alt="{shown}" draggable="false"><span class="fg-area" hidden></span></div>'
+        f"<figcaption>{width} x {height} pixels. Drag over it to choose an area; a click chooses all of it.<br>"
+        f'<small class="fg-read-as">{html.escape(scene.read_as)}</small></figcaption></figure>'
+    )
+
+
+AREA_SCRIPT = """
+const start = {};
+const pixels = (event) => {
+  const figure = element.querySelector(".fg-drawable"), image = figure.querySelector("img");
+  const rect = image.getBoundingClientRect(), width = +figure.dataset.width, height = +figure.dataset.height;
+  const scale = Math.min(rect.width / width, rect.height / height);
+  const left = rect.left + (rect.width - width * scale) / 2, top = rect.top + (rect.height - height * scale) / 2;
+  const within = (value, most) => Math.round(Math.min(Math.max(value, 0), most));
+  return {x: within((event.clientX - left) / scale, width), y: within((event.clientY - top) / scale, height),
+          scale, left: left - rect.left, top: top - rect.top};
+};
+const draw = (event) => {
+  const to = pixels(event), area = element.querySelector(".fg-area");
+  const box = [Math.min(start.x, to.x), Math.min(start.y, to.y), Math.max(start.x, to.x), Math.max(start.y, to.y)];
+  area.hidden = false;
+  area.style.left = to.left + box[0] * to.scale + "px";
+  area.style.top = to.top + box[1] * to.scale + "px";
+  area.style.width = (box[2] - box[0]) * to.scale + "px";
+  area.style.height = (box[3] - box[1]) * to.scale + "px";
+  return {box, seen: Math.max(box[2] - box[0], box[3] - box[1]) * to.scale};
+};
+element.addEventListener("pointerdown", (event) => {
+  // A finger scrolls the page.
+  if (event.pointerType === "touch" || event.button || !event.target.closest(".fg-drawable .fg-layers")) return;
+  event.preventDefault();
+  Object.assign(start, pixels(event), {drawing: true});
+});
+window.addEventListener("pointermove", (event) => start.drawing && draw(event));
+window.addEventListener("pointerup", (event) => {
+  if (!start.drawing) return;
+  start.drawing = false;
+  const drawn = draw(event), field = document.querySelector("#fg-area textarea, #fg-area input");
+  const none = drawn.seen < 4;
+  element.querySelector(".fg-area").hidden = none;
+  field.value = none ? "" : drawn.box.join(", ");
+  field.dispatchEvent(new Event("input", {bubbles: true}));
+});
+"""
+"""Of the component that holds a `scene_stage`: what is drawn on it stands in the text field #fg-area, in pixels."""
 
 
 def empty_stage() -> str:

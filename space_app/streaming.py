@@ -94,8 +94,8 @@ def stream_answer(
         yield Piece(text.strip(), final=True, out_of_time=True)
 
 
-def stream_of(predictor: FusarGpt) -> Stream:
-    """`stream_answer` on this model, with the GPU of a Space that lends one.
+def stream_of(predictor: FusarGpt, place: threading.Lock) -> Stream:
+    """`stream_answer` on this model, with the GPU of a Space that lends one, while `place` is held.
 
     The model is bound to the function, not handed over with each call: what is handed over goes to another process.
     """
@@ -106,8 +106,6 @@ def stream_of(predictor: FusarGpt) -> Stream:
         yield from stream_answer(predictor, image, question, prior, max_new_tokens, seconds)
 
     marked = on_gpu(lent)
-    # The model has one place, taken when everything else of a question is read.
-    place = threading.Lock()
 
     def stream(
         image: Image.Image, question: str, prior: Prior | None, max_new_tokens: int, seconds: float

@@ -3,13 +3,20 @@
 import html
 from collections.abc import Sequence
 
+import numpy as np
+
+from fusargpt.scenes.layers import Place
 from space_app.limits import MAX_ANSWER_SECONDS
 from space_app.one_question import GivenAnswer, summary
 from space_app.scene_search import Searched
+from space_app.whole_scene import AskedScene
 
 WELCOME = "Choose an example, then press <b>Ask</b>: two clicks to a first answer."
 SEARCH_WELCOME = "Choose an example or upload an image, write what to search for, then press <b>Search</b>."
+SCENE_WELCOME = "Choose an example or upload a scene, draw an area on it or take all of it, then <b>Ask all tiles</b>."
 STOPPING = '<p class="fg-note fg-busy" role="status">Stopping ...</p>'
+LISTED = 100
+"""Places in the table below a scene."""
 STOPPED = '<p class="fg-note" role="status">Stopped. The image stays; ask again whenever you like.</p>'
 
 
@@ -69,6 +76,51 @@ def note_of_search(searched: Searched) -> str:
         words = html.escape(", ".join(searched.unknown))
         unknown = f" The model does not know {words}; the rest was searched for."
     return f'<p class="fg-note" role="status">{how}: {count}.{late}{unknown}</p>'
+
+
+def note_of_scene(asked: AskedScene) -> str:
+    """How far a scene is asked, what it comes to, and what was not understood."""
+    how = f"With a prior of {html.escape(asked.field)}" if asked.field else "Without a prior"
+    count = f"{asked.answered:,} of {asked.tiles:,} tiles of {asked.side} pixels"
+    if asked.state == "asking":
+        return f'<p class="fg-note fg-busy" role="status">{how}: {count} ...</p>'
+    late = "" if asked.state == "whole" else f" Stopped after {MAX_ANSWER_SECONDS:.0f} seconds; ask again to go on."
+    unread = f" {len(asked.problems)} of the answers could not be read in whole." if asked.problems else ""
+    headline = f'<p class="fg-summary">{html.escape(asked.summary)}</p>'
+    return f'{headline}<p class="fg-note" role="status">{how}: {count}.{late}{unread}</p>'
+
+
+def places_table(asked: AskedScene) -> str:
+    """The places that have something to say, at most 100 of them."""
+    said = [place for place in asked.places if _said(place)]
+    if not said:
+        return ""
+    rows: list[str] = []
+    for place in said[:LISTED]:
+        x1, y1, x2, y2 = (round(edge) for edge in place.box)
+        where = f"pixels {x1}-{x2}, {y1}-{y2}"
+        if asked.scene.geometry is not None:
+            middle = np.array([[(place.box[0] + place.box[2]) / 2, (place.box[1] + place.box[3]) / 2]])
+            where = "{:.5f}, {:.5f}".format(*asked.scene.geometry.to_lonlat(middle)[0])
+        rows.append(f"<tr><td>{html.escape(_said(place))}</td><td>{where}</td></tr>")
+    more = f'<p class="fg-note">{len(said) - LISTED:,} more are in the files.</p>' if len(said) > LISTED else ""
+    head = "<tr><th>What</th><th>Where</th></tr>"
+    return f'<table class="fg-found"><thead>{head}</thead><tbody>{"".join(rows)}</tbody></table>{more}'
+
+
+def _said(place: Place) -> str:
+    """What the model said of a place; "" where it said that nothing is there."""
+    told = place.properties
+    if "kind" not in told:
+        score = f", {told['score']:.2f}" if "score" in told else ""
+        return f"{told['label']}{score}"
+    if told["kind"] == "cell":
+        return f"cell {told['cell']} of tile {told['tile']}"
+    if "count" in told:
+        return f"{told['count']}" if told["count"] else ""
+    if "class" in told:
+        return "" if told["class"] in (None, "none") else told["class"]
+    return told.get("description", "")
 
 
 def found_table(searched: Searched) -> str:

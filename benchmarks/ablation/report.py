@@ -7,6 +7,8 @@ import matplotlib
 
 matplotlib.use("Agg")
 from matplotlib import pyplot
+from matplotlib.axes import Axes
+from matplotlib.patches import Patch
 
 from benchmarks.ablation.cells import CELLS, VARIANTS
 from benchmarks.ablation.run import PRIORS, read, result_path
@@ -148,31 +150,70 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def draw(results: Path, out: Path) -> None:
-    """One panel a task: every variant's score under each prior at test, with its interval and each seed as a dot."""
+    """Differences in points with their intervals, and each seed's as a dot, one column a task.
+
+    Above, what each variant's own prior is worth: true minus none, true minus shuffled and so on. Below, each variant
+    minus the reference, over the seeds that both have, each under the prior that it was trained with.
+    """
     done = read_results(results)
     variants = [variant for variant in VARIANTS if variant in done]
-    figure, panels = pyplot.subplots(1, len(METRICS), figsize=(16, 0.9 + 0.48 * len(variants)), layout="constrained")
-    for panel, (task, metric) in zip(panels, METRICS.items(), strict=True):
-        for row, variant in enumerate(variants):
-            for prior in shown(variant, done[variant]):
-                index = PRIORS.index(prior)
-                height = row + 0.2 * (index - 1.5)
+    with_prior = [variant for variant in variants if variant != "none"]
+    others = [variant for variant in variants if variant != REFERENCE]
+    arms = [
+        prior for prior in PRIORS if prior != "true" and any(prior in shown(name, done[name]) for name in with_prior)
+    ]
+    with pyplot.rc_context({"font.size": 8, "axes.titlesize": 9}):
+        heights = (0.3 * len(with_prior) + 0.3, 0.22 * max(len(others), 1) + 0.3)
+        figure, grid = pyplot.subplots(
+            2,
+            len(METRICS),
+            figsize=(7.6, sum(heights) + 1.3),
+            height_ratios=heights,
+            sharex="row",
+            sharey="row",
+            layout="constrained",
+        )
+        for (upper, lower), (task, metric) in zip(grid.T, METRICS.items(), strict=True):
+            for row, variant in enumerate(with_prior):
                 answers = list(done[variant].values())
-                score = pooled(answers, task, prior).score()
-                label = f"prior {prior}" if row == 0 else None
-                interval = [[score.value - score.low], [score.high - score.value]]
-                panel.barh(height, score.value, 0.18, xerr=interval, color=COLOURS[index], label=label, ecolor="#333")
-                panel.plot(
-                    [pooled([one], task, prior).score().value for one in answers],
-                    [height] * len(answers),
-                    linestyle="",
-                    marker="o",
-                    markersize=3,
-                    color="black",
-                )
-        panel.set(title=f"{task}: {metric}", xlim=(0, 1), ylim=(len(variants) - 0.5, -0.5))
-        panel.set_yticks(range(len(variants)), variants if panel is panels[0] else [""] * len(variants))
-        panel.grid(axis="x", alpha=0.3)
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(PRIORS))
-    figure.savefig(out, dpi=110)
-    pyplot.close(figure)
+                for index, prior in enumerate(arms):
+                    if prior in shown(variant, done[variant]):
+                        pairs = [(one, "true", one, prior) for one in answers]
+                        height = row + 0.24 * (index - (len(arms) - 1) / 2)
+                        _dot(upper, height, pairs, task, COLOURS[PRIORS.index(prior)])
+            for row, variant in enumerate(others):
+                shared = sorted(set(done[variant]) & set(done.get(REFERENCE, ())))
+                pairs = [(done[variant][seed], "true", done[REFERENCE][seed], "true") for seed in shared]
+                if pairs:
+                    _dot(lower, row, pairs, task, COLOURS[0])
+            upper.set_title(f"{task}\n{metric}")
+            for panel, names in ((upper, with_prior), (lower, others)):
+                panel.axvline(0, color="#333", linewidth=0.8)
+                panel.grid(axis="x", alpha=0.3)
+                panel.set_yticks(range(len(names)), names)
+                panel.set_ylim(len(names) - 0.5, -0.5)
+        handles = [Patch(color=COLOURS[PRIORS.index(prior)]) for prior in arms]
+        labels = [f"prior true minus {prior}, points" for prior in arms]
+        handles.append(Patch(color=COLOURS[0]))
+        labels.append(f"variant minus {REFERENCE}, points")
+        figure.legend(handles, labels, loc="outside lower center", ncols=len(handles))
+        figure.savefig(out, dpi=110)
+        pyplot.close(figure)
+
+
+def _dot(
+    panel: Axes, height: float, pairs: Sequence[tuple[Answers, str, Answers, str]], task: str, colour: str
+) -> None:
+    """The difference of the first to the second answers of all seeds, and of each one, in points."""
+    score = difference(
+        pooled([first for first, _, _, _ in pairs], task, pairs[0][1]),
+        pooled([second for _, _, second, _ in pairs], task, pairs[0][3]),
+    )
+    interval = [[100 * (score.value - score.low)], [100 * (score.high - score.value)]]
+    panel.errorbar(100 * score.value, height, xerr=interval, fmt="o", markersize=4, color=colour, elinewidth=1.6)
+    if len(pairs) > 1:
+        single = [
+            100 * (pooled([one], task, prior).value - pooled([other], task, its).value)
+            for one, prior, other, its in pairs
+        ]
+        panel.plot(single, [height] * len(single), linestyle="", marker="|", markersize=5, color="black", alpha=0.6)

@@ -279,7 +279,7 @@ def draw(results: Path, out: Path) -> None:
     """One panel a held-out place: exact counts of every variant, of tokens read linearly, and of the closed form."""
     places = read_results(results)
     figure, panels = pyplot.subplots(
-        1, len(places), figsize=(4.5 * len(places), 5), layout="constrained", squeeze=False, sharey=True
+        1, len(places), figsize=(2.6 * len(places), 5), layout="constrained", squeeze=False, sharey=True
     )
     kinds: dict[str, dict[str, dict[int, Answers]]] = {"closed form": {}}
     for name, place in places.items():

@@ -34,4 +34,4 @@ def main(arguments: Sequence[str]) -> None:
         showcases = ask_everything(predictor, SEEDS)
     print(format_table(showcases))
     draw(predictor, showcases, options.out)
-    print(f"\nPicture: {options.out}  (SAR; prior in false colour; where the prior acts; predicted and true boxes)")
+    print(f"\nPicture: {options.out}  (simulated SAR; prior in false colour; where the prior acts; boxes; answers)")

@@ -22,12 +22,18 @@ from fusargpt.simulator.simulated_scene import Scene, simulate_scene
 from fusargpt.tasks.answers import parse_boxes
 from fusargpt.tasks.prompts import TASKS, prompt
 
-PANEL = 336  # pixels: twice the image
-MARGIN = 28
-SCALE = (190, 22)
+PANEL = 252  # pixels; four of them are about as wide as a page shows a picture
+GAP = 8
+LINE = 20
+HEAD = 3 * LINE + 6
+SCALE = (PANEL, 20)
 """Pixels of the colour bar with its numbers, above its column."""
+SIMULATED = "Simulated scenes: no radar has seen these places."
 MAX_NEW_TOKENS = 160  # twice what six boxes take
-CAPTIONS = ("SAR image", "AlphaEarth prior, false colour", "where the prior acts", "boxes: predicted and true")
+CAPTIONS = ("simulated SAR image", "its AlphaEarth prior, in false colour", "where the prior acts", "boxes:")
+FONT = ImageFont.load_default(14)
+_LETTERS = 140
+"""Of a line of text below a row."""
 MET = 0.5
 """IoU from which on a predicted box meets a true one."""
 PREDICTED, TRUE = (255, 96, 64), (64, 220, 120)
@@ -84,6 +90,16 @@ def compared(rows: Sequence[tuple[str, str, str, str]]) -> str:
             met = sum(overlap >= MET for overlap in matched_overlaps(found, there))
             parts.append(f"detect {len(found)} boxes, of {len(there)} true ones {met} met (IoU {MET} or more)")
     return "Compared: " + "; ".join(parts)
+
+
+def said(rows: Sequence[tuple[str, str, str, str]]) -> list[str]:
+    """Lines with the answers to all tasks but `detect`, which is drawn, and with the truth where it is another."""
+    short, long = [], []
+    for task, _, found, truth in rows:
+        if task != "detect":
+            line = f"{task}, as in truth: {found}" if found == truth else f"{task}: {found} (true: {truth})"
+            (long if task == "describe" else short).append(line)
+    return ["; ".join(short), *(part for line in long for part in textwrap.wrap(line, _LETTERS))]
 
 
 def box_list(text: str) -> list[Sequence[float]]:
@@ -145,15 +161,14 @@ def _scale(highest: float) -> Image.Image:
     """The colour bar of where the prior acts, from 0 to `highest` (how far it moves a token, of the token's length)."""
     picture = Image.new("RGB", SCALE, "white")
     pen = ImageDraw.Draw(picture)
-    font = ImageFont.load_default(13)
-    pen.text((0, 3), "0", fill="black", font=font)
-    picture.paste(Image.fromarray(_heat(np.linspace(0, 1, 50)[None].repeat(14, 0))), (12, 5))
-    pen.text((68, 3), f"{100 * highest:.3g}% of the token", fill="black", font=font)
+    pen.text((4, 1), "0", fill="black", font=FONT)
+    picture.paste(Image.fromarray(_heat(np.linspace(0, 1, 80)[None].repeat(13, 0))), (18, 3))
+    pen.text((104, 1), f"{100 * highest:.3g}% of the token", fill="black", font=FONT)
     return picture
 
 
 def _boxes(showcase: Showcase) -> Image.Image:
-    picture = showcase.image.resize((PANEL, PANEL), Image.Resampling.NEAREST)
+    picture = showcase.image.resize((PANEL, PANEL), Image.Resampling.BICUBIC)
     pen = ImageDraw.Draw(picture)
     scale = PANEL / showcase.image.width
     *_, answer, truth = next(row for row in showcase.rows if row[0] == "detect")
@@ -166,23 +181,30 @@ def _boxes(showcase: Showcase) -> Image.Image:
 
 
 def draw(predictor: FusarGpt, showcases: Sequence[Showcase], path: Path) -> None:
-    """Write one row a scene: SAR, prior, modulation, boxes."""
+    """Write a row for each scene: SAR, prior, modulation and boxes, above them its name, below them the answers."""
     strengths = [modulation_strength(predictor, showcase) for showcase in showcases]
     highest = max(float(strength.max()) for strength in strengths) or 1.0
-    step = PANEL + 8
-    picture = Image.new("RGB", (4 * step - 8, MARGIN + len(showcases) * step), "white")
+    texts = [said(showcase.rows) for showcase in showcases]
+    step = PANEL + GAP
+    heights = [LINE + PANEL + 4 + LINE * len(lines) + 2 * GAP for lines in texts]
+    picture = Image.new("RGB", (4 * step - GAP, HEAD + sum(heights)), "white")
     pen = ImageDraw.Draw(picture)
-    font = ImageFont.load_default(15)
+    pen.text((4, 2), SIMULATED, fill="black", font=FONT)
     for column, caption in enumerate(CAPTIONS):
-        pen.text((column * step + 4, 5), caption, fill="black", font=font)
-    picture.paste(_scale(highest), (2 * step + PANEL - SCALE[0], 3))
-    for row, (showcase, strength) in enumerate(zip(showcases, strengths, strict=True)):
-        sar = showcase.image.resize((PANEL, PANEL), Image.Resampling.NEAREST)
+        pen.text((column * step + 4, LINE + 4), caption, fill="black", font=FONT)
+    picture.paste(_scale(highest), (2 * step, 2 * LINE + 4))
+    pen.text((3 * step + 54, LINE + 4), "predicted", fill=PREDICTED, font=FONT)
+    pen.text((3 * step + 128, LINE + 4), "true", fill=(0, 150, 60), font=FONT)
+    top = HEAD
+    for showcase, strength, lines, height in zip(showcases, strengths, texts, heights, strict=True):
+        name = f"{showcase.scene.kind.replace('_', ' ')}, scene {showcase.scene.seed}"
+        pen.text((4, top), name, fill="black", font=FONT, stroke_width=0.4)
+        sar = showcase.image.resize((PANEL, PANEL), Image.Resampling.BICUBIC)
         acts = Image.fromarray(_heat(strength / highest)).resize((PANEL, PANEL), Image.Resampling.BILINEAR)
-        panels = (sar, false_colour(showcase.prior), acts, _boxes(showcase))
-        for column, panel in enumerate(panels):
-            picture.paste(panel, (column * step, MARGIN + row * step))
-    pen.text((3 * step + 190, 5), "predicted", fill=PREDICTED, font=font)
-    pen.text((3 * step + 270, 5), "true", fill=(0, 150, 60), font=font)
+        for column, panel in enumerate((sar, false_colour(showcase.prior), acts, _boxes(showcase))):
+            picture.paste(panel, (column * step, top + LINE))
+        for number, line in enumerate(lines):
+            pen.text((4, top + LINE + PANEL + 4 + LINE * number), line, fill="black", font=FONT)
+        top += height
     with output_file(path, "choose another --out", keep_suffix=True) as partial:
         picture.save(partial)

@@ -38,7 +38,7 @@ class Picture:
 
 
 def detections(evaluation: Evaluation, label: str) -> tuple[list[Picture], list[Picture]]:
-    """The images that `label` detects best and worst.
+    """The images that `label` detects best and worst; of few images, half are best at most.
 
     Best are those with the highest F1 at overlap 0.25, then the largest mean overlap, then the most true boxes; worst
     those with the lowest F1, then the most missed and false boxes. An image is in one of the lists at most; one without
@@ -51,9 +51,11 @@ def detections(evaluation: Evaluation, label: str) -> tuple[list[Picture], list[
         key=lambda pair: (pair[0].f1, pair[0].overlap, pair[0].true, -pair[0].wrong, pair[1].id),
         reverse=True,
     )
-    best = [pair for pair in ranked if pair[0].f1 > 0][:SHOWN]
+    # As many of each, so that what is best among few is not worst as well.
+    count = min(SHOWN, len(ranked) // 2)
+    best = [pair for pair in ranked if pair[0].f1 > 0][:count]
     worst = sorted((pair for pair in ranked if pair[0].f1 < 1), key=lambda pair: (pair[0].f1, -pair[0].wrong))
-    worst = [pair for pair in worst if pair not in best][:SHOWN]
+    worst = [pair for pair in worst if pair not in best][:count]
 
     def show(found: "_Detection", item: KnownItem) -> Picture:
         boxes = parse_boxes(answers[item.id].answer).value
@@ -66,7 +68,7 @@ def detections(evaluation: Evaluation, label: str) -> tuple[list[Picture], list[
 
 
 def descriptions(evaluation: Evaluation, label: str) -> tuple[list[Picture], list[Picture]]:
-    """The images that `label` describes best and worst by ROUGE-L; half as many as detections."""
+    """The images that `label` describes best and worst by ROUGE-L; half as many as detections. None of 0 is best."""
     answers = evaluation.answers[label]
     items = [item for item in evaluation.of_task("describe") if item.id in answers]
     values = ((parts(item, answers[item.id])["rouge_l"] or 0.0, item) for item in items)
@@ -77,7 +79,9 @@ def descriptions(evaluation: Evaluation, label: str) -> tuple[list[Picture], lis
         caption = f"ROUGE-L {100 * score:.0f}"
         return _picture(evaluation, item, caption, answer=answers[item.id].answer, reference=item.reference)
 
-    return [show(*pair) for pair in ranked[:count]], [show(*pair) for pair in ranked[len(ranked) - count :][::-1]]
+    return [show(*pair) for pair in ranked[:count] if pair[0] > 0], [
+        show(*pair) for pair in ranked[len(ranked) - count :][::-1]
+    ]
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from fusargpt.evaluation.evaluated import Evaluation
 from fusargpt.evaluation.galleries import descriptions, detections
 from fusargpt.evaluation.results import REMEDY
 from fusargpt.evaluation.score_panels import COLOURS, card, difference_cell, groups, score_cell, template
+from fusargpt.evaluation.score_tables import FEWEST_FOR_CLEAR
 from fusargpt.evaluation.tables import cell_recall, class_confusion, count_confusion, count_errors
 from fusargpt.files import output_file
 
@@ -62,6 +63,7 @@ def contents(evaluation: Evaluation) -> dict[str, object]:
         "device": evaluation.device,
         "entries": evaluation.entries,
         "first": first,
+        "fewest": FEWEST_FOR_CLEAR,
         "colours": colours,
         "cards": [
             card(

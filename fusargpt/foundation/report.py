@@ -4,6 +4,7 @@ from base64 import b64encode
 from pathlib import Path
 
 from fusargpt.evaluation.score_panels import COLOURS, card, difference_cell, groups, score_cell, template
+from fusargpt.evaluation.score_tables import FEWEST_FOR_CLEAR
 from fusargpt.files import output_file
 from fusargpt.foundation.radar import radar
 from fusargpt.foundation.results import REMEDY
@@ -46,6 +47,7 @@ def contents(findings: Findings, plot: bytes | None) -> dict[str, object]:
         "entries": findings.entries,
         "resizes": findings.resizes,
         "first": findings.entries[0].label,
+        "fewest": FEWEST_FOR_CLEAR,
         "colours": colours,
         "cards": cards,
         "tasks": findings.tasks,

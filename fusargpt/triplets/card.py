@@ -213,7 +213,21 @@ def _counts_table(content: dict[str, dict[str, Content]], scenes: Sequence[tuple
     return (
         "Rows by task (`describe` is the config `captions`, the others are `instructions`):\n\n"
         + "\n".join(lines)
-        + "\n\nThe splits share no place: scenes that overlap or are neighbours are in the same one."
+        + f"\n\n{_apart(scenes)}"
+    )
+
+
+def _apart(scenes: Sequence[tuple[str, Surveyed]]) -> str:
+    """What is known of the places of the splits."""
+    without = sum(not scene.outline for _, scene in scenes)
+    near = "scenes that overlap or are neighbours are in the same one."
+    if not without:
+        return f"The splits share no place: {near}"
+    if without == len(scenes):
+        return "No scene says where it lies. Whether the splits share places is not known."
+    return (
+        f"Of the {len(scenes) - without:,} scenes with a georeference the splits share no place: {near} Where the "
+        f"other {without:,} lie is not known."
     )
 
 

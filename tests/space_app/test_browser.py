@@ -102,12 +102,16 @@ def test_two_clicks_to_an_answer_and_everything_can_be_taken_home(
     expect(page.get_by_label("Count", exact=True)).to_be_checked()
     page.get_by_label("Detect", exact=True).check()
     before = stage_pixels(page)
+    # On the first screen, with an example and all that its task has use for.
+    assert page.evaluate("document.querySelector('#fg-ask').getBoundingClientRect().bottom") < DESKTOP["height"]
     page.screenshot(path=screenshots / "2-example.png", full_page=True)
     # The tiny model writes noise; what a trained one writes is put into its mouth.
     box = json.dumps([{"bbox_2d": [20, 30, 60, 50], "label": "ship"}])
     monkeypatch.setattr("fusargpt.inference.predict.FusarGpt.answer", lambda *arguments: box)
     visit.ask()
     expect(page.locator("#fg-first-note")).to_contain_text("1 ship")
+    # Nothing of the prior lies over what was found, until it is drawn there.
+    expect(page.locator("#fg-first-stage input[type=range]")).to_have_value("0")
     expect(page.locator("#fg-first-text textarea")).to_have_value(box)
     drawn = (stage_pixels(page) != before).any(-1)
     rows, columns = np.nonzero(drawn)
@@ -199,6 +203,41 @@ def test_an_image_is_searched_by_words_in_a_tab_of_its_own(visit: Visit, screens
     # Asking is where it was.
     page.get_by_role("tab", name="Ask").click()
     visit.see("#fg-ask")
+    assert visit.complaints == [] and visit.asked_elsewhere == []
+
+
+def test_an_area_is_drawn_on_a_scene_and_asked_in_tiles(visit: Visit, screenshots: Path, tmp_path: Path):
+    page = visit.page
+    page.get_by_role("tab", name="Whole scene").click()
+    page.locator("#fg-scene-image input[type=file]").set_input_files(EXAMPLES / "harbour.tif")
+    visit.see("#fg-scene-stage img")
+    picture = page.locator("#fg-scene-stage img")
+    picture.scroll_into_view_if_needed()
+    box = picture.bounding_box()
+    assert box is not None
+    # The image of 168 pixels is shown as high as the window allows, in the middle of its frame.
+    scale = min(box["width"], box["height"]) / 168
+    left = box["x"] + (box["width"] - 168 * scale) / 2
+    page.mouse.move(left + 20 * scale, box["y"] + 10 * scale)
+    page.mouse.down()
+    page.mouse.move(left + 80 * scale, box["y"] + 70 * scale, steps=3)
+    page.mouse.up()
+    area = page.locator("#fg-area input, #fg-area textarea")
+    drawn = [int(word) for word in area.input_value().split(", ")]
+    assert np.allclose(drawn, [20, 10, 80, 70], atol=1)
+    page.locator("#fg-scene-tile input").fill("84")
+    page.locator("#fg-scene-task").get_by_label("Count", exact=True).check()
+    page.locator("#fg-scene").click()
+    expect(page.locator("#fg-scene-note")).to_contain_text("1 of 1 tiles of 84 pixels", timeout=PATIENCE_MS)
+    # The tiny model writes noise, which is no count of 0.
+    expect(page.locator("#fg-scene-note")).to_contain_text("No answer could be read")
+    expect(page.locator("#fg-scene-json")).to_be_enabled(timeout=PATIENCE_MS)
+    page.screenshot(path=screenshots / "9-scene.png", full_page=True)
+    with page.expect_download() as download:
+        page.locator("#fg-scene-json").click()
+    download.value.save_as(tmp_path / "scene.json")
+    found = json.loads((tmp_path / "scene.json").read_text())
+    assert found["fusargpt"]["area_pixels"] == drawn and found["places"][0]["bbox"] == [0, 0, 84, 84]
     assert visit.complaints == [] and visit.asked_elsewhere == []
 
 

@@ -38,7 +38,7 @@ def test_the_endpoints_are_named_and_their_inputs_typed(client: Client):
         name: {parameter["parameter_name"]: parameter["python_type"]["type"] for parameter in endpoint["parameters"]}
         for name, endpoint in endpoints["named_endpoints"].items()
     }
-    assert set(named) == {"/look", "/anchors", "/ask", "/search"}
+    assert set(named) == {"/look", "/anchors", "/ask", "/scene", "/search"}
     assert named["/ask"]["task"].startswith("Literal['describe', 'count', 'localize'")
     assert named["/ask"]["image"] == "filepath" and named["/ask"]["compare"] == "bool"
     assert named["/anchors"]["year"] == "int" and named["/anchors"]["field"].startswith("Literal[")
@@ -69,6 +69,21 @@ def test_ask_streams_what_the_model_says_and_draws_it(client: Client, demo: Demo
     assert [Image.open(path).size for path in pictures] == [(640, 640)] * 2
     assert result["geojson"]["features"][0]["properties"]["name"] == "harbour.tif"
     assert len(job.outputs()) > 2
+
+
+def test_a_scene_is_asked_in_tiles_with_the_anchors_of_each(client: Client, image: str):
+    job = client.submit(
+        image=handle_file(image), task="count", target="ship", area="0, 0, 90, 90", tile=84, field=SIMULATED,
+        year=2024, api_name="/scene",
+    )  # fmt: skip
+    result, picture = job.result(timeout=60)
+    assert (result["tiles"], result["answered"], result["state"]) == (4, 4, "whole")
+    assert result["pixels"]["places"][0]["bbox"] == [0, 0, 84, 84]
+    properties = result["geojson"]["features"][0]["properties"]
+    assert properties["anchors"] > 0 and properties["prior"] == f"AlphaEarth 2024, {SIMULATED}"
+    assert Image.open(picture).size == (672, 672)
+    with pytest.raises(AppError, match=r"^Area: found '1, 2'; expected left, top"):
+        client.predict(image=handle_file(image), area="1, 2", tile=None, year=None, api_name="/scene")
 
 
 def test_search_finds_the_tiles_that_words_are_about(client: Client, image: str, prior: str):

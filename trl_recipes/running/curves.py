@@ -13,6 +13,7 @@ import matplotlib
 matplotlib.use("Agg")
 from matplotlib import pyplot
 from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from fusargpt.tasks.prompts import TASKS
 
@@ -22,6 +23,9 @@ COLOURS = ("#1f5fa8", "#d4700a", "#2a8a4a", "#a83279", "#8a6d3b", "#4a4a4a")
 # A task has one colour in every panel.
 TASK_COLOURS: dict[str, str] = dict(zip(sorted(TASKS), COLOURS, strict=False))
 TASK_LOSS = "loss_"
+_WIDTH = 7.6
+"""Inches, 836 pixels: about what a page shows of a picture."""
+_MOST_COLUMNS = 3
 
 
 LogEntry = dict[str, float]
@@ -82,6 +86,8 @@ class Panel:
         axes.grid(alpha=0.3, which="both")
         if self.scale == "linear":
             axes.set_ylim(0, self.top)
+        else:
+            _label_log(axes, [value for _, _, values in found for value in values])
         if len(found) > 2:  # above, where it hides nothing
             axes.legend(
                 fontsize="x-small",
@@ -94,6 +100,15 @@ class Panel:
             )
         elif len(found) > 1:
             axes.legend(fontsize="small")
+
+
+def _label_log(axes: Axes, values: Sequence[float]) -> None:
+    """Numbers as people write them along a logarithmic axis, whether it spans a hundredth or many tenfolds."""
+    low, high = min(values), max(values)
+    wide = low <= 0 or high / low > 8
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)) if wide else MaxNLocator(5))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_minor_locator(NullLocator())
 
 
 # Of FUSAR-KLIP.
@@ -155,25 +170,33 @@ def read_log(stage: Path) -> list[LogEntry]:
 
 
 def draw_curves(stages: list[Path], out: Path) -> None:
-    """A column a stage: its losses, and below them what any of the stages logged beside.
+    """The losses of each stage, and what any of the stages logged beside; as wide as a page shows without shrinking it.
+
+    One stage has its panels in two columns. Several have a column each, three beside one another.
 
     Raises as `read_log`.
     """
     logs = [read_log(stage) for stage in stages]
-    rows = [panel for panel in panels_of(logs) if any(panel.select(log) for log in logs)]
-    size = (4.5 * len(stages), 3 * len(rows))
-    figure, grid = pyplot.subplots(len(rows), len(stages), figsize=size, squeeze=False, layout="constrained")
-    for row, panel in zip(grid, rows, strict=True):
-        for axes, log in zip(row, logs, strict=True):
-            found = panel.select(log)
-            if found:
-                panel.draw(axes, found, max(entry["step"] for entry in log))
-            else:
-                axes.set_axis_off()
-    for axes, stage in zip(grid[0], stages, strict=True):
-        axes.set_title(stage.name)
-    figure.savefig(out, dpi=110)
-    pyplot.close(figure)
+    panels = [panel for panel in panels_of(logs) if any(panel.select(log) for log in logs)]
+    alone = len(stages) == 1
+    columns = min(2, len(panels)) if alone else min(len(stages), _MOST_COLUMNS)
+    rows = -(-len(panels) // columns) if alone else len(panels) * -(-len(stages) // columns)
+    with pyplot.rc_context({"font.size": 8, "axes.titlesize": 9}):
+        size = (max(columns / _MOST_COLUMNS, 0.6) * _WIDTH, 2.3 * rows)
+        figure, grid = pyplot.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")
+        for axes in grid.flat:
+            axes.set_axis_off()
+        for number, (stage, log) in enumerate(zip(stages, logs, strict=True)):
+            for index, panel in enumerate(panels):
+                row, column = divmod(index if alone else number, columns)
+                axes = grid[row if alone else row * len(panels) + index, column]
+                if index == 0:
+                    axes.set_title(stage.name)
+                if found := panel.select(log):
+                    axes.set_axis_on()
+                    panel.draw(axes, found, max(entry["step"] for entry in log))
+        figure.savefig(out, dpi=110)
+        pyplot.close(figure)
 
 
 def draw_stage(stage: Path) -> None:

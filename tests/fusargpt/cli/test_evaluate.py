@@ -22,6 +22,8 @@ from fusargpt.inference import predict
 from fusargpt.inference.questions import FusarGptAnswerer
 from fusargpt.tasks import prompts
 from tests.fusargpt.metrics.triplets import ANSWERS, SPOILT, read_results, spoil, write, write_backbone, write_model
+from tests.phone import out_of_reach
+from tests.space_app.browser import MISSING, find_browser
 from tests.tiny import tiny_model, tiny_processor, tiny_tokenizer
 
 MODEL, TRUE, NONE, SHUFFLED = "tiny", "tiny, prior true", "tiny, prior none", "tiny, prior shuffled"
@@ -137,6 +139,14 @@ def test_the_report_is_one_file_that_loads_nothing(place: Path):
     for label in (TRUE, NONE, SHUFFLED, BLIND, "backbone", "majority"):
         assert label in html
     assert html.count('class="true"') >= 3
+
+
+@pytest.mark.slow
+def test_the_report_is_whole_on_a_phone(place: Path):
+    browser = find_browser()
+    if browser is None:
+        pytest.skip(MISSING)
+    assert out_of_reach(place / "done" / "report.html", browser) == []
 
 
 def test_a_run_that_was_cut_goes_on(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -59,7 +59,8 @@ def test_the_text_tells_people_what_is_there(built: Report) -> None:
 def test_its_pictures_show_places_and_chips(built: Report) -> None:
     with Image.open(built.folder / "map.png") as picture:
         colours = picture.convert("RGB").getcolors(maxcolors=2**20)
-    # Marks in the colours of the three splits.
+    # Marks in the colours of the three splits, and land and sea of the surroundings.
+    assert {(246, 241, 227), (230, 238, 244)} <= {colour for _, colour in colours or ()}
     assert {(37, 99, 168), (217, 123, 22), (179, 38, 58)} <= {colour for _, colour in colours or ()}
     with Image.open(built.folder / "contact_sheet.jpg") as sheet:
         # All eighteen in rows of eight.
@@ -75,6 +76,7 @@ def test_without_georeference_and_priors(tmp_path: Path) -> None:
     assert found["license"] == "other" and "alphaearth" not in found["tags"] and found["pretty_name"] == "Sea"
     assert [item["split"] for item in found["configs"][0]["data_files"]] == ["test"]
     assert ATTRIBUTION not in text and "map.png" not in text and not (out / "map.png").exists()
+    assert "Whether the splits share places is not known." in text and "share no place" not in text
     assert "licence of the scenes: On request" in text and "Every scene is one chip" in text
 
 
