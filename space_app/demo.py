@@ -172,6 +172,8 @@ class Demo:
         """
         if field_name and field_name not in self.fields:
             raise InputError(f"Prior: found {field_name!r}; this page offers {', '.join(self.fields) or 'none'}")
+        if asked.task in TARGET_TASKS:
+            check_known(asked.target, self.predictor.targets, self.name)
         scene = self.look(image, told, place)
         source = (field_name, self.fields[field_name]) if field_name else None
         growing = self.whole_scene.ask((image, told, place), scene, asked, source, self.seconds)

@@ -1,12 +1,14 @@
 """The tab that asks a whole scene tile by tile: its controls, what happens on it, and its endpoint."""
 
 from collections.abc import Generator
+from typing import Any
 
 import gradio as gr
 from gradio.components import Component
 
 from fusargpt.errors import InputError
-from fusargpt.tasks.prompts import TARGETS, TASKS
+from fusargpt.tasks.prompts import TASKS
+from fusargpt.tasks.target_names import TARGETS
 from space_app.demo import Demo
 from space_app.downloads import write_json
 from space_app.fields import EXAMPLES, SIMULATED
@@ -35,6 +37,7 @@ class SceneTab:
 
     def __init__(self, demo: Demo, examples: list[dict[str, str]]) -> None:
         self.demo, self._examples = demo, examples
+        self._targets = list(demo.predictor.targets or TARGETS)
         with gr.Row(elem_classes="fg-page"):
             with gr.Column(scale=3, min_width=300):
                 self._lay_out_request()
@@ -65,7 +68,7 @@ class SceneTab:
         picture = gr.File(visible=False, label="picture", interactive=False)
         gr.Button(visible=False).click(self.scene, self._asked, [result, picture], api_name="scene", **limits["model"])
         shown: list[Component] = [self.stage, self.note, self.found, *self._files]
-        quick = {"api_visibility": "private", "queue": False, "show_progress": "hidden"}
+        quick: dict[str, Any] = {"api_visibility": "private", "queue": False, "show_progress": "hidden"}
         self._gallery.select(
             self._choose, None, [self.image, self.task, self.target, self.field], api_visibility="private"
         )
@@ -149,7 +152,7 @@ class SceneTab:
                 label="Task",
                 elem_id="fg-scene-task",
             )
-            self.target = gr.Radio(list(TARGETS), value="ship", label="Target")
+            self.target = gr.Radio(self._targets, value=self._targets[0], label="Target")
             self.area = gr.Textbox(
                 "",
                 label="Area",
@@ -201,7 +204,7 @@ class SceneTab:
         return {
             self.image: str(EXAMPLES / example["image"]),
             self.task: "detect",
-            self.target: example["target"],
+            self.target: example["target"] if example["target"] in self._targets else self._targets[0],
             self.field: SIMULATED if SIMULATED in self.demo.fields else "",
         }
 

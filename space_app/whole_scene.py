@@ -26,7 +26,8 @@ from fusargpt.inference.questions import Answer
 from fusargpt.scenes import layers, writing
 from fusargpt.scenes.layers import Place
 from fusargpt.scenes.tiles import Tile, cut
-from fusargpt.tasks.prompts import PLURALS, TASKS, prompt
+from fusargpt.tasks.prompts import TASKS, prompt
+from fusargpt.tasks.target_names import plural
 from space_app.accelerator import on_gpu
 from space_app.areas import Box, read_area
 from space_app.drawing import draw_places, enlarge
@@ -99,17 +100,17 @@ class AskedScene:
     @property
     def summary(self) -> str:
         """What it comes to in a few words."""
-        found, plural = self.places, PLURALS[self.asked.target]
+        found, several = self.places, plural(self.asked.target)
         if len(self.problems) >= self.answered > 0 and all(_is_unread(place) for place in found):
             return "No answer could be read"
         if self.asked.task == "detect":
-            return f"{len(found)} {self.asked.target if len(found) == 1 else plural}"
+            return f"{len(found)} {self.asked.target if len(found) == 1 else several}"
         if self.asked.task == "count":
             total = sum(place.properties["count"] or 0 for place in found)
-            return f"{total} {self.asked.target if total == 1 else plural}"
+            return f"{total} {self.asked.target if total == 1 else several}"
         if self.asked.task == "localize":
             cells = sum(place.properties["kind"] == "cell" for place in found)
-            return f"{plural} in {cells} {'cell' if cells == 1 else 'cells'}".capitalize()
+            return f"{several} in {cells} {'cell' if cells == 1 else 'cells'}".capitalize()
         return f"{len(found)} {'tile' if len(found) == 1 else 'tiles'}"
 
     def draw(self) -> Image.Image:

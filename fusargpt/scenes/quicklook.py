@@ -17,7 +17,7 @@ from fusargpt.geo.picture_frame import Around, Colour, Mark, framed, mark_boxes
 from fusargpt.geo.scene_picture import ScenePicture
 from fusargpt.scenes.layers import Place
 from fusargpt.scenes.writing import REMEDY
-from fusargpt.tasks.prompts import PLURALS
+from fusargpt.tasks.target_names import plural
 
 NONE_COLOUR: Colour = (255, 255, 255)
 SKIPPED_COLOUR: Colour = (150, 170, 190)
@@ -116,12 +116,12 @@ def legend_of(places: Sequence[Place], drawn: Drawn) -> list[tuple[Mark, str]]:
     classes = Counter(place.properties["class"] for place in tiles if place.state == "found" and _has_class(place))
     for name, count in classes.most_common():
         legend.append((Mark(drawn.colour(name), _FILL), f"{name} ({count:,})"))
-    plural = PLURALS.get(drawn.target, drawn.target)
+    several = plural(drawn.target)
     if any("count" in place.properties for place in tiles) and states["found"]:
         total = sum(place.properties["count"] or 0 for place in tiles)
-        legend.append((Mark(drawn.colour(""), _FILL), f"{plural} counted ({total:,} in {states['found']:,} tiles)"))
+        legend.append((Mark(drawn.colour(""), _FILL), f"{several} counted ({total:,} in {states['found']:,} tiles)"))
     if cells := sum(place.properties.get("kind") == "cell" for place in places):
-        legend.append((Mark(drawn.colour(""), _FILL), f"cells with {plural} ({cells:,})"))
+        legend.append((Mark(drawn.colour(""), _FILL), f"cells with {several} ({cells:,})"))
     for state, said in (("none", "asked, none there"), ("unread", "answer not readable")):
         if states[state]:
             legend.append((_STATES[state], f"{said} ({states[state]:,})"))

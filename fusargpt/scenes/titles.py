@@ -5,21 +5,21 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from fusargpt.scenes.layers import Place
-from fusargpt.tasks.prompts import PLURALS
+from fusargpt.tasks.target_names import plural
 
 
 def title_of(provenance: Mapping[str, Any], places: Sequence[Place]) -> str:
     """As "12 ships in harbour.tif"."""
     name = PurePosixPath(str(provenance["scene"]).partition("?")[0]).name
     target = str(provenance["target"])
-    plural = PLURALS.get(target, target)
+    several = plural(target)
     if provenance["task"] == "detect":
         other = any(place.properties["label"] != target for place in places)
-        nouns = ("box", "boxes") if other else (target, plural)
+        nouns = ("box", "boxes") if other else (target, several)
         return f"{len(places):,} {nouns[len(places) != 1]} in {name}"
     said = {
-        "count": f"{plural.capitalize()} in each tile of {name}",
-        "localize": f"Cells with {plural} in {name}",
+        "count": f"{several[:1].upper()}{several[1:]} in each tile of {name}",
+        "localize": f"Cells with {several} in {name}",
         "classify": f"Class of the targets in each tile of {name}",
         "describe": f"Each tile of {name} described",
     }
