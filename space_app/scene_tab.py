@@ -7,12 +7,12 @@ import gradio as gr
 from gradio.components import Component
 
 from fusargpt.errors import InputError
-from fusargpt.tasks.prompts import TASKS
+from fusargpt.tasks.prompts import TARGET_TASKS, TASKS
 from fusargpt.tasks.target_names import TARGETS
 from space_app.demo import Demo
 from space_app.downloads import write_json
 from space_app.fields import EXAMPLES, SIMULATED
-from space_app.inputs import TASKS_WITH_TARGET, Told
+from space_app.inputs import Told
 from space_app.limits import IMAGE_TYPES, MAX_SCENE_TILES, MAX_UPLOAD_BYTES, Concurrency
 from space_app.reading_controls import reading_controls
 from space_app.stage import AREA_SCRIPT, empty_stage, problem_stage, scene_stage
@@ -80,7 +80,7 @@ class SceneTab:
             **limits["reading"],
             show_progress="hidden",
         )
-        self.task.change(lambda task: gr.Radio(visible=task in TASKS_WITH_TARGET), self.task, self.target, **quick)
+        self.task.change(lambda task: gr.Radio(visible=task in TARGET_TASKS), self.task, self.target, **quick)
         gr.on([self.button.click, self.area.submit], lambda: waiting(), None, self.note, js=_SHOW_ANSWER, **quick).then(
             self._show, self._asked, shown, api_visibility="private", **limits["model"], show_progress="hidden"
         ).failure(
