@@ -138,7 +138,8 @@ def test_the_report_is_one_file_that_loads_nothing(place: Path):
     assert not re.findall(r"""(?:src|href)=["'](?!data:)""", html) and "<script" not in html and "url(" not in html
     for label in (TRUE, NONE, SHUFFLED, BLIND, "backbone", "majority"):
         assert label in html
-    assert html.count('class="true"') >= 3
+    # Of three images one is best and one worst, with a ship or more in each.
+    assert html.count('class="true"') >= 2
 
 
 @pytest.mark.slow
