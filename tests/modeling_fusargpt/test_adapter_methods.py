@@ -71,6 +71,8 @@ def test_adapters_are_added_switched_off_and_saved_one_by_one(base: Path, tmp_pa
     model.load_adapter(str(tmp_path / "planes"), "again")
     model.set_adapter("again")
     torch.testing.assert_close(logits(model), said["planes"])
+    model.set_adapter("boats")  # which transformers has just reported as missing and new
+    assert torch.equal(logits(model), said["boats"])
     model.delete_adapter(["boats", "again"])
     assert torch.equal(logits(model), plain)
     with pytest.raises(ValueError, match="the model has no adapter; add or load one first"):
