@@ -41,8 +41,8 @@ def ask(
 ) -> AskedScene:
     """The last state of a scene; `options` are of the question."""
     page = page or WholeScene(model, threading.Lock())
-    question = SceneQuestion(**{"task": "detect", "target": "ship", **options})
-    *_, last = page.ask("key", scene, question, field, seconds)
+    chosen: dict[str, Any] = {"task": "detect", "target": "ship", **options}
+    *_, last = page.ask("key", scene, SceneQuestion(**chosen), field, seconds)
     return last
 
 
