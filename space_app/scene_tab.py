@@ -1,7 +1,7 @@
 """The tab that asks a whole scene tile by tile: its controls, what happens on it, and its endpoint."""
 
 from collections.abc import Generator
-from typing import Any
+from typing import Literal, TypedDict
 
 import gradio as gr
 from gradio.components import Component
@@ -25,6 +25,14 @@ _SHOW_ANSWER = """() => {
     if (window.innerWidth < 800) document.querySelector("#fg-scene-note").scrollIntoView({block: "start"});
     return [];
 }"""
+
+
+class _Quick(TypedDict):
+    """Of an event that waits for nothing and is no endpoint."""
+
+    api_visibility: Literal["private"]
+    queue: bool
+    show_progress: Literal["hidden"]
 
 
 class SceneTab:
@@ -68,7 +76,7 @@ class SceneTab:
         picture = gr.File(visible=False, label="picture", interactive=False)
         gr.Button(visible=False).click(self.scene, self._asked, [result, picture], api_name="scene", **limits["model"])
         shown: list[Component] = [self.stage, self.note, self.found, *self._files]
-        quick: dict[str, Any] = {"api_visibility": "private", "queue": False, "show_progress": "hidden"}
+        quick: _Quick = {"api_visibility": "private", "queue": False, "show_progress": "hidden"}
         self._gallery.select(
             self._choose, None, [self.image, self.task, self.target, self.field], api_visibility="private"
         )
@@ -80,7 +88,7 @@ class SceneTab:
             **limits["reading"],
             show_progress="hidden",
         )
-        self.task.change(lambda task: gr.Radio(visible=task in TARGET_TASKS), self.task, self.target, **quick)
+        self.task.change(self._choose_task, self.task, self.target, **quick)
         gr.on([self.button.click, self.area.submit], lambda: waiting(), None, self.note, js=_SHOW_ANSWER, **quick).then(
             self._show, self._asked, shown, api_visibility="private", **limits["model"], show_progress="hidden"
         ).failure(
@@ -207,6 +215,9 @@ class SceneTab:
             self.target: example["target"] if example["target"] in self._targets else self._targets[0],
             self.field: SIMULATED if SIMULATED in self.demo.fields else "",
         }
+
+    def _choose_task(self, task: str) -> gr.Radio:
+        return gr.Radio(visible=task in TARGET_TASKS)
 
     def _look(
         self,

@@ -139,7 +139,8 @@ def _caption(scene: UploadedScene, prior: Prior | None) -> str:
         ""
         if not is_shrunk(*scene.picture.size, width, height)
         else '<br><strong class="fg-shrunk" role="status">Seen at less than half its size: small targets are lost. '
-        "<code>fusargpt detect</code> or <code>count</code> asks a whole scene in tiles.</strong>"
+        "The tab <i>Whole scene</i> asks it in tiles, as <code>fusargpt detect</code> and <code>count</code> do."
+        "</strong>"
     )
     read_as = f'<br><small class="fg-read-as">{html.escape(scene.read_as)}</small>'
     return f"<figcaption>{html.escape(' · '.join(parts))}{shrunk}{read_as}{problem}</figcaption>"

@@ -7,6 +7,7 @@ writes the file.
 import json
 from functools import cache
 from importlib.resources import files
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,5 +29,5 @@ def cities() -> tuple[tuple[str, ...], NDArray[np.float64]]:
 
 
 @cache
-def _content() -> dict[str, list[list[float]]]:
+def _content() -> dict[str, list[Any]]:
     return json.loads((files("fusargpt.geo") / OUTLINES).read_text(encoding="utf-8"))

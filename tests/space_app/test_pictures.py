@@ -106,5 +106,6 @@ def test_an_image_that_is_shrunk_says_so_and_names_the_verbs(predictor: FusarGpt
     scene = read_scene(predictor, str(EXAMPLES / "harbour.png"))
     assert "small targets are lost" not in stage(scene, None)
     scene = replace(scene, picture=scene.picture.resize((1000, 700)))
-    told = "small targets are lost.*Whole scene.*<code>fusargpt detect</code> and <code>count"
-    assert re.search(told, stage(scene, None))
+    assert re.search(
+        "small targets are lost.*Whole scene.*<code>fusargpt detect</code> and <code>count", stage(scene, None)
+    )

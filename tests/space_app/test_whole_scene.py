@@ -42,8 +42,7 @@ def ask(
     """The last state of a scene; `options` are of the question."""
     page = page or WholeScene(model, threading.Lock())
     chosen: dict[str, Any] = {"task": "detect", "target": "ship", **options}
-    question = SceneQuestion(**chosen)
-    *_, last = page.ask("key", scene, question, field, seconds)
+    *_, last = page.ask("key", scene, SceneQuestion(**chosen), field, seconds)
     return last
 
 
