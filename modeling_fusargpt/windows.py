@@ -1,8 +1,8 @@
 """The vision tower's windows in one call, as the tower attends where nobody has chosen another attention.
 
 transformers calls an attention once for every window, unless its name holds "flash": then it hands over where each
-window begins and ends. `windows_together` takes these. On a GPU it is torch's attention of packed sequences, which needs
-no package; elsewhere windows of equal length are a batch of `sdpa`, each computed as it would be alone.
+window begins and ends. `windows_together` takes these. On a GPU it is torch's attention of packed sequences, which
+needs no package; elsewhere windows of equal length are a batch of `sdpa`, each computed as it would be alone.
 """
 
 # First: it refuses an older one.

@@ -30,6 +30,7 @@ MODULES = [
     "processing_fusargpt.py",
     "tlm.py",
     "transformers_release.py",
+    "windows.py",
 ]
 
 
