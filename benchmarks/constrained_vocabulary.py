@@ -4,8 +4,8 @@
 
 A synthetic tokenizer of 152,064 tokens (bytes, pieces of answers, random words) and random scores; every row
 detects. In turns, and from the same states of the grammars: the best token by `fusargpt.inference.constrained.Masks`,
-which asks for the tokens that a grammar lets through, and by a mask of all tokens, expanded 32-fold from bits, as it was
-before. Both have to choose the same token in every row of every step.
+which asks for the tokens that a grammar lets through, and by a mask of all tokens, expanded 32-fold from bits, as it
+was before. Both have to choose the same token in every row of every step.
 
 The step is modelled: one decoder layer of the published sizes for one token of every row, 28 times, and the head, with
 random weights in bfloat16 on this CPU; and the layer's time on an H100 (`results/tlm_share_h100.json`), 28 times, from

@@ -74,8 +74,10 @@ def test_a_list_near_its_last_token_is_ended(grammars: Grammars) -> None:
     masks = Masks([answer], grammars.vocabulary)
     (end,) = grammars.end_tokens
     scores = torch.zeros(1, grammars.vocabulary)
-    scores[0, [token for token in range(len(scores[0])) if "," in grammars.tokens.decode_str([token])]] = 1
-    scores[0, end] = -1
+    for token in range(grammars.vocabulary):
+        text = grammars.tokens.decode_str([token])
+        scores[0, token] = ("," in text) - ("N" in text or "]" in text)
+    scores[0, end] = -2
     written: list[int] = []
     while not written or written[-1] != end:
         written.append(int(masks.choose(scores)))
