@@ -85,16 +85,14 @@ def in_batches(
 ) -> tuple[Tensor, None]:
     """As `windows_together`, by calls of `attention`: one for each run of windows of one length, a row a window."""
     options = {name: option for name, option in options.items() if name in ("scaling", "dropout", "is_causal")}
+    runs = [(length, len(list(run))) for length, run in groupby(boundaries.diff().tolist())]
+    # Split, and not cut out: each cut would have a gradient of all tokens.
+    sizes = [length * count for length, count in runs]
+    parts = zip(*(states[0].split(sizes, 1) for states in (query, key, value)), strict=True)
     outputs: list[Tensor] = []
-    start = 0
-    for length, run in groupby(boundaries.diff().tolist()):
-        count = len(list(run))
-        end = start + count * length
-        windows = [
-            states[0, :, start:end].unflatten(1, (count, length)).transpose(0, 1) for states in (query, key, value)
-        ]
+    for (length, count), part in zip(runs, parts, strict=True):
+        windows = [states.unflatten(1, (count, length)).transpose(0, 1) for states in part]
         outputs.append(attention(module, *windows, None, **options)[0].flatten(0, 1))
-        start = end
     return torch.cat(outputs)[None], None
 
 
