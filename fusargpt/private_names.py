@@ -50,6 +50,7 @@ CALLED: dict[str, str | None] = {
     "transformers.core_model_loading:WeightRenaming": "source_patterns, target_patterns",
     "transformers.processing_utils:MultiModalData": None,
     "transformers.utils.generic:can_return_tuple": "func",
+    "transformers.utils.generic:is_flash_attention_requested": "config",
     "transformers.utils.hub:cached_file": "path_or_repo_id, filename",
     "transformers.utils.hub:cached_files": "path_or_repo_id, filenames, *, _raise_exceptions_for_missing_entries",
     # Called by modeling_fusarklip.

@@ -123,9 +123,12 @@ class RecipeArguments:
             "with."
         },
     )
-    attn_implementation: str | None = field(
-        default=None,
-        metadata={"help": "sdpa (the default), eager, sdpa_float32 (fast on a CPU), flash_attention_2 (GPU)."},
+    attn_implementation: str = field(
+        default="default",
+        metadata={
+            "help": "default: sdpa, and the windows of the vision tower in one call; sdpa, eager, flash_attention_2 "
+            "(GPU): each as transformers has it; sdpa_float32 (fast on a CPU): default, in float32."
+        },
     )
     dataset_config: str | None = field(default=None, metadata={"help": "Config of the dataset, as its card names it."})
     dataset_train_split: str = field(default="train", metadata={"help": "Split to train on."})

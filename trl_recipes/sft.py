@@ -26,7 +26,7 @@ from trl_recipes.data.row_checks import keep_readable, used_rows, write_left_out
 from trl_recipes.data.row_tasks import TASK_COLUMN, check_task_column, task_names
 from trl_recipes.data.trained_targets import trained_targets
 from trl_recipes.data.visual_tokens import cache_visual_tokens
-from trl_recipes.model.attention import register_sdpa_float32
+from trl_recipes.model.attention import SDPA_FLOAT32, WINDOWS_FLOAT32, register_sdpa_float32
 from trl_recipes.model.checkpoint import load_model, save_stage
 from trl_recipes.model.parameters import check_prior_has_effect, freeze, lora_config, parameter_table
 from trl_recipes.model.patch_embedding import use_linear_patch_embedding
@@ -151,9 +151,10 @@ def make_trainer(recipe: RecipeArguments, config: SFTConfig) -> StageTrainer:
     """Model, processor, data and collator of a stage, in a trainer that is ready to run."""
     set_seed(config.seed)
     register_sdpa_float32()
-    model = load_model(
-        recipe.model_name_or_path, recipe.model_revision, getattr(torch, recipe.dtype), recipe.attn_implementation
-    )
+    attention = None if recipe.attn_implementation == "default" else recipe.attn_implementation
+    model = load_model(recipe.model_name_or_path, recipe.model_revision, getattr(torch, recipe.dtype), attention)
+    if attention == SDPA_FLOAT32:
+        model.set_attn_implementation({"vision_config": WINDOWS_FLOAT32})
     check_prior_has_effect(model, recipe)
     freeze(model, recipe)
     if recipe.quantization != "none":

@@ -24,7 +24,7 @@ NO_TOKEN = -1
 class Restriction(Protocol):
     """What may be decoded, as `fusargpt.inference.constrained.Masks`."""
 
-    def restrict(self, scores: Tensor) -> Tensor: ...
+    def choose(self, scores: Tensor) -> Tensor: ...
 
     def take(self, tokens: list[int], kept: list[int]) -> None: ...
 
@@ -75,12 +75,9 @@ def decode(
     while True:
         model_kwargs = after_step(model, outputs, model_kwargs)
         scores = logits_processor(input_ids, outputs.logits[:, -1].float())
-        free = scores
-        if restriction is not None:
-            scores = restriction.restrict(scores)
-        tokens = scores.argmax(-1)
+        tokens = scores.argmax(-1) if restriction is None else restriction.choose(scores)
         if log_probabilities is not None:
-            chosen = free.gather(1, tokens[:, None])[:, 0] - free.logsumexp(-1)
+            chosen = scores.gather(1, tokens[:, None])[:, 0] - scores.logsumexp(-1)
             log_probabilities[present, input_ids.shape[1] - length] = chosen
         if streamer is not None:
             streamer.put(tokens.cpu())

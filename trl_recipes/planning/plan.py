@@ -264,14 +264,14 @@ def make_plan(
 
 
 def _run(recipe: RecipeArguments, config: SFTConfig, gpus: int) -> Run:
-    attention = recipe.attn_implementation or "sdpa"
+    attention = "sdpa" if recipe.attn_implementation == "default" else recipe.attn_implementation
     if attention not in get_args(Attention):
-        expected = ", ".join(get_args(Attention))
+        expected = ", ".join(("default", *get_args(Attention)))
         raise InputError(f"attn_implementation: found {attention}; a plan knows {expected}")
     if attention == "flash_attention_2" and recipe.hides_earlier_answers:
         raise InputError(
             f"attn_implementation: found {attention} with earlier_answers: hidden, which training refuses; add "
-            "--attn_implementation sdpa or --earlier_answers visible"
+            "--attn_implementation default or --earlier_answers visible"
         )
     optimizer = OptimizerNames(config.optim).value
     if optimizer not in OPTIMIZERS:

@@ -31,6 +31,7 @@ MODULES = [
     "processing_fusargpt.py",
     "tlm.py",
     "transformers_release.py",
+    "windows.py",
 ]
 
 

@@ -8,7 +8,7 @@ from torch.nn import functional
 from tests.tiny import tiny_model, tiny_processor
 from tests.trl_recipes.triplets import triplet
 from trl_recipes.data.collator import TripletCollator
-from trl_recipes.model.attention import register_sdpa_float32, sdpa_float32
+from trl_recipes.model.attention import WINDOWS_FLOAT32, register_sdpa_float32, sdpa_float32
 
 
 def test_it_computes_in_float32_under_autocast_and_returns_the_type_it_was_given():
@@ -31,6 +31,20 @@ def test_a_model_in_float32_answers_as_with_sdpa():
         model.set_attn_implementation(name)
         losses.append(model(**batch).loss)
     assert torch.equal(*losses)
+
+
+def test_the_windows_of_the_tower_are_in_float32_in_one_call_too():
+    register_sdpa_float32()
+    model = tiny_model()
+    batch = TripletCollator(tiny_processor())([triplet(0), triplet(1)])
+    tokens: list[torch.Tensor] = []
+    for name in ("sdpa_float32", WINDOWS_FLOAT32):
+        model.set_attn_implementation({"vision_config": name})
+        with torch.autocast("cpu", torch.bfloat16):
+            features = model.model.get_image_features(batch["pixel_values"], batch["image_grid_thw"])
+        tokens.append(torch.cat(list(features.pooler_output)).float())
+    assert model.model.language_model.config._attn_implementation == "sdpa"  # pyright: ignore[reportPrivateUsage]
+    torch.testing.assert_close(*tokens, rtol=0, atol=0.02 * float(tokens[0].abs().max()))
 
 
 def test_a_saved_model_does_not_ask_for_it(tmp_path: Path):
