@@ -204,7 +204,8 @@ class WholeScene:
         def so_far(state: State) -> AskedScene:
             mine = {tile.id: kept[tile.id] for tile in tiles if tile.id in kept}
             layer = _layer(scene, asked, tiles, mine)
-            places = [place for place in layer.places if _is_inside(place, area)]
+            inside = [place for place in layer.places if _is_inside(place, area)]
+            places = layers.measured(inside, scene.geometry)
             name = "" if field is None else field[0]
             return AskedScene(
                 scene, asked, area, side, len(tiles), len(mine), tuple(places), tuple(layer.problems), name, state

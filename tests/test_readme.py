@@ -56,7 +56,7 @@ def test_the_evaluation_command_evaluates(tmp_path: Path) -> None:
 def test_the_ask_commands_are_understood(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     asked = [words[2:] for words in COMMANDS if words[:2] == ["fusargpt", "ask"]]
-    assert len(asked) == 3
+    assert len(asked) == 4
     for arguments in asked:
         # The only thing wrong with them here is that scene.tif is not there.
         with pytest.raises(InputError, match=r"scene\.tif"):

@@ -25,11 +25,12 @@ from transformers.modeling_outputs import BaseModelOutputWithPast, BaseModelOutp
 from transformers.models.qwen2_5_vl.configuration_qwen2_5_vl import Qwen2_5_VLTextConfig, Qwen2_5_VLVisionConfig
 from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLForConditionalGeneration, Qwen2_5_VLModel
 from transformers.models.qwen3_vl.configuration_qwen3_vl import Qwen3VLTextConfig, Qwen3VLVisionConfig
-from transformers.utils.generic import can_return_tuple
+from transformers.utils.generic import can_return_tuple, is_flash_attention_requested
 
 from .artefacts import LoadsArtefacts
 from .configuration_fusargpt import FusarGptConfig, FusarGptQwen3Config, TlmConfig
 from .tlm import TokenwiseLinearModulation, check_priors
+from .windows import WINDOWS_TOGETHER, equal_windows_together
 
 PRIOR_FIELDS = ("prior_embeddings", "prior_positions", "prior_mask")
 
@@ -110,8 +111,14 @@ class ModulatedModel(LoadsArtefacts):
     config: FusarGptConfig | FusarGptQwen3Config
 
     def __init__(self, config: FusarGptConfig | FusarGptQwen3Config):
-        super().__init__(config)
         text_config, vision_config, tlm_config = _parts(config)
+        # No other name says it, and transformers takes ours for a package's as long as there is no tower.
+        unchosen = vision_config._attn_implementation in (None, WINDOWS_TOGETHER)  # pyright: ignore[reportPrivateUsage]
+        if unchosen:
+            vision_config._attn_implementation = None  # pyright: ignore[reportPrivateUsage]
+        super().__init__(config)
+        if unchosen:
+            self.set_attn_implementation({"vision_config": WINDOWS_TOGETHER})
         self.tlm = TokenwiseLinearModulation(tlm_config, text_config.hidden_size, vision_config.spatial_merge_size)
         if config.weights == "tlm":
             # It comes from a file of its own, or stays new; the backbone's files are not reported to lack it.
@@ -133,6 +140,10 @@ class ModulatedModel(LoadsArtefacts):
             initialization.zeros_(module.fusion_projection.weight)
         else:
             initialization.zeros_(module.output_projection.weight)
+
+    def tower_arguments(self, image_grid_thw: Tensor) -> dict[str, Tensor | int]:
+        """What the tower takes for images of these grids beside them; nothing here."""
+        return {}
 
     @can_return_tuple
     def get_image_features(
@@ -163,6 +174,7 @@ class ModulatedModel(LoadsArtefacts):
             ValueError: If a prior field is missing, does not fit the images, or holds NaN or positions off the image.
         """
         parent = cast(_BackboneModel, super())
+        kwargs = {**self.tower_arguments(image_grid_thw), **kwargs}
         outputs = parent.get_image_features(pixel_values, image_grid_thw, return_dict=True, **kwargs)
         return self.modulate(outputs, image_grid_thw, prior_embeddings, prior_positions, prior_mask)
 
@@ -327,6 +339,15 @@ class FusarGptModel(ModulatedModel, Qwen2_5_VLModel):  # pyright: ignore[reportI
 
     config: FusarGptConfig  # pyright: ignore[reportIncompatibleVariableOverride]
     forward = by_the_names_of(Qwen2_5_VLModel, ModulatedModel.forward)
+
+    def tower_arguments(self, image_grid_thw: Tensor) -> dict[str, Tensor | int]:
+        """The order of windows in which those of equal length stand together, where they are attended together."""
+        vision_config = cast(Qwen2_5_VLVisionConfig, self.config.vision_config)
+        if not is_flash_attention_requested(vision_config):
+            return {}
+        merge = vision_config.spatial_merge_size
+        side = vision_config.window_size // merge // cast(int, vision_config.patch_size)
+        return equal_windows_together(image_grid_thw, side, merge)
 
 
 class FusarGptForConditionalGeneration(  # pyright: ignore[reportIncompatibleMethodOverride]

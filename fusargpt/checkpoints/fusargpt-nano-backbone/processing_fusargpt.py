@@ -48,9 +48,12 @@ class FusarGptProcessor(Qwen2_5_VLProcessor):
         decibel_limits: The decibels of calibrated backscatter that were black and white in the images of training, for
             each polarization, as `{"VV": [-25, 0]}`. Whoever makes images of calibrated scenes takes the same. `None`
             where images were not stretched between fixed limits.
+        targets: The classes that the model was trained to count, to localize and to detect, as `["ship", "aircraft"]`.
+            `None` where that is not known: the model then knows what it knows, and may be asked for anything.
 
     Raises:
-        ValueError: If the image processor would resize an image of `image_size` once more, or limits do not ascend.
+        ValueError: If the image processor would resize an image of `image_size` once more, limits do not ascend, or
+            targets are no names.
     """
 
     def __init__(
@@ -60,6 +63,7 @@ class FusarGptProcessor(Qwen2_5_VLProcessor):
         chat_template: str | dict[str, str] | None = None,
         image_size: int | None = None,
         decibel_limits: Mapping[str, Sequence[float]] | None = None,
+        targets: Sequence[str] | None = None,
         **kwargs: object,
     ):
         if chat_template is None and tokenizer is not None:
@@ -77,6 +81,7 @@ class FusarGptProcessor(Qwen2_5_VLProcessor):
         if image_size is not None:
             _check_image_size(image_size, image_processor)
         self.decibel_limits = None if decibel_limits is None else _checked_limits(decibel_limits)
+        self.targets = None if targets is None else _checked_targets(targets)
 
     # Narrower than the parent's: neither videos nor audio.
     def __call__(  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -193,6 +198,16 @@ def _checked_limits(decibel_limits: Mapping[str, Sequence[float]]) -> dict[str, 
                 f"decibel_limits: found {limits!r} for {polarization!r}, expected two of -100 to 100, ascending."
             )
     return {polarization: [float(limit) for limit in limits] for polarization, limits in decibel_limits.items()}
+
+
+def _checked_targets(targets: Sequence[str]) -> list[str]:
+    # Of a file that anyone can write.
+    found = cast(object, targets)
+    names = list(cast(Sequence[object], found)) if isinstance(found, list | tuple) else []
+    texts = [name for name in names if isinstance(name, str) and name.strip() and name.isprintable()]
+    if not texts or len(set(texts)) < len(names):
+        raise ValueError(f"targets: found {targets!r}, expected the names of classes, each once, or None.")
+    return texts
 
 
 def _option(inputs: Mapping[str, Any], name: str) -> Any:

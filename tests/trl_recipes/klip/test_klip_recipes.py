@@ -34,7 +34,7 @@ def given(**fields: object) -> list[str]:
 def test_recipes_parse_and_say_why(path: Path) -> None:
     recipe, config = parse([str(path), "--use_cpu", "true", "--bf16", "false"])
     assert recipe.resume and config.learning_rate > 0
-    assert recipe.itc == 1.0 and (recipe.itm > 0) == (recipe.mlm > 0) == (path.stem in ("p1", "scio"))
+    assert recipe.itc == 1.0 and (recipe.itm > 0) == (recipe.mlm > 0) == (path.stem in ("p1", "p1_wide", "scio"))
 
 
 @pytest.mark.parametrize("place", ["", "nano/"], ids=["base", "nano"])
