@@ -48,16 +48,16 @@ class Counting(TorchDispatchMode):
 
 
 def thin_config() -> FusarGptConfig:
-    nano = FusarGptConfig.from_pretrained(NANO)
+    text: Any = FusarGptConfig.from_pretrained(NANO).text_config
     vision: dict[str, Any] = {
         "depth": 8,
         "fullatt_block_indexes": [7],
         "hidden_size": 2 * HEAD,
         "intermediate_size": 4 * HEAD,
         "num_heads": 2,
-        "out_hidden_size": nano.text_config.hidden_size,
+        "out_hidden_size": text.hidden_size,
     }
-    return FusarGptConfig(text_config=nano.text_config.to_dict(), vision_config=vision)
+    return FusarGptConfig(text_config=text.to_dict(), vision_config=vision)
 
 
 def compared(config: FusarGptConfig, side: int, images: int, repeats: int) -> dict[str, Any]:
@@ -107,7 +107,7 @@ def attention_alone(images: int, repeats: int) -> dict[str, Any]:
 
     def one_by_one() -> Tensor:
         parts = [states.split(boundaries.diff().tolist(), 2) for states in (query, key, value)]
-        alone = [sdpa_attention_forward(module, *window, None, **options)[0] for window in zip(*parts, strict=True)]
+        alone = [sdpa_attention_forward(module, q, k, v, None, **options)[0] for q, k, v in zip(*parts, strict=True)]
         return torch.cat(alone, dim=1)
 
     def together() -> Tensor:

@@ -82,8 +82,10 @@ def test_a_batch_of_windows_is_bit_for_bit_what_each_is_alone() -> None:
     module, options = nn.Identity(), {"scaling": 0.1, "dropout": 0.0, "is_causal": False}
     together, _ = in_batches(sdpa_attention.sdpa_attention_forward, module, query, key, value, boundaries, options)
     alone = [
-        sdpa_attention.sdpa_attention_forward(module, *parts, None, **options)[0]
-        for parts in zip(*(states.split(boundaries.diff().tolist(), 2) for states in (query, key, value)), strict=True)
+        sdpa_attention.sdpa_attention_forward(module, q, k, v, None, **options)[0]
+        for q, k, v in zip(
+            *(states.split(boundaries.diff().tolist(), 2) for states in (query, key, value)), strict=True
+        )
     ]
     assert torch.equal(together, torch.cat(alone, dim=1))
 

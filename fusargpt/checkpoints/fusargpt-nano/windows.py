@@ -55,8 +55,8 @@ def windows_together(
         # Not in every torch that transformers takes. Its scale is the tower's: one over the root of a head's width.
         from torch.nn.attention.varlen import varlen_attn
 
-        packed = [states[0].transpose(0, 1) for states in (query, key, value)]
-        attended: Any = varlen_attn(*packed, cu_seq_lens_q, cu_seq_lens_q, max_length_q, max_length_q)
+        queries, keys, values = (states[0].transpose(0, 1) for states in (query, key, value))
+        attended: Any = varlen_attn(queries, keys, values, cu_seq_lens_q, cu_seq_lens_q, max_length_q, max_length_q)
         return attended[None], None
     return in_batches(sdpa_attention_forward, module, query, key, value, cu_seq_lens_q, options)
 

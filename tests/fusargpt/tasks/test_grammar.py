@@ -118,7 +118,7 @@ def decode_at_random(forms: list[AnswerForm | None], name: str, budget: int, see
     written: list[list[int]] = [[] for _ in forms]
     rows, ended = list(range(len(forms))), set()
     for _ in range(budget):
-        tokens = masks.restrict(torch.randn(len(rows), grammars.vocabulary, generator=generator)).argmax(-1).tolist()
+        tokens = masks.choose(torch.randn(len(rows), grammars.vocabulary, generator=generator)).tolist()
         kept = [place for place, token in enumerate(tokens) if token not in grammars.end_tokens]
         masks.take(tokens, kept)
         for place, token in enumerate(tokens):
@@ -153,7 +153,7 @@ def test_a_list_ends_with_the_tokens():
     for _ in range(budget):
         scores = torch.zeros(1, grammars.vocabulary)
         scores[0, favourites] = 1.0
-        token = int(masks.restrict(scores).argmax())
+        token = int(masks.choose(scores))
         written.append(token)
         if token in grammars.end_tokens:
             break
@@ -169,7 +169,9 @@ def test_fixed_pieces_may_be_cut_as_the_model_learnt_them():
         answer = ConstrainedAnswer(GRAMMARS[name], FORMS["detect"], SIZE, 512)
         masks = Masks([answer], GRAMMARS[name].vocabulary)
         for token in tokenizer.encode(text):
-            assert masks.restrict(torch.zeros(1, GRAMMARS[name].vocabulary))[0, token] == 0
+            scores = torch.zeros(1, GRAMMARS[name].vocabulary)
+            scores[0, token] = 1.0
+            assert int(masks.choose(scores)) == token
             masks.take([token], [0])
 
 

@@ -1,6 +1,7 @@
 """Attention in float32 inside a bfloat16 step."""
 
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch.nn import functional
@@ -42,7 +43,7 @@ def test_the_windows_of_the_tower_are_in_float32_in_one_call_too():
         model.set_attn_implementation({"vision_config": name})
         with torch.autocast("cpu", torch.bfloat16):
             features = model.model.get_image_features(batch["pixel_values"], batch["image_grid_thw"])
-        tokens.append(torch.cat(list(features.pooler_output)).float())
+        tokens.append(torch.cat(list(cast(tuple[torch.Tensor, ...], features.pooler_output))).float())
     assert model.model.language_model.config._attn_implementation == "sdpa"  # pyright: ignore[reportPrivateUsage]
     torch.testing.assert_close(*tokens, rtol=0, atol=0.02 * float(tokens[0].abs().max()))
 
