@@ -102,7 +102,7 @@ def attention_alone(images: int, repeats: int) -> dict[str, Any]:
     boundaries = cast(Tensor, windows["cu_window_seqlens"])
     states = torch.randn(3, images * PATCHES**2, heads, HEAD).transpose(1, 2)
     query, key, value = states[:, None].unbind()
-    options = {"scaling": HEAD**-0.5, "dropout": 0.0, "is_causal": False}
+    options: dict[str, Any] = {"scaling": HEAD**-0.5, "dropout": 0.0, "is_causal": False}
     module = nn.Identity()
 
     def one_by_one() -> Tensor:

@@ -79,7 +79,8 @@ def test_a_batch_of_windows_is_bit_for_bit_what_each_is_alone() -> None:
     query, key, value = torch.randn(3, 1, 2, 5 * 64 + 3 * 32 + 16, 80, generator=draw)
     boundaries = torch.tensor([64] * 5 + [32] * 3 + [16]).cumsum(0, dtype=torch.int32)
     boundaries = functional.pad(boundaries, (1, 0))
-    module, options = nn.Identity(), {"scaling": 0.1, "dropout": 0.0, "is_causal": False}
+    module = nn.Identity()
+    options: dict[str, Any] = {"scaling": 0.1, "dropout": 0.0, "is_causal": False}
     together, _ = in_batches(sdpa_attention.sdpa_attention_forward, module, query, key, value, boundaries, options)
     alone = [
         sdpa_attention.sdpa_attention_forward(module, q, k, v, None, **options)[0]
