@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from fusargpt.errors import InputError
+from fusargpt.tasks.prompts import TARGET_TASKS
 
-_OF_SHIPS = ("count", "detect", "localize")
 AREA = ("bbox", "aoi", "land", "out_crs")
 """The names of the options of `add_area`."""
 
@@ -24,9 +24,12 @@ def add_area(parser: argparse.ArgumentParser, task: str) -> None:
     area.add_argument(
         "--aoi", metavar="FILE", type=Path, help="polygons to look in: .geojson, .gpkg or .shp in any CRS; or --bbox"
     )
-    if task in _OF_SHIPS:
+    if task in TARGET_TASKS:
         area.add_argument(
-            "--land", metavar="FILE", type=Path, help="polygons of land, likewise: ships on it are left out and counted"
+            "--land",
+            metavar="FILE",
+            type=Path,
+            help="polygons of land, likewise: targets on it are left out and counted",
         )
     area.add_argument(
         "--out-crs", metavar="EPSG:N", help="of .gpkg and .parquet (default: EPSG:4326; GeoJSON has no other)"

@@ -34,8 +34,8 @@ class SceneSettings(TileSettings):
         bbox: west, south, east, north in WGS84 degrees of what is asked about; west is larger than east across the
             antimeridian. Tiles that do not meet it are not read, and targets whose centre lies outside are left out.
         aoi: likewise, by the polygons of a file, see `polygon_files`. Instead of `bbox`.
-        land: file of polygons. Tiles that lie on them as a whole are not read, and ships whose centre lies on them, and
-            cells that do as a whole, are left out and counted.
+        land: file of polygons. Tiles that lie on them as a whole are not read, and targets whose centre lies on them,
+            and cells that do as a whole, are left out and counted.
         out_crs: of the places in GeoPackages and GeoParquet files, as "EPSG:32611"; None writes WGS84 degrees.
 
     Raises:
@@ -90,6 +90,7 @@ class SceneSettings(TileSettings):
             with naming("aoi"):
                 check_polygon_file(self.aoi)
         if self.land is not None:
+            # Of other classes than the simulator's nobody but the asker knows where they can be.
             if self.task not in TARGET_TASKS or self.target == "aircraft":
                 asked = f"{self.task} of {self.target}" if self.task in TARGET_TASKS else self.task
                 raise InputError(f"land: found {asked}; what lies on land is no ship, but may be that; leave it out")

@@ -57,7 +57,7 @@ class RerankedRetrieval:
         self.name = f"retrieval-{texts}-{self.suffix}"
         self.how = (
             f"as retrieval-{texts}; the first {first} of each query in a new order, by {self.by} plus the cosine as "
-            "the contrast scales it, which beat the plain cosine on validation places"
+            "the contrast scales it"
         )
         self._texts, self._first = texts, first
 
