@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,6 @@ import numpy as np
 
 from benchmarks.scio.data import (
     KINDS,
-    held_out_seeds,
     is_true,
     keep_rows,
     make_clean,
@@ -21,18 +19,13 @@ from benchmarks.scio.data import (
     truths,
     wrong_parts,
 )
+from benchmarks.scio.scores import scores
 from fusargpt.cli.main import main as fusargpt
 from fusargpt.errors import InputError
 from fusargpt.files import write_text_whole
-from fusargpt.geo.embeddings import dequantize
-from fusargpt.geo.prior import PRIOR_EMBEDDINGS, PRIOR_POSITIONS, Prior
 from fusargpt.inference.rows import read_picture, read_prior
-from fusargpt.metrics.retrieval import retrieval_tallies, true_pairs
 from fusargpt.scio.judge import Judge
 from fusargpt.scio.texts import groups
-from fusargpt.simulator.description import scene_phrases
-from fusargpt.simulator.records import scene_fields
-from fusargpt.simulator.simulated_scene import simulate_scene
 from fusargpt.tasks.facts import DIMENSIONS, phrases_of
 from fusargpt.tasks.part_texts import part_text
 from trl_recipes.klip.train import run_recipe
@@ -43,8 +36,6 @@ RESULTS = "results.json"
 MATCHED = 0.5
 """Probability of matching from which on CapFilt keeps a row (arXiv 2201.12086, and its authors in issue 46)."""
 CAPFILT_PARTS = 4
-SAID = ("terrain", "functionality", "distribution", "layout", "boundary", "water")
-"""Parts of the texts that are looked for among held-out places, as in the card of fusarklip-nano."""
 AT_ONCE = 16
 
 
@@ -126,9 +117,11 @@ def run_cell(cell: Cell, proof: Proof) -> dict[str, Any]:
     model = folder / "model"
     if not (model / "config.json").is_file():
         fit(data, model, proof, cell.seed, proof.steps)
-    result = {"cell": vars(cell), "sizes": proof.sizes(), **flags, "retrieval": retrieval(model, proof.held_out)}
+    found = scores(model, proof.held_out, folder / "suite")
+    result = {"cell": vars(cell), "sizes": proof.sizes(), **flags, "scores": found}
     write_text_whole(path, json.dumps(result, indent=1) + "\n")
     shutil.rmtree(model)
+    shutil.rmtree(folder / "suite")
     return result
 
 
@@ -238,34 +231,3 @@ def flag_scores(cleaned: Path, noisy: Path, clean: Path) -> dict[str, Any]:
 
 def _counts() -> dict[str, int]:
     return dict.fromkeys(("parts", "wrong", "flagged", "flagged_wrong", "reconstructed", "reconstructed_right"), 0)
-
-
-def retrieval(model: Path, count: int) -> dict[str, float]:
-    """Scores in percent of clean texts of six parts among held-out places; all of which a text is true are hits."""
-    judge = Judge.load(model, "cpu")
-    places = list(_held_out(count))
-    vectors, cosines = [], []
-    for first in range(0, count, AT_ONCE):
-        some = places[first : first + AT_ONCE]
-        seen = judge.see(
-            [fields["image"] for fields, _ in some],
-            [
-                Prior(dequantize(fields[PRIOR_EMBEDDINGS]).astype(np.float32), fields[PRIOR_POSITIONS])
-                for fields, _ in some
-            ],
-            [fields for fields, _ in some],
-        )
-        vectors.append(seen.vectors.cpu().numpy())
-    texts = [part_text(phrases, [name for name in SAID if name in phrases], 0) for _, phrases in places]
-    for first in range(0, count, AT_ONCE):
-        cosines.append(judge.text_vectors([text.text for text in texts[first : first + AT_ONCE]]))
-    facts = np.stack([text.facts for text in texts])
-    tallies = retrieval_tallies(np.concatenate(vectors) @ np.concatenate(cosines).T, true_pairs(facts, facts))
-    return {name: 100 * tally.value for name, tally in tallies.items()}
-
-
-def _held_out(count: int) -> Iterator[tuple[dict[str, Any], dict[str, str]]]:
-    for seed in held_out_seeds(count):
-        scene = simulate_scene(seed)
-        fields = scene_fields(scene)
-        yield {**fields, "image": fields["image"].convert("RGB")}, scene_phrases(scene)

@@ -14,24 +14,28 @@ from benchmarks.scio.cells import ARMS
 from fusargpt.tasks.facts import DIMENSIONS
 
 SCORES = {
-    "text_to_image_r@1": "text to image, R@1",
-    "text_to_image_r@5": "R@5",
-    "text_to_image_r@10": "R@10",
-    "image_to_text_r@1": "image to text, R@1",
-    "image_to_text_r@5": "R@5",
-    "image_to_text_r@10": "R@10",
+    "retrieval-landforms text_to_image_r@1": "text to image, R@1",
+    "retrieval-landforms text_to_image_r@10": "R@10",
+    "retrieval-landforms image_to_text_r@1": "image to text, R@1",
+    "retrieval-landforms image_to_text_r@10": "R@10",
+    "retrieval-targets text_to_image_r@10": "texts of targets to image, R@10",
+    "retrieval-targets image_to_text_r@10": "back, R@10",
+    "probe-cover accuracy": "probe of the cover",
+    "probe-count accuracy": "probe of counts",
+    "segmentation miou": "mIoU",
 }
+DRAWN = "retrieval-landforms text_to_image_r@10"
 TITLES = {"none": "no SCIO", "capfilt": "CapFilt", "scio": "SCIO", "clean": "clean captions"}
 
 Result = Mapping[str, Any]
 
 
 def tables(results: Sequence[Result]) -> str:
-    """Markdown: retrieval by arm, and flags by dimension, of each kind of errors."""
+    """Markdown: scores by arm, and flags by dimension, of each kind of errors."""
     parts = ["# Does SCIO help?", "", _sizes(results)]
     for kind in _kinds(results):
         of_kind = [one for one in results if one["cell"]["arm"] == "clean" or one["cell"]["kind"] == kind]
-        parts += ["", f"## Errors: {kind}", "", *_retrieval(of_kind)]
+        parts += ["", f"## Errors: {kind}", "", *_scores(of_kind)]
         flags = [one["flags"] for one in of_kind if "flags" in one]
         if flags:
             parts += ["", *_flags(flags)]
@@ -44,7 +48,7 @@ def draw(results: Sequence[Result], path: Path) -> None:
     figure, axes = pyplot.subplots(1, max(1, len(kinds)), figsize=(4.5 * max(1, len(kinds)), 3.5), squeeze=False)
     for axis, kind in zip(axes[0], kinds, strict=False):
         for place, arm in enumerate(ARMS):
-            values = _values(results, kind, arm, "text_to_image_r@10")
+            values = _values(results, kind, arm, DRAWN)
             if values:
                 axis.bar(place, np.mean(values), color="#9db8d9")
                 axis.plot([place] * len(values), values, "o", color="#1f3f66", markersize=4)
@@ -63,7 +67,7 @@ def _kinds(results: Iterable[Result]) -> list[str]:
 
 def _values(results: Iterable[Result], kind: str, arm: str, score: str) -> list[float]:
     return [
-        one["retrieval"][score]
+        one["scores"][score]
         for one in results
         if one["cell"]["arm"] == arm and (arm == "clean" or one["cell"]["kind"] == kind)
     ]
@@ -74,17 +78,17 @@ def _sizes(results: Sequence[Result]) -> str:
     return (
         f"{sizes['rows']} captions, {sizes['steps']} steps of {sizes['batch']} from {Path(sizes['start']).name}, "
         f"judges {sizes['judge_steps']} steps, {sizes['rounds']} rounds; retrieval among {sizes['held_out']} held-out "
-        "places by the shared space, texts of six true parts, all true partners hits, percent; mean over seeds "
+        "places by the shared space, texts of the foundation suite, all true partners hits, percent; mean over seeds "
         "(standard deviation)."
     )
 
 
-def _retrieval(results: Sequence[Result]) -> list[str]:
+def _scores(results: Sequence[Result]) -> list[str]:
     lines = [f"| arm | seeds | {' | '.join(SCORES.values())} |", f"|---|---|{'---|' * len(SCORES)}"]
     for arm in ARMS:
         of_arm = [one for one in results if one["cell"]["arm"] == arm]
         if of_arm:
-            cells = [_mean([one["retrieval"][score] for one in of_arm]) for score in SCORES]
+            cells = [_mean([one["scores"][score] for one in of_arm]) for score in SCORES]
             lines.append(f"| {TITLES[arm]} | {len(of_arm)} | {' | '.join(cells)} |")
     kept = [one["kept"] / int(one["sizes"]["rows"]) for one in results if "kept" in one]
     return [*lines, *(["", f"CapFilt kept {100 * float(np.mean(kept)):.0f} % of the rows."] if kept else [])]
