@@ -22,7 +22,6 @@ SCORES = {
     "retrieval-targets image_to_text_r@10": "back, R@10",
     "probe-cover accuracy": "probe of the cover",
     "probe-count accuracy": "probe of counts",
-    "segmentation miou": "mIoU",
 }
 DRAWN = "retrieval-landforms text_to_image_r@10"
 TITLES = {"none": "no SCIO", "capfilt": "CapFilt", "scio": "SCIO", "clean": "clean captions"}

@@ -9,7 +9,6 @@ TASKS = {
     "retrieval-targets": ("text_to_image_r@10", "image_to_text_r@10"),
     "probe-cover": ("accuracy",),
     "probe-count": ("accuracy",),
-    "segmentation": ("miou",),
 }
 """Tasks of the suite, and their metrics that are told. Validation places choose the strength of probes."""
 TRAIN, VALIDATION = 1000, 200
