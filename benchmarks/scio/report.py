@@ -6,6 +6,7 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+from scipy import stats
 
 mpl.use("Agg")
 from matplotlib import pyplot
@@ -24,7 +25,13 @@ SCORES = {
     "probe-count accuracy": "probe of counts",
 }
 DRAWN = "retrieval-landforms text_to_image_r@10"
-TITLES = {"none": "no SCIO", "capfilt": "CapFilt", "scio": "SCIO", "clean": "clean captions"}
+TITLES = {
+    "none": "as they are",
+    "capfilt": "CapFilt, 0.5",
+    "half": "better half",
+    "scio": "SCIO",
+    "clean": "clean captions",
+}
 
 Result = Mapping[str, Any]
 
@@ -68,14 +75,14 @@ def _values(results: Iterable[Result], kind: str, arm: str, score: str) -> list[
     return [
         one["scores"][score]
         for one in results
-        if one["cell"]["arm"] == arm and (arm == "clean" or one["cell"]["kind"] == kind)
+        if "scores" in one and one["cell"]["arm"] == arm and (arm == "clean" or one["cell"]["kind"] == kind)
     ]
 
 
 def _sizes(results: Sequence[Result]) -> str:
     sizes = results[0]["sizes"]
     return (
-        f"{sizes['rows']} captions, {sizes['steps']} steps of {sizes['batch']} from {Path(sizes['start']).name}, "
+        f"{sizes['rows']} captions, {sizes['steps']} steps of {sizes['batch']} with the eyes of {sizes['start']}, "
         f"judges {sizes['judge_steps']} steps, {sizes['rounds']} rounds; retrieval among {sizes['held_out']} held-out "
         "places by the shared space, texts of the foundation suite, all true partners hits, percent; mean over seeds "
         "(standard deviation)."
@@ -83,14 +90,28 @@ def _sizes(results: Sequence[Result]) -> str:
 
 
 def _scores(results: Sequence[Result]) -> list[str]:
-    lines = [f"| arm | seeds | {' | '.join(SCORES.values())} |", f"|---|---|{'---|' * len(SCORES)}"]
-    for arm in ARMS:
-        of_arm = [one for one in results if one["cell"]["arm"] == arm]
-        if of_arm:
-            cells = [_mean([one["scores"][score] for one in of_arm]) for score in SCORES]
-            lines.append(f"| {TITLES[arm]} | {len(of_arm)} | {' | '.join(cells)} |")
-    kept = [one["kept"] / int(one["sizes"]["rows"]) for one in results if "kept" in one]
-    return [*lines, *(["", f"CapFilt kept {100 * float(np.mean(kept)):.0f} % of the rows."] if kept else [])]
+    lines = [f"| trained on | seeds | {' | '.join(SCORES.values())} |", f"|---|---|{'---|' * len(SCORES)}"]
+    by_arm = {arm: {one["cell"]["seed"]: one for one in results if one["cell"]["arm"] == arm} for arm in ARMS}
+    trained = {
+        arm: {seed: one["scores"] for seed, one in found.items() if "scores" in one} for arm, found in by_arm.items()
+    }
+    for arm, found in trained.items():
+        if found:
+            cells = [_mean([one[score] for one in found.values()]) for score in SCORES]
+            lines.append(f"| {TITLES[arm]} | {len(found)} | {' | '.join(cells)} |")
+    for arm, found in trained.items():
+        both = sorted(found.keys() & trained["scio"].keys())
+        if arm != "scio" and both:
+            cells = [
+                _difference([trained["scio"][seed][score] - found[seed][score] for seed in both]) for score in SCORES
+            ]
+            lines.append(f"| SCIO minus {TITLES[arm]} | {len(both)} | {' | '.join(cells)} |")
+    for arm, found in by_arm.items():
+        kept = [f"{one['kept']:,}" for one in found.values() if "kept" in one]
+        if kept:
+            few = "" if trained[arm] else ": fewer than a batch, from which nothing is learned"
+            lines += ["", f"{TITLES[arm]} kept {', '.join(kept)} of {int(results[0]['sizes']['rows']):,} rows{few}."]
+    return lines
 
 
 def _flags(flags: Sequence[Mapping[str, Mapping[str, int]]]) -> list[str]:
@@ -117,3 +138,12 @@ def _percent(counts: Mapping[str, int], part: str, whole: str) -> str:
 def _mean(values: Sequence[float]) -> str:
     spread = f" ({np.std(values, ddof=1):.1f})" if len(values) > 1 else ""
     return f"{np.mean(values):.1f}{spread}"
+
+
+def _difference(values: Sequence[float]) -> str:
+    """Mean, and its 95 % interval over seeds by Student's t."""
+    text = f"{np.mean(values):+.1f}"
+    if len(values) < 2:
+        return text
+    half = stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / len(values) ** 0.5
+    return f"{text} [{np.mean(values) - half:+.1f}, {np.mean(values) + half:+.1f}]"
