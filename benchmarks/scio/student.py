@@ -1,4 +1,4 @@
-"""The model that every arm trains: it sees as fusarklip-nano does, and cannot read yet."""
+"""The model that every arm trains: it sees as fusarklip-nano does and has its words, and cannot read yet."""
 
 from pathlib import Path
 
@@ -8,11 +8,11 @@ from fusargpt.embedding.model_folder import read_klip
 from fusargpt.files import partial_of
 from modeling_fusarklip.modeling_fusarklip import FusarKlipModel
 
-UNREAD = ("text_encoder.", "text_proj.")
+UNREAD = ("text_encoder.encoder.", "text_proj.")
 
 
 def make_student(folder: Path, start: Path, seed: int) -> Path:
-    """Write to `folder` the model `start` with a text tower that is random by `seed`.
+    """Write to `folder` the model `start` with layers of its text tower that are random by `seed`.
 
     fusarklip-nano itself has read clean captions of other places, so that it would be as good without any training, and
     what bad captions cost could not be told from what training costs.
