@@ -27,7 +27,7 @@ def main() -> None:
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS), help="of errors")
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
     parser.add_argument("--rows", type=int, default=1000, help="captions")
-    parser.add_argument("--held-out", type=int, default=500, help="places that are searched")
+    parser.add_argument("--held-out", type=int, default=1000, help="places that are searched")
     parser.add_argument("--steps", type=int, default=150, help="of students")
     parser.add_argument("--judge-steps", type=int, default=40, help="of judges")
     parser.add_argument("--rounds", type=int, default=1, help="of SCIO")
