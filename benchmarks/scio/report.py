@@ -85,8 +85,8 @@ def _sizes(results: Sequence[Result]) -> str:
         f"{sizes['rows']} captions, {sizes['steps']} steps of {sizes['batch']} with the eyes of {sizes['start']}, "
         f"judges {sizes['judge_steps']} steps, {sizes['rounds']} rounds; retrieval among {sizes['held_out']} held-out "
         "places by the shared space, texts of the foundation suite, all true partners hits, percent; a mean recall is "
-        "that of R@1, R@5 and R@10 both ways; mean over seeds (standard deviation), differences with 95 % intervals over "
-        "seeds."
+        "that of R@1, R@5 and R@10 both ways; mean over seeds (standard deviation), differences with 95 % intervals "
+        "over seeds."
     )
 
 
