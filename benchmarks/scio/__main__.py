@@ -48,7 +48,7 @@ def main() -> None:
     results = []
     for cell in all_cells(tuple(given.kinds), tuple(given.seeds), tuple(given.arms)):
         results.append(run_cell(cell, proof))
-        print(f"{cell.name}: {json.dumps(results[-1]['scores'])}", flush=True)
+        print(f"{cell.name}: {json.dumps(results[-1])}", flush=True)
         write_text_whole(proof.out / "tables.md", tables(results))
         draw(results, proof.out / "scores.png")
     print(tables(results))
