@@ -15,7 +15,7 @@ from fusargpt.cli.main import main as fusargpt
 from fusargpt.errors import InputError
 from fusargpt.files import partial_of
 from fusargpt.inference.rows import load_rows
-from fusargpt.simulator.records import SPLIT_SEEDS, rows
+from fusargpt.simulator.records import rows
 from fusargpt.tasks.facts import DIMENSIONS, TARGET_PREFIX, phrases_of
 from fusargpt.triplets.features import CAPTION_FEATURES
 
@@ -106,12 +106,6 @@ def keep_rows(folder: Path, source: Path, ids: Iterable[str]) -> Path:
         kept = set(ids)
         _write(folder, [row for row in read(source) if row["id"] in kept])
     return folder
-
-
-def held_out_seeds(count: int) -> range:
-    """Of places that no training has seen, nor the foundation suite asks about."""
-    first = SPLIT_SEEDS["test"] + 700_000
-    return range(first, first + count)
 
 
 def _say(row: Row, dimension: str, phrase: str) -> None:

@@ -1,10 +1,18 @@
 """The proof of cleaning: errors at their rates, flags counted against the truth, tables of what is done."""
 
 from pathlib import Path
+from typing import Any
 
-from benchmarks.scio.cells import all_cells, flag_scores
+import torch
+
+from benchmarks.scio.cells import all_cells
+from benchmarks.scio.cleaning import better_half, matched
 from benchmarks.scio.data import RIGHT, keep_rows, make_planted, read, truths, wrong_parts
-from benchmarks.scio.report import draw, tables
+from benchmarks.scio.flags import flag_scores
+from benchmarks.scio.report import SCORES, draw, tables
+from benchmarks.scio.student import UNREAD, make_student
+from fusargpt.checkpoints import KLIP_NANO
+from fusargpt.embedding.model_folder import read_klip
 from fusargpt.scio.dataset import CaptionRows, write_captions
 from fusargpt.scio.parts import Caption
 from fusargpt.scio.run import write_halves
@@ -54,7 +62,7 @@ def test_flags_are_counted_against_the_truth(tmp_path: Path) -> None:
     (tmp_path / "cleaned").mkdir()
     write_captions(tmp_path / "cleaned", rows, list(range(len(rows))), cleaned)
     (tmp_path / "cleaned" / "README.md").write_text((planted / "README.md").read_text())
-    flags = flag_scores(tmp_path / "cleaned", planted, source)["flags"]
+    flags = flag_scores(tmp_path / "cleaned", planted, source)
     terrain, boundary, roads = flags["terrain"], flags["boundary"], flags["roads"]
     assert terrain["flagged"] == terrain["flagged_wrong"] == terrain["wrong"] == terrain["reconstructed_right"] > 0
     assert boundary["flagged"] == 0 < boundary["wrong"]
@@ -70,19 +78,43 @@ def test_a_clean_ceiling_stands_once_for_all_kinds() -> None:
 
 def test_tables_and_picture_are_of_the_cells_that_are_done(tmp_path: Path) -> None:
     sizes = dict.fromkeys(("start", "held_out", "steps", "judge_steps", "rounds", "batch"), "1") | {"rows": "10"}
-    retrieval = {f"{way}_r@{k}": 10.0 * k for way in ("text_to_image", "image_to_text") for k in (1, 5, 10)}
+    found = {name: 10.0 * place for place, name in enumerate(SCORES)}
     counts = {"parts": 10, "wrong": 4, "flagged": 5, "flagged_wrong": 3, "reconstructed": 2, "reconstructed_right": 1}
-    results = [
-        {"cell": {"kind": "planted", "seed": 0, "arm": "capfilt"}, "sizes": sizes, "retrieval": retrieval, "kept": 7},
+    cell = {"kind": "planted", "seed": 0}
+    results: list[dict[str, Any]] = [
+        {"cell": {**cell, "arm": "capfilt"}, "sizes": sizes, "kept": 1},
+        {"cell": {**cell, "arm": "half"}, "sizes": sizes, "scores": found, "kept": 5},
         {
-            "cell": {"kind": "planted", "seed": 0, "arm": "scio"},
+            "cell": {**cell, "arm": "scio"},
             "sizes": sizes,
-            "retrieval": retrieval,
+            "scores": {name: value + 2 for name, value in found.items()},
             "flags": dict.fromkeys((*DIMENSIONS, "all"), counts),
         },
     ]
     text = tables(results)
-    assert "CapFilt kept 70 % of the rows." in text and "no SCIO" not in text
+    assert "CapFilt, 0.5 kept 1 of 10 rows: fewer than a batch, from which nothing is learned." in text
+    assert "better half kept 5 of 10 rows." in text and "| as they are |" not in text
+    assert "| SCIO minus better half | 1 | +2.0 |" in text
     assert "| all | 10 | 40 | 50 | 60 | 75 | 2 | 50 |" in text
     draw(results, tmp_path / "scores.png")
     assert (tmp_path / "scores.png").stat().st_size > 1000
+    again = [{**one, "cell": {**one["cell"], "seed": 1}} for one in results]
+    again[2]["scores"] = {name: value + 1 for name, value in again[2]["scores"].items()}
+    assert "| SCIO minus better half | 2 | +2.5 [-3.9, +8.9] |" in tables([*results, *again])
+
+
+def test_rows_are_dropped_by_their_scores() -> None:
+    scores = {"a": 0.2, "b": 0.5, "c": 0.9, "d": 0.2, "e": 0.1}
+    assert matched(scores) == ["b", "c"]
+    assert better_half(scores) == ["c", "b"]
+    assert better_half({**scores, "f": 0.0}) == ["c", "b", "a"]
+
+
+def test_a_student_sees_and_cannot_read(tmp_path: Path) -> None:
+    known, _ = read_klip(str(KLIP_NANO), "cpu")
+    one, other = (read_klip(str(make_student(tmp_path / str(seed), KLIP_NANO, seed)), "cpu")[0] for seed in (0, 1))
+    for name, weight in known.state_dict().items():
+        if not name.startswith(UNREAD):
+            assert torch.equal(weight, one.state_dict()[name]) and torch.equal(weight, other.state_dict()[name]), name
+    read = "text_encoder.encoder.layer.0.attention.self.query.weight"
+    assert len({tuple(model.state_dict()[read][5].tolist()) for model in (known, one, other)}) == 3
