@@ -243,7 +243,7 @@ def _counts() -> dict[str, int]:
 def retrieval(model: Path, count: int) -> dict[str, float]:
     """Scores in percent of clean texts of six parts among held-out places; all of which a text is true are hits."""
     judge = Judge.load(model, "cpu")
-    places = list(_held_out(count))
+    places = list(held_out(count))
     vectors, cosines = [], []
     for first in range(0, count, AT_ONCE):
         some = places[first : first + AT_ONCE]
@@ -264,7 +264,8 @@ def retrieval(model: Path, count: int) -> dict[str, float]:
     return {name: 100 * tally.value for name, tally in tallies.items()}
 
 
-def _held_out(count: int) -> Iterator[tuple[dict[str, Any], dict[str, str]]]:
+def held_out(count: int) -> Iterator[tuple[dict[str, Any], dict[str, str]]]:
+    """Columns and true phrases of held-out places, the image in RGB."""
     for seed in held_out_seeds(count):
         scene = simulate_scene(seed)
         fields = scene_fields(scene)
