@@ -16,7 +16,7 @@ from fusargpt.errors import InputError
 from fusargpt.files import partial_of
 from fusargpt.inference.rows import load_rows
 from fusargpt.simulator.records import rows
-from fusargpt.tasks.facts import DIMENSIONS, TARGET_PREFIX, phrases_of
+from fusargpt.tasks.facts import DIMENSIONS, PART_WEIGHT_COLUMN, TARGET_PREFIX, phrases_of
 from fusargpt.triplets.features import CAPTION_FEATURES
 
 TRAINING_START = 1_200_000
@@ -37,7 +37,7 @@ def make_clean(folder: Path, count: int) -> Path:
     """True captions of `count` training places."""
     if not folder.is_dir():
         seeds = range(TRAINING_START, TRAINING_START + count)
-        _write(folder, (_plain(row) for seed in seeds for row in rows(seed, "captions", "sar")))
+        write(folder, (plain(row) for seed in seeds for row in rows(seed, "captions", "sar")))
     return folder
 
 
@@ -55,7 +55,7 @@ def make_planted(folder: Path, clean: Path, seed: int) -> Path:
                 false = next((other for other in others if other and not is_true(dimension, other, phrase)), None)
                 if false is not None:
                     _say(row, dimension, false)
-    _write(folder, known)
+    write(folder, known)
     return folder
 
 
@@ -67,13 +67,13 @@ def make_nano(folder: Path, clean: Path) -> Path:
         code = fusargpt(["caption", str(clean), "--config", CONFIG, "--out", str(captions), *model])
         if code:
             raise InputError(f"{captions}: some images have no caption; the same command tries them again")
-        _write(folder, read(captions))
+        write(folder, read(captions))
     return folder
 
 
 def read(folder: Path, columns: Sequence[str] = tuple(CAPTION_FEATURES)) -> list[Row]:
-    """Rows of a dataset of captions, images as they are stored."""
-    found: Dataset = load_rows(str(folder), [CONFIG], "train", columns)
+    """Rows of a dataset of captions, images as they are stored; with the weights of parts where it was cleaned."""
+    found: Dataset = load_rows(str(folder), [CONFIG], "train", columns, (PART_WEIGHT_COLUMN,))
     return [dict(row) for row in found]  # pyright: ignore[reportArgumentType]
 
 
@@ -104,7 +104,7 @@ def keep_rows(folder: Path, source: Path, ids: Iterable[str]) -> Path:
     """Of a dataset the rows with these ids."""
     if not folder.is_dir():
         kept = set(ids)
-        _write(folder, [row for row in read(source) if row["id"] in kept])
+        write(folder, [row for row in read(source) if row["id"] in kept])
     return folder
 
 
@@ -115,13 +115,14 @@ def _say(row: Row, dimension: str, phrase: str) -> None:
         row["description"][dimension] = phrase
 
 
-def _plain(row: Row) -> Row:
+def plain(row: Row) -> Row:
     """A row of the simulator as it is stored."""
     encoded: Row = cast(Any, CAPTION_FEATURES).encode_example(row)
     return {**encoded, "image": {"bytes": encoded["image"]["bytes"], "path": None}}
 
 
-def _write(folder: Path, some: Iterable[Row]) -> None:
+def write(folder: Path, some: Iterable[Row]) -> None:
+    """Write rows of `captions` as a dataset, whole or not at all."""
     partial = partial_of(folder)
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
