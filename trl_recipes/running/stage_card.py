@@ -98,11 +98,19 @@ def write_phase_card(folder: Path, place: Path, run: Run) -> None:
     _write(folder, name, name, "klip", "images of SAR and texts in one space", origin, run)
 
 
+def write_classifier_card(folder: Path, place: Path, run: Run, names: Sequence[str]) -> None:
+    """The card of a classifier made of FUSAR-KLIP; `names` are those of its classes, the rest as of
+    `write_stage_cards`."""
+    origin = read_origin(run.recipe.model_name_or_path, run.recipe.model_revision)
+    name = place.resolve().name
+    _write(folder, name, name, "classifier", f"tells {', '.join(names)} apart", origin, run)
+
+
 def _write(
     folder: Path, title: str, path: str, form: Form, what: str, origin: Origin, run: Run, picture: bool = True
 ) -> None:
     recipe, step = run.recipe, _saved_step(run)
-    system = "FUSAR-KLIP" if form == "klip" else "FUSAR-GPT"
+    system = "FUSAR-KLIP" if form in ("klip", "classifier") else "FUSAR-GPT"
     read = "SAR images with an AlphaEarth prior of their place" if recipe.prior == "true" else "images without a prior"
     summary = f"{system}: {what}, trained from `{origin.name}` on {read}."
     scored = _last_evaluation(run.state.log_history)
@@ -225,4 +233,4 @@ def _results(run: Run, scored: LogEntry) -> list[EvalResult]:
     ]
 
 
-__all__ = ["NAMED", "Run", "write_phase_card", "write_stage_cards"]
+__all__ = ["NAMED", "Run", "write_classifier_card", "write_phase_card", "write_stage_cards"]
