@@ -23,17 +23,20 @@ def read_labelled(name: str, config: str | None, split: str) -> Dataset:
     """A split of a dataset, or of a folder `CLASS/NUMBER.jpg`, whose chips are split by blocks of neighbouring numbers.
 
     Raises:
-        InputError: what cannot be loaded, or a split that a folder of classes does not have.
+        InputError: what cannot be loaded or holds no images, or a split that a folder of classes does not have.
     """
     if is_class_folder(Path(name)):
         if split not in SPLITS:
             raise InputError(f"{name}: found the split {split}; a folder of classes has {', '.join(SPLITS)}")
         return _blocks(Path(name), split)
     try:
-        return read_split(name, config, split)
+        found = read_split(name, config, split)
     # No such folder, repository, config or split, no network, files of another kind: datasets raises of any type.
     except Exception as error:
         raise InputError(f"{name}, split {split}, cannot be loaded: {one_line(error)}") from error
+    if not isinstance(found.features.get("image"), Image):
+        raise InputError(f"dataset {name}: found the columns {', '.join(found.column_names)}; expected images in image")
+    return found
 
 
 def is_class_folder(folder: Path) -> bool:
