@@ -111,8 +111,7 @@ def examine(options: Options) -> Findings:
     """
     every = tasks(options.rerank, options.sar_acd, options.ssdd, options.labelled)
     entries = enter(options.model, options.baselines, options.priors)
-    examined = entries[0]
-    chosen = _chosen(options, every, examined)
+    chosen = _chosen(options, every, entries[0])
     device = chosen_device(options.device)
     counts = {"train": options.train, "validation": options.validation, "test": options.scenes}
     _check(counts)
@@ -139,8 +138,7 @@ def examine(options: Options) -> Findings:
             for task in chosen:
                 progress.set_description(f"{entry.label}, {task.name}")
                 try:
-                    asked = task.name in BY_CLASSES or not entry.tuned
-                    tallies = task.tallies(subject) if asked else None
+                    tallies = task.tallies(subject) if _can(entry, task) else None
                     if tallies is not None:
                         found[task.name][entry.label] = tallies
                 except InputError as error:
@@ -148,11 +146,6 @@ def examine(options: Options) -> Findings:
                 progress.update()
             resizes[entry.label] = subject.resize
     scored = {task: of_entry for task, of_entry in found.items() if of_entry}
-    if examined.tuned and not failures and not any(examined.label in of_entry for of_entry in scored.values()):
-        raise InputError(
-            f"{options.model}: found a classifier of {', '.join(examined.classes)}; expected the classes of a task, "
-            f"as {chosen[0].name}, or the images that it was trained for (--labelled)"
-        )
     if not scored:
         raise InputError(f"nothing was scored; {failures[0].entry}, {failures[0].task}: {failures[0].reason}")
     return Findings(
@@ -185,14 +178,25 @@ def _differences(found: Mapping[str, Mapping[str, Tally]], entries: Sequence[Ent
 
 
 def _chosen(options: Options, every: Mapping[str, Task], examined: Entry) -> list[Task]:
-    if options.tasks is None and examined.tuned:
-        return [task for name, task in every.items() if name in BY_CLASSES]
-    if options.tasks is None:
-        return [task for name, task in every.items() if name not in ONLY_BY_NAME]
-    unknown = [name for name in options.tasks if name not in every]
+    unknown = [name for name in options.tasks or () if name not in every]
     if unknown:
         raise InputError(f"tasks: found {unknown[0]!r}; expected of {', '.join(every)}")
-    return [task for name, task in every.items() if name in options.tasks]
+    asked = [
+        task
+        for name, task in every.items()
+        if (name not in ONLY_BY_NAME if options.tasks is None else name in options.tasks) and _can(examined, task)
+    ]
+    if not asked and examined.tuned:
+        raise InputError(
+            f"{options.model}: found a classifier of {', '.join(examined.classes)}; expected the classes of one of the "
+            "tasks, or the images that it was fine-tuned for (labelled)"
+        )
+    return asked
+
+
+def _can(entry: Entry, task: Task) -> bool:
+    """Whether a task may be asked of an entry: of one that was fine-tuned, if it asks for the classes of its head."""
+    return not entry.tuned or (isinstance(task, BY_CLASSES) and set(task.classes) == set(entry.classes))
 
 
 def _check(counts: Mapping[str, int]) -> None:

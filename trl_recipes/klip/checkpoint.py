@@ -81,6 +81,10 @@ def load_classifier(
             )
     else:
         new += ("classifier.",)
+    config.classifier_inputs = [
+        *(["prior"] if recipe.prior == "true" else []),
+        *(["acquisition"] if recipe.acquisition else []),
+    ]
     config.id2label = dict(enumerate(names))
     config.label2id = {name: number for number, name in enumerate(names)}
     return _load(FusarKlipForImageClassification, recipe, config, new)

@@ -40,8 +40,8 @@ class Task(Protocol):
 
 ONLY_BY_NAME = (TwoPolarizations.name,)
 """Tasks that are left out unless they are asked for: they take as long as all others together."""
-BY_CLASSES = ("probe-ship-chips", "probe-aircraft-chips", LabelledProbe.name)
-"""Those that a model is asked that was fine-tuned to classes, where they are the task's."""
+BY_CLASSES = FineLabelProbe | LabelledProbe
+"""Those that a model is asked that was fine-tuned to their classes."""
 OF_REAL_IMAGES = (SarAcdProbe.name, SsddProbe.name, LabelledProbe.name)
 """Those that do not ask about the simulator's places."""
 RERANKED = 32

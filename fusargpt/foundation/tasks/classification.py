@@ -26,21 +26,16 @@ def probed(train: Labelled, validation: Labelled, test: Labelled, names: Sequenc
 TUNED = "a model that was fine-tuned to these classes (its label says so) is asked by its head, and nothing is fitted"
 
 
-def told(entry: Entry, names: Sequence[str], labelled: Callable[[str], Labelled]) -> dict[str, Tally] | None:
-    """The scores of probes of an entry's frozen features, or of its head where it was fine-tuned.
+def told(entry: Entry, names: Sequence[str], labelled: Callable[[str], Labelled]) -> dict[str, Tally]:
+    """The scores of probes of an entry's frozen features, or of its head where it was fine-tuned to these classes.
 
     Args:
         entry: who is asked.
-        names: of the classes.
-        labelled: pooled features and labels of a split.
-
-    Returns:
-        None for one that was fine-tuned to other classes.
+        names: of the classes, in any order.
+        labelled: pooled features of a split, and labels, which are numbers of `names`.
     """
     if not entry.tuned:
         return probed(labelled("train"), labelled("validation"), labelled("test"), names)
-    if set(entry.classes) != set(names):
-        return None
     test = labelled("test")
     numbers = np.array([list(names).index(name) for name in entry.classes])
     return label_tallies(numbers[test.features.argmax(1)], np.asarray(test.labels), names)

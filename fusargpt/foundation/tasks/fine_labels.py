@@ -45,6 +45,7 @@ class FineLabelProbe:
             f"enlarged to {IMAGE_SIZE} and shown without a prior, at most {MOST_CHIPS['train']:,} to train, "
             f"{MOST_CHIPS['validation']} to choose and {MOST_CHIPS['test']:,} to test; {PROBES}; {TUNED}"
         )
+        self.classes = FINE_LABELS[label]
         self._label = label
 
     def tallies(self, subject: Subject) -> Mapping[str, Tally] | None:
@@ -54,7 +55,7 @@ class FineLabelProbe:
             pooled = subject.features_of(f"{self._label}-chips-{split}", views).pooled
             return Labelled(pooled, np.array([chip.label for chip in chips]))
 
-        return told(subject.entry, FINE_LABELS[self._label], labelled)
+        return told(subject.entry, self.classes, labelled)
 
 
 def chips_of(places: Sequence[Place], label: str, most: int) -> list[Chip]:

@@ -1,6 +1,6 @@
 """The classes of somebody's own images, of a dataset or of folders of chips."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
@@ -45,6 +45,11 @@ class LabelledProbe:
             "numbers, of which the first of five reports, the second chooses and three fit; prior and acquisition "
             f"where rows have them; {PROBES}; {TUNED}"
         )
+
+    @property
+    def classes(self) -> Sequence[str]:
+        """By their numbers. InputError for rows that are not what they should be."""
+        return self._read[0]
 
     def tallies(self, subject: Subject) -> Mapping[str, Tally] | None:
         names, splits = self._read

@@ -62,8 +62,7 @@ def test_a_classifier_is_an_entry_that_says_so_and_is_asked_by_its_head(tmp_path
         return Labelled(logits, 1 - logits.argmax(1))
 
     found = told(entry, NAMES[::-1], labelled)
-    assert found is not None and found["accuracy"].value == 1 and "knn_accuracy" not in found
-    assert told(entry, ("A220", "A330"), labelled) is None
+    assert found["accuracy"].value == 1 and "knn_accuracy" not in found
     with pytest.raises(InputError, match=r"random: .* is fine-tuned, and random weights of it say nothing"):
         enter(str(folder), ["random"], ["true"])
 
@@ -80,8 +79,7 @@ def test_the_suite_scores_it_beside_frozen_probes_of_the_same_images(
     results = json.loads((tmp_path / "out" / "results.json").read_text())
     assert results["settings"]["frozen"] is False
     assert [entry["classes"] for entry in results["entries"]] == [list(NAMES), [], []]
-    assert list(results["tasks"]) == ["probe-ship-chips", "probe-aircraft-chips", "labelled"]
-    assert set(results["scores"]["probe-ship-chips"]["accuracy"]) == {"hand", "majority"}
+    assert list(results["tasks"]) == ["labelled"], "what it was fine-tuned to, and no places are simulated"
     scores = results["scores"]["labelled"]["accuracy"]
     # A fifth of each class reports; the dark and the bright are told apart by their means.
     assert {label: score["n"] for label, score in scores.items()} == dict.fromkeys(scores, 8)
@@ -94,13 +92,12 @@ def test_the_suite_scores_it_beside_frozen_probes_of_the_same_images(
     assert "labelled, fine-tuned, prior true" in card and "image-classification" in card and "simulator" not in card
 
 
-@pytest.mark.slow
 def test_a_classifier_of_what_no_task_asks_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = save_classifier(tmp_path / "tuned")
     command = ["evaluate", str(folder), "--suite", "foundation", *SMALL, "--out", str(tmp_path / "out")]
     assert main([*command, "--tasks", "probe-aircraft-chips"]) == 2
     error = capsys.readouterr().err
-    assert "found a classifier of A220, Boeing787; expected the classes of a task, as probe-aircraft-chips" in error
+    assert "found a classifier of A220, Boeing787; expected the classes of one of the tasks" in error
 
 
 def test_an_image_that_is_shown_and_asked_is_refused(tmp_path: Path) -> None:

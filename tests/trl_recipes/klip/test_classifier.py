@@ -15,7 +15,7 @@ from transformers import AutoModelForImageClassification, pipeline
 from fusargpt.conversion.model_card import read_card
 from fusargpt.errors import InputError
 from modeling_fusarklip import FusarKlipForImageClassification, FusarKlipProcessor
-from tests.trl_recipes.klip.chips import NAMES, chip, classifier_arguments, write_chips
+from tests.trl_recipes.klip.chips import NAMES, chip, chip_row, classifier_arguments, write_chips
 from tests.trl_recipes.klip.phases import klip_arguments, logged, write_klip_base
 from trl_recipes.klip.classifier_trainer import ClassifierTrainer
 from trl_recipes.klip.parameters import HEAD, TLM, TOWER, part_of
@@ -65,6 +65,22 @@ def test_what_moves_and_what_stands_still_to_the_last_bit(
     assert bool(lower) == (frozen == "none")
     if TOWER in moved:
         assert [name for name in changed if name.startswith("vision_model.encoder.layers.1.")]
+
+
+@torch.no_grad()
+def test_what_it_was_not_fine_tuned_with_is_not_looked_at(folder: Path, tmp_path: Path) -> None:
+    row = chip_row(0)
+    for told, seen in (({"acquisition": True}, "acquisition"), ({"prior": "true"}, "prior")):
+        main(classifier_arguments(folder, tmp_path / seen, frozen="none", learning_rate=1e-1, **told))
+        model: Any = FusarKlipForImageClassification.from_pretrained(tmp_path / seen).eval()
+        assert model.config.classifier_inputs == [seen]
+        inputs = dict(FusarKlipProcessor.from_pretrained(tmp_path / seen).from_row(row))
+        priors = {name for name in inputs if name.startswith("prior_")}
+        parts = {"prior": priors, "acquisition": set(inputs) - priors - {"pixel_values"}}
+        whole = model(**inputs).logits
+        for part, names in parts.items():
+            without = model(**{name: value for name, value in inputs.items() if name not in names}).logits
+            assert torch.equal(without, whole) == (part != seen)
 
 
 def test_without_prior_and_acquisition_their_parts_stand_still(folder: Path, tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ FIELDS = {
     "logging_steps": 3,
     "save_strategy": "steps",
     "save_steps": 2,
-    "save_total_limit": 1,
+    "save_total_limit": 2,
     "eval_strategy": "steps",
     "eval_steps": 2,
     "load_best_model_at_end": True,
@@ -36,7 +36,7 @@ KILLS = [
     (half_written(torch, "save"), None),
     (at_call(resumable, "rotate", 2), 4),
     (at_call(ClassifierTrainer, "training_step", 2), 4),  # between two evaluations
-    (at_call(train, "publish"), 6),  # the result is written, but for its place
+    (at_call(train, "publish"), 7),  # the result is written, but for its place
 ]
 
 
