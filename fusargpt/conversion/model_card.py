@@ -190,7 +190,9 @@ def _how_to_load(card: Card) -> str:
     peft = ", and peft" if card.form == "adapter" else ""
     needs = f"It takes transformers {MINIMUM_TRANSFORMERS} or newer{peft}; the folder brings its code."
     prior = "An AlphaEarth prior goes in beside the image: `priors=[...]`, as `fusargpt prior` writes it to a file."
-    return "\n\n".join([f"{needs}{_base(card)}", f"```python\n{snippet}\n```", prior])
+    parts = [f"{needs}{_base(card)}", f"```python\n{snippet}\n```"]
+    # A classifier does not look at a prior that it was not fine-tuned with.
+    return "\n\n".join(parts if card.form == "classifier" and "alphaearth" not in card.tags else [*parts, prior])
 
 
 def _base(card: Card) -> str:

@@ -113,14 +113,17 @@ def _write(
     system = "FUSAR-KLIP" if form in ("klip", "classifier") else "FUSAR-GPT"
     read = "SAR images with an AlphaEarth prior of their place" if recipe.prior == "true" else "images without a prior"
     summary = f"{system}: {what}, trained from `{origin.name}` on {read}."
-    scored = _last_evaluation(run.state.log_history)
+    # A classifier's evaluations choose the weights, and its card says that one.
+    history = run.state.log_history
+    scored = _last_evaluation([entry for entry in history if form != "classifier" or entry["step"] <= step])
+    why = "which chose the weights" if form == "classifier" else "what training lowers; no answers were scored"
     data = [name for name in recipe.dataset_name if HUB_ID.fullmatch(name) and not Path(name).exists()]
     card = Card(
         title,
         form,
         summary,
         origin,
-        {"Training": _training(run, step, picture), "Scores": _scores(run, scored, step)},
+        {"Training": _training(run, step, picture), "Scores": _scores(run, scored, step, why)},
         path=path,
         tags=["alphaearth"] if recipe.prior == "true" else [],
         datasets=data,
@@ -193,7 +196,7 @@ def _answer_scores(run: Run, scored: LogEntry) -> list[tuple[str, str, float]]:
     return found
 
 
-def _scores(run: Run, scored: LogEntry, step: int) -> str:
+def _scores(run: Run, scored: LogEntry, step: int, why: str) -> str:
     if not scored:
         return "None were measured while it was trained."
     at = int(scored["step"])
@@ -213,7 +216,7 @@ def _scores(run: Run, scored: LogEntry, step: int) -> str:
         for name, value in scored.items()
         if name.startswith("eval_") and not speed.fullmatch(name)
     ]
-    alone = f"{where}, what training lowers; no answers were scored.{later}{rounded}"
+    alone = f"{where}, {why}.{later}{rounded}"
     return f"{alone}\n\n{table(('what', 'value'), losses)}"
 
 

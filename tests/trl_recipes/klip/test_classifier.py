@@ -130,7 +130,8 @@ def test_a_few_chips_are_learnt_and_the_result_serves(
 
     header, text = read_card(out / "README.md")
     assert header["pipeline_tag"] == "image-classification"
-    assert "tells bulk carrier, tanker, trawler apart" in text and "| macro_f1 | " in text
+    assert "tells bulk carrier, tanker, trawler apart" in text and "prior goes in" not in text
+    assert "which chose the weights" in text and f"| macro_f1 | {best:.4g} |" in text
     chip(0, 1).save(tmp_path / "chip.png")
     monkeypatch.chdir(tmp_path)
     capsys.readouterr()
