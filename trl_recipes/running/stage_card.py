@@ -116,7 +116,9 @@ def _write(
     # A classifier's evaluations choose the weights, and its card says that one.
     history = run.state.log_history
     scored = _last_evaluation([entry for entry in history if form != "classifier" or entry["step"] <= step])
-    why = "which chose the weights" if form == "classifier" else "what training lowers; no answers were scored"
+    why = "what training lowers; no answers were scored"
+    if form == "classifier":
+        why = "which chose the weights" if run.config.load_best_model_at_end else "measured while it was trained"
     data = [name for name in recipe.dataset_name if HUB_ID.fullmatch(name) and not Path(name).exists()]
     card = Card(
         title,
