@@ -23,6 +23,7 @@ from trl_recipes.klip.parameters import parameter_table
 from trl_recipes.recipe_file import recipe_path, system_of
 from trl_recipes.running.atomic_runs import RESULT, STATE, checkpoint_to_resume, holding, publish, refuse_finished
 from trl_recipes.running.curves import draw_stage
+from trl_recipes.running.processes import end_process_group
 from trl_recipes.running.stage_card import Run, write_classifier_card, write_phase_card
 
 
@@ -84,8 +85,7 @@ def run_recipe(arguments: Sequence[str] | None = None) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point; ``arguments`` are those of the command line when None."""
     run_recipe(arguments)
-    # Threads of the group that still run when the interpreter ends may abort a process that has done its work.
-    PartialState().destroy_process_group()
+    end_process_group()
 
 
 if __name__ == "__main__":
