@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import cast
 
 import numpy as np
+import pyarrow as pa
 from datasets import ClassLabel, Dataset, Features, Image, Value
 from numpy.typing import NDArray
 
@@ -104,7 +105,7 @@ def class_names(parts: Sequence[tuple[str, Dataset]], column: str) -> list[str]:
 def texts_of(part: Dataset, column: str) -> list[str | None]:
     """The class of each row as a text; None where there is none."""
     feature = part.features[column]
-    values = part.select_columns([column]).with_format("arrow")[:][column].to_pylist()
+    values = cast(pa.Table, part.select_columns([column]).with_format("arrow")[:])[column].to_pylist()
     if isinstance(feature, ClassLabel):
         names = cast(Sequence[str], feature.names)
         return [None if value is None or value < 0 else names[value] for value in values]

@@ -1,9 +1,12 @@
 """Rows of labelled images as a classifier's training reads them."""
 
 from collections.abc import Sequence
+from typing import cast
 
 import numpy as np
+import pyarrow as pa
 from datasets import ClassLabel, Dataset
+from numpy.typing import NDArray
 
 from fusargpt.errors import InputError
 from fusargpt.foundation.labelled_rows import NO_CLASS, class_names, class_numbers, read_labelled
@@ -58,5 +61,6 @@ def balanced_weights(rows: Dataset, column: str, classes: int) -> list[float]:
     return (len(rows) / (classes * counts)).tolist()
 
 
-def _numbers(rows: Dataset, column: str) -> np.ndarray:
-    return np.array(rows.select_columns([column]).with_format("arrow")[:][column].to_pylist(), np.int64)
+def _numbers(rows: Dataset, column: str) -> NDArray[np.int64]:
+    table = cast(pa.Table, rows.select_columns([column]).with_format("arrow")[:])
+    return np.array(table[column].to_pylist(), np.int64)
