@@ -106,9 +106,10 @@ def _entries(name: str, model: str, arms: Sequence[str]) -> list[Entry]:
     title = Path(name).name or name
     if config.model_type == FUSARKLIP and "FusarKlipForImageClassification" in (config.architectures or ()):
         classes = tuple(text for _, text in sorted((config.id2label or {}).items()))
-        return [
-            Entry(name, f"{title}, fine-tuned, prior {arm}", CLASSIFIER, revision, arm, classes=classes) for arm in arms
-        ]
+        title = f"{title}, fine-tuned"
+        if "prior" not in cast(FusarKlipConfig, config).classifier_inputs:
+            return [Entry(name, title, CLASSIFIER, revision, "none", classes=classes)]
+        return [Entry(name, f"{title}, prior {arm}", CLASSIFIER, revision, arm, classes=classes) for arm in arms]
     if config.model_type == FUSARKLIP:
         # The head of a model that was trained without matching is as it began.
         losses = cast(FusarKlipConfig, config).losses

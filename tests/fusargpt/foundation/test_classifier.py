@@ -23,11 +23,11 @@ NAMES = ("A220", "Boeing787")
 SMALL = ("--scenes", "20", "--train", "20", "--validation", "20")
 
 
-def save_classifier(folder: Path, names: tuple[str, ...] = NAMES) -> Path:
+def save_classifier(folder: Path, inputs: tuple[str, ...] = ("prior", "acquisition")) -> Path:
     """A classifier with a random head."""
     torch.manual_seed(0)
-    fields = {"id2label": dict(enumerate(names)), "label2id": {name: index for index, name in enumerate(names)}}
-    config = FusarKlipConfig.from_dict({**tiny_klip().config.to_dict(), **fields})
+    fields = {"id2label": dict(enumerate(NAMES)), "label2id": {name: index for index, name in enumerate(NAMES)}}
+    config = FusarKlipConfig.from_dict({**tiny_klip().config.to_dict(), **fields, "classifier_inputs": list(inputs)})
     FusarKlipForImageClassification(config).save_pretrained(folder)
     tiny_klip_processor().save_pretrained(folder)
     return folder
@@ -49,6 +49,8 @@ def test_a_classifier_is_an_entry_that_says_so_and_is_asked_by_its_head(tmp_path
     assert (entry.kind, entry.classes, entry.tuned, entry.speaks) == (CLASSIFIER, NAMES, True, False)
     assert entry.label == "tuned, fine-tuned, prior true" and other.label == "tuned, fine-tuned, prior none"
     pictures = [Image.new("L", (40, 40), level) for level in (20, 120, 220)]
+    (alone, _) = enter(str(save_classifier(tmp_path / "alone", inputs=())), [], ["true", "none"])
+    assert (alone.label, alone.arm) == ("alone, fine-tuned", "none"), "it looks at no prior"
     features = load_tower(entry, "cpu").features([View(picture, None) for picture in pictures])
     model = FusarKlipForImageClassification.from_pretrained(folder).eval()
     with torch.no_grad():
