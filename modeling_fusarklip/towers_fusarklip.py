@@ -26,19 +26,9 @@ from .configuration_fusarklip import DIMENSIONS, FusarKlipConfig
 from .momentum import FactQueue, MomentumTowers
 from .vision_fusarklip import FusarKlipVisionModel
 
-IMAGE_INPUTS = (
-    "pixel_values",
-    "image_states",
-    "interpolate_pos_encoding",
-    "prior_embeddings",
-    "prior_positions",
-    "prior_mask",
-    "resolution_m",
-    "sensor",
-    "polarization",
-    "month",
-    "location",
-)
+PRIOR_INPUTS = ("prior_embeddings", "prior_positions", "prior_mask")
+ACQUISITION_INPUTS = ("resolution_m", "sensor", "polarization", "month", "location")
+IMAGE_INPUTS = ("pixel_values", "image_states", "interpolate_pos_encoding", *PRIOR_INPUTS, *ACQUISITION_INPUTS)
 """What says something of an image; the methods take each of them by keyword, as `FusarKlipVisionModel.forward`."""
 # Up to 5.23 the parent's text tower takes its cache under another name.
 _CACHE = "cache" if "cache" in inspect.signature(BlipTextModel.forward).parameters else "past_key_values"

@@ -88,14 +88,16 @@ def _parser() -> argparse.ArgumentParser:
         examples=(
             "fusargpt evaluate fusarklip-nano --suite foundation --prior true,none,shuffled,blind "
             "--baselines random,hand,nano-tower,alphaearth",
+            "fusargpt evaluate build/klip/ship_chips_tuned --suite foundation --tasks probe-ship-chips "
+            "--baselines fusarklip-nano,hand",
         ),
         allow_abbrev=False,
     )
     parser.add_argument(
         "model",
         metavar="MODEL",
-        help="folder or owner/name on the Hub: a FUSAR-KLIP, or what AutoModelForZeroShotImageClassification or "
-        "AutoModel loads; open_clip:ARCHITECTURE/WEIGHTS; or a baseline",
+        help="folder or owner/name on the Hub: a FUSAR-KLIP, a classifier made of one, or what "
+        "AutoModelForZeroShotImageClassification or AutoModel loads; open_clip:ARCHITECTURE/WEIGHTS; or a baseline",
     )
     parser.add_argument("--suite", choices=(SUITE,), required=True, help=argparse.SUPPRESS)
     parser.add_argument(
@@ -140,6 +142,12 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FOLDER",
         type=Path,
         help="chips of SSDD, as images, annotations, train.txt and validation.txt: their ships, too",
+    )
+    parser.add_argument(
+        "--labelled",
+        metavar="DATA",
+        help="images with one class each: a dataset with image, label and the splits train, validation and test, or a "
+        "folder CLASS/NUMBER.jpg: their classes, too",
     )
     parser.add_argument("--batch-size", metavar="N", type=int, default=32, help="default: 32")
     parser.add_argument("--seed", metavar="N", type=int, default=0, help="of the shuffled priors (default: 0)")

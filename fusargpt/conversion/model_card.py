@@ -25,8 +25,8 @@ NAME_LINE = re.compile(r'^name = "[^"]*"', re.MULTILINE)
 LARGEST_CARD = 2**20  # bytes
 MINIMUM_TRANSFORMERS = "5.23"  # as modeling_fusargpt.transformers_release, whose import takes seconds
 
-Form = Literal["whole", "tlm", "adapter", "klip"]
-"""A whole FUSAR-GPT, its TLM or a LoRA adapter alone, or a FUSAR-KLIP."""
+Form = Literal["whole", "tlm", "adapter", "klip", "classifier"]
+"""A whole FUSAR-GPT, its TLM or a LoRA adapter alone, a FUSAR-KLIP, or a classifier made of one."""
 Place = Literal["hub", "package", "folder"]
 
 
@@ -128,7 +128,8 @@ def table(names: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 
 def _header(card: Card) -> ModelCardData:
-    klip, adapter = card.form == "klip", card.form == "adapter"
+    klip, adapter = card.form in ("klip", "classifier"), card.form == "adapter"
+    answers = {"klip": "zero-shot-image-classification", "classifier": "image-classification"}
     base = card.origin.hub
     relation = None if base is None else "adapter" if adapter else "finetune"
     tags = ["sar", "remote-sensing", "fusarklip" if klip else "fusargpt", *(["lora"] if adapter else []), *card.tags]
@@ -138,7 +139,7 @@ def _header(card: Card) -> ModelCardData:
         base_model_relation=relation,
         datasets=list(card.datasets) or None,
         library_name="peft" if adapter else "transformers",
-        pipeline_tag="zero-shot-image-classification" if klip else "image-text-to-text",
+        pipeline_tag=answers.get(card.form, "image-text-to-text"),
         tags=list(dict.fromkeys(tags)),
         model_name=card.title if card.results else None,
         eval_results=list(card.results) or None,
@@ -172,13 +173,26 @@ texts = ["two ships", "forest, no roads"]
 inputs = processor(images=[Image.open("chip.png").convert("RGB")], text=texts)
 print(texts[model(**inputs).logits_per_image[0].argmax()])"""
 
+_TELL = """\
+from PIL import Image
+from transformers import AutoModelForImageClassification, AutoProcessor
+
+name = "{path}"  # the folder, or owner/name on the Hub
+processor = AutoProcessor.from_pretrained(name, trust_remote_code=True)
+model = AutoModelForImageClassification.from_pretrained(name, trust_remote_code=True)
+
+inputs = processor(images=[Image.open("chip.png").convert("RGB")])
+print(model.config.id2label[int(model(**inputs).logits[0].argmax())])"""
+
 
 def _how_to_load(card: Card) -> str:
-    snippet = (_MATCH if card.form == "klip" else _ANSWER).format(path=card.path or card.title)
+    snippet = {"klip": _MATCH, "classifier": _TELL}.get(card.form, _ANSWER).format(path=card.path or card.title)
     peft = ", and peft" if card.form == "adapter" else ""
     needs = f"It takes transformers {MINIMUM_TRANSFORMERS} or newer{peft}; the folder brings its code."
     prior = "An AlphaEarth prior goes in beside the image: `priors=[...]`, as `fusargpt prior` writes it to a file."
-    return "\n\n".join([f"{needs}{_base(card)}", f"```python\n{snippet}\n```", prior])
+    parts = [f"{needs}{_base(card)}", f"```python\n{snippet}\n```"]
+    # A classifier does not look at a prior that it was not fine-tuned with.
+    return "\n\n".join(parts if card.form == "classifier" and "alphaearth" not in card.tags else [*parts, prior])
 
 
 def _base(card: Card) -> str:

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from fusargpt.errors import InputError
@@ -14,8 +16,9 @@ from fusargpt.simulator.simulated_scene import IMAGE_SIZE
 from fusargpt.triplets.annotations import read_boxes
 from fusargpt.triplets.boxes import LabelNames
 
-_PICTURES = {".jpg", ".jpeg", ".png", ".tif", ".tiff"}
+PICTURES = {".jpg", ".jpeg", ".png", ".tif", ".tiff"}
 _NUMBER = re.compile(r"(\d+)(?!.*\d)")  # the last in a name
+FOLDS = 5
 FEWEST_CHIPS = 10
 """Of a class: five blocks of two."""
 
@@ -67,11 +70,16 @@ def class_folders(folder: Path) -> tuple[list[str], list[ClassChip]]:
         raise InputError(f"{folder}: found {len(names)} folders; expected one of chips for each of two classes or more")
     chips: list[ClassChip] = []
     for label, name in enumerate(names):
-        paths = [path for path in (folder / name).iterdir() if path.suffix.lower() in _PICTURES]
+        paths = [path for path in (folder / name).iterdir() if path.suffix.lower() in PICTURES]
         if len(paths) < FEWEST_CHIPS:
             raise InputError(f"{folder / name}: found {len(paths)} pictures; expected at least {FEWEST_CHIPS}")
         chips += [ClassChip(path, label) for path in sorted(paths, key=lambda path: (_number(path), path.name))]
     return names, chips
+
+
+def fold_of_chips(count: int) -> NDArray[np.int64]:
+    """The fold of each of `count` chips of a class in the order of their numbers: blocks of neighbours."""
+    return np.arange(count) * FOLDS // count
 
 
 def ssdd(folder: Path) -> dict[str, list[BoxedChip]]:

@@ -23,6 +23,8 @@ BASELINES = (HAND, ALPHAEARTH, BOTH, NANO_TOWER, RANDOM)
 """Those that are called by a name of their own; any other is a model folder, or OPEN_CLIP:ARCHITECTURE/WEIGHTS."""
 OPEN_CLIP = "open_clip"
 FUSARKLIP, DUAL_ENCODER, VISION = "fusarklip", "dual encoder", "vision"
+CLASSIFIER = "fusarklip classifier"
+"""One that was fine-tuned, and is asked for nothing but the classes of its head."""
 _SUFFIXES = {".json", ".safetensors", ".bin", ".model", ".txt"}
 
 
@@ -39,6 +41,7 @@ class Entry:
         speaks: whether it has texts in the space of its images.
         matches: whether it reads texts with images before it.
         writes: whether it writes texts beside images.
+        classes: that its head tells apart, by their numbers; none where probes are fitted to frozen features.
     """
 
     model: str
@@ -49,6 +52,12 @@ class Entry:
     speaks: bool = False
     matches: bool = False
     writes: bool = False
+    classes: tuple[str, ...] = ()
+
+    @property
+    def tuned(self) -> bool:
+        """Whether it was fine-tuned to classes, instead of being frozen and probed."""
+        return bool(self.classes)
 
 
 def enter(model: str, baselines: Sequence[str], arms: Sequence[str]) -> list[Entry]:
@@ -86,6 +95,8 @@ def _entries(name: str, model: str, arms: Sequence[str]) -> list[Entry]:
     if name.startswith(f"{OPEN_CLIP}:"):
         return [Entry(name, name.removeprefix(f"{OPEN_CLIP}:"), OPEN_CLIP, "", "none", speaks=True)]
     if name == RANDOM:
+        if any(entry.tuned for entry in _entries(model, model, arms)):
+            raise InputError(f"{RANDOM}: {model} is fine-tuned, and random weights of it say nothing; leave it out")
         return [
             Entry(model, f"{RANDOM}, prior {entry.arm}" if entry.arm != "none" or len(arms) > 1 else RANDOM,
                   f"{RANDOM} {entry.kind}", entry.revision, entry.arm, entry.speaks, entry.matches, entry.writes)
@@ -93,6 +104,12 @@ def _entries(name: str, model: str, arms: Sequence[str]) -> list[Entry]:
         ]  # fmt: skip
     config, revision = _identify(name)
     title = Path(name).name or name
+    if config.model_type == FUSARKLIP and "FusarKlipForImageClassification" in (config.architectures or ()):
+        classes = tuple(text for _, text in sorted((config.id2label or {}).items()))
+        title = f"{title}, fine-tuned"
+        if "prior" not in cast(FusarKlipConfig, config).classifier_inputs:
+            return [Entry(name, title, CLASSIFIER, revision, "none", classes=classes)]
+        return [Entry(name, f"{title}, prior {arm}", CLASSIFIER, revision, arm, classes=classes) for arm in arms]
     if config.model_type == FUSARKLIP:
         # The head of a model that was trained without matching is as it began.
         losses = cast(FusarKlipConfig, config).losses

@@ -4,6 +4,7 @@ from fusargpt.checkpoints import NANO, shipped
 from fusargpt.foundation.entries import (
     ALPHAEARTH,
     BOTH,
+    CLASSIFIER,
     DUAL_ENCODER,
     FUSARKLIP,
     HAND,
@@ -49,6 +50,10 @@ def load_tower(entry: Entry, device: str) -> Tower:
         from fusargpt.foundation.towers.fusarklip import FusarKlipTower
 
         return FusarKlipTower.load(model, device, random=entry.kind != FUSARKLIP)
+    if entry.kind == CLASSIFIER:
+        from fusargpt.foundation.towers.classifier import FusarKlipClassifier
+
+        return FusarKlipClassifier(model, device)
     if entry.kind == OPEN_CLIP:
         from fusargpt.foundation.towers.open_clip import OpenClipTower
 

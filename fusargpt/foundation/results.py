@@ -12,6 +12,7 @@ from fusargpt.evaluation.results import plain_scores
 from fusargpt.files import output_file
 from fusargpt.foundation.entries import Entry
 from fusargpt.foundation.suite import Findings
+from fusargpt.foundation.tasks import OF_REAL_IMAGES
 
 RESULTS, MODEL_INDEX = "results.json", "model_index.yaml"
 REMEDY = "the features are kept; make room, and the same command computes nothing again"
@@ -70,16 +71,17 @@ def _results(findings: Findings, entry: Entry) -> list[Mapping[str, object]]:
         score = findings.scores[task.name].get(task.headline, {}).get(entry.label)
         if score is None or math.isnan(score.value):
             continue
+        simulator = f"FUSAR-GPT simulator, version {findings.settings['simulator_version']}"
+        of = (task.name, task.name) if task.name in OF_REAL_IMAGES else ("simulated", simulator)
         interval = f"95 % interval {100 * score.low:.1f} to {100 * score.high:.1f}, n = {score.n}"
         metric = {"type": task.headline, "value": round(100 * score.value, 1), "name": f"{task.headline} ({interval})"}
         listed.append(
             {
-                "task": {"type": "image-feature-extraction", "name": f"{task.name}, {_prior(entry)}"},
-                "dataset": {
-                    "type": "simulated",
-                    "name": f"FUSAR-GPT simulator, version {findings.settings['simulator_version']}",
-                    "split": "test",
+                "task": {
+                    "type": "image-classification" if entry.tuned else "image-feature-extraction",
+                    "name": f"{task.name}, {'fine-tuned, ' if entry.tuned else ''}{_prior(entry)}",
                 },
+                "dataset": {"type": of[0], "name": of[1], "split": "test"},
                 "metrics": [metric],
             }
         )

@@ -17,7 +17,7 @@ from fusargpt.foundation.load import Towers
 from fusargpt.foundation.places import SPLIT_RULE, places
 from fusargpt.foundation.store import Store
 from fusargpt.foundation.subject import Subject
-from fusargpt.foundation.tasks import ONLY_BY_NAME, RERANKED, Task, tasks
+from fusargpt.foundation.tasks import BY_CLASSES, ONLY_BY_NAME, RERANKED, Task, tasks
 from fusargpt.inference.devices import chosen_device
 from fusargpt.metrics.tally import Score, Tally, difference
 from fusargpt.simulator.simulated_scene import SIMULATOR_VERSION
@@ -43,6 +43,7 @@ class Options:
         rerank: partners that are put in order again, by matching and by likelihood; 0 leaves both out.
         sar_acd: folder of the chips of SAR-ACD, whose classes are then asked, too.
         ssdd: folder of the chips of SSDD, whose ships are then looked for, too.
+        labelled: dataset or folder of images, whose classes are then asked, too.
         batch_size: images that a tower is shown together.
         seed: of shuffled priors.
         device: as torch names it; None takes a GPU where there is one.
@@ -59,6 +60,7 @@ class Options:
     rerank: int = RERANKED
     sar_acd: Path | None = None
     ssdd: Path | None = None
+    labelled: str | None = None
     batch_size: int = 32
     seed: int = 0
     device: str | None = None
@@ -107,9 +109,9 @@ def examine(options: Options) -> Findings:
         InputError: a model, arm, task or number that is not what it should be; a folder with another suite, or with a
             run at work on it; or nothing that could be scored.
     """
-    every = tasks(options.rerank, options.sar_acd, options.ssdd)
-    chosen = _chosen(options, every)
+    every = tasks(options.rerank, options.sar_acd, options.ssdd, options.labelled)
     entries = enter(options.model, options.baselines, options.priors)
+    chosen = _chosen(options, every, entries[0])
     device = chosen_device(options.device)
     counts = {"train": options.train, "validation": options.validation, "test": options.scenes}
     _check(counts)
@@ -119,7 +121,7 @@ def examine(options: Options) -> Findings:
         "split_rule": SPLIT_RULE,
         "simulator_version": SIMULATOR_VERSION,
         "seed": options.seed,
-        "frozen": True,
+        "frozen": not any(entry.tuned for entry in entries),
     }
     simulated = cache(lambda split: places(split, counts[split]))
     found: dict[str, dict[str, Mapping[str, Tally]]] = {task.name: {} for task in chosen}
@@ -136,7 +138,7 @@ def examine(options: Options) -> Findings:
             for task in chosen:
                 progress.set_description(f"{entry.label}, {task.name}")
                 try:
-                    tallies = task.tallies(subject)
+                    tallies = task.tallies(subject) if _can(entry, task) else None
                     if tallies is not None:
                         found[task.name][entry.label] = tallies
                 except InputError as error:
@@ -175,13 +177,26 @@ def _differences(found: Mapping[str, Mapping[str, Tally]], entries: Sequence[Ent
     }
 
 
-def _chosen(options: Options, every: Mapping[str, Task]) -> list[Task]:
-    if options.tasks is None:
-        return [task for name, task in every.items() if name not in ONLY_BY_NAME]
-    unknown = [name for name in options.tasks if name not in every]
+def _chosen(options: Options, every: Mapping[str, Task], examined: Entry) -> list[Task]:
+    unknown = [name for name in options.tasks or () if name not in every]
     if unknown:
         raise InputError(f"tasks: found {unknown[0]!r}; expected of {', '.join(every)}")
-    return [task for name, task in every.items() if name in options.tasks]
+    asked = [
+        task
+        for name, task in every.items()
+        if (name not in ONLY_BY_NAME if options.tasks is None else name in options.tasks) and _can(examined, task)
+    ]
+    if not asked and examined.tuned:
+        raise InputError(
+            f"{options.model}: found a classifier of {', '.join(examined.classes)}; expected the classes of one of the "
+            "tasks, or the images that it was fine-tuned for (labelled)"
+        )
+    return asked
+
+
+def _can(entry: Entry, task: Task) -> bool:
+    """Whether a task may be asked of an entry: of one that was fine-tuned, if it asks for the classes of its head."""
+    return not entry.tuned or (isinstance(task, BY_CLASSES) and set(task.classes) == set(entry.classes))
 
 
 def _check(counts: Mapping[str, int]) -> None:

@@ -1,5 +1,6 @@
-"""Batches of images and texts: columns of a dataset to what the model is called with."""
+"""Batches of images with texts or classes: columns of a dataset to what the model is called with."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,6 +15,7 @@ from modeling_fusarklip.processing_fusarklip import FusarKlipProcessor
 from trl_recipes.data.feature_cache import FeatureCache
 from trl_recipes.data.rows import Batch
 from trl_recipes.klip.arguments import KlipArguments
+from trl_recipes.klip.image_arguments import ImageArguments
 from trl_recipes.klip.priors import batch_priors
 from trl_recipes.klip.rows import ACQUISITION_COLUMNS, Place
 from trl_recipes.klip.texts import TextDrawer, TextEncoder, draw_seed
@@ -22,24 +24,22 @@ KEY = "image_key"
 _DROPPED_PRIOR = 1  # tells what is drawn for a row from its text
 
 
-class KlipCollator:
+class ImageCollator(ABC):
     """Makes the batch of given rows of one dataset, the same for the same rows, epochs and seed.
 
     Args:
-        recipe: which columns there are and what is drawn.
+        recipe: what is told of an image.
         processor: of the model.
-        encoder: of its texts.
         rows: the dataset; with `image_key` and the image's size instead of images where `states` has them.
         states: of the frozen layers' outputs; None reads images.
         seed: of what is drawn.
-        training: whether priors are left out by chance, and false texts made.
+        training: whether priors are left out by chance.
     """
 
     def __init__(
         self,
-        recipe: KlipArguments,
+        recipe: ImageArguments,
         processor: FusarKlipProcessor,
-        encoder: TextEncoder,
         rows: Dataset,
         states: FeatureCache | None,
         seed: int,
@@ -48,9 +48,6 @@ class KlipCollator:
         self.processor = processor
         self.states = states
         self.seed = seed
-        self.encoder = encoder
-        self.drawer = TextDrawer(encoder, seed, recipe.counterfactuals and recipe.itm > 0)
-        self.caption_column = recipe.caption_column if recipe.texts == "caption" else None
         self.has_acquisition = recipe.acquisition
         self.has_prior = recipe.prior == "true"
         self.prior_dropout = recipe.prior_dropout if training else 0.0
@@ -62,10 +59,10 @@ class KlipCollator:
         return len(self.images)
 
     def __call__(self, places: Sequence[Place]) -> Batch:
-        """`image_states` or `pixel_values`, prior, acquisition, texts and facts of rows in given epochs."""
+        """`image_states` or `pixel_values`, prior and acquisition of rows in given epochs, and what belongs to them."""
         rows = [row for row, _ in places]
         columns: pa.Table = self.columns[rows]
-        batch = self._texts(columns, places)
+        batch = self.targets(columns, places)
         if self.states is not None:
             batch["image_states"] = torch.stack(self.states.batch(columns[KEY].to_pylist())[0].pooler_output).float()
             sizes = list(zip(columns["image_height"].to_pylist(), columns["image_width"].to_pylist(), strict=True))
@@ -80,7 +77,43 @@ class KlipCollator:
             batch |= self._acquisitions(columns, sizes)
         return batch
 
-    def _texts(self, columns: pa.Table, places: Sequence[Place]) -> Batch:
+    @abstractmethod
+    def targets(self, columns: pa.Table, places: Sequence[Place]) -> Batch:
+        """What the images are learned with."""
+
+    def _keeps_prior(self, row: int, epoch: int) -> bool:
+        return draw_seed(self.seed, epoch, row, _DROPPED_PRIOR) >= self.prior_dropout * 2.0**63
+
+    def _acquisitions(self, columns: pa.Table, sizes: Sequence[tuple[int, int]]) -> Batch:
+        told = columns.select(list(ACQUISITION_COLUMNS)).to_pylist()
+        return dict(self.processor.acquisitions(told, sizes))
+
+
+class KlipCollator(ImageCollator):
+    """Images with texts and facts.
+
+    Args:
+        recipe: which columns there are and what is drawn.
+        encoder: of the processor's texts.
+        processor, rows, states, seed, training: as of `ImageCollator`.
+    """
+
+    def __init__(
+        self,
+        recipe: KlipArguments,
+        processor: FusarKlipProcessor,
+        encoder: TextEncoder,
+        rows: Dataset,
+        states: FeatureCache | None,
+        seed: int,
+        training: bool,
+    ) -> None:
+        super().__init__(recipe, processor, rows, states, seed, training)
+        self.encoder = encoder
+        self.drawer = TextDrawer(encoder, seed, recipe.counterfactuals and recipe.itm > 0)
+        self.caption_column = recipe.caption_column if recipe.texts == "caption" else None
+
+    def targets(self, columns: pa.Table, places: Sequence[Place]) -> Batch:
         if self.caption_column is not None:
             return self.encoder.captions(columns[self.caption_column].to_pylist())
         weighted = [PART_WEIGHT_COLUMN] if PART_WEIGHT_COLUMN in columns.column_names else []
@@ -92,9 +125,27 @@ class KlipCollator:
             batch["part_weights"] = torch.from_numpy(np.stack([part_weights(row) for row in described]))
         return batch
 
-    def _keeps_prior(self, row: int, epoch: int) -> bool:
-        return draw_seed(self.seed, epoch, row, _DROPPED_PRIOR) >= self.prior_dropout * 2.0**63
 
-    def _acquisitions(self, columns: pa.Table, sizes: Sequence[tuple[int, int]]) -> Batch:
-        told = columns.select(list(ACQUISITION_COLUMNS)).to_pylist()
-        return dict(self.processor.acquisitions(told, sizes))
+class ClassCollator(ImageCollator):
+    """Images with the numbers of their classes.
+
+    Args:
+        label_column: of the rows, int.
+        recipe, processor, rows, states, seed, training: as of `ImageCollator`.
+    """
+
+    def __init__(
+        self,
+        recipe: ImageArguments,
+        processor: FusarKlipProcessor,
+        label_column: str,
+        rows: Dataset,
+        states: FeatureCache | None,
+        seed: int,
+        training: bool,
+    ) -> None:
+        super().__init__(recipe, processor, rows, states, seed, training)
+        self.label_column = label_column
+
+    def targets(self, columns: pa.Table, places: Sequence[Place]) -> Batch:
+        return {"labels": torch.tensor(columns[self.label_column].to_pylist(), dtype=torch.int64)}

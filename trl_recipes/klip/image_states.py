@@ -16,16 +16,16 @@ from transformers import TrainingArguments
 from fusargpt.errors import InputError
 from fusargpt.geo.image import to_rgb
 from fusargpt.private_names import attention_of
-from modeling_fusarklip.modeling_fusarklip import FusarKlipModel
 from modeling_fusarklip.processing_fusarklip import FusarKlipProcessor
 from trl_recipes.data.feature_cache import SHARD_BYTES, FeatureCache
 from trl_recipes.data.visual_tokens import read_images
+from trl_recipes.klip.parameters import AnyFusarKlip
 
 IMAGES_AT_ONCE = 32
 STORED = torch.bfloat16
 
 
-def states_fingerprint(model: FusarKlipModel, processor: FusarKlipProcessor) -> str:
+def states_fingerprint(model: AnyFusarKlip, processor: FusarKlipProcessor) -> str:
     """32 hexadecimal digits of all that image states depend on beside the image.
 
     The weights of the layers below `geography_layer`, the tower's configuration and attention, and every setting of the
@@ -47,7 +47,7 @@ def states_fingerprint(model: FusarKlipModel, processor: FusarKlipProcessor) -> 
     return digest.hexdigest()[:32]
 
 
-def _patches_a_side(model: FusarKlipModel) -> int:
+def _patches_a_side(model: AnyFusarKlip) -> int:
     # Squares, as FusarKlipConfig has checked.
     return cast(int, model.config.vision.image_size) // cast(int, model.config.vision.patch_size)
 
@@ -70,7 +70,7 @@ class _Images(torch.utils.data.Dataset[Tensor]):
 
 
 def cache_image_states(
-    model: FusarKlipModel,
+    model: AnyFusarKlip,
     processor: FusarKlipProcessor,
     folder: Path,
     limit_bytes: int,
@@ -125,7 +125,7 @@ def cache_image_states(
 
 @torch.no_grad()
 def _compute(
-    model: FusarKlipModel,
+    model: AnyFusarKlip,
     images: _Images,
     keys: list[str],
     cache: FeatureCache,
@@ -142,7 +142,7 @@ def _compute(
     shard: dict[str, tuple[Tensor, Tensor]] = {}
     room, taken = torch.empty(0, dtype=STORED), 0
     for number, pixels in enumerate(loader):
-        states = model.image_states(pixels.to(config.device)).to(STORED)
+        states = model.vision_model.image_states(pixels.to(config.device)).to(STORED)
         for key, of_image in zip(keys[number * IMAGES_AT_ONCE :], states, strict=False):
             if taken + of_image.numel() > len(room):
                 cache.add(shard)

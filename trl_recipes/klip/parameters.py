@@ -2,8 +2,11 @@
 
 from torch import nn
 
-from modeling_fusarklip.modeling_fusarklip import FusarKlipModel
+from modeling_fusarklip.modeling_fusarklip import FusarKlipForImageClassification, FusarKlipModel
 from trl_recipes.klip.arguments import KlipArguments
+from trl_recipes.klip.classifier_arguments import ClassifierArguments
+
+AnyFusarKlip = FusarKlipModel | FusarKlipForImageClassification
 
 # Order matters: a parameter belongs to the first part with whose names it begins.
 PARTS: dict[str, tuple[str, ...]] = {
@@ -14,9 +17,11 @@ PARTS: dict[str, tuple[str, ...]] = {
     "projections": ("vision_proj.", "text_proj.", "temperature", "bias"),
     "matching": ("itm_head.",),
     "momentum": ("momentum_towers.",),
+    "head": ("classifier.",),
 }
 TOWER = "image tower"
 TLM = "TLM"
+HEAD = "head"
 
 
 def part_of(name: str) -> str:
@@ -27,7 +32,7 @@ def part_of(name: str) -> str:
     raise KeyError(f"parameter {name} belongs to none of {', '.join(PARTS)}")
 
 
-def freeze(model: FusarKlipModel, recipe: KlipArguments) -> None:
+def freeze(model: AnyFusarKlip, recipe: KlipArguments | ClassifierArguments) -> None:
     """Leave gradients to exactly what ``recipe`` moves.
 
     What no loss of the recipe reaches stands still as well: heads that are not asked, the TLM without a prior. Weight
@@ -35,11 +40,25 @@ def freeze(model: FusarKlipModel, recipe: KlipArguments) -> None:
     """
     layers = tuple(f"vision_model.encoder.layers.{index}." for index in range(model.config.geography_layer))
     below = ("vision_model.embeddings.", *layers)
-    unused: tuple[str, ...] = ("momentum_towers.",)
+    unused = _unused(model, recipe) if isinstance(recipe, KlipArguments) else ("vision_model.mask_token",)
     if recipe.prior == "none":
         unused += ("vision_model.tlm.",)
     if not recipe.acquisition:
         unused += ("vision_model.acquisition.",)
+    for name, parameter in model.named_parameters():
+        moves = not name.startswith(unused)
+        if recipe.frozen == "below_geography":
+            moves &= not name.startswith(below)
+        elif recipe.frozen == "tower":
+            moves &= part_of(name) != TOWER
+        elif recipe.frozen == "all_but_head":
+            moves &= part_of(name) == HEAD
+        parameter.requires_grad_(moves)
+
+
+def _unused(model: AnyFusarKlip, recipe: KlipArguments) -> tuple[str, ...]:
+    """Beginnings of what no loss of a phase reaches."""
+    unused: tuple[str, ...] = ("momentum_towers.",)
     if not recipe.itm:
         unused += ("itm_head.",)
     if not recipe.mlm and not recipe.lm:
@@ -52,13 +71,7 @@ def freeze(model: FusarKlipModel, recipe: KlipArguments) -> None:
         unused += ("vision_proj.", "text_proj.", "temperature", "bias")
     if not recipe.mim:
         unused += ("mim_head.", "vision_model.mask_token")
-    for name, parameter in model.named_parameters():
-        moves = not name.startswith(unused)
-        if recipe.frozen == "below_geography":
-            moves &= not name.startswith(below)
-        elif recipe.frozen == "tower":
-            moves &= part_of(name) != TOWER
-        parameter.requires_grad_(moves)
+    return unused
 
 
 def parameter_table(model: nn.Module) -> str:

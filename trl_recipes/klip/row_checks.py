@@ -22,16 +22,24 @@ _SPECIAL_TOKENS = 2  # around a text
 
 
 def find_problems(
-    rows: Dataset, processor: FusarKlipProcessor, encoder: TextEncoder, text_columns: tuple[str, ...], name: str
+    rows: Dataset, processor: FusarKlipProcessor, encoder: TextEncoder | None, text_columns: tuple[str, ...], name: str
 ) -> dict[int, str]:
-    """What is wrong with each row that could not be made a pair of image and text, by its number."""
+    """What is wrong with each row that could not be trained on, by its number.
+
+    Args:
+        rows: with what is told of an image, where it is told.
+        processor: of the model.
+        encoder: of its texts; None where none are read.
+        text_columns: of `rows`, then none.
+        name: of the dataset, for the progress bar.
+    """
     problems = _acquisition_problems(rows, processor)
     files = rows.cast_column("image", Image(decode=False))
     found = files.map(
         _check,
         fn_kwargs={
-            "tokenizer": encoder.backend.to_str(),
-            "max_tokens": encoder.max_tokens,
+            "tokenizer": "" if encoder is None else encoder.backend.to_str(),
+            "max_tokens": 0 if encoder is None else encoder.max_tokens,
             "text_columns": text_columns,
             "rules": RULES,
         },
@@ -68,9 +76,9 @@ def _check(
             image_size(read_image(row["image"]))
             if PRIOR_EMBEDDINGS in row:
                 check_prior(row)
-            if text_columns[0] == LANDFORM_COLUMN:
+            if LANDFORM_COLUMN in text_columns:
                 _check_parts(row, tokenizer, max_tokens)
-            else:
+            elif text_columns:
                 _check_caption(row, text_columns[0], tokenizer, max_tokens)
             problems.append("")
         except InputError as error:

@@ -15,6 +15,7 @@ from fusargpt.tasks.facts import DIMENSIONS, LANDFORM_COLUMN, PART_WEIGHT_COLUMN
 from fusargpt.tasks.target_dimensions import TargetDescription
 from trl_recipes.data.parts import check_columns, read_part
 from trl_recipes.klip.arguments import KlipArguments
+from trl_recipes.klip.image_arguments import ImageArguments
 
 ACQUISITION_COLUMNS = ("resolution_m", "sensor", "polarization", "acquired")
 EXPECTED = (
@@ -22,19 +23,19 @@ EXPECTED = (
     "reads plain captions"
 )
 _WEIGHTS = List(Value("float32"))
+Parts = list[tuple[str, Dataset]]
+"""Datasets by name."""
 Place = tuple[int, int]
 """A row, and the epoch in which it is asked for."""
 
 
-def load_parts(recipe: KlipArguments, split: str) -> list[tuple[str, Dataset]]:
+def load_parts(recipe: KlipArguments, split: str) -> Parts:
     """The recipe's datasets by name, with the columns that training reads.
 
     Raises InputError for a dataset that cannot be loaded, or lacks a column that the recipe asks for.
     """
-    columns = ["image", *text_columns(recipe)]
-    columns += PRIOR_COLUMNS if recipe.prior == "true" else ()
-    columns += ACQUISITION_COLUMNS if recipe.acquisition else ()
-    parts: list[tuple[str, Dataset]] = []
+    columns = [*image_columns(recipe), *text_columns(recipe)]
+    parts: Parts = []
     for name in recipe.dataset_name:
         part = read_part(name, recipe.dataset_config, split)
         check_columns(name, part, columns, EXPECTED)
@@ -47,7 +48,15 @@ def load_parts(recipe: KlipArguments, split: str) -> list[tuple[str, Dataset]]:
     return _weighted_alike(parts)
 
 
-def _weighted_alike(parts: list[tuple[str, Dataset]]) -> list[tuple[str, Dataset]]:
+def image_columns(recipe: ImageArguments) -> list[str]:
+    """Those of the image, and of what is told of it."""
+    columns = ["image"]
+    columns += PRIOR_COLUMNS if recipe.prior == "true" else ()
+    columns += ACQUISITION_COLUMNS if recipe.acquisition else ()
+    return columns
+
+
+def _weighted_alike(parts: Parts) -> Parts:
     """With weights of 1 where one dataset has the column `part_weight` and another has not, so that they can be joined.
 
     Raises InputError for a column that holds no lists of numbers.

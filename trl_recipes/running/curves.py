@@ -146,12 +146,14 @@ def panels_of(logs: Sequence[Sequence[LogEntry]]) -> list[Panel]:
     parts["itm_base_rate"] = Curve("matching, base rate", parts["itm"].colour, ":")
     parts |= {f"eval_{name}": Curve(f"{curve.label}, test", curve.colour, "--") for name, curve in parts.items()}
     matching = {"itm_accuracy": Curve("training", COLOURS[0]), "eval_itm_accuracy": Curve("test split", COLOURS[1])}
+    classes = {"eval_accuracy": Curve("accuracy", COLOURS[0]), "eval_macro_f1": Curve("macro F1", COLOURS[1])}
     return [
         Panel("loss", losses, "log"),
         Panel("parts of the loss", parts),
         Panel("matching, share right", matching, top=1),
         Panel("training loss by task", by_task, "log"),
         Panel("score of answers", SCORES, top=1),
+        Panel("score of classes", classes, top=1),
         Panel("TLM", health),
         Panel("temperature", {"temperature": Curve("temperature", COLOURS[0])}),
         Panel("images per second", {"images_per_second": Curve("images", COLOURS[0])}),

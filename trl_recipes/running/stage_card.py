@@ -98,21 +98,34 @@ def write_phase_card(folder: Path, place: Path, run: Run) -> None:
     _write(folder, name, name, "klip", "images of SAR and texts in one space", origin, run)
 
 
+def write_classifier_card(folder: Path, place: Path, run: Run, names: Sequence[str]) -> None:
+    """The card of a classifier made of FUSAR-KLIP; `names` are those of its classes, the rest as of
+    `write_stage_cards`."""
+    origin = read_origin(run.recipe.model_name_or_path, run.recipe.model_revision)
+    name = place.resolve().name
+    _write(folder, name, name, "classifier", f"tells {', '.join(names)} apart", origin, run)
+
+
 def _write(
     folder: Path, title: str, path: str, form: Form, what: str, origin: Origin, run: Run, picture: bool = True
 ) -> None:
     recipe, step = run.recipe, _saved_step(run)
-    system = "FUSAR-KLIP" if form == "klip" else "FUSAR-GPT"
+    system = "FUSAR-KLIP" if form in ("klip", "classifier") else "FUSAR-GPT"
     read = "SAR images with an AlphaEarth prior of their place" if recipe.prior == "true" else "images without a prior"
     summary = f"{system}: {what}, trained from `{origin.name}` on {read}."
-    scored = _last_evaluation(run.state.log_history)
+    # A classifier's evaluations choose the weights, and its card says that one.
+    history = run.state.log_history
+    scored = _last_evaluation([entry for entry in history if form != "classifier" or entry["step"] <= step])
+    why = "what training lowers; no answers were scored"
+    if form == "classifier":
+        why = "which chose the weights" if run.config.load_best_model_at_end else "measured while it was trained"
     data = [name for name in recipe.dataset_name if HUB_ID.fullmatch(name) and not Path(name).exists()]
     card = Card(
         title,
         form,
         summary,
         origin,
-        {"Training": _training(run, step, picture), "Scores": _scores(run, scored, step)},
+        {"Training": _training(run, step, picture), "Scores": _scores(run, scored, step, why)},
         path=path,
         tags=["alphaearth"] if recipe.prior == "true" else [],
         datasets=data,
@@ -185,7 +198,7 @@ def _answer_scores(run: Run, scored: LogEntry) -> list[tuple[str, str, float]]:
     return found
 
 
-def _scores(run: Run, scored: LogEntry, step: int) -> str:
+def _scores(run: Run, scored: LogEntry, step: int, why: str) -> str:
     if not scored:
         return "None were measured while it was trained."
     at = int(scored["step"])
@@ -205,7 +218,7 @@ def _scores(run: Run, scored: LogEntry, step: int) -> str:
         for name, value in scored.items()
         if name.startswith("eval_") and not speed.fullmatch(name)
     ]
-    alone = f"{where}, what training lowers; no answers were scored.{later}{rounded}"
+    alone = f"{where}, {why}.{later}{rounded}"
     return f"{alone}\n\n{table(('what', 'value'), losses)}"
 
 
@@ -225,4 +238,4 @@ def _results(run: Run, scored: LogEntry) -> list[EvalResult]:
     ]
 
 
-__all__ = ["NAMED", "Run", "write_phase_card", "write_stage_cards"]
+__all__ = ["NAMED", "Run", "write_classifier_card", "write_phase_card", "write_stage_cards"]

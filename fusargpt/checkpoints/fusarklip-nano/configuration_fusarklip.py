@@ -37,6 +37,8 @@ SENSORS = (
 POLARIZATIONS = ("HH", "HV", "VH", "VV", "RH", "RV")
 """Transmitted first; R is circular, right-handed."""
 
+CLASSIFIER_INPUTS = ("prior", "acquisition")
+
 AUTO_MAP = {
     "AutoConfig": "configuration_fusarklip.FusarKlipConfig",
     "AutoModel": "modeling_fusarklip.FusarKlipModel",
@@ -251,6 +253,8 @@ class FusarKlipConfig(BlipConfig):
             acquisition token joins; 0 for before the first. What those layers give depends on the pixels alone.
         mask_token_id: The token that stands for a masked word; BERT's by default.
         max_text_tokens: Tokens that a text may have. A longer one is refused, never cut.
+        classifier_inputs: What beside the image a classifier was fine-tuned with, of `"prior"` and `"acquisition"`; it
+            does not look at the other.
 
     Raises:
         huggingface_hub.errors.StrictDataclassError: On a value of the wrong type or out of range, such as images or
@@ -279,6 +283,7 @@ class FusarKlipConfig(BlipConfig):
     geography_layer: int = 0
     mask_token_id: int = 103
     max_text_tokens: int = 256
+    classifier_inputs: list[str] = field(default_factory=lambda: list(CLASSIFIER_INPUTS))
 
     def __post_init__(self, **kwargs: object) -> None:
         kwargs.setdefault("auto_map", dict(AUTO_MAP))
@@ -293,6 +298,10 @@ class FusarKlipConfig(BlipConfig):
             raise ValueError(
                 f"geography_layer: found {self.geography_layer}, expected 0 to {vision.num_hidden_layers - 1}: a layer "
                 "of the image tower has to follow."
+            )
+        if not set(self.classifier_inputs) <= set(CLASSIFIER_INPUTS):
+            raise ValueError(
+                f"classifier_inputs: found {self.classifier_inputs}, expected of {', '.join(CLASSIFIER_INPUTS)}."
             )
         if not 0 <= self.mask_token_id < text.vocab_size:
             raise ValueError(f"mask_token_id: found {self.mask_token_id}, expected one of {text.vocab_size} tokens.")

@@ -28,7 +28,7 @@ from .losses import (
     weighted_cross_entropy,
     wording_facts,
 )
-from .towers_fusarklip import IMAGE_INPUTS, FusarKlipTowers, check_arguments
+from .towers_fusarklip import ACQUISITION_INPUTS, IMAGE_INPUTS, PRIOR_INPUTS, FusarKlipTowers, check_arguments
 from .vision_fusarklip import FusarKlipVisionModel
 
 TEMPERATURES = (0.01, 0.5)
@@ -451,13 +451,16 @@ class FusarKlipForImageClassification(BlipPreTrainedModel):
         Args:
             pixel_values: `[B, 3, H, W]`.
             labels: int64 `[B]`.
-            **image_inputs: The further `IMAGE_INPUTS`.
+            **image_inputs: The further `IMAGE_INPUTS`; those are left out that `classifier_inputs` does not name.
 
         Raises:
             TypeError: On an unknown argument.
             ValueError: If an argument has a wrong shape, dtype or value.
         """
         check_arguments(image_inputs)
+        for kind, names in (("prior", PRIOR_INPUTS), ("acquisition", ACQUISITION_INPUTS)):
+            if kind not in self.config.classifier_inputs:
+                image_inputs = {name: value for name, value in image_inputs.items() if name not in names}
         outputs = self.vision_model(pixel_values=pixel_values, **image_inputs)
         logits = self.classifier(outputs.last_hidden_state[:, 0, :])
         loss = None if labels is None else functional.cross_entropy(logits.float(), labels)

@@ -10,6 +10,7 @@ from fusargpt.foundation.tasks.counting import CountProbe
 from fusargpt.foundation.tasks.covers import CoverProbe
 from fusargpt.foundation.tasks.detection import DetectionProbe
 from fusargpt.foundation.tasks.fine_labels import FineLabelProbe
+from fusargpt.foundation.tasks.labelled import LabelledProbe
 from fusargpt.foundation.tasks.questions import CoversPresent, Position, Recognition, RegionalCover
 from fusargpt.foundation.tasks.real_chips import SarAcdProbe, SsddProbe
 from fusargpt.foundation.tasks.retrieval import LikeliestRetrieval, RerankedRetrieval, Retrieval
@@ -39,17 +40,24 @@ class Task(Protocol):
 
 ONLY_BY_NAME = (TwoPolarizations.name,)
 """Tasks that are left out unless they are asked for: they take as long as all others together."""
+BY_CLASSES = FineLabelProbe | LabelledProbe
+"""Those that a model is asked that was fine-tuned to their classes."""
+OF_REAL_IMAGES = (SarAcdProbe.name, SsddProbe.name, LabelledProbe.name)
+"""Those that do not ask about the simulator's places."""
 RERANKED = 32
 """Partners that are put in order again, by matching and by likelihood."""
 
 
-def tasks(reranked: int = RERANKED, sar_acd: Path | None = None, ssdd: Path | None = None) -> dict[str, Task]:
+def tasks(
+    reranked: int = RERANKED, sar_acd: Path | None = None, ssdd: Path | None = None, labelled: str | None = None
+) -> dict[str, Task]:
     """All tasks by their names.
 
     Args:
         reranked: partners that are put in order again; 0 leaves that task out.
         sar_acd: folder of the chips of SAR-ACD; None leaves that task out.
         ssdd: likewise of SSDD.
+        labelled: dataset or folder of images with classes; None leaves that task out.
     """
     found: list[Task] = [
         *(Retrieval(name) for name in ("landforms", "targets", "parts", "caption")),
@@ -71,5 +79,6 @@ def tasks(reranked: int = RERANKED, sar_acd: Path | None = None, ssdd: Path | No
         RegionalCover(),
         *([] if sar_acd is None else [SarAcdProbe(sar_acd)]),
         *([] if ssdd is None else [SsddProbe(ssdd)]),
+        *([] if labelled is None else [LabelledProbe(labelled)]),
     ]
     return {task.name: task for task in found}

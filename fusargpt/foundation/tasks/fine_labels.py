@@ -9,7 +9,7 @@ from PIL import Image
 from fusargpt.foundation.places import Place, View
 from fusargpt.foundation.probes import Labelled
 from fusargpt.foundation.subject import Subject
-from fusargpt.foundation.tasks.classification import PROBES, probed
+from fusargpt.foundation.tasks.classification import PROBES, TUNED, told
 from fusargpt.metrics.tally import Tally
 from fusargpt.simulator.simulated_scene import IMAGE_SIZE, RESOLUTION_M
 
@@ -43,19 +43,19 @@ class FineLabelProbe:
         self.how = (
             f"the finer class ({', '.join(FINE_LABELS[label])}) of chips of {CHIP_PIXELS} pixels about one {label}, "
             f"enlarged to {IMAGE_SIZE} and shown without a prior, at most {MOST_CHIPS['train']:,} to train, "
-            f"{MOST_CHIPS['validation']} to choose and {MOST_CHIPS['test']:,} to test; {PROBES}"
+            f"{MOST_CHIPS['validation']} to choose and {MOST_CHIPS['test']:,} to test; {PROBES}; {TUNED}"
         )
+        self.classes = FINE_LABELS[label]
         self._label = label
 
     def tallies(self, subject: Subject) -> Mapping[str, Tally] | None:
-        names = FINE_LABELS[self._label]
-        labelled = []
-        for split, most in MOST_CHIPS.items():
-            chips = chips_of(subject.places(split), self._label, most)
+        def labelled(split: str) -> Labelled:
+            chips = chips_of(subject.places(split), self._label, MOST_CHIPS[split])
             views = [chip.view for chip in chips]
             pooled = subject.features_of(f"{self._label}-chips-{split}", views).pooled
-            labelled.append(Labelled(pooled, np.array([chip.label for chip in chips])))
-        return probed(labelled[0], labelled[1], labelled[2], names)
+            return Labelled(pooled, np.array([chip.label for chip in chips]))
+
+        return told(subject.entry, self.classes, labelled)
 
 
 def chips_of(places: Sequence[Place], label: str, most: int) -> list[Chip]:

@@ -6,15 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
-from fusargpt.foundation.chip_folders import class_folders, ssdd
+from fusargpt.foundation.chip_folders import FOLDS, class_folders, fold_of_chips, ssdd
 from fusargpt.foundation.probes import Labelled, logistic_probe, neighbour_probe
 from fusargpt.foundation.subject import Subject
 from fusargpt.foundation.tasks.classification import PROBES
 from fusargpt.foundation.tasks.detection import DetectionProbe, detected
 from fusargpt.metrics.classification import label_tallies
 from fusargpt.metrics.tally import Tally
-
-FOLDS = 5
 
 
 class SarAcdProbe:
@@ -80,8 +78,3 @@ class SsddProbe:
             for split, of_split in chips.items()
         )
         return detected(train, validation, test).tallies(test[1])
-
-
-def fold_of_chips(count: int) -> np.ndarray:
-    """The fold of each of `count` chips in the order of their numbers."""
-    return np.arange(count) * FOLDS // count

@@ -19,8 +19,12 @@ class AlphaEarthAlone:
     resize = "the picture is not looked at"
 
     def features(self, views: Sequence[View]) -> Features:
-        """Raises InputError for anchors that are no square grid."""
-        tokens = np.stack([_anchors(view) for view in views])
+        """Raises InputError for anchors that are no square grid, or grids that differ."""
+        grids = [_anchors(view) for view in views]
+        sides = sorted({len(grid) for grid in grids})
+        if len(sides) > 1:
+            raise InputError(f"prior: found grids of {sides[0]} and {sides[-1]} anchors a side; expected one of them")
+        tokens = np.stack(grids)
         return without_texts(tokens.mean((1, 2)), tokens)
 
 

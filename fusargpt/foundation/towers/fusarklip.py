@@ -1,7 +1,8 @@
 """FUSAR-KLIP: images with prior and acquisition, texts, and matching."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from typing import Any, Self, TypeVar, cast
 
@@ -9,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from transformers import StoppingCriteria, StoppingCriteriaList
+from transformers import BatchFeature, StoppingCriteria, StoppingCriteriaList
 
 from fusargpt.embedding.towers import as_written
 from fusargpt.errors import InputError, one_line
@@ -19,6 +20,7 @@ from fusargpt.inference.faces import LoadingReport
 from modeling_fusarklip import (
     FusarKlipConfig,
     FusarKlipForConditionalGeneration,
+    FusarKlipForImageClassification,
     FusarKlipModel,
     FusarKlipProcessor,
 )
@@ -28,6 +30,57 @@ _SEED = 0  # of random weights
 LONGEST_SENTENCE = 48
 """Tokens that a sentence goes on for at most."""
 Result = TypeVar("Result")
+Model = TypeVar("Model", FusarKlipModel, FusarKlipForImageClassification)
+
+
+def load_klip(kind: type[Model], name: str, device: str) -> tuple[Model, FusarKlipProcessor]:
+    """A model of a folder or of the Hub, in evaluation mode, and its processor.
+
+    Raises:
+        InputError: files that are missing or damaged.
+    """
+    with _loading(name):
+        processor = FusarKlipProcessor.from_pretrained(name)
+        model, report = cast(
+            tuple[Model, LoadingReport],
+            kind.from_pretrained(name, dtype=_dtype(device), use_safetensors=True, output_loading_info=True),
+        )
+        if report["missing_keys"]:
+            raise InputError(f"{name}: weights are missing, {sorted(report['missing_keys'])[0]} among them")
+    return _placed(model, device), processor
+
+
+@contextmanager
+def _loading(name: str) -> Iterator[None]:
+    try:
+        yield
+    except InputError:
+        raise
+    # What transformers, tokenizers and safetensors raise on files that are missing or damaged: of any type.
+    except Exception as error:
+        raise InputError(f"{name}: the model cannot be loaded: {one_line(error)}") from error
+
+
+def _dtype(device: str) -> torch.dtype:
+    # As `fusargpt.embedding.model_folder` computes: small products in bfloat16 are slower on a CPU.
+    return torch.float32 if device == "cpu" else torch.bfloat16
+
+
+def _placed(model: Model, device: str) -> Model:
+    # transformers wraps `to` in a way that hides its signature.
+    model.to(device=device, dtype=_dtype(device))  # pyright: ignore[reportArgumentType, reportCallIssue]
+    return model.eval()
+
+
+def image_inputs(processor: FusarKlipProcessor, views: Sequence[View]) -> BatchFeature:
+    """Pictures with prior and acquisition, as the image tower takes them."""
+    priors = [None if view.prior is None else view.prior.columns() for view in views]
+    return processor(
+        images=[view.picture.convert("RGB") for view in views],
+        # None where there is no prior at all, so that the model gets none.
+        priors=None if all(prior is None for prior in priors) else priors,
+        geography=[dict(view.acquisition) for view in views],
+    )
 
 
 class FusarKlipTower:
@@ -51,28 +104,13 @@ class FusarKlipTower:
         Raises:
             InputError: files that are missing or damaged.
         """
-        # As `fusargpt.embedding.model_folder` computes: small products in bfloat16 are slower on a CPU.
-        dtype = torch.float32 if device == "cpu" else torch.bfloat16
-        try:
+        if not random:
+            return cls(*load_klip(FusarKlipModel, name, device))
+        with _loading(name):
             processor = FusarKlipProcessor.from_pretrained(name)
-            if random:
-                torch.manual_seed(_SEED)
-                model = FusarKlipModel(FusarKlipConfig.from_pretrained(name))
-            else:
-                model, report = cast(
-                    tuple[FusarKlipModel, LoadingReport],
-                    FusarKlipModel.from_pretrained(name, dtype=dtype, use_safetensors=True, output_loading_info=True),
-                )
-                if report["missing_keys"]:
-                    raise InputError(f"{name}: weights are missing, {sorted(report['missing_keys'])[0]} among them")
-        except InputError:
-            raise
-        # What transformers, tokenizers and safetensors raise on files that are missing or damaged: of any type.
-        except Exception as error:
-            raise InputError(f"{name}: the model cannot be loaded: {one_line(error)}") from error
-        # transformers wraps `to` in a way that hides its signature.
-        model.to(device=device, dtype=dtype)  # pyright: ignore[reportArgumentType, reportCallIssue]
-        return cls(model.eval(), processor)
+            torch.manual_seed(_SEED)
+            model = FusarKlipModel(FusarKlipConfig.from_pretrained(name))
+        return cls(_placed(model, device), processor)
 
     def features(self, views: Sequence[View]) -> Features:
         with torch.inference_mode():
@@ -134,14 +172,7 @@ class FusarKlipTower:
         return writer.eval()
 
     def _tokens(self, views: Sequence[View]) -> Tensor:
-        priors = [None if view.prior is None else view.prior.columns() for view in views]
-        batch = self._processor(
-            images=[view.picture.convert("RGB") for view in views],
-            # None where there is no prior at all, so that the model gets none.
-            priors=None if all(prior is None for prior in priors) else priors,
-            geography=[dict(view.acquisition) for view in views],
-        )
-        return self._model.image_tokens(**self._placed(batch))
+        return self._model.image_tokens(**self._placed(image_inputs(self._processor, views)))
 
     def _read(self, texts: Sequence[str]) -> dict[str, Tensor]:
         return self._placed(_readable(lambda: self._processor(text=list(texts))))

@@ -25,7 +25,8 @@ class FusarGptTower:
 
     def features(self, views: Sequence[View]) -> Features:
         encoded = self._loaded.processor(
-            images=[view.picture.convert("RGB") for view in views],
+            # Of one size: pictures of others would have other grids of tokens.
+            images=[view.picture.convert("RGB").resize((IMAGE_SIZE, IMAGE_SIZE)) for view in views],
             priors=[None if view.prior is None else view.prior.columns() for view in views],
             return_tensors="pt",
         )

@@ -7,12 +7,12 @@ import pytest
 from PIL import Image
 
 from fusargpt.errors import InputError
-from fusargpt.foundation.chip_folders import class_folders, ssdd
+from fusargpt.foundation.chip_folders import FOLDS, class_folders, fold_of_chips, ssdd
 from fusargpt.foundation.entries import enter
 from fusargpt.foundation.load import load_tower
 from fusargpt.foundation.store import Store
 from fusargpt.foundation.subject import Subject
-from fusargpt.foundation.tasks.real_chips import FOLDS, SarAcdProbe, SsddProbe, fold_of_chips
+from fusargpt.foundation.tasks.real_chips import SarAcdProbe, SsddProbe
 from tests.fusargpt.foundation.known_places import known
 
 
