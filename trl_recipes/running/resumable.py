@@ -1,7 +1,7 @@
 """A trainer that, killed at any moment, goes on to the losses and weights of a run that was not."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict, cast
 
@@ -14,6 +14,7 @@ from transformers.trainer_utils import TrainOutput
 from trl.trainer.sft_trainer import SFTTrainer
 
 from fusargpt.conversion.model_card import CARD
+from fusargpt.errors import InputError
 from fusargpt.files import FullDiskError, check_room, watching_disk
 from fusargpt.private_names import exported_states, gather_losses
 from trl_recipes.arguments import OnFullDisk
@@ -65,6 +66,18 @@ class Resumable(Trainer):
         self.add_callback(_CurveSoFar(self))
         self.add_callback(_LogShortRuns())
         self.add_callback(Precision())
+
+    def get_train_dataloader(self) -> DataLoader[Batch]:
+        """Raises InputError where rows make no whole batch: the parent would end well, and train nothing."""
+        loader = super().get_train_dataloader()
+        if not len(loader):
+            rows = len(cast(Sized, self.train_dataset))
+            needed = self.args.per_device_train_batch_size * self.args.world_size
+            raise InputError(
+                f"dataset_name: found {rows} rows, expected at least a batch of all processes, {needed}; give more "
+                "rows, or set per_device_train_batch_size lower, or dataloader_drop_last: false"
+            )
+        return loader
 
     def curve_so_far(self) -> CurveSoFar:
         """What has been summed since the last log, over all processes."""

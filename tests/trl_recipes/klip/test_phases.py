@@ -208,6 +208,13 @@ def test_bad_rows_are_named_or_left_out(folder: Path, tmp_path: Path, replaced: 
     assert len(trainer.sampler) == 11 and list(trainer.left_out[0].problems) == [11]
 
 
+def test_fewer_rows_than_a_batch_are_refused(folder: Path, tmp_path: Path) -> None:
+    """transformers would warn, take no step, and leave the model as it was."""
+    fields = {"per_device_train_batch_size": 16, "dataloader_drop_last": True, "max_steps": 1}
+    with pytest.raises(InputError, match="found 12 rows, expected at least a batch of all processes, 16"):
+        main(klip_arguments(folder, tmp_path / "out", **fields))
+
+
 def test_a_finished_phase_is_not_overwritten(folder: Path, tmp_path: Path) -> None:
     command = klip_arguments(folder, tmp_path / "out", max_steps=1)
     main(command)
