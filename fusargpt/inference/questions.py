@@ -69,6 +69,10 @@ class Answer:
         skipped: why the model need not be asked, or "".
         read_as: of the question.
         scores: one for each box in the answer, of `fusargpt.inference.confidences`; None where the model gives none.
+        confidence: of the whole answer, likewise.
+        calibrated: whether these are calibrated.
+        counts: numbers, ascending, and the probability of each, of an answer to "count"; None of others, and where no
+            number is known.
     """
 
     id: str
@@ -82,6 +86,9 @@ class Answer:
     skipped: str = ""
     read_as: str = ""
     scores: tuple[float, ...] | None = None
+    confidence: float | None = None
+    calibrated: bool = False
+    counts: tuple[tuple[int, float], ...] | None = None
 
     @staticmethod
     def without_asking(item: Item, why: str) -> "Answer":
@@ -102,7 +109,7 @@ class Answerer(Protocol):
     """A model that is ready to answer."""
 
     def answers(self, questions: Sequence[Question], max_new_tokens: int) -> list[str]:
-        """The answer to each, decoded greedily, in one batch; a `ScoredAnswer` where boxes have scores."""
+        """The answer to each, decoded greedily, in one batch; a `ScoredAnswer` where it is known how sure."""
         ...
 
     def seen_size(self, image: Image.Image) -> tuple[int, int]:
@@ -130,6 +137,7 @@ class FusarGptAnswerer:
             max_new_tokens,
             len(questions),
             [question.form for question in questions],
+            [question.item.task for question in questions],
         )
 
     def seen_size(self, image: Image.Image) -> tuple[int, int]:

@@ -35,3 +35,15 @@ def count_tallies(
         if count is not None:
             errors.append(abs(count - truth))
     return {"accuracy": Tally.mean(exact), "mae": Tally.mean(errors, percent=False), "readable": Tally.mean(readable)}
+
+
+def interval_tallies(intervals: Sequence[tuple[int, int]], references: Sequence[str]) -> dict[str, Tally]:
+    """`covered`: share of images whose true count lies in its interval; `width`: mean of high minus low.
+
+    Args:
+        intervals: low and high of each image, both in it.
+        references: the true counts, as digits.
+    """
+    truths = [parse_count(reference).value for reference in references]
+    inside = [truth is not None and low <= truth <= high for (low, high), truth in zip(intervals, truths, strict=True)]
+    return {"covered": Tally.mean(inside), "width": Tally.mean([high - low for low, high in intervals], percent=False)}
