@@ -185,6 +185,10 @@ def _fit_task(evaluation: Evaluation, task: str, label: str) -> Fitted | str:
     if isinstance(moved, str):
         return moved
     before, after = calibration_tally(said), calibration_tally(moved)
+    if after.value >= before.value:
+        return (
+            f"its error of {100 * before.value:.1f} % does not fall; by other images' numbers {100 * after.value:.1f} %"
+        )
     rights = [right for of_image in said for _, right in of_image]
     bins: dict[str, object] = {"before": _bins(before), "after": _bins(after)}
     return Fitted(len(rights), float(np.mean(rights)), before.score(), after.score(), numbers, bins)

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
+from fusargpt.errors import InputError
 from fusargpt.inference.counts import Alternatives, CountDistribution, count_distribution
 from fusargpt.tasks.answers import box_values
 
@@ -22,6 +23,8 @@ Calibration = Mapping[str, Mapping[str, float]]
 """By task, as `modeling_fusargpt.FusarGptProcessor` holds it."""
 WHOLE_ANSWERS = ("count", "localize", "classify")
 """Tasks whose answer is right or wrong as a whole."""
+CALIBRATED, RAW = "calibrated", "probabilities of tokens"
+"""What confidences are, as results say it."""
 _SUREST = 1e-6
 """Probabilities are kept so far from 0 and 1, whose log-odds are infinite."""
 
@@ -73,6 +76,17 @@ class ScoredAnswer(str):
         self,
     ) -> tuple[str, tuple[float, ...], float | None, bool, CountDistribution | None]:
         return str(self), self.scores, self.confidence, self.calibrated, self.counts
+
+
+def abstains(confidence: float | None, least: float) -> bool:
+    """Whether an answer is too little sure to be given.
+
+    Raises:
+        InputError: a least confidence above 0, and an answer without one.
+    """
+    if least > 0 and confidence is None:
+        raise InputError(f"abstain: found {least:g}, but the model gives its answers no confidences; leave it out")
+    return confidence is not None and confidence < least
 
 
 def calibrated(probability: float, numbers: Mapping[str, float]) -> float:

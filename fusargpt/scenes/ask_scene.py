@@ -21,6 +21,7 @@ from fusargpt.geo.remote import shown
 from fusargpt.geo.sar_scene import SarScene
 from fusargpt.geo.scene_picture import scene_picture
 from fusargpt.inference.asking import Asking
+from fusargpt.inference.confidences import CALIBRATED, RAW
 from fusargpt.inference.predict import FusarGpt, load
 from fusargpt.inference.questions import Answer, Failure, FusarGptAnswerer
 from fusargpt.scenes import layers, quicklook, writing
@@ -118,6 +119,7 @@ def ask_scene(
                 "tile": side,
                 "overlap": overlap,
                 "tiles": _counts(answers, failures),
+                "confidences": _told_confidences(answers),
                 **({"left_out": left_out} if left_out else {}),
             }
             boxes = {tile.id: tile.inside(scene.width, scene.height) for tile in tiles}
@@ -183,7 +185,7 @@ def _tile_and_overlap(scene: SarScene, settings: SceneSettings, predictor: Fusar
 def _layer(settings: SceneSettings, tiles: list[Tile], answers: dict[str, Answer], scene: SarScene) -> Layer:
     if settings.task == "detect":
         return layers.objects(tiles, answers, scene.width, scene.height, settings.overlap_threshold, settings.min_score)
-    return layers.grid(settings.task, settings.target, tiles, answers, scene.width, scene.height)
+    return layers.grid(settings.task, settings.target, tiles, answers, scene.width, scene.height, settings.abstain)
 
 
 def _provenance(scene: SarScene, settings: SceneSettings, read_as: ReadAs, year: int | None) -> dict[str, object]:
@@ -211,6 +213,7 @@ def _provenance(scene: SarScene, settings: SceneSettings, read_as: ReadAs, year:
         "contrast_db": None if settings.no_skip or settings.task == "describe" else settings.contrast_db,
         "overlap_threshold": settings.overlap_threshold,
         "min_score": settings.min_score,
+        "abstain": settings.abstain,
         "bbox": None if settings.bbox is None else list(settings.bbox),
         "aoi": None if settings.aoi is None else shown(str(settings.aoi)),
         "land": None if settings.land is None else shown(str(settings.land)),
@@ -228,6 +231,13 @@ def _counts(answers: dict[str, Answer], failures: list[Failure]) -> dict[str, in
         "failed": len(failures),
         "asked without anchors": sum(answer.anchors == 0 for answer in answers.values()),
     }
+
+
+def _told_confidences(answers: dict[str, Answer]) -> str | None:
+    """What scores and confidences are; None where there are none."""
+    if all(answer.confidence is None for answer in answers.values()):
+        return None
+    return CALIBRATED if any(answer.calibrated for answer in answers.values()) else RAW
 
 
 def _write(result: SceneResult, out: Path, form: str, out_crs: str | None) -> Path:
