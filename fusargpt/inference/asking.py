@@ -165,7 +165,6 @@ def out_of_memory(error: Exception) -> bool:
 def _answer(question: Question, text: str, seen: tuple[int, int], seconds: float) -> Answer:
     item, prior = question.item, question.prior
     anchors = None if prior is None else len(prior.embeddings)
-    sure = text if isinstance(text, ScoredAnswer) else None
     return Answer(
         item.id,
         item.task,
@@ -176,12 +175,14 @@ def _answer(question: Question, text: str, seen: tuple[int, int], seconds: float
         anchors,
         seconds,
         read_as=question.read_as,
-        **({} if sure is None else _confidences(sure)),
+        **kept_confidences(text),
     )
 
 
-def _confidences(answer: ScoredAnswer) -> dict[str, Any]:
-    """What an `Answer` keeps of them, rounded."""
+def kept_confidences(answer: str) -> dict[str, Any]:
+    """The fields of an `Answer` that say how sure the model was of a text, rounded; none where that is not known."""
+    if not isinstance(answer, ScoredAnswer):
+        return {}
     counts = () if answer.counts is None else answer.counts.probabilities
     kept = tuple((count, rounded) for count, share in counts if (rounded := round(share, _DIGITS)) > 0)
     return {

@@ -1,6 +1,6 @@
 """What is asked of a model, and what comes of it: an item, its question, and an answer or a failure."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -8,6 +8,7 @@ from PIL import Image
 
 from fusargpt.geo.acquisition import Acquisition
 from fusargpt.geo.prior import Prior
+from fusargpt.inference.confidences import CALIBRATED, RAW
 from fusargpt.inference.predict import FusarGpt
 from fusargpt.tasks.grammar import AnswerForm
 
@@ -94,6 +95,12 @@ class Answer:
     def without_asking(item: Item, why: str) -> "Answer":
         """Of an item that a look at its image settles."""
         return Answer(item.id, item.task, item.question, "", (0, 0), (0, 0), None, 0.0, why)
+
+
+def told_confidences(answers: Iterable[Answer]) -> str | None:
+    """What the scores and confidences of answers are, as results say it; None where there are none."""
+    known = [answer.calibrated for answer in answers if answer.confidence is not None]
+    return (CALIBRATED if any(known) else RAW) if known else None
 
 
 @dataclass(frozen=True)

@@ -21,9 +21,8 @@ from fusargpt.geo.remote import shown
 from fusargpt.geo.sar_scene import SarScene
 from fusargpt.geo.scene_picture import scene_picture
 from fusargpt.inference.asking import Asking
-from fusargpt.inference.confidences import CALIBRATED, RAW
 from fusargpt.inference.predict import FusarGpt, load
-from fusargpt.inference.questions import Answer, Failure, FusarGptAnswerer
+from fusargpt.inference.questions import Answer, Failure, FusarGptAnswerer, told_confidences
 from fusargpt.scenes import layers, quicklook, writing
 from fusargpt.scenes.areas import Area, area_of, land_of
 from fusargpt.scenes.emptiness import NO_DATA, NOTHING, ON_LAND
@@ -119,7 +118,7 @@ def ask_scene(
                 "tile": side,
                 "overlap": overlap,
                 "tiles": _counts(answers, failures),
-                "confidences": _told_confidences(answers),
+                "confidences": told_confidences(answers.values()),
                 **({"left_out": left_out} if left_out else {}),
             }
             boxes = {tile.id: tile.inside(scene.width, scene.height) for tile in tiles}
@@ -231,13 +230,6 @@ def _counts(answers: dict[str, Answer], failures: list[Failure]) -> dict[str, in
         "failed": len(failures),
         "asked without anchors": sum(answer.anchors == 0 for answer in answers.values()),
     }
-
-
-def _told_confidences(answers: dict[str, Answer]) -> str | None:
-    """What scores and confidences are; None where there are none."""
-    if all(answer.confidence is None for answer in answers.values()):
-        return None
-    return CALIBRATED if any(answer.calibrated for answer in answers.values()) else RAW
 
 
 def _write(result: SceneResult, out: Path, form: str, out_crs: str | None) -> Path:
