@@ -19,13 +19,14 @@ from fusargpt.errors import InputError
 from fusargpt.evaluation.evaluate import Options, evaluate
 from fusargpt.evaluation.evaluated import Evaluation
 from fusargpt.evaluation.results import plain_scores
+from fusargpt.evaluation.score_tables import signed
 from fusargpt.evaluation.scoring import references_of, tallies
 from fusargpt.evaluation.trust import image_values, said_and_right
 from fusargpt.files import check_writable, output_file
 from fusargpt.inference.backbones import PROCESSOR_FILES
 from fusargpt.inference.confidences import calibrated, log_odds
 from fusargpt.metrics.confidence import calibration_tally, reliability
-from fusargpt.metrics.tally import Score, Tally
+from fusargpt.metrics.tally import Score, Tally, difference
 from modeling_fusargpt.processing_fusargpt import CALIBRATED
 
 FOLDS = 5
@@ -101,9 +102,8 @@ def calibrate(options: Options) -> Calibrated:
     path = options.out / CALIBRATION
     with output_file(path, _REMEDY) as partial:
         partial.write_text(json.dumps(_as_json(evaluation, fitted, left), indent=1, allow_nan=False), encoding="utf-8")
-    if not evaluation.failures:
-        # Of a model whose processor was another one.
-        shutil.rmtree(options.out / "predictions")
+    # Of a model whose processor was another one: another calibration asks anew.
+    shutil.rmtree(options.out / "predictions")
     return Calibrated(fitted, left, evaluation, path)
 
 
@@ -185,9 +185,11 @@ def _fit_task(evaluation: Evaluation, task: str, label: str) -> Fitted | str:
     if isinstance(moved, str):
         return moved
     before, after = calibration_tally(said), calibration_tally(moved)
-    if after.value >= before.value:
+    fall = difference(after, before)
+    if not fall.high < 0:
         return (
-            f"its error of {100 * before.value:.1f} % does not fall; by other images' numbers {100 * after.value:.1f} %"
+            f"its error of {before.score()} % does not clearly fall: with the numbers of other images it is "
+            f"{after.score()} %, {signed(fall)} points"
         )
     rights = [right for of_image in said for _, right in of_image]
     bins: dict[str, object] = {"before": _bins(before), "after": _bins(after)}

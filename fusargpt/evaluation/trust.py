@@ -48,8 +48,8 @@ def trust_tallies(
         if (said := said_and_right(task, answers, references, values)) is not None:
             found["ece"] = calibration_tally(said)
         found["aurc"] = risk_tally(confidences, [1 - value for value in values])
-    if task == "count" and answers and all(answer.counts for answer in answers):
-        intervals = [CountDistribution(answer.counts or ()).interval for answer in answers]
+    if task == "count" and any(answer.counts for answer in answers):
+        intervals = [CountDistribution(answer.counts).interval if answer.counts else None for answer in answers]
         found |= interval_tallies(intervals, references)
     return found
 

@@ -16,7 +16,7 @@ from fusargpt.simulator.simulated_scene import simulate_scene
 from fusargpt.tasks.prompts import prompt
 from tests.fusargpt.metrics.triplets import write, write_model
 
-OTHER = {"detect": {"temperature": 1.0, "offset": 0.5}}
+OTHER = {"localize": {"temperature": 1.0, "offset": 0.5}}
 
 
 def processor(model: Path) -> dict[str, object]:
@@ -32,42 +32,38 @@ def model(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_numbers_of_the_tasks_that_are_asked_are_written_beside_the_others(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(calibrating, "FEWEST", 2)
+    monkeypatch.setattr(calibrating, "FEWEST", 5)
     before = processor(model)
     out = tmp_path / "fitted"
-    arguments = ["simulator", "--tasks", "count,localize", "--limit", "48", "--device", "cpu", "--out", str(out)]
+    arguments = ["simulator", "--tasks", "count,detect", "--limit", "40", "--device", "cpu", "--out", str(out)]
     assert main(["calibrate", str(model), *arguments]) == 0
     found = processor(model)
-    assert isinstance(found["calibration"], dict) and set(found["calibration"]) == {"count", "localize", "detect"}
-    assert found["calibration"]["detect"] == OTHER["detect"] and found["calibration"]["count"]["temperature"] < 5
+    # Of counts there is too little that is wrong, and what was there is of another run.
+    assert isinstance(found["calibration"], dict) and set(found["calibration"]) == {"detect", "localize"}
+    assert found["calibration"]["localize"] == OTHER["localize"]
     assert {**found, "calibration": None} == {**before, "calibration": None}
     written = json.loads((out / "calibration.json").read_text())
     assert written["settings"]["split"] == "validation" and written["settings"]["raw_scores"]
-    count = written["fitted"]["count"]
-    assert count["n"] == 48 and 0 <= count["ece"]["after"]["low"] <= count["ece"]["after"]["value"] <= 1
-    assert sum(bin_["n"] for bin_ in count["reliability"]["before"]) == 48
+    boxes = written["fitted"]["detect"]
+    assert boxes["ece"]["after"]["value"] < boxes["ece"]["before"]["value"] and boxes["ece"]["after"]["n"] == 40
+    assert sum(bin_["n"] for bin_ in boxes["reliability"]["before"]) == boxes["n"] > 40
     said = capsys.readouterr().out
-    assert "count " in said and "temperature" in said and f"Numbers: {out / 'calibration.json'}" in said
+    assert "boxes " in said and "count: left as it is: " in said and f"Numbers: {out / 'calibration.json'}" in said
 
-    image = scene_fields(simulate_scene(SPLIT_SEEDS["test"]))["image"].convert("RGB")
-    answer, raw = (load(name, "cpu").answer(image, prompt("count"), task="count") for name in (model, NANO))
-    assert isinstance(answer, ScoredAnswer) and isinstance(raw, ScoredAnswer)
-    assert answer.calibrated and answer == raw and answer.confidence != raw.confidence
+    image = scene_fields(simulate_scene(SPLIT_SEEDS["test"] + 4))["image"].convert("RGB")
+    answer = load(model, "cpu").answer(image, prompt("detect"), task="detect")
+    plain = load(model, "cpu")
+    plain.processor.calibration = None
+    raw = plain.answer(image, prompt("detect"), task="detect")
+    assert isinstance(answer, ScoredAnswer) and isinstance(raw, ScoredAnswer) and answer == raw and answer.scores
+    assert answer.calibrated and not raw.calibrated and min(answer.scores) > max(raw.scores) - 0.2
     # It can be fitted again, from the same probabilities: what is in the processor has no part in it.
     assert main(["calibrate", str(model), *arguments]) == 0
     assert processor(model) == found
-
-
-def test_a_task_with_too_few_of_either_kind_is_left_and_loses_old_numbers(
-    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    arguments = ["--tasks", "count", "--limit", "2", "--device", "cpu", "--out", str(tmp_path / "fitted")]
-    assert main(["calibrate", str(model), "simulator", *arguments]) == 0
-    assert "count: left as it is: " in capsys.readouterr().out
-    assert processor(model)["calibration"] == OTHER
 
 
 @pytest.mark.parametrize(

@@ -84,3 +84,5 @@ def test_the_area_under_precision_is_ap50() -> None:
 def test_intervals_of_counts_hold_their_ends() -> None:
     found = interval_tallies([(0, 2), (3, 3), (4, 6), (1, 1)], ["2", "3", "7", "0"])
     assert found["covered"].value == 0.5 and found["width"].value == 1.0 and not found["width"].percent
+    unread = interval_tallies([(0, 2), None], ["2", "3"])
+    assert unread["covered"].value == 0.5 and set(unread) == {"covered"}
