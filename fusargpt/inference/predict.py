@@ -219,7 +219,7 @@ class FusarGpt:
         text = {name: torch.cat([before[name][image_of_row], after[name]], dim=1) for name in before}
         text["mm_token_type_ids"] = (text["input_ids"] == self.processor.image_token_id).int()
         sizes = [(int(width) * self._patch, int(height) * self._patch) for _, height, width in grids[image_of_row]]
-        device, vocabulary = self.model.device, self.model.config.get_text_config().vocab_size
+        device, vocabulary = self.model.device, cast(Generates, self.model).config.get_text_config().vocab_size
         log_probabilities = torch.zeros(len(pairs), max_new_tokens, device=device)
         steps = (len(pairs), min(STEPS, max_new_tokens) if counts else 0, min(ALTERNATIVES, vocabulary))
         others = torch.zeros(steps, dtype=torch.long, device=device), torch.zeros(steps, device=device)
