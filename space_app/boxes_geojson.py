@@ -25,9 +25,10 @@ def feature_collection(scene: UploadedScene, answers: Sequence[GivenAnswer]) -> 
             features.append(_feature(scene, (0, 0, width, height), {"kind": "answer", **asked}))
         for cell in answer.cells or ():
             features.append(_feature(scene, _cell(cell, width, height), {"kind": "cell", "cell": cell, **asked}))
-        for box, label in answer.boxes or ():
+        for (box, label), score in answer.shown:
             if inside := clip_box(box, width, height):
-                properties = {"kind": "box", "label": label, "bbox_2d": box, **asked}
+                sure = {} if score is None else {"score": round(score, 4), "calibrated": answer.calibrated}
+                properties = {"kind": "box", "label": label, **sure, "bbox_2d": box, **asked}
                 features.append(_feature(scene, inside, properties))
     return {"type": "FeatureCollection", "fusargpt": {"read_as": scene.read_as}, "features": features}
 

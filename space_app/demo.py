@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fusargpt.alphaearth.field import AlphaEarth
-from fusargpt.errors import InputError
+from fusargpt.errors import InputError, check
 from fusargpt.geo.prior import Prior, save_prior
 from fusargpt.inference.predict import FusarGpt
 from fusargpt.tasks.prompts import MAX_NEW_TOKENS, TARGET_TASKS
@@ -35,6 +35,7 @@ class Question:
         compare: answer with the prior, then without it.
         place: "west, south, east, north" in degrees for an image that does not say it; "" when unknown.
         told: how the image is to be read.
+        least: score below which boxes are not shown.
     """
 
     image: str | None
@@ -45,6 +46,7 @@ class Question:
     compare: bool = False
     place: str = ""
     told: Told = field(default_factory=Told)
+    least: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,13 +119,22 @@ class Demo:
             InputError: anything about the question that is not as it should be.
         """
         question = read_question(asked.task, asked.target, asked.question)
+        check("Least score", asked.least, 0 <= asked.least <= 1, "0 to 1")
         if asked.task in TARGET_TASKS:
             check_known(asked.target, self.predictor.targets, self.name)
         scene = self.look(asked.image, asked.told, asked.place)
         prior = self.prior(asked.prior)
         priors = priors_to_ask(prior, asked.compare)
         growing = answers_to(
-            self.stream, scene, question, asked.task, asked.target, priors, self.max_new_tokens, self.seconds
+            self.stream,
+            scene,
+            question,
+            asked.task,
+            asked.target,
+            priors,
+            self.max_new_tokens,
+            self.seconds,
+            asked.least,
         )
         with self.visitors.at_work(current_visitor()):
             try:

@@ -13,6 +13,8 @@ from fusargpt.tasks.prompts import GRID_SIDE
 # Small images are enlarged by a whole factor to at least this many pixels, so that lines and labels are thin on them.
 _SHORTEST_SIDE = 640
 _LONGEST_SIDE = 4096
+_MOST_SCORES = 60
+"""Boxes up to which scores stand on them; of more they would hide the scene."""
 _AREA = (255, 235, 120)
 
 
@@ -25,7 +27,14 @@ def enlarge(image: Image.Image) -> Image.Image:
     return image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
 
 
-def draw_answer(image: Image.Image, task: str | None, answer: str, question: str = "") -> tuple[Image.Image, str]:
+def draw_answer(
+    image: Image.Image,
+    task: str | None,
+    answer: str,
+    question: str = "",
+    scores: Sequence[float] = (),
+    least: float = 0.0,
+) -> tuple[Image.Image, str]:
     """Draw what the answer says about places in the image.
 
     Args:
@@ -34,6 +43,8 @@ def draw_answer(image: Image.Image, task: str | None, answer: str, question: str
             drawn if the answer is a list of them.
         answer: the model's text.
         question: that it answers.
+        scores: of its boxes, which stand on them; empty where there are none.
+        least: score below which boxes are not drawn.
 
     Returns:
         The enlarged image with the drawing, and one line of text; empty where there is nothing to say. An answer that
@@ -42,7 +53,7 @@ def draw_answer(image: Image.Image, task: str | None, answer: str, question: str
     picture = enlarge(image)
     if task is None or task == "detect":
         boxes = parse_boxes(answer)
-        return (picture, "") if task is None and not boxes.value else _with_boxes(picture, image, boxes)
+        return (picture, "") if task is None and not boxes.value else _with_boxes(picture, image, boxes, scores, least)
     if task == "localize":
         return _with_cells(picture, answer)
     if task == "count" and parse_count(answer, question).value is None:
@@ -63,11 +74,14 @@ def draw_places(
         area: [x1, y1, x2, y2] likewise.
     """
     pen = ImageDraw.Draw(picture, "RGBA")
+    has_room = len(places) <= _MOST_SCORES
     for place in places:
         x1, y1, x2, y2 = (edge * scale for edge in place.box)
         kind = place.properties.get("kind")
         if kind is None:
-            draw_box(picture, (x1, y1, x2, y2), place.properties["label"], tab=False)
+            score = place.properties.get("score")
+            text = None if score is None else f"{score:.2f}"
+            draw_box(picture, (x1, y1, x2, y2), place.properties["label"], text is not None and has_room, text)
             continue
         value = place.properties.get("count", place.properties.get("class"))
         found = kind == "cell" or value not in (None, 0, "none")
@@ -81,21 +95,34 @@ def draw_places(
         pen.rectangle((x1, y1, max(x2 - 1, x1), max(y2 - 1, y1)), outline=_AREA, width=3)
 
 
-def _with_boxes(picture: Image.Image, image: Image.Image, parsed: Parsed[list[LabelledBox]]) -> tuple[Image.Image, str]:
+def _with_boxes(
+    picture: Image.Image,
+    image: Image.Image,
+    parsed: Parsed[list[LabelledBox]],
+    scores: Sequence[float],
+    least: float,
+) -> tuple[Image.Image, str]:
     boxes = parsed.value
     if parsed.problems and not boxes:
         return picture, "This answer cannot be read as boxes."
     scale = picture.width / image.width
-    drawn = 0
-    for box, label in boxes:
-        if inside := clip_box(box, *image.size):
-            draw_box(picture, [value * scale for value in inside], label)
-            drawn += 1
+    beside = hidden = 0
+    for (box, label), score in zip(boxes, scores or (None,) * len(boxes), strict=True):
+        inside = clip_box(box, *image.size)
+        if score is not None and score < least:
+            hidden += 1
+        elif inside is None:
+            beside += 1
+        else:
+            text = label if score is None else f"{label} {score:.2f}"
+            draw_box(picture, [value * scale for value in inside], label, text=text)
     note = f"{len(boxes)} {'box' if len(boxes) == 1 else 'boxes'}"
     if boxes:
         note += f", in pixels of the image as the model sees it ({image.width} x {image.height})"
-    if drawn < len(boxes):
-        note += f"; {len(boxes) - drawn} not drawn, having no area inside the image"
+    if hidden:
+        note += f"; {hidden} not drawn, of a score below {least:.2f}"
+    if beside:
+        note += f"; {beside} not drawn, having no area inside the image"
     if parsed.problems:
         note += "; other parts of the answer cannot be read"
     return picture, f"{note}."

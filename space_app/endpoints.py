@@ -121,10 +121,11 @@ def _ask(demo: Demo) -> Callable[..., Generator[tuple[dict[str, object], list[st
         crs: str = "",
         height_m: float | None = None,
         polarization: str = "",
+        least: float = 0.0,
     ) -> Generator[tuple[dict[str, object], list[str] | None]]:
         """Answers to one question about one image, growing; the last item has boxes, cells, counts and pictures."""
         told = Told(band, stored, nodata, crs, height_m, polarization)
-        asked = Question(image, prior, task, target, question, compare, place, told)
+        asked = Question(image, prior, task, target, question, compare, place, told, least)
         growing = demo.answers(asked)
         try:
             seen = None

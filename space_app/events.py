@@ -1,6 +1,7 @@
 """What happens on the page when a visitor does something. Handlers return what they change, by component."""
 
 from collections.abc import Generator
+from dataclasses import replace
 from typing import Literal, TypedDict
 
 import gradio as gr
@@ -102,7 +103,7 @@ class Events:
         told = [on.stored.input, on.nodata.submit, on.crs.submit, on.height_m.submit, on.polarization.submit]
         for happened in (fetched.then, on.prior.upload, on.prior.clear, on.band.submit, on.place.submit, *told):
             happened(self.refresh, seen, shown, **reading)
-        on.task.change(self.choose_task, on.task, [on.target, on.question], **quick)
+        on.task.change(self.choose_task, on.task, [on.target, on.question, on.least], **quick)
 
         started = gr.on(
             [on.ask.click, on.question.submit], self.begin, None, [on.ask, on.stop, on.first.note],
@@ -121,6 +122,12 @@ class Events:
         answered.then(self.end, None, [on.ask, on.stop], **quick)
         # The answer ends itself: a request that Gradio cancels takes along one that is made right after it.
         on.stop.click(self.stop, None, on.first.note, **quick)
+        on.least.release(
+            self.show_from,
+            [on.image, on.prior, on.band, on.place, *on.told, on.least, on.history],
+            [*_parts(on.first), *_parts(on.second), *self._files, on.earlier, on.history],
+            **reading,
+        )
 
     def choose(self, event: gr.SelectData) -> Changes:
         """An example: its image, prior and question."""
@@ -223,6 +230,7 @@ class Events:
     def choose_task(self, task: str) -> Changes:
         """Only the controls that the task has use for."""
         return {
+            self.on.least: gr.Slider(visible=task in ("detect", FREE)),
             self.on.target: gr.Radio(visible=task in TARGET_TASKS),
             self.on.question: gr.Textbox(visible=task == FREE),
         }
@@ -265,12 +273,13 @@ class Events:
         crs: str,
         height_m: float | None,
         polarization: str,
+        least: float,
         history: list[list[GivenAnswer]],
         request: gr.Request,
     ) -> Generator[Changes]:
         """The answer as it is written, then drawn."""
         told = Told(band, stored, nodata, crs, height_m, polarization)
-        asked = Question(image, prior, task, target, question, compare, place, told)
+        asked = Question(image, prior, task, target, question, compare, place, told, least)
         views = [self.on.first, self.on.second]
         growing = self.demo.answers(asked)
         try:
@@ -306,6 +315,35 @@ class Events:
             }
         finally:
             growing.close()
+
+    def show_from(
+        self,
+        image: str | None,
+        prior: str | None,
+        band: float | None,
+        place: str,
+        stored: str,
+        nodata: str,
+        crs: str,
+        height_m: float | None,
+        polarization: str,
+        least: float,
+        history: list[list[GivenAnswer]],
+    ) -> Changes:
+        """The last answer again, with the boxes whose scores reach another least one; nothing is asked."""
+        if image is None or not history or history[-1][0].boxes is None:
+            return {self.on.first.note: gr.skip()}
+        answers = [replace(answer, least=least) for answer in history[-1]]
+        try:
+            scene = self.demo.look(image, Told(band, stored, nodata, crs, height_m, polarization), place)
+            given = self.demo.prior(prior)
+        except InputError as error:
+            return {self.on.first.note: problem(self.demo.message(error, image, prior))}
+        changes = self._finished(scene, answers, history[:-1])
+        for number, (view, answer) in enumerate(zip((self.on.first, self.on.second), answers, strict=False)):
+            changes[view.note] = note_of(answer, draw(scene, answer)[1])
+            changes[view.stage] = stage(scene, given if number == 0 else None, answer)
+        return changes
 
     @property
     def _files(self) -> list[gr.DownloadButton]:

@@ -127,6 +127,16 @@ def _image_and_question(examples: list[dict[str, str]], targets: list[str]) -> d
         made["compare"] = gr.Checkbox(label="Side by side: with the prior, and without")
         made["ask"] = gr.Button("Ask", variant="primary", elem_id="fg-ask")
         made["stop"] = gr.Button("Stop", variant="stop", visible=False, elem_id="fg-stop")
+        made["least"] = gr.Slider(
+            0,
+            1,
+            value=0,
+            step=0.01,
+            label="Least score",
+            info="Boxes of which the model was less sure are not shown; moving it asks nothing again.",
+            visible=False,
+            elem_id="fg-least",
+        )
     # Below the button, which has to be in sight: few files need them.
     with gr.Column(elem_classes="fg-step"):
         made["band"] = gr.Number(

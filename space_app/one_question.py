@@ -7,6 +7,7 @@ from typing import Literal
 
 from fusargpt.errors import InputError
 from fusargpt.geo.prior import Prior
+from fusargpt.inference.confidences import ScoredAnswer
 from fusargpt.tasks.answers import LabelledBox, parse_boxes, parse_cells, parse_count
 from fusargpt.tasks.target_names import plural
 from space_app.inputs import FREE
@@ -30,6 +31,11 @@ class GivenAnswer:
         count: what an answer to "count" says; None where it is no number.
         cells: ascending numbers that an answer to "localize" names; None where it names none that can be read.
         boxes: what an answer to "detect", or to a free question, lists; None where there is no list.
+        scores: how sure the model was of each box; empty where it does not say.
+        confidence: likewise of the whole answer; None where it does not say.
+        calibrated: whether these are shares that come true.
+        interval: of a count, between which numbers 90 % of its probability lie; None of others.
+        least: score below which boxes are not shown.
         problems: what of the text could not be read, one line each.
     """
 
@@ -43,11 +49,26 @@ class GivenAnswer:
     cells: tuple[int, ...] | None = None
     boxes: tuple[LabelledBox, ...] | None = None
     problems: tuple[str, ...] = ()
+    scores: tuple[float, ...] = ()
+    confidence: float | None = None
+    calibrated: bool = False
+    interval: tuple[int, int] | None = None
+    least: float = 0.0
+
+    @property
+    def shown(self) -> list[tuple[LabelledBox, float | None]]:
+        """The boxes, each with its score, that reach the least one; those without a score do."""
+        scores = self.scores or (None,) * len(self.boxes or ())
+        pairs = zip(self.boxes or (), scores, strict=True)
+        return [(box, score) for box, score in pairs if score is None or score >= self.least]
 
     def as_json(self) -> dict[str, object]:
         boxes = None
         if self.boxes is not None:
-            boxes = [{"bbox_2d": box, "label": label} for box, label in self.boxes]
+            boxes = [
+                {"bbox_2d": box, "label": label, "score": None if score is None else round(score, 4)}
+                for (box, label), score in self.shown
+            ]
         return {
             "question": self.question,
             "task": self.task,
@@ -57,6 +78,10 @@ class GivenAnswer:
             "count": self.count,
             "cells": None if self.cells is None else list(self.cells),
             "boxes": boxes,
+            "least_score": self.least,
+            "confidence": None if self.confidence is None else round(self.confidence, 4),
+            "calibrated": self.calibrated,
+            "interval": None if self.interval is None else list(self.interval),
             "problems": list(self.problems),
         }
 
@@ -70,6 +95,7 @@ def answers_to(
     priors: list[Prior | None],
     max_new_tokens: int,
     seconds: float,
+    least: float = 0.0,
 ) -> Generator[list[GivenAnswer]]:
     """The same question answered with each of `priors`, one after the other, each within `seconds`.
 
@@ -81,14 +107,16 @@ def answers_to(
     """
     done: list[GivenAnswer] = []
     for prior in priors:
-        answer = GivenAnswer(question, task, target, None if prior is None else len(prior.embeddings))
+        answer = GivenAnswer(question, task, target, None if prior is None else len(prior.embeddings), least=least)
         yield [*done, answer]
-        pieces = stream(scene.picture, question, prior, max_new_tokens, seconds)
+        pieces = stream(scene.picture, question, prior, max_new_tokens, seconds, None if task == FREE else task)
         try:
             for piece in pieces:
-                answer = replace(answer, text=piece.text)
+                answer = replace(answer, text=str(piece.text))
                 if piece.final:
-                    answer = replace(_read(answer), state="out of time" if piece.out_of_time else "whole")
+                    answer = replace(
+                        _read(_sure(answer, piece.text)), state="out of time" if piece.out_of_time else "whole"
+                    )
                 yield [*done, answer]
         finally:
             pieces.close()
@@ -114,13 +142,25 @@ def summary(answer: GivenAnswer) -> str:
         cells = ", ".join(map(str, answer.cells))
         return f"{'Cell' if len(answer.cells) == 1 else 'Cells'} {cells}" if cells else "No cell"
     if answer.boxes is not None:
-        labels = Counter(label for _, label in answer.boxes)
-        return ", ".join(f"{number} {_plural(label, number)}" for label, number in labels.items()) or "No box"
+        labels = Counter(box.label for box, _ in answer.shown)
+        said = ", ".join(f"{number} {_plural(label, number)}" for label, number in labels.items()) or "No box"
+        hidden = len(answer.boxes) - len(answer.shown)
+        return f"{said}, {hidden} below {answer.least:.2f}" if hidden else said
     return ""
 
 
 def _plural(label: str, number: int) -> str:
     return label if number == 1 else plural(label)
+
+
+def _sure(answer: GivenAnswer, text: str) -> GivenAnswer:
+    """With what the model's text says of how sure it was."""
+    if not isinstance(text, ScoredAnswer):
+        return answer
+    interval = None if text.counts is None else text.counts.interval
+    return replace(
+        answer, scores=text.scores, confidence=text.confidence, calibrated=text.calibrated, interval=interval
+    )
 
 
 def _read(answer: GivenAnswer) -> GivenAnswer:

@@ -1,7 +1,8 @@
 """The tab that asks a whole scene tile by tile: its controls, what happens on it, and its endpoint."""
 
 from collections.abc import Generator
-from typing import Literal, TypedDict
+from dataclasses import astuple
+from typing import Any, Literal, TypedDict, cast
 
 import gradio as gr
 from gradio.components import Component
@@ -13,7 +14,7 @@ from space_app.demo import Demo
 from space_app.downloads import write_json
 from space_app.fields import EXAMPLES, SIMULATED
 from space_app.inputs import Told
-from space_app.limits import IMAGE_TYPES, MAX_SCENE_TILES, MAX_UPLOAD_BYTES, Concurrency
+from space_app.limits import IMAGE_TYPES, KEEP_SECONDS, MAX_SCENE_TILES, MAX_UPLOAD_BYTES, Concurrency
 from space_app.reading_controls import reading_controls
 from space_app.stage import AREA_SCRIPT, empty_stage, problem_stage, scene_stage
 from space_app.whole_scene import AskedScene, SceneQuestion
@@ -65,6 +66,7 @@ class SceneTab:
                     )
                 # The table last: it may be long.
                 self.found = gr.HTML("", elem_id="fg-places")
+                self.asked = gr.State([], time_to_live=KEEP_SECONDS)
 
     def connect(self, limits: dict[str, Concurrency]) -> None:
         """Attach the endpoint `scene` and every handler.
@@ -83,19 +85,32 @@ class SceneTab:
         self.image.change(
             self._look,
             [self.image, self.band, self.place, *self.told],
-            [*shown, self.area, self.year],
+            [*shown, self.area, self.year, self.asked],
             api_visibility="private",
             **limits["reading"],
             show_progress="hidden",
         )
-        self.task.change(self._choose_task, self.task, self.target, **quick)
+        self.task.change(self._choose_task, self.task, [self.target, self.least], **quick)
         gr.on([self.button.click, self.area.submit], lambda: waiting(), None, self.note, js=_SHOW_ANSWER, **quick).then(
-            self._show, self._asked, shown, api_visibility="private", **limits["model"], show_progress="hidden"
+            self._show,
+            self._asked,
+            [*shown, self.asked],
+            api_visibility="private",
+            **limits["model"],
+            show_progress="hidden",
         ).failure(
             lambda: problem("Too many are asking at the moment. Wait a minute, then ask again."),
             None,
             self.note,
             **quick,
+        )
+        self.least.release(
+            self._show_from,
+            [self.asked, self.least],
+            [*shown, self.asked],
+            api_visibility="private",
+            **limits["model"],
+            show_progress="hidden",
         )
 
     def scene(
@@ -114,12 +129,13 @@ class SceneTab:
         crs: str = "",
         height_m: float | None = None,
         polarization: str = "",
+        least: float = 0.0,
     ) -> Generator[tuple[dict[str, object], str | None]]:
         """A scene asked tile by tile, growing; the last item has all places as the command writes them."""
         told = Told(band, stored, nodata, crs, height_m, polarization)
         try:
             asked = None
-            for asked in self._ask(image, task, target, area, tile, field, year, told, place):
+            for asked in self._ask(image, task, target, area, tile, field, year, told, place, least):
                 if asked.state == "asking":
                     yield {"tiles": asked.tiles, "answered": asked.answered, "state": asked.state}, None
             assert asked is not None, "a scene has a first state"
@@ -169,6 +185,15 @@ class SceneTab:
                 max_lines=1,
                 elem_id="fg-area",
             )
+            self.least = gr.Slider(
+                0,
+                1,
+                value=0,
+                step=0.01,
+                label="Least score",
+                info="Boxes of which the model was less sure are left out; moving it asks no tile again.",
+                elem_id="fg-scene-least",
+            )
             self.button = gr.Button("Ask all tiles", variant="primary", elem_id="fg-scene")
         with gr.Column(elem_classes="fg-step"):
             gr.HTML("<h2>Prior <small>optional</small></h2><p>Each tile gets the anchors of its own place.</p>")
@@ -201,7 +226,7 @@ class SceneTab:
     @property
     def _asked(self) -> list[Component]:
         asked: list[Component] = [self.image, self.task, self.target, self.area, self.tile, self.field, self.year]
-        return [*asked, self.band, self.place, *self.told]
+        return [*asked, self.band, self.place, *self.told, self.least]
 
     @property
     def _files(self) -> list[gr.DownloadButton]:
@@ -216,8 +241,15 @@ class SceneTab:
             self.field: SIMULATED if SIMULATED in self.demo.fields else "",
         }
 
-    def _choose_task(self, task: str) -> gr.Radio:
-        return gr.Radio(visible=task in TARGET_TASKS)
+    def _choose_task(self, task: str) -> tuple[gr.Radio, gr.Slider]:
+        return gr.Radio(visible=task in TARGET_TASKS), gr.Slider(visible=task == "detect")
+
+    def _show_from(self, shown: list[object], least: float) -> Generator[Changes]:
+        """What was asked last with another least score: its answers are kept."""
+        if shown and shown[1] == "detect":
+            yield from self._show(*cast(Any, shown), least)
+        else:
+            yield {self.note: gr.skip()}
 
     def _look(
         self,
@@ -231,7 +263,7 @@ class SceneTab:
         polarization: str,
     ) -> Changes:
         """A new image is shown; the area was the last one's."""
-        blank: Changes = {self.found: "", self.area: "", self.year: None}
+        blank: Changes = {self.found: "", self.area: "", self.year: None, self.asked: []}
         blank |= {button: gr.DownloadButton(interactive=False) for button in self._files}
         if image is None:
             return {**blank, self.stage: empty_stage(), self.note: hint(SCENE_WELCOME)}
@@ -262,12 +294,13 @@ class SceneTab:
         crs: str,
         height_m: float | None,
         polarization: str,
+        least: float,
     ) -> Generator[Changes]:
         """How far it is, then what was found, drawn, listed, and as files."""
         told = Told(band, stored, nodata, crs, height_m, polarization)
         try:
             asked = None
-            for asked in self._ask(image, task, target, area, tile, field, year, told, place):
+            for asked in self._ask(image, task, target, area, tile, field, year, told, place, least):
                 yield {self.note: note_of_scene(asked)}
             assert asked is not None, "a scene has a first state"
             picture, pixels, geojson = self._write(asked)
@@ -277,6 +310,7 @@ class SceneTab:
                 self.picture_file: gr.DownloadButton(value=picture, interactive=True),
                 self.json_file: gr.DownloadButton(value=pixels, interactive=True),
                 self.geojson_file: gr.DownloadButton(value=geojson, interactive=geojson is not None),
+                self.asked: [image, task, target, area, tile, field, year, band, place, *astuple(told)[1:]],
             }
         except InputError as error:
             yield {self.note: problem(self.demo.message(error, image)), self.found: ""}
@@ -292,6 +326,7 @@ class SceneTab:
         year: float | None,
         told: Told,
         place: str,
+        least: float,
     ) -> Generator[AskedScene]:
         # A number field that is empty says 0.
         whole: list[int | None] = []
@@ -299,7 +334,7 @@ class SceneTab:
             if value and not float(value).is_integer():
                 raise InputError(f"{name}: found {value}; expected a whole number, or nothing")
             whole.append(int(value) if value else None)
-        yield from self.demo.scenes(image, SceneQuestion(task, target, area, *whole), field, told, place)
+        yield from self.demo.scenes(image, SceneQuestion(task, target, area, *whole, least), field, told, place)
 
     def _write(self, asked: AskedScene) -> tuple[str, str, str | None]:
         """Paths of the picture, the places in pixels, and the map; None for the map where no place is known."""

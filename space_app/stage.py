@@ -25,7 +25,8 @@ def draw(scene: UploadedScene, answer: GivenAnswer | None) -> tuple[Image.Image,
     """The enlarged image with what the answer says about places, and a line about it; "" when there is none."""
     if answer is None or answer.state == "writing":
         return enlarge(scene.seen), ""
-    return draw_answer(scene.seen, None if answer.task == FREE else answer.task, answer.text, answer.question)
+    task = None if answer.task == FREE else answer.task
+    return draw_answer(scene.seen, task, answer.text, answer.question, answer.scores, answer.least)
 
 
 def stage(scene: UploadedScene, prior: Prior | None, answer: GivenAnswer | None = None) -> str:
@@ -37,9 +38,10 @@ def stage(scene: UploadedScene, prior: Prior | None, answer: GivenAnswer | None 
         return f'<figure class="fg-stage"><div class="fg-layers">{picture}</div>{_caption(scene, None)}</figure>'
     task = "describe" if answer is None or answer.state == "writing" else answer.task
     coloured = over_image(scene.seen, prior)
-    text = "" if answer is None else answer.text
+    text, scores, least = ("", (), 0.0) if answer is None else (answer.text, answer.scores, answer.least)
     share = _HALF if answer is None or answer.state == "writing" else 0
-    behind = mark_anchors(draw_answer(coloured, None if task == FREE else task, text)[0], prior)
+    drawn, _ = draw_answer(coloured, None if task == FREE else task, text, scores=scores, least=least)
+    behind = mark_anchors(drawn, prior)
     return (
         f'<figure class="fg-stage" style="--fg-share:{share}%"><div class="fg-layers">{picture}'
         f'<img class="fg-prior" src="{data_url(behind)}" alt="The prior in false colour, with its anchors">'

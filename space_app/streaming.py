@@ -29,8 +29,8 @@ class Piece:
     out_of_time: bool = False
 
 
-Stream = Callable[[Image.Image, str, Prior | None, int, float], Generator[Piece]]
-"""`stream_answer` on one model: image, question, prior, most new tokens and seconds."""
+Stream = Callable[[Image.Image, str, Prior | None, int, float, str | None], Generator[Piece]]
+"""`stream_answer` on one model: image, question, prior, most new tokens, seconds and task."""
 
 
 class _Stopped(Exception):
@@ -62,11 +62,14 @@ def stream_answer(
     prior: Prior | None,
     max_new_tokens: int,
     seconds: float = MAX_ANSWER_SECONDS,
+    task: str | None = None,
 ) -> Generator[Piece]:
     """The answer to `question` so far, longer with every piece; the last one is the whole answer.
 
     After `seconds` the model is stopped at the token it is at, and the last piece says so. Closing the iterator stops
     it likewise, and returns when it has stopped, so that at no time more answers are decoded than are read.
+
+    A whole answer says how sure the model was, by its `task`, see `fusargpt.inference.confidences.ScoredAnswer`.
 
     Raises:
         InputError: as `FusarGpt.answer`.
@@ -75,7 +78,7 @@ def stream_answer(
 
     def decode() -> str:
         try:
-            return predictor.answer(image, question, prior, max_new_tokens, streamer)
+            return predictor.answer(image, question, prior, max_new_tokens, streamer, None, task)
         finally:
             streamer.end_of_stream()
 
@@ -101,19 +104,19 @@ def stream_of(predictor: FusarGpt, place: threading.Lock) -> Stream:
     """
 
     def lent(
-        image: Image.Image, question: str, prior: Prior | None, max_new_tokens: int, seconds: float
+        image: Image.Image, question: str, prior: Prior | None, max_new_tokens: int, seconds: float, task: str | None
     ) -> Generator[Piece]:
-        yield from stream_answer(predictor, image, question, prior, max_new_tokens, seconds)
+        yield from stream_answer(predictor, image, question, prior, max_new_tokens, seconds, task)
 
     marked = on_gpu(lent)
 
     def stream(
-        image: Image.Image, question: str, prior: Prior | None, max_new_tokens: int, seconds: float
+        image: Image.Image, question: str, prior: Prior | None, max_new_tokens: int, seconds: float, task: str | None
     ) -> Generator[Piece]:
         while not place.acquire(timeout=_WAITING_SECONDS):
             yield Piece("")
         try:
-            yield from marked(image, question, prior, max_new_tokens, seconds)
+            yield from marked(image, question, prior, max_new_tokens, seconds, task)
         finally:
             place.release()
 

@@ -17,12 +17,12 @@ from PIL import Image
 from fusargpt.alphaearth.anchor_settings import ANCHORS_PER_SIDE
 from fusargpt.alphaearth.anchors import spatiotemporal_anchors
 from fusargpt.alphaearth.field import AlphaEarth
-from fusargpt.errors import InputError
+from fusargpt.errors import InputError, check
 from fusargpt.geo.image import MIN_SIDE
 from fusargpt.geo.prior import Prior
-from fusargpt.inference.confidences import ScoredAnswer
+from fusargpt.inference.asking import kept_confidences
 from fusargpt.inference.predict import FusarGpt
-from fusargpt.inference.questions import Answer
+from fusargpt.inference.questions import Answer, told_confidences
 from fusargpt.scenes import layers, writing
 from fusargpt.scenes.layers import Place
 from fusargpt.scenes.tiles import Tile, cut
@@ -60,6 +60,7 @@ class SceneQuestion:
         area: as typed or drawn, see `space_app.areas.read_area`; "" asks about all of the image.
         tile: its side in pixels of the image; None takes what the model sees unscaled.
         year: of the field's anchors; None without a prior.
+        least: score below which boxes are left out; it changes nothing that is asked.
     """
 
     task: str
@@ -67,6 +68,7 @@ class SceneQuestion:
     area: str = ""
     tile: int | None = None
     year: int | None = None
+    least: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,6 +86,7 @@ class AskedScene:
         problems: a line for each answer that could not be read in whole.
         field: that anchors came from; "" without a prior.
         state: whether more comes, and if not, why.
+        confidences: what scores and confidences are; None where there are none.
     """
 
     scene: UploadedScene
@@ -96,6 +99,7 @@ class AskedScene:
     problems: tuple[str, ...]
     field: str
     state: State
+    confidences: str | None = None
 
     @property
     def summary(self) -> str:
@@ -149,6 +153,8 @@ class AskedScene:
             "scene": scene.name,
             "acquired": None if scene.acquired is None else scene.acquired.isoformat(),
             "read_as": scene.read_as,
+            "confidences": self.confidences,
+            "min_score": asked.least,
             "area_pixels": None if self.area is None else [round(edge, 2) for edge in self.area],
             "tile": self.side,
             "tiles": self.tiles,
@@ -195,6 +201,7 @@ class WholeScene:
         """
         if asked.task not in TASKS:
             raise InputError(f"Task: found {asked.task!r}; tiles are asked {', '.join(TASKS)}")
+        check("Least score", asked.least, 0 <= asked.least <= 1, "0 to 1")
         area = read_area(asked.area, scene)
         side, tiles = self._tiles(scene, asked, area)
         if field is not None:
@@ -208,7 +215,17 @@ class WholeScene:
             places = layers.measured(inside, scene.geometry)
             name = "" if field is None else field[0]
             return AskedScene(
-                scene, asked, area, side, len(tiles), len(mine), tuple(places), tuple(layer.problems), name, state
+                scene,
+                asked,
+                area,
+                side,
+                len(tiles),
+                len(mine),
+                tuple(places),
+                tuple(layer.problems),
+                name,
+                state,
+                told_confidences(mine.values()),
             )
 
         ends = time.monotonic() + seconds
@@ -237,18 +254,19 @@ class WholeScene:
         ]
         priors = [None if field is None else _prior(scene, asked, tile, field[1]) for tile in tiles]
         question = prompt(asked.task, asked.target)
-        (texts,) = self._answers(pictures, question, priors)
-        for tile, picture, prior, (text, scores) in zip(tiles, pictures, priors, texts, strict=True):
+        (texts,) = self._answers(pictures, question, priors, asked.task)
+        for tile, picture, prior, text in zip(tiles, pictures, priors, texts, strict=True):
             anchors = None if prior is None else len(prior.embeddings)
             seen = self._predictor.seen_size(picture)
-            yield Answer(tile.id, asked.task, question, text, picture.size, seen, anchors, 0.0, scores=scores or None)
+            sure = kept_confidences(text)
+            yield Answer(tile.id, asked.task, question, str(text), picture.size, seen, anchors, 0.0, **sure)
 
     def _decode(
-        self, pictures: Sequence[Image.Image], question: str, priors: Sequence[Prior | None]
-    ) -> Generator[list[tuple[str, tuple[float, ...]]]]:
-        """Of all pictures at once, each text with the scores of its boxes."""
-        answers = self._predictor.answers(pictures, [question] * len(pictures), priors, batch_size=len(pictures))
-        yield [(str(answer), answer.scores if isinstance(answer, ScoredAnswer) else ()) for answer in answers]
+        self, pictures: Sequence[Image.Image], question: str, priors: Sequence[Prior | None], task: str
+    ) -> Generator[list[str]]:
+        """Of all pictures at once, each text with how sure the model was."""
+        count = len(pictures)
+        yield self._predictor.answers(pictures, [question] * count, priors, batch_size=count, tasks=[task] * count)
 
     def _tiles(self, scene: UploadedScene, asked: SceneQuestion, area: Box | None) -> tuple[int, list[Tile]]:
         side = asked.tile or self._predictor.seen_size(Image.new("RGB", (_CHIP_SIDE, _CHIP_SIDE)))[0]
@@ -306,7 +324,7 @@ def _layer(
 ) -> layers.Layer:
     width, height = scene.picture.size
     if asked.task == "detect":
-        return layers.objects(tiles, answers, width, height, _SAME_OBJECT)
+        return layers.objects(tiles, answers, width, height, _SAME_OBJECT, asked.least)
     return layers.grid(asked.task, asked.target, tiles, answers, width, height)
 
 

@@ -39,6 +39,7 @@ class Widgets:
     target: gr.Radio
     question: gr.Textbox
     compare: gr.Checkbox
+    least: gr.Slider
     ask: gr.Button
     stop: gr.Button
     first: AnswerView
@@ -54,7 +55,7 @@ class Widgets:
     def asked(self) -> list[Component]:
         """The controls that make a question."""
         asked: list[Component] = [self.image, self.prior, self.task, self.target, self.question, self.compare]
-        return [*asked, self.band, self.place, *self.told]
+        return [*asked, self.band, self.place, *self.told, self.least]
 
     @property
     def told(self) -> list[Component]:

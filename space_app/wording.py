@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from fusargpt.inference.confidences import CALIBRATED, RAW
 from fusargpt.scenes.layers import Place
 from space_app.limits import MAX_ANSWER_SECONDS
 from space_app.one_question import GivenAnswer, summary
@@ -30,7 +31,20 @@ def note_of(answer: GivenAnswer, drawn: str) -> str:
     big = html.escape(summary(answer))
     headline = f'<p class="fg-summary">{big}</p>' if big else ""
     late = f" Stopped after {MAX_ANSWER_SECONDS:.0f} seconds." if answer.state == "out of time" else ""
-    return f'{headline}<p class="fg-note" role="status">{how}.{late} {html.escape(drawn)}</p>'
+    return f'{headline}<p class="fg-note" role="status">{how}.{late} {html.escape(drawn)}{_sureness(answer)}</p>'
+
+
+def _sureness(answer: GivenAnswer) -> str:
+    """How sure the model was, in a sentence with a space before it; "" where it does not say."""
+    if answer.confidence is None:
+        return ""
+    interval = ""
+    if answer.interval is not None:
+        low, high = answer.interval
+        interval = (
+            f", 90 % of its probability on {low}" if low == high else f", 90 % of its probability from {low} to {high}"
+        )
+    return f" Confidence {answer.confidence:.2f}{interval} ({CALIBRATED if answer.calibrated else RAW})."
 
 
 def waiting() -> str:
@@ -87,7 +101,8 @@ def note_of_scene(asked: AskedScene) -> str:
     late = "" if asked.state == "whole" else f" Stopped after {MAX_ANSWER_SECONDS:.0f} seconds; ask again to go on."
     unread = f" {len(asked.problems)} of the answers could not be read in whole." if asked.problems else ""
     headline = f'<p class="fg-summary">{html.escape(asked.summary)}</p>'
-    return f'{headline}<p class="fg-note" role="status">{how}: {count}.{late}{unread}</p>'
+    sure = "" if asked.confidences is None else f" Scores and confidences: {asked.confidences}."
+    return f'{headline}<p class="fg-note" role="status">{how}: {count}.{late}{unread}{sure}</p>'
 
 
 def places_table(asked: AskedScene) -> str:
@@ -117,7 +132,9 @@ def _said(place: Place) -> str:
     if told["kind"] == "cell":
         return f"cell {told['cell']} of tile {told['tile']}"
     if "count" in told:
-        return f"{told['count']}" if told["count"] else ""
+        low, high = (told.get(name, told["count"]) for name in ("count_low", "count_high"))
+        within = f" ({low} to {high})" if low != high else ""
+        return f"{told['count']}{within}" if told["count"] else ""
     if "class" in told:
         return "" if told["class"] in (None, "none") else told["class"]
     return told.get("description", "")

@@ -33,6 +33,7 @@ RUN = (
     "README.md",
     "dataset_card/README.md",
     "docs/concepts/anchors.md",
+    "docs/how-to/confidences.md",
     "docs/index.md",
     "docs/ways-in.md",
     "fusargpt/checkpoints/fusargpt-nano/README.md",

@@ -2,6 +2,7 @@
 
 import argparse
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,6 +51,23 @@ def nodata(text: str) -> float:
     if math.isinf(value):
         raise argparse.ArgumentTypeError(f"found {text!r}, expected a number, or none")
     return value
+
+
+def add_abstain(add: Callable[..., object]) -> None:
+    """The least confidence of an answer, by the `add_argument` of a parser or a group."""
+    add(
+        "--abstain",
+        metavar="CONFIDENCE",
+        type=float,
+        default=0.0,
+        help="0 to 1: an answer of which the model is less sure is 'cannot tell' (default: 0, every one is given)",
+    )
+
+
+def check_abstain(least: float) -> None:
+    """Raises InputError for what is no confidence."""
+    if not 0 <= least <= 1:
+        raise InputError(f"--abstain: found {least:g}; expected 0 to 1")
 
 
 def add_reading(parser: argparse.ArgumentParser) -> None:

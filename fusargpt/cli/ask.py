@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 
 from fusargpt.checkpoints import NANO, check_model_name, name_of, shipped
 from fusargpt.cli.answering import answering
-from fusargpt.cli.argument_types import add_reading, reading_of
+from fusargpt.cli.argument_types import add_abstain, add_reading, check_abstain, reading_of
 from fusargpt.cli.extras import check_constrained, needs
 from fusargpt.cli.parser import Parser, printable
 from fusargpt.cli.scene_options import PUBLIC_FIELD, add_anchors, anchors_of, counted
 from fusargpt.cli.target_option import add_target, check_answered
 from fusargpt.cli.tiling_hint import tiled_by
 from fusargpt.errors import InputError
-from fusargpt.tasks.prompts import MAX_NEW_TOKENS, TARGET_TASKS, TASKS, check_question, prompt
+from fusargpt.tasks.prompts import CANNOT_TELL, MAX_NEW_TOKENS, TARGET_TASKS, TASKS, check_question, prompt
 from fusargpt.tasks.seen_size import is_shrunk, told_shrunk
 from fusargpt.tasks.target_names import TARGETS, check_known
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from fusargpt.geo.prior import Prior
     from fusargpt.geo.reading import Reading
     from fusargpt.inference.answer_boxes import AnswerBoxes
+    from fusargpt.inference.confidences import ScoredAnswer
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -70,6 +71,7 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="hold the answer to the form of --task, which is then always readable (extra: constrained)",
     )
+    add_abstain(parser.add_argument)
     parser.add_argument(
         "--model",
         metavar="MODEL",
@@ -120,6 +122,7 @@ def _check(options: argparse.Namespace) -> None:
         check_picture(options.out, options.image)
     if options.max_new_tokens < 1:
         raise InputError(f"--max-new-tokens: found {options.max_new_tokens}; expected at least 1")
+    check_abstain(options.abstain)
     if options.constrained and options.task in (None, "describe"):
         raise InputError(
             "--constrained needs the --task whose form the answer has: count, localize, classify or detect"
@@ -149,6 +152,7 @@ def _answer(options: argparse.Namespace) -> None:
 
     from fusargpt.cli.ask_outputs import Asked, geometry_of, save
     from fusargpt.inference.answer_boxes import AnswerBoxes, has_boxes
+    from fusargpt.inference.confidences import ScoredAnswer, abstains
     from fusargpt.inference.predict import load
     from fusargpt.inference.quiet import quiet_libraries
     from fusargpt.tasks.grammar import AnswerForm
@@ -162,38 +166,61 @@ def _answer(options: argparse.Namespace) -> None:
     _tell_shrunk(options, image, seen)
     question = options.question or prompt(options.task, options.target or TARGETS[0])
     streamer = None
-    if not options.json:
+    # Whether an answer is given is known at its end.
+    if not options.json and not options.abstain:
         streamer = TextStreamer(predictor.processor.tokenizer, skip_prompt=True, skip_special_tokens=True)
     classes = predictor.targets or TARGETS if target is None else (target,)
     form = AnswerForm(options.task, classes) if options.constrained else None
     if not read_as.is_picture:
         print(f"{options.image}: {read_as}", file=sys.stderr)
     with answering(options.model):
-        answer = predictor.answer(image, question, prior, options.max_new_tokens, streamer, form)
+        answer = predictor.answer(image, question, prior, options.max_new_tokens, streamer, form, options.task)
     if not answer:
         raise InputError(
             f"{options.model}: ended its answer at once, with nothing said to {question!r}, a form of question that it "
             f"may not know; --task asks one that it was trained to answer ({', '.join(TASKS)})"
         )
+    confidence = answer.confidence if isinstance(answer, ScoredAnswer) else None
+    withheld = answer if abstains(confidence, options.abstain) else None
+    given = answer if withheld is None else CANNOT_TELL
     asked = Asked(
         options.image,
         image.size,
         seen,
         options.task,
         question,
-        answer,
-        AnswerBoxes.of(answer, seen, image.size) if has_boxes(options.task, answer) else None,
+        given,
+        AnswerBoxes.of(given, seen, image.size) if withheld is None and has_boxes(options.task, answer) else None,
         NANO.name if options.model == str(NANO) else options.model,
         _told_prior(options, prior),
         read_as,
         geometry_of(options.image, reading) if options.json or options.out else None,
+        withheld,
     )
     if options.out is not None:
         save(asked.draw(image), options.out)
     if options.json:
         print(asked.as_json())
-    elif asked.boxes is not None:
+        return
+    if options.abstain:
+        print(printable(given))
+    if asked.boxes is not None:
         _tell_boxes(asked.boxes, seen, image.size)
+    if isinstance(answer, ScoredAnswer):
+        _tell_confidence(answer, withheld is not None)
+
+
+def _tell_confidence(answer: "ScoredAnswer", is_withheld: bool) -> None:
+    """On stderr: how sure the model was, and of what, where that is not the answer."""
+    if answer.confidence is None:
+        return
+    how = "calibrated" if answer.calibrated else "by its tokens, not calibrated"
+    interval = ""
+    if answer.counts is not None and not is_withheld:
+        low, high = answer.counts.interval
+        interval = f"; 90 % of its probability lies {f'on {low}' if low == high else f'from {low} to {high}'}"
+    said = f" in {printable(str(answer))!r}" if is_withheld else ""
+    print(f"Confidence{said} {answer.confidence:.2f} ({how}){interval}", file=sys.stderr)
 
 
 def _tell_boxes(boxes: "AnswerBoxes", seen: tuple[int, int], size: tuple[int, int]) -> None:

@@ -18,6 +18,7 @@ from fusargpt.geo.reading import ReadAs, Reading
 from fusargpt.geo.sar_scene import SarScene
 from fusargpt.geo.scene_picture import LONGEST_SIDE, ScenePicture
 from fusargpt.inference.answer_boxes import AnswerBoxes
+from fusargpt.inference.confidences import ScoredAnswer
 from fusargpt.tasks.answers import Parsed, parse_cells, parse_class, parse_count
 
 _REMEDY = "choose another --out"
@@ -42,6 +43,7 @@ class Asked:
         prior: where its anchors come from, plain JSON; None without one.
         read_as: what was assumed of the file.
         geometry: None where the file has no georeference.
+        withheld: what the model wrote, where `answer` is that it cannot tell; else None.
     """
 
     image: Path
@@ -55,10 +57,13 @@ class Asked:
     prior: dict[str, Any] | None
     read_as: ReadAs
     geometry: Geometry | None
+    withheld: str | None = None
 
     def as_json(self) -> str:
         """One object on one line; see docs/index.md."""
         value, problems = self._value()
+        written = self.answer if self.withheld is None else self.withheld
+        sure = written if isinstance(written, ScoredAnswer) else ScoredAnswer(written)
         place = None
         if self.geometry is not None:
             place = {"bounds": [round(edge, 7) for edge in self.geometry.bounds()], "crs": self.geometry.crs}
@@ -74,6 +79,10 @@ class Asked:
                 "task": self.task,
                 "question": self.question,
                 "answer": str(self.answer),
+                "confidence": None if sure.confidence is None else round(sure.confidence, 4),
+                "calibrated": sure.calibrated,
+                "interval": None if sure.counts is None else list(sure.counts.interval),
+                "withheld": None if self.withheld is None else str(self.withheld),
                 "value": value,
                 "boxes": None if self.boxes is None else self.boxes.as_json(self.geometry),
                 "problems": problems,
@@ -82,6 +91,8 @@ class Asked:
 
     def _value(self) -> tuple[object, list[str]]:
         """What the answer of a task says, None where it cannot be read; and what could not be."""
+        if self.withheld is not None:
+            return None, []
         if self.boxes is not None:
             return len(self.boxes.boxes), [*self.boxes.problems, *self.boxes.beside]
         parsed: Parsed[Any]

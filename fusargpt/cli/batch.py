@@ -8,14 +8,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fusargpt.checkpoints import NANO, check_model_name, shipped
-from fusargpt.cli.argument_types import add_reading, check_images, check_unread, names, reading_of
+from fusargpt.cli.argument_types import (
+    add_abstain,
+    add_reading,
+    check_abstain,
+    check_images,
+    check_unread,
+    names,
+    reading_of,
+)
 from fusargpt.cli.extras import needs
 from fusargpt.cli.parser import Parser
 from fusargpt.cli.scene_options import PUBLIC_FIELD, add_anchors, anchors_of
 from fusargpt.cli.target_option import add_target
 from fusargpt.cli.tiling_hint import tiled_by
 from fusargpt.errors import InputError
-from fusargpt.tasks.prompts import MAX_NEW_TOKENS, TARGET_TASKS, TASKS, check_question, prompt
+from fusargpt.tasks.prompts import CANNOT_TELL, MAX_NEW_TOKENS, TARGET_TASKS, TASKS, check_question, prompt
 from fusargpt.tasks.target_names import TARGETS
 
 if TYPE_CHECKING:
@@ -45,6 +53,7 @@ def _check(options: argparse.Namespace) -> None:
         value = vars(options)[name]
         if value is not None and value < 1:
             raise InputError(f"--{name.replace('_', '-')}: found {value}; expected at least 1")
+    check_abstain(options.abstain)
     if options.workers < 0:
         raise InputError(f"--workers: found {options.workers}; expected at least 0")
     if options.out.suffix not in _SUFFIXES:
@@ -90,9 +99,12 @@ def _run(options: argparse.Namespace) -> int:
         options.batch_size,
         options.max_new_tokens,
         options.target or TARGETS[0] if names_target else None,
+        options.abstain,
     )
     report = run_batch(source, settings)
     print(f"{report.answered:,} answers: {report.out}")
+    if report.withheld:
+        print(f"  {report.withheld:,} of them {CANNOT_TELL!r}, of a confidence below {options.abstain:g}")
     for read_as, count in report.read_as:
         print(f"  {count:,} {'images' if count > 1 else 'image'}: {read_as}")
     if report.shrunk:
@@ -184,6 +196,7 @@ def _parser() -> argparse.ArgumentParser:
         default=str(NANO),
         help="model folder, or owner/name on the Hub (default: fusargpt-nano, which comes with the package)",
     )
+    add_abstain(parser.add_argument)
     parser.add_argument("--engine", choices=ENGINES, default="auto", help="default: vllm where it is installed")
     parser.add_argument(
         "--workers", metavar="N", type=int, default=0, help="so many models on Ray; default: 0, one in this process"

@@ -70,14 +70,7 @@ def _evaluate(options: argparse.Namespace) -> int:
 def _check(options: argparse.Namespace) -> None:
     for name in (options.model, *(name for name in options.baselines if name != _MAJORITY)):
         check_model_name(name)
-    if options.dataset != _SIMULATOR and not Path(options.dataset).exists() and not HUB_ID.fullmatch(options.dataset):
-        raise InputError(
-            f"{options.dataset}: there is no such folder; expected a dataset's folder, Parquet or Hub name (owner/name)"
-        )
-    for name in ("limit", "batch_size", "max_new_tokens"):
-        value = vars(options)[name]
-        if value is not None and value < 1:
-            raise InputError(f"--{name.replace('_', '-')}: found {value}; expected at least 1")
+    check_questions(options)
     for name, chosen, known in (("tasks", options.tasks or (), TASKS), ("prior", options.priors, PRIORS)):
         unknown = [value for value in chosen if value not in known]
         if unknown:
@@ -86,6 +79,18 @@ def _check(options: argparse.Namespace) -> None:
         check_constrained()
     if options.seed < 0:
         raise InputError(f"--seed: found {options.seed}; expected at least 0")
+
+
+def check_questions(options: argparse.Namespace) -> None:
+    """Raises InputError for a dataset that is none, or numbers of questions and tokens below 1."""
+    if options.dataset != _SIMULATOR and not Path(options.dataset).exists() and not HUB_ID.fullmatch(options.dataset):
+        raise InputError(
+            f"{options.dataset}: there is no such folder; expected a dataset's folder, Parquet or Hub name (owner/name)"
+        )
+    for name in ("limit", "batch_size", "max_new_tokens"):
+        value = vars(options)[name]
+        if value is not None and value < 1:
+            raise InputError(f"--{name.replace('_', '-')}: found {value}; expected at least 1")
 
 
 def _parser() -> argparse.ArgumentParser:

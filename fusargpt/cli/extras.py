@@ -11,8 +11,8 @@ _ALPHAEARTH = {"imagecodecs", "pyarrow", "tifffile", "urllib3"}
 _DATA = {"datasets", "matplotlib", "pyarrow", "shapely", "tqdm", "yaml"} | _ALPHAEARTH
 _RAY = {"ray"} | _DATA
 _SCENES = {"pyogrio", "scipy", "shapely", "tqdm"} | _ALPHAEARTH
-_METRICS = {"evaluate", "jinja2", "rouge_score", "sacrebleu"} | _DATA
-_FOUNDATION = {"scipy", "sklearn"} | _METRICS
+_METRICS = {"evaluate", "jinja2", "rouge_score", "sacrebleu", "sklearn"} | _DATA
+_FOUNDATION = {"scipy"} | _METRICS
 
 PACKAGES: dict[str, set[str]] = {
     "alphaearth": _ALPHAEARTH,

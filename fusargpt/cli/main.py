@@ -18,6 +18,7 @@ from fusargpt.errors import InputError, one_line
 VERBS = {
     "ask": "answer a question about one SAR image (a chip)",
     "batch": "ask about every image of a folder, or every row of a dataset",
+    "calibrate": "fit how sure a model is to how often it is right",
     "caption": "describe every image of a dataset in sixteen parts, stage by stage",
     "classify": "name the class of the targets, or one of your labels, all over a scene",
     "convert": "turn the authors' released weights into a model of this package",

@@ -137,6 +137,8 @@ def _tell(task: str, result: "SceneResult") -> int:
     if task == "count":
         counts = [place.properties["count"] for place in result.places]
         print(f"{sum(count or 0 for count in counts):,} counted in {counted(len(counts), 'tile')}")
+    if abstained := sum(place.properties.get("abstained", False) for place in result.places):
+        print(f"{counted(abstained, 'tile')} of which the model cannot tell")
     for path in result.files:
         print(path)
     if tiles["asked without anchors"]:
@@ -209,6 +211,13 @@ def _parser(task: str) -> argparse.ArgumentParser:
             help="tiles without 3 x 3 pixels that lie so far above their median are skipped as empty sea (default: 6)",
         )
         tiles.add_argument("--no-skip", action="store_true", help="ask about every tile that holds data")
+    if task != "detect":
+        tiles.add_argument(
+            "--abstain",
+            metavar="CONFIDENCE",
+            type=float,
+            help="0 to 1: of a tile about which the model is less sure nothing is said (default: 0)",
+        )
 
     if task == "classify":
         add_labels(parser)

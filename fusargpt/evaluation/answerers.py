@@ -95,15 +95,18 @@ def number_type(device: str) -> torch.dtype:
     return torch.float32 if device == "cpu" else torch.bfloat16
 
 
-def load_answerer(entry: Entry, device: str) -> Answerer:
-    """The model of an entry that is not `MAJORITY`, in `number_type(device)`.
+def load_answerer(entry: Entry, device: str, raw_scores: bool = False) -> Answerer:
+    """The model of an entry that is not `MAJORITY`, in `number_type(device)`; `raw_scores` leaves its calibration out.
 
     Raises:
         InputError: files that are missing or damaged, or a processor that cannot be made.
     """
     unit = THOUSANDTHS if entry.in_thousandths else None
     if entry.model_type in _OURS:
-        return FusarGptAnswerer(load(entry.model, device), unit)
+        predictor = load(entry.model, device)
+        if raw_scores:
+            predictor.processor.calibration = None
+        return FusarGptAnswerer(predictor, unit)
     try:
         processor = cast(Processes, AutoProcessor.from_pretrained(entry.model, trust_remote_code=False))
         model, report = cast(

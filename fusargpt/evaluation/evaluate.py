@@ -54,6 +54,7 @@ class Options:
         constrained: hold the answers of FUSAR-GPT models and their backbones to the forms of
             `fusargpt.tasks.grammar`.
         device: as torch names it; None takes a GPU where there is one.
+        raw_scores: leave confidences the probabilities of tokens, whatever a model's processor has to calibrate them.
     """
 
     model: str
@@ -71,6 +72,7 @@ class Options:
     answer_form: str = "auto"
     constrained: bool = False
     device: str | None = None
+    raw_scores: bool = False
 
 
 def evaluate(options: Options) -> Evaluation:
@@ -114,7 +116,7 @@ def _ask(
     left = {label: [item for item in items if item.id not in journal.answers] for label, journal in journals.items()}
     # Counted before hours go by: the training split may not be there.
     majority = _majority(options) if any(left[entry.label] for entry in entries if entry.model == MAJORITY) else None
-    with tqdm(total=len(items) * len(entries), unit="answer", disable=None) as progress, _loaded() as models:
+    with tqdm(total=len(items) * len(entries), unit="answer", disable=None) as progress, _loaded(options) as models:
         progress.update(progress.total - sum(map(len, left.values())))
         for entry in entries:
             if left[entry.label]:
@@ -140,14 +142,15 @@ def _ask(
 class _Models:
     """The model in use: settings of the prior follow each other, and no two models fill the memory."""
 
-    def __init__(self) -> None:
+    def __init__(self, raw_scores: bool) -> None:
+        self._raw_scores = raw_scores
         self._name = ""
         self._answerer: Answerer | None = None
 
     def get(self, entry: Entry, device: str) -> Answerer:
         if self._answerer is None or self._name != entry.model:
             self.free()
-            self._name, self._answerer = entry.model, load_answerer(entry, device)
+            self._name, self._answerer = entry.model, load_answerer(entry, device, self._raw_scores)
         return self._answerer
 
     def free(self) -> None:
@@ -158,8 +161,8 @@ class _Models:
 
 
 @contextmanager
-def _loaded() -> Generator[_Models]:
-    models = _Models()
+def _loaded(options: Options) -> Generator[_Models]:
+    models = _Models(options.raw_scores)
     try:
         yield models
     finally:
@@ -185,6 +188,7 @@ def _settings(options: Options, items: Sequence[KnownItem]) -> dict[str, object]
         "max_new_tokens": options.max_new_tokens,
         # Only where it is so: answers that were given before it could be are free ones.
         **({"constrained": True} if options.constrained else {}),
+        **({"raw_scores": True} if options.raw_scores else {}),
     }
 
 

@@ -9,8 +9,10 @@ from datasets import Dataset
 from fusargpt.evaluation.entries import Entry
 from fusargpt.evaluation.items import KnownItem
 from fusargpt.evaluation.score_tables import Scores, by_metric
-from fusargpt.evaluation.scoring import Answers, differences, scores
+from fusargpt.evaluation.scoring import Answers, differences, tallies
+from fusargpt.evaluation.trust import curves
 from fusargpt.inference.questions import Failure
+from fusargpt.metrics.tally import Tally
 from fusargpt.tasks.prompts import TASKS
 
 
@@ -50,11 +52,29 @@ class Evaluation:
     @cached_property
     def scores(self) -> Scores:
         """Every score of every entry that answered anything of the task."""
-        by_entry = {
-            task: {entry.label: scores(task, self.of_task(task), self.answers[entry.label]) for entry in self.entries}
-            for task in self.tasks
+        return {
+            task: by_metric(
+                {label: {name: tally.score() for name, tally in found.items()} for label, found in of.items()}
+            )
+            for task, of in self._tallies.items()
         }
-        return {task: by_metric(found) for task, found in by_entry.items()}
+
+    @cached_property
+    def curves(self) -> dict[str, dict[str, dict[str, object]]]:
+        """By task and entry what `fusargpt.evaluation.trust.curves` gives, and whether confidences are calibrated;
+        without those of which there is nothing."""
+        return {
+            task: {
+                label: {"calibrated": self._is_calibrated(task, label), **drawn}
+                for label, found in of.items()
+                if (drawn := curves(found))
+            }
+            for task, of in self._tallies.items()
+        }
+
+    def _is_calibrated(self, task: str, label: str) -> bool:
+        answers = self.answers[label]
+        return any(answers[item.id].calibrated for item in self.of_task(task) if item.id in answers)
 
     @cached_property
     def differences(self) -> Scores:
@@ -68,3 +88,15 @@ class Evaluation:
             for task in self.tasks
         }
         return {task: by_metric(found) for task, found in by_entry.items()}
+
+    @cached_property
+    def _tallies(self) -> dict[str, dict[str, dict[str, Tally]]]:
+        """By task and entry, of the items that it answered; empty where it answered none."""
+        found: dict[str, dict[str, dict[str, Tally]]] = {}
+        for task in self.tasks:
+            found[task] = {}
+            for entry in self.entries:
+                answers = self.answers[entry.label]
+                answered = [item for item in self.of_task(task) if item.id in answers]
+                found[task][entry.label] = tallies(task, answered, answers) if answered else {}
+        return found

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from fusargpt.evaluation.charts import charts
 from fusargpt.evaluation.evaluated import Evaluation
 from fusargpt.evaluation.galleries import descriptions, detections
 from fusargpt.evaluation.results import REMEDY
@@ -34,11 +35,15 @@ TITLES = {
     "f1": "F1",
     "ap50": "AP50",
     "ap": "AP",
+    "ece": "calibration error",
+    "aurc": "area under risk",
+    "covered": "in 90 % interval",
+    "width": "width of interval",
 }
 
 
 def write_report(evaluation: Evaluation, folder: Path) -> Path:
-    """Write `report.html`: scores with intervals, differences, confusions, errors, best and worst images.
+    """Write `report.html`: scores with intervals, differences, curves, confusions, best and worst images.
 
     Raises:
         InputError: the file cannot be written.
@@ -78,6 +83,8 @@ def contents(evaluation: Evaluation) -> dict[str, object]:
         ],
         "scores": groups(evaluation.scores, colours, title, score_cell),
         "differences": groups(evaluation.differences, colours, title, difference_cell) if len(colours) > 1 else [],
+        "charts": charts(evaluation.curves, colours),
+        "told": _told(evaluation),
         **_tables(evaluation),
         "detections": [("Best", best), ("Worst", worst)],
         "descriptions": [("Best", well), ("Worst", badly)],
@@ -93,6 +100,22 @@ def title(metric: str) -> str:
     stem, _, threshold = name.partition("@")
     clipped = " clipped" if stem.startswith("clipped_") else ""
     return f"{TITLES[stem.removeprefix('clipped_')]}@{threshold}{clipped} {label}".strip()
+
+
+def _told(evaluation: Evaluation) -> str:
+    """Whose confidences are calibrated."""
+    lines: list[str] = []
+    for entry in evaluation.entries:
+        of_tasks = {
+            task: of_entry[entry.label]["calibrated"]
+            for task, of_entry in evaluation.curves.items()
+            if "reliability" in of_entry.get(entry.label, {})
+        }
+        chosen = [task for task, calibrated in of_tasks.items() if calibrated]
+        if of_tasks:
+            how = f"calibrated ({', '.join(chosen)})" if chosen else "probabilities of tokens as they are"
+            lines.append(f"{entry.label}: {how}.")
+    return " ".join(lines)
 
 
 def _tables(evaluation: Evaluation) -> dict[str, list[object]]:

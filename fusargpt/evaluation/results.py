@@ -36,6 +36,7 @@ def as_json(evaluation: Evaluation) -> dict[str, object]:
         "entries": [asdict(entry) for entry in evaluation.entries],
         "scores": plain_scores(evaluation.scores),
         "differences": plain_scores(evaluation.differences),
+        "curves": evaluation.curves,
         "predictions": {entry.label: _predictions(evaluation, entry.label) for entry in evaluation.entries},
         "failures": [asdict(failure) for failure in evaluation.failures],
     }
@@ -58,6 +59,10 @@ def _predictions(evaluation: Evaluation, label: str) -> list[dict[str, object]]:
                     "reference": item.reference,
                     "seen": answer.seen,
                     "parts": parts(item, answer),
+                    "scores": answer.scores,
+                    "confidence": answer.confidence,
+                    "calibrated": answer.calibrated,
+                    "counts": answer.counts,
                     "seconds": answer.seconds,
                 }
             )

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from fusargpt.evaluation.items import KnownItem
+from fusargpt.evaluation.trust import CONFIDENT, trust_tallies
 from fusargpt.inference.questions import Answer
 from fusargpt.metrics.average_precision import average_precision_tallies
 from fusargpt.metrics.counting import count_tallies
@@ -26,8 +27,8 @@ Answers = Mapping[str, Answer]
 
 _OF_READABLE = "mae"
 """The one score whose images depend on the answers: those that can be read."""
-_NOT_OF_ONE = ("cider", "ap", "ap50")
-"""What cannot be said of one image: how rare a word is, and how boxes rank, follows from the others."""
+_NOT_OF_ONE = ("cider", "ap", "ap50", *CONFIDENT)
+"""What cannot be said of one image: how rare a word is, and how boxes and answers rank, follows from the others."""
 
 
 def tallies(task: str, items: Sequence[KnownItem], answers: Answers) -> dict[str, Tally]:
@@ -35,17 +36,29 @@ def tallies(task: str, items: Sequence[KnownItem], answers: Answers) -> dict[str
 
     Boxes are compared in pixels of the image as the model saw it: those of the reference are brought there, which
     changes no overlap. Detection is scored as written and clipped to the image, and by average precision where every
-    answer has scores.
+    answer has scores. Where every answer has a confidence, so are these, see `fusargpt.evaluation.trust`.
     """
-    texts = [answers[item.id].answer for item in items]
+    given = [answers[item.id] for item in items]
+    references = references_of(task, items, answers)
+    found = _tallies(task, items, given, references)
+    return found | trust_tallies(task, given, references, found)
+
+
+def references_of(task: str, items: Sequence[KnownItem], answers: Answers) -> list[str]:
+    """The true answers, boxes in pixels of the images as the model saw them."""
+    if task != "detect":
+        return [item.reference for item in items]
+    return [seen_reference(item, answers[item.id].seen) for item in items]
+
+
+def _tallies(
+    task: str, items: Sequence[KnownItem], answers: Sequence[Answer], references: Sequence[str]
+) -> dict[str, Tally]:
+    texts = [answer.answer for answer in answers]
     if task == "detect":
-        seen = [answers[item.id].seen for item in items]
-        references = [seen_reference(item, size) for item, size in zip(items, seen, strict=True)]
-        found = detect_tallies(texts, references, seen)
-        surenesses = [answers[item.id].scores for item in items]
-        given = [scores for scores in surenesses if scores is not None]
+        found = detect_tallies(texts, references, [answer.seen for answer in answers])
+        given = [answer.scores for answer in answers if answer.scores is not None]
         return found | (average_precision_tallies(texts, references, given) if len(given) == len(items) else {})
-    references = [item.reference for item in items]
     if task == "count":
         return count_tallies(texts, references, [item.question for item in items])
     return TALLIES[task](texts, references)

@@ -20,8 +20,11 @@ def clip_box(box: Sequence[float], width: int, height: int) -> tuple[float, floa
     return (left, top, right, bottom) if left < right and top < bottom else None
 
 
-def draw_box(picture: Image.Image, box: Sequence[float], label: str, tab: bool = True) -> None:
-    """Draw a box [x1, y1, x2, y2], in pixels of `picture`, in its label's colour and with the label on a tab."""
+def draw_box(picture: Image.Image, box: Sequence[float], label: str, tab: bool = True, text: str | None = None) -> None:
+    """Draw a box [x1, y1, x2, y2], in pixels of `picture`, in its label's colour and with the label on a tab.
+
+    `text` stands on the tab instead of the label.
+    """
     pen = ImageDraw.Draw(picture)
     colour = COLOURS.get(label, OTHER_COLOUR)
     # The line runs outside the box, so that it does not cover a small target; at the image's edge it stays visible.
@@ -31,7 +34,8 @@ def draw_box(picture: Image.Image, box: Sequence[float], label: str, tab: bool =
     if not tab:
         return
     # A model may write anything; line breaks and lone surrogates cannot be drawn.
-    text = "".join(letter if letter.isprintable() else "?" for letter in label[:_LONGEST_LABEL])
+    shown = (label if text is None else text)[:_LONGEST_LABEL]
+    text = "".join(letter if letter.isprintable() else "?" for letter in shown)
     text_width = pen.textlength(text, font=FONT)
     tab_height = _FONT_SIZE + 4
     x = max(0, min(left, picture.width - text_width - 8 - 1))

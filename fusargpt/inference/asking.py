@@ -8,7 +8,7 @@ import gc
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import torch
 from tqdm import tqdm
@@ -22,6 +22,8 @@ _SETTLED_AT_ONCE = 512
 """Answers that needed no model and wait to be written; each is a line of the journal."""
 _BATCH_PIXELS = 2**26
 """Of the images that wait for one batch: a tile of 8,192 x 8,192 pixels takes 200 MB before it is scaled down."""
+_DIGITS = 4
+"""Of confidences that are kept."""
 
 AnyItem = TypeVar("AnyItem", bound=Item)
 
@@ -173,8 +175,22 @@ def _answer(question: Question, text: str, seen: tuple[int, int], seconds: float
         anchors,
         seconds,
         read_as=question.read_as,
-        scores=tuple(round(score, 4) for score in text.scores) if isinstance(text, ScoredAnswer) else None,
+        **kept_confidences(text),
     )
+
+
+def kept_confidences(answer: str) -> dict[str, Any]:
+    """The fields of an `Answer` that say how sure the model was of a text, rounded; none where that is not known."""
+    if not isinstance(answer, ScoredAnswer):
+        return {}
+    counts = () if answer.counts is None else answer.counts.probabilities
+    kept = tuple((count, rounded) for count, share in counts if (rounded := round(share, _DIGITS)) > 0)
+    return {
+        "scores": tuple(round(score, _DIGITS) for score in answer.scores),
+        "confidence": None if answer.confidence is None else round(answer.confidence, _DIGITS),
+        "calibrated": answer.calibrated,
+        "counts": kept or None,
+    }
 
 
 def _tell(line: str) -> None:

@@ -51,12 +51,17 @@ def read_config(name_or_path: str, revision: str = "main") -> tuple[AnyFusarGptC
 def read_processor(name_or_path: str, revision: str = "main") -> FusarGptProcessor:
     """The processor of a model folder or Hub model; of an adapter that peft has saved without one, that of its base.
 
+    The confidences of an adapter are not its base's, whose calibration is left out.
+
     Raises:
         ArtefactError, OSError, ValueError: as `read_config`.
     """
     chain = read_chain(name_or_path, {"revision": revision})
     found = next((one for one in chain if any(one.find(name) for name in PROCESSOR_FILES)), chain[0])
-    return FusarGptProcessor.from_pretrained(found.name, revision=found.download["revision"])
+    processor = FusarGptProcessor.from_pretrained(found.name, revision=found.download["revision"])
+    if found is not chain[0]:
+        processor.calibration = None
+    return processor
 
 
 def known_targets(name_or_path: str) -> tuple[str, ...] | None:

@@ -40,6 +40,7 @@ def decode(
     streamer: BaseStreamer | None = None,
     restriction: Restriction | None = None,
     log_probabilities: Tensor | None = None,
+    alternatives: tuple[Tensor, Tensor] | None = None,
     **model_kwargs: object,
 ) -> Tensor:
     """Called by `generate`.
@@ -56,6 +57,8 @@ def decode(
         restriction: of the tokens; None decodes freely.
         log_probabilities: float32 [rows, most steps] in which those of the chosen tokens are written, as they are where
             nothing is restricted; None writes none.
+        alternatives: int64 and float32 [rows, steps, k] in which the most probable tokens of the first steps and their
+            log-probabilities are written likewise; None writes none.
 
     Returns:
         [rows, L + steps], the questions and the answers, with `NO_TOKEN` behind the end of each. (A model may
@@ -79,6 +82,10 @@ def decode(
         if log_probabilities is not None:
             chosen = scores.gather(1, tokens[:, None])[:, 0] - scores.logsumexp(-1)
             log_probabilities[present, input_ids.shape[1] - length] = chosen
+        if alternatives is not None and (step := input_ids.shape[1] - length) < alternatives[0].shape[1]:
+            best = scores.topk(alternatives[0].shape[2])
+            alternatives[0][present, step] = best.indices
+            alternatives[1][present, step] = best.values - scores.logsumexp(-1, keepdim=True)
         if streamer is not None:
             streamer.put(tokens.cpu())
         input_ids = torch.cat([input_ids, tokens[:, None]], dim=1)

@@ -111,16 +111,25 @@ def _answer(record: dict[str, Any]) -> Answer:
     width, height = record["size"]
     seen_width, seen_height = record["seen"]
     anchors, scores = record["anchors"], record.get("scores")
+    confidence, counts = record.get("confidence"), record.get("counts")
     numbers = (width, height, seen_width, seen_height, *([] if anchors is None else [anchors]))
     if not (
         all(isinstance(record[name], str) for name in _TEXTS)
         and all(type(number) is int for number in numbers)
         and isinstance(record["seconds"], int | float)
-        and (scores is None or all(isinstance(score, float) and 0 <= score <= 1 for score in scores))
+        and (scores is None or all(map(_is_share, scores)))
+        and (confidence is None or _is_share(confidence))
+        and isinstance(record.get("calibrated", False), bool)
+        and (counts is None or (counts and all(type(count) is int and _is_share(share) for count, share in counts)))
     ):
         raise TypeError
     kept = None if scores is None else tuple(scores)
-    return replace(Answer(**record), size=(width, height), seen=(seen_width, seen_height), scores=kept)
+    told = None if counts is None else tuple((count, share) for count, share in counts)
+    return replace(Answer(**record), size=(width, height), seen=(seen_width, seen_height), scores=kept, counts=told)
+
+
+def _is_share(number: object) -> bool:
+    return isinstance(number, float) and 0 <= number <= 1
 
 
 def _line(content: Mapping[str, object]) -> str:

@@ -24,6 +24,7 @@ from fusargpt.geo.tiling import seen_size
 from fusargpt.inference.backbones import model_class, read_config, read_processor
 from fusargpt.inference.chat_template import check_template, render
 from fusargpt.inference.confidences import Decoded, ScoredAnswer, scored
+from fusargpt.inference.counts import ALTERNATIVES, STEPS
 from fusargpt.inference.decoding import NO_TOKEN, decode
 from fusargpt.inference.devices import chosen_device
 from fusargpt.inference.faces import Generates, LoadingReport
@@ -59,6 +60,7 @@ class FusarGpt:
         max_new_tokens: int = MAX_NEW_TOKENS,
         streamer: BaseStreamer | None = None,
         form: AnswerForm | None = None,
+        task: str | None = None,
     ) -> str:
         """The answer to one question about one image.
 
@@ -69,16 +71,21 @@ class FusarGpt:
             max_new_tokens: where an answer is cut that has not ended by itself; one with a form is whole.
             streamer: receives the tokens as they are decoded, the question's first.
             form: that the answer must have, whatever the model would rather say; None leaves it free.
+            task: of `fusargpt.tasks.prompts.TASKS` that the question is of, by which confidences are read and
+                calibrated; None takes the form's, and else the question for a free one.
 
         Returns:
-            The answer's text. Boxes in it are pixels of the image as the model sees it, see `seen_size`.
+            The answer's text, a `fusargpt.inference.confidences.ScoredAnswer`. Boxes in it are pixels of the image as
+            the model sees it, see `seen_size`.
 
         Raises:
             InputError: an empty question or one that is no text, an image that is not of 8 bit or more than 200 times
                 as long as wide, or `max_new_tokens` that may not suffice for a form.
             ModuleNotFoundError: a form without llguidance, which the extra `constrained` brings.
         """
-        return self._text(self._generate([image], [question], [prior], [form], max_new_tokens, streamer)[0])
+        task = _task_of(task, form)
+        decoded = self._generate([image], [question], [prior], [form], max_new_tokens, streamer, task == "count")
+        return self._text(decoded[0], task)
 
     def answers(
         self,
@@ -88,20 +95,23 @@ class FusarGpt:
         max_new_tokens: int = MAX_NEW_TOKENS,
         batch_size: int = 16,
         forms: Sequence[AnswerForm | None] | None = None,
+        tasks: Sequence[str | None] | None = None,
     ) -> list[str]:
         """The answers to one question about each image, decoded in batches; otherwise as `answer`.
 
         Questions about one image, the same object with the same prior, stand in one batch, which encodes it once.
 
         Returns:
-            Texts that are `fusargpt.inference.confidences.ScoredAnswer`: `scores` has one for each box.
+            Texts that are `fusargpt.inference.confidences.ScoredAnswer`: `scores` has one for each box, `confidence`
+            is of the whole answer.
 
         Raises:
-            ValueError: as many questions, priors or forms as there are not images; otherwise as `answer`.
+            ValueError: as many questions, priors, forms or tasks as there are not images; otherwise as `answer`.
             InputError: as `answer`.
         """
-        decoded = self.decoded(images, questions, priors, max_new_tokens, batch_size, forms)
-        return [self._text(answer) for answer in decoded]
+        chosen = self._tasks(tasks, forms, len(images))
+        decoded = self.decoded(images, questions, priors, max_new_tokens, batch_size, forms, chosen)
+        return [self._text(answer, task) for answer, task in zip(decoded, chosen, strict=True)]
 
     def answer_tokens(
         self,
@@ -123,8 +133,10 @@ class FusarGpt:
         max_new_tokens: int = MAX_NEW_TOKENS,
         batch_size: int = 16,
         forms: Sequence[AnswerForm | None] | None = None,
+        tasks: Sequence[str | None] | None = None,
     ) -> list[Decoded]:
-        """The tokens of each answer and their probabilities; otherwise as `answers`."""
+        """The tokens of each answer and their probabilities, of a count with others; otherwise as `answers`."""
+        tasks = self._tasks(tasks, forms, len(images))
         priors = [None] * len(images) if priors is None else priors
         forms = [None] * len(images) if forms is None else forms
         if not len(images) == len(questions) == len(priors) == len(forms):
@@ -144,6 +156,7 @@ class FusarGpt:
                 [priors[row] for row in batch],
                 [forms[row] for row in batch],
                 max_new_tokens,
+                counts=any(tasks[row] == "count" for row in batch),
             )
             for row, answer in zip(batch, decoded, strict=True):
                 answers[row] = answer
@@ -186,6 +199,7 @@ class FusarGpt:
         forms: Sequence[AnswerForm | None],
         max_new_tokens: int,
         streamer: BaseStreamer | None = None,
+        counts: bool = False,
     ) -> list[Decoded]:
         pairs = [(id(image), id(prior)) for image, prior in zip(images, priors, strict=True)]
         firsts = [row for row, pair in enumerate(pairs) if pairs.index(pair) == row]
@@ -205,7 +219,10 @@ class FusarGpt:
         text = {name: torch.cat([before[name][image_of_row], after[name]], dim=1) for name in before}
         text["mm_token_type_ids"] = (text["input_ids"] == self.processor.image_token_id).int()
         sizes = [(int(width) * self._patch, int(height) * self._patch) for _, height, width in grids[image_of_row]]
-        log_probabilities = torch.zeros(len(pairs), max_new_tokens, device=self.model.device)
+        device, vocabulary = self.model.device, cast(Generates, self.model).config.get_text_config().vocab_size
+        log_probabilities = torch.zeros(len(pairs), max_new_tokens, device=device)
+        steps = (len(pairs), min(STEPS, max_new_tokens) if counts else 0, min(ALTERNATIVES, vocabulary))
+        others = torch.zeros(steps, dtype=torch.long, device=device), torch.zeros(steps, device=device)
         with torch.inference_mode():
             encoded = self.model.model.get_image_features(**self._to_device(features), return_dict=True)
             tokens = cast(Generates, self.model).generate(
@@ -222,6 +239,7 @@ class FusarGpt:
                     image_of_row=image_of_row.to(self.model.device),
                     shared=before["input_ids"].shape[1],
                     log_probabilities=log_probabilities,
+                    alternatives=others if counts else None,
                 ),
                 do_sample=False,
                 # Published generation configurations carry these, and greedy decoding warns about them.
@@ -231,8 +249,13 @@ class FusarGpt:
             )
         new_tokens = tokens[:, text["input_ids"].shape[1] :].tolist()
         answers = [[token for token in answer if token != NO_TOKEN] for answer in new_tokens]
+        alternatives = [
+            [list(zip(*of_step, strict=True)) for of_step in zip(*of_row, strict=True)]
+            for of_row in zip(others[0].tolist(), others[1].tolist(), strict=True)
+        ]
         return [
-            Decoded(tokens, row[: len(tokens)]) for tokens, row in zip(answers, log_probabilities.tolist(), strict=True)
+            Decoded(tokens, row[: len(tokens)], of_row[: len(tokens)])
+            for tokens, row, of_row in zip(answers, log_probabilities.tolist(), alternatives, strict=True)
         ]
 
     def _prompts(self, questions: Sequence[str]) -> tuple[str, list[list[int]]]:
@@ -252,8 +275,19 @@ class FusarGpt:
             "attention_mask": pad_sequence(masks, batch_first=True, padding_side="left"),
         }
 
-    def _text(self, answer: Decoded) -> ScoredAnswer:
-        return scored(answer, partial(self.processor.tokenizer.decode, skip_special_tokens=True))
+    def _text(self, answer: Decoded, task: str | None) -> ScoredAnswer:
+        decode = partial(self.processor.tokenizer.decode, skip_special_tokens=True)
+        return scored(answer, decode, task, self.processor.calibration)
+
+    @staticmethod
+    def _tasks(
+        tasks: Sequence[str | None] | None, forms: Sequence[AnswerForm | None] | None, count: int
+    ) -> list[str | None]:
+        tasks = [None] * count if tasks is None else tasks
+        forms = [None] * count if forms is None else forms
+        if not len(tasks) == len(forms) == count:
+            raise ValueError(f"found {count} images, {len(forms)} forms and {len(tasks)} tasks")
+        return [_task_of(task, form) for task, form in zip(tasks, forms, strict=True)]
 
     def _to_device(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return dict(BatchFeature(dict(features)).to(self.model.device, self.model.dtype))
@@ -282,6 +316,11 @@ class FusarGpt:
     def _prompt(self, question: str, texts: UserTexts) -> str:
         check_question(question)
         return render(self.processor, texts.shown(question))
+
+
+def _task_of(task: str | None, form: AnswerForm | None) -> str | None:
+    """The form's where none is said; "" is none as well."""
+    return task or (None if form is None else form.task)
 
 
 def load(model: str | Path, device: str | None = None) -> FusarGpt:

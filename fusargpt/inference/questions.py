@@ -1,6 +1,6 @@
 """What is asked of a model, and what comes of it: an item, its question, and an answer or a failure."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -8,6 +8,7 @@ from PIL import Image
 
 from fusargpt.geo.acquisition import Acquisition
 from fusargpt.geo.prior import Prior
+from fusargpt.inference.confidences import CALIBRATED, RAW
 from fusargpt.inference.predict import FusarGpt
 from fusargpt.tasks.grammar import AnswerForm
 
@@ -69,6 +70,10 @@ class Answer:
         skipped: why the model need not be asked, or "".
         read_as: of the question.
         scores: one for each box in the answer, of `fusargpt.inference.confidences`; None where the model gives none.
+        confidence: of the whole answer, likewise.
+        calibrated: whether these are calibrated.
+        counts: numbers, ascending, and the probability of each, of an answer to "count"; None of others, and where no
+            number is known.
     """
 
     id: str
@@ -82,11 +87,20 @@ class Answer:
     skipped: str = ""
     read_as: str = ""
     scores: tuple[float, ...] | None = None
+    confidence: float | None = None
+    calibrated: bool = False
+    counts: tuple[tuple[int, float], ...] | None = None
 
     @staticmethod
     def without_asking(item: Item, why: str) -> "Answer":
         """Of an item that a look at its image settles."""
         return Answer(item.id, item.task, item.question, "", (0, 0), (0, 0), None, 0.0, why)
+
+
+def told_confidences(answers: Iterable[Answer]) -> str | None:
+    """What the scores and confidences of answers are, as results say it; None where there are none."""
+    known = [answer.calibrated for answer in answers if answer.confidence is not None]
+    return (CALIBRATED if any(known) else RAW) if known else None
 
 
 @dataclass(frozen=True)
@@ -102,7 +116,7 @@ class Answerer(Protocol):
     """A model that is ready to answer."""
 
     def answers(self, questions: Sequence[Question], max_new_tokens: int) -> list[str]:
-        """The answer to each, decoded greedily, in one batch; a `ScoredAnswer` where boxes have scores."""
+        """The answer to each, decoded greedily, in one batch; a `ScoredAnswer` where it is known how sure."""
         ...
 
     def seen_size(self, image: Image.Image) -> tuple[int, int]:
@@ -130,6 +144,7 @@ class FusarGptAnswerer:
             max_new_tokens,
             len(questions),
             [question.form for question in questions],
+            [question.item.task for question in questions],
         )
 
     def seen_size(self, image: Image.Image) -> tuple[int, int]:

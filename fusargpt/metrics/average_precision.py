@@ -55,6 +55,34 @@ def average_precision_tallies(
     }
 
 
+def right_boxes(
+    predicted: Sequence[LabelledBox],
+    truth: Sequence[LabelledBox],
+    scores: Sequence[float],
+    overlap: float = OVERLAPS[0],
+) -> list[bool]:
+    """Of each box in an image whether it gets a true one, as average precision has it.
+
+    Raises:
+        ValueError: as many scores as there are not boxes.
+    """
+    if len(predicted) != len(scores):
+        raise ValueError(f"found {len(scores)} scores for {len(predicted)} boxes")
+    right = [False] * len(predicted)
+    for label in {class_name(box.label) for box in predicted}:
+        chosen, overlaps = _of_label(predicted, truth, scores, label)
+        for number, hit in zip(chosen, _hits(overlaps, overlap), strict=True):
+            right[number] = hit
+    return right
+
+
+def mean_precision(tally: Tally) -> list[float]:
+    """Where recall reaches 0, 0.01, ..., 1, the mean over labels of the precision that `ap50`, a tally, averages."""
+    of_labels = tally.rows.sum(0).reshape(-1, 1 + 2 * RANKS)
+    found = [_precisions(*row[1:].reshape(2, RANKS), row[0]) for row in of_labels if row[0] > 0]
+    return [float(value) for value in np.mean(found, axis=0)] if found else []
+
+
 def _image_row(
     predicted: Sequence[LabelledBox], truth: Sequence[LabelledBox], scores: Sequence[float], labels: Sequence[str]
 ) -> NDArray[np.float64]:
@@ -64,16 +92,23 @@ def _image_row(
     ranks = np.rint(np.asarray(scores, float) * (RANKS - 1)).astype(int)
     row = np.zeros((len(labels), 1 + len(OVERLAPS) * 2 * RANKS))
     for index, label in enumerate(labels):
-        chosen = [number for number, box in enumerate(predicted) if class_name(box.label) == label]
-        chosen.sort(key=lambda number: -scores[number])
-        true = [box.box for box in truth if class_name(box.label) == label]
-        row[index, 0] = len(true)
+        row[index, 0] = sum(class_name(box.label) == label for box in truth)
         counts = row[index, 1:].reshape(len(OVERLAPS), 2, RANKS)
-        overlaps = np.array([[box_overlap(predicted[number].box, box) for box in true] for number in chosen])
+        chosen, overlaps = _of_label(predicted, truth, scores, label)
         for least, (right, wrong) in zip(OVERLAPS, counts, strict=True):
             for number, hit in zip(chosen, _hits(overlaps, least), strict=True):
                 (right if hit else wrong)[ranks[number]] += 1
     return row.ravel()
+
+
+def _of_label(
+    predicted: Sequence[LabelledBox], truth: Sequence[LabelledBox], scores: Sequence[float], label: str
+) -> tuple[list[int], NDArray[np.float64]]:
+    """The numbers of the predicted boxes of a label, the surest first, and their overlaps [predicted, true]."""
+    chosen = [number for number, box in enumerate(predicted) if class_name(box.label) == label]
+    chosen.sort(key=lambda number: -scores[number])
+    true = [box.box for box in truth if class_name(box.label) == label]
+    return chosen, np.array([[box_overlap(predicted[number].box, box) for box in true] for number in chosen])
 
 
 def _hits(overlaps: NDArray[np.float64], least: float) -> list[bool]:
@@ -101,7 +136,7 @@ def _statistic(labels: int, overlaps: int) -> Callable[[np.ndarray], np.ndarray]
 def _average_precision(of_labels: NDArray[np.float64], overlaps: int) -> float:
     """NaN where there is no true box."""
     found = [
-        _area(right, wrong, row[0])
+        _precisions(right, wrong, row[0]).mean()
         for row in of_labels
         if row[0] > 0
         for right, wrong in row[1:].reshape(overlaps, 2, RANKS)
@@ -109,11 +144,11 @@ def _average_precision(of_labels: NDArray[np.float64], overlaps: int) -> float:
     return float(np.mean(found)) if found else float("nan")
 
 
-def _area(right: NDArray[np.float64], wrong: NDArray[np.float64], true: float) -> float:
-    """Under the curve of precision over recall, of counts by rising rank."""
+def _precisions(right: NDArray[np.float64], wrong: NDArray[np.float64], true: float) -> NDArray[np.float64]:
+    """Precision where recall reaches each of `_RECALLS`, of counts by rising rank; 0 where it does not."""
     hits, misses = np.cumsum(right[::-1]), np.cumsum(wrong[::-1])
     precision = hits / np.maximum(hits + misses, 1)
     falling = np.maximum.accumulate(precision[::-1])[::-1]
     # Counts may be resampled, but are whole numbers.
     reached = np.searchsorted(hits / true, _RECALLS - _ROUNDING)
-    return float(np.append(falling, 0)[reached].mean())
+    return np.append(falling, 0)[reached]

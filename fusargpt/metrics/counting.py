@@ -35,3 +35,23 @@ def count_tallies(
         if count is not None:
             errors.append(abs(count - truth))
     return {"accuracy": Tally.mean(exact), "mae": Tally.mean(errors, percent=False), "readable": Tally.mean(readable)}
+
+
+def interval_tallies(intervals: Sequence[tuple[int, int] | None], references: Sequence[str]) -> dict[str, Tally]:
+    """`covered`: share of images whose true count lies in its interval; `width`: mean of high minus low.
+
+    Args:
+        intervals: low and high of each image, both in it; None where an answer says no number, which covers none and
+            without which there is no `width`.
+        references: the true counts, as digits.
+    """
+    truths = [parse_count(reference).value for reference in references]
+    inside = [
+        interval is not None and truth is not None and interval[0] <= truth <= interval[1]
+        for interval, truth in zip(intervals, truths, strict=True)
+    ]
+    found = {"covered": Tally.mean(inside)}
+    known = [interval for interval in intervals if interval is not None]
+    if len(known) == len(intervals):
+        found["width"] = Tally.mean([high - low for low, high in known], percent=False)
+    return found

@@ -22,7 +22,7 @@ from fusargpt.geo.sar_scene import SarScene
 from fusargpt.geo.scene_picture import scene_picture
 from fusargpt.inference.asking import Asking
 from fusargpt.inference.predict import FusarGpt, load
-from fusargpt.inference.questions import Answer, Failure, FusarGptAnswerer
+from fusargpt.inference.questions import Answer, Failure, FusarGptAnswerer, told_confidences
 from fusargpt.scenes import layers, quicklook, writing
 from fusargpt.scenes.areas import Area, area_of, land_of
 from fusargpt.scenes.emptiness import NO_DATA, NOTHING, ON_LAND
@@ -118,6 +118,7 @@ def ask_scene(
                 "tile": side,
                 "overlap": overlap,
                 "tiles": _counts(answers, failures),
+                "confidences": told_confidences(answers.values()),
                 **({"left_out": left_out} if left_out else {}),
             }
             boxes = {tile.id: tile.inside(scene.width, scene.height) for tile in tiles}
@@ -183,7 +184,7 @@ def _tile_and_overlap(scene: SarScene, settings: SceneSettings, predictor: Fusar
 def _layer(settings: SceneSettings, tiles: list[Tile], answers: dict[str, Answer], scene: SarScene) -> Layer:
     if settings.task == "detect":
         return layers.objects(tiles, answers, scene.width, scene.height, settings.overlap_threshold, settings.min_score)
-    return layers.grid(settings.task, settings.target, tiles, answers, scene.width, scene.height)
+    return layers.grid(settings.task, settings.target, tiles, answers, scene.width, scene.height, settings.abstain)
 
 
 def _provenance(scene: SarScene, settings: SceneSettings, read_as: ReadAs, year: int | None) -> dict[str, object]:
@@ -211,6 +212,7 @@ def _provenance(scene: SarScene, settings: SceneSettings, read_as: ReadAs, year:
         "contrast_db": None if settings.no_skip or settings.task == "describe" else settings.contrast_db,
         "overlap_threshold": settings.overlap_threshold,
         "min_score": settings.min_score,
+        "abstain": settings.abstain,
         "bbox": None if settings.bbox is None else list(settings.bbox),
         "aoi": None if settings.aoi is None else shown(str(settings.aoi)),
         "land": None if settings.land is None else shown(str(settings.land)),

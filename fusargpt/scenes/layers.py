@@ -7,6 +7,8 @@ from typing import Any, Literal
 from fusargpt.errors import InputError
 from fusargpt.geo.geometry import Geometry
 from fusargpt.geo.measures import measures
+from fusargpt.inference.confidences import abstains
+from fusargpt.inference.counts import CountDistribution
 from fusargpt.inference.questions import Answer
 from fusargpt.scenes.emptiness import NO_DATA
 from fusargpt.scenes.merging import SceneBox, merge, place
@@ -14,8 +16,8 @@ from fusargpt.scenes.tiles import Tile
 from fusargpt.tasks.answers import parse_boxes, parse_cells, parse_class, parse_count
 from fusargpt.tasks.prompts import GRID_SIDE
 
-State = Literal["found", "none", "skipped", "unread"]
-_VALUES = ("count", "cells", "class", "description")
+State = Literal["found", "none", "skipped", "abstained", "unread"]
+_VALUE_OF = {"count": "count", "localize": "cells", "classify": "class", "describe": "description"}
 _NOTHING = (0, "", "none")
 
 
@@ -33,13 +35,16 @@ class Place:
 
     @property
     def state(self) -> State:
-        """What there is to see at it: something "found", "none" of it, "skipped" without asking, or "unread"."""
+        """What there is to see at it: something "found", "none" of it, "skipped" without asking, "abstained" by a model
+        that is too little sure, or "unread"."""
         said = self.properties
         if said.get("kind") in (None, "cell"):
             return "found"
         if said.get("skipped"):
             return "skipped"
-        value = next((said[name] for name in _VALUES if name in said), None)
+        if said.get("abstained"):
+            return "abstained"
+        value = next((said[name] for name in _VALUE_OF.values() if name in said), None)
         if value is None:
             return "unread"
         return "none" if value in _NOTHING else "found"
@@ -90,12 +95,22 @@ def objects(
 
 
 def grid(
-    task: str, target: str, tiles: Sequence[Tile], answers: Mapping[str, Answer], width: int, height: int
+    task: str,
+    target: str,
+    tiles: Sequence[Tile],
+    answers: Mapping[str, Answer],
+    width: int,
+    height: int,
+    abstain: float = 0.0,
 ) -> Layer:
     """One place for each answered tile with its count, class, description or cells; and one for each named cell.
 
     What a tile says that was skipped follows from why: no targets where nothing stands out, and nothing at all, so no
-    place either, where there is no data.
+    place either, where there is no data. Of one whose answer has a lower confidence than `abstain` nothing is said, and
+    it is `abstained`.
+
+    Raises:
+        InputError: an `abstain` above 0, and answers without confidences.
     """
     places: list[Place] = []
     problems = []
@@ -103,11 +118,13 @@ def grid(
         answer = answers.get(tile.id)
         if answer is None or answer.skipped == NO_DATA:
             continue
-        value, cells, unread = _read(task, answer)
+        abstained = not answer.skipped and abstains(answer.confidence, abstain)
+        value, cells, unread = ({_VALUE_OF[task]: None}, [], ()) if abstained else _read(task, answer)
         problems += _named(tile, unread)
         about = {} if task == "describe" else {"target": target} if task != "classify" else {}
         rest = {**about, **_of_tile(tile, answer)}
-        places.append(Place(tile.inside(width, height), {"kind": "tile", **value, **rest}))
+        sure = _sure(answer) | ({"abstained": abstained} if abstain else {})
+        places.append(Place(tile.inside(width, height), {"kind": "tile", **value, **sure, **rest}))
         for cell in cells:
             if (box := _cell(tile, cell, width, height)) is not None:
                 places.append(Place(box, {"kind": "cell", "cell": cell, **rest}))
@@ -144,6 +161,17 @@ def _read(task: str, answer: Answer) -> tuple[dict[str, object], list[int], tupl
         named = sorted(cells.value)
         return {"cells": ",".join(map(str, named))}, named, cells.problems
     return {"description": answer.answer}, [], ()
+
+
+def _sure(answer: Answer) -> dict[str, object]:
+    """How sure the model was of an answer, where it says so."""
+    if answer.confidence is None:
+        return {}
+    sure: dict[str, object] = {"confidence": answer.confidence}
+    if answer.counts is not None:
+        low, high = CountDistribution(answer.counts).interval
+        sure |= {"count_low": low, "count_high": high}
+    return sure
 
 
 def _cell(tile: Tile, cell: int, width: int, height: int) -> tuple[float, float, float, float] | None:

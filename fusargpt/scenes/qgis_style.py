@@ -100,7 +100,7 @@ def _rules(task: str, colours: Mapping[str, Colour]) -> Sequence[_Rule]:
             for name, colour in colours.items()
         ]
         none = _Rule("asked, none there", '"count" = 0 and "skipped" = \'\'', _NONE)
-        return [*of_target, none, skipped, _Rule("answer not readable", "", _UNREAD, _VEILED)]
+        return [*of_target, none, skipped, _Rule("answer not readable, or withheld", "", _UNREAD, _VEILED)]
     if task == "localize":
         cell = _Rule("cell with targets", "\"kind\" = 'cell'", found, _VEILED)
         tile = _Rule("asked", "\"kind\" = 'tile' and \"skipped\" = ''", _NONE)

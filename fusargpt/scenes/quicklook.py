@@ -88,7 +88,7 @@ def mark_of(place: Place, drawn: Drawn, words: Mapping[str, int]) -> Mark:
     if "kind" not in said:
         return Mark(COLOURS.get(said["label"], OTHER_COLOUR), line=_BOX_LINE)
     if state != "found":
-        sign = {"none": "0" if "count" in said else "", "unread": "?"}.get(state, "")
+        sign = {"none": "0" if "count" in said else "", "abstained": "?", "unread": "?"}.get(state, "")
         return Mark(_STATES[state].colour, _STATES[state].fill, _STATES[state].line, _STATES[state].hatched, sign)
     if "description" in said:
         number = words[said["description"]]
@@ -122,7 +122,11 @@ def legend_of(places: Sequence[Place], drawn: Drawn) -> list[tuple[Mark, str]]:
         legend.append((Mark(drawn.colour(""), _FILL), f"{several} counted ({total:,} in {states['found']:,} tiles)"))
     if cells := sum(place.properties.get("kind") == "cell" for place in places):
         legend.append((Mark(drawn.colour(""), _FILL), f"cells with {several} ({cells:,})"))
-    for state, said in (("none", "asked, none there"), ("unread", "answer not readable")):
+    for state, said in (
+        ("none", "asked, none there"),
+        ("abstained", "model cannot tell"),
+        ("unread", "answer not readable"),
+    ):
         if states[state]:
             legend.append((_STATES[state], f"{said} ({states[state]:,})"))
     for why, count in Counter(place.properties["skipped"] for place in tiles if place.state == "skipped").most_common():
@@ -146,6 +150,7 @@ _FAILED = Mark(FAILED_COLOUR, 45, line=2, hatched=True)
 _STATES = {
     "none": Mark(NONE_COLOUR),
     "skipped": Mark(SKIPPED_COLOUR, line=0, hatched=True),
+    "abstained": Mark(UNREAD_COLOUR, line=2),
     "unread": Mark(UNREAD_COLOUR, 40, line=2),
 }
 

@@ -167,10 +167,10 @@ class SceneResult:
 
 
 _OF_BOXES = ("label", "score", "length_m", "width_m", "heading_deg", "heading_within_deg", "cut")
-_OF_TILES = ("kind", "skipped", "tile")
+_OF_TILES = ("confidence", "kind", "skipped", "tile")
 _TOLD = {
     "detect": _OF_BOXES,
-    "count": ("count", *_OF_TILES),
+    "count": ("count", "count_low", "count_high", *_OF_TILES),
     "localize": ("cells", "cell", *_OF_TILES),
     "classify": ("class", *_OF_TILES),
     "describe": ("description", *_OF_TILES),

@@ -28,6 +28,8 @@ class SceneSettings(TileSettings):
         contrast_db: how far something has to stand out of a tile for it to be asked about, see `emptiness`.
         overlap_threshold: share of the smaller of two boxes of different tiles from which on they are one object.
         min_score: boxes of which the model was less sure, see `fusargpt.inference.confidences`, are left out.
+        abstain: answers about a tile of which the model was less sure say nothing of it; boxes are left out by
+            `min_score`.
         constrained: hold each answer to the form of its task, of `fusargpt.tasks.grammar`; needs the extra
             `constrained`.
         max_new_tokens: where an answer is cut that does not end by itself.
@@ -50,6 +52,7 @@ class SceneSettings(TileSettings):
     contrast_db: float = 6.0
     overlap_threshold: float = 0.5
     min_score: float = 0.0
+    abstain: float = 0.0
     constrained: bool = False
     max_new_tokens: int = MAX_NEW_TOKENS
     bbox: Bounds | None = None
@@ -67,6 +70,9 @@ class SceneSettings(TileSettings):
         check("contrast", self.contrast_db, 0 < self.contrast_db <= 60, "above 0, at most 60 dB")
         check("overlap-threshold", self.overlap_threshold, 0 < self.overlap_threshold <= 1, "above 0, at most 1")
         check("min-score", self.min_score, 0 <= self.min_score <= 1, "0 to 1")
+        check("abstain", self.abstain, 0 <= self.abstain <= 1, "0 to 1")
+        if self.abstain and self.task == "detect":
+            raise InputError("abstain: found a detection, whose boxes have scores of their own; take min-score")
         if self.constrained and self.task == "describe":
             raise InputError("constrained: a description is free text; leave it out")
         if self.constrained:
@@ -110,7 +116,7 @@ class SceneSettings(TileSettings):
     def conditions(self, scene: str, tile: int, overlap: int) -> dict[str, object]:
         chosen = super().conditions(scene, tile, overlap) | {"question": self.prompt}
         # How boxes are merged, chosen and written changes no answer.
-        del chosen["overlap_threshold"], chosen["min_score"], chosen["out_crs"]
+        del chosen["overlap_threshold"], chosen["min_score"], chosen["abstain"], chosen["out_crs"]
         chosen["bbox"] = None if self.bbox is None else list(self.bbox)
         files = {"aoi": self.aoi, "land": self.land}
         chosen |= {name: None if file is None else stamp(str(file)) for name, file in files.items()}

@@ -15,6 +15,7 @@ from fusargpt.files import held
 from fusargpt.geo.remote import identity
 from fusargpt.inference.asking import alike
 from fusargpt.inference.backbones import known_targets
+from fusargpt.inference.confidences import abstains
 from fusargpt.inference.journal import read_journals
 from fusargpt.inference.predict import check_name
 from fusargpt.inference.questions import Failure, Item
@@ -43,6 +44,7 @@ class BatchSettings:
         max_new_tokens: where an answer is cut.
         target: the class that the question of a folder's images is about; None where it is about none, or is not a
             task's own.
+        abstain: answers of which the model is less sure are "cannot tell"; it changes none that are asked.
     """
 
     out: Path
@@ -52,6 +54,7 @@ class BatchSettings:
     batch_size: int | None = None
     max_new_tokens: int = MAX_NEW_TOKENS
     target: str | None = None
+    abstain: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,7 @@ class Report:
     """What came of a batch: rows in the file, the items that are not there, and as what how many files were read.
 
     `shrunk` are the files of which the model saw less than half of the pixels along a side; `empty` counts answers in
-    which nothing is said.
+    which nothing is said, `withheld` those of which the model was too little sure.
     """
 
     out: Path
@@ -68,6 +71,7 @@ class Report:
     read_as: list[tuple[str, int]]
     shrunk: list[str]
     empty: int
+    withheld: int
 
 
 def run_batch(source: Source, settings: BatchSettings) -> Report:
@@ -100,7 +104,7 @@ def _run_batch(source: Source, settings: BatchSettings, engine: str) -> Report:
         failures = _run(work, left, settings.workers, progress.update)
     done = read_journals(journals, conditions, RUN)
     answers = [done[item.id] for item in items if item.id in done]
-    write_answers(settings.out, answers)
+    write_answers(settings.out, answers, settings.abstain)
     if not failures and not unasked:
         shutil.rmtree(journals)
     # In the order of the items, whatever the order in which they were asked.
@@ -112,7 +116,8 @@ def _run_batch(source: Source, settings: BatchSettings, engine: str) -> Report:
     from_files = answers if isinstance(source, ImageFolder) else []
     shrunk = [answer.id for answer in from_files if is_shrunk(*answer.size, *answer.seen)]
     empty = sum(not answer.answer for answer in answers)
-    return Report(settings.out, len(answers), failures, read_as.most_common(), shrunk, empty)
+    withheld = sum(abstains(answer.confidence, settings.abstain) for answer in answers)
+    return Report(settings.out, len(answers), failures, read_as.most_common(), shrunk, empty, withheld)
 
 
 def _run(work: Work, items: Sequence[Item], workers: int, advance: Callable[[int], object]) -> list[Failure]:

@@ -15,6 +15,8 @@ from vllm.platforms import current_platform
 
 from fusargpt.errors import InputError, one_line
 from fusargpt.geo.prior import Prior
+from fusargpt.inference.confidences import Decoded
+from fusargpt.inference.counts import ALTERNATIVES, STEPS
 from fusargpt.inference.predict import FusarGpt, check_name
 from fusargpt.inference.user_texts import UserTexts
 from fusargpt.tasks.grammar import AnswerForm
@@ -39,11 +41,12 @@ class VllmFusarGpt(FusarGpt):
         max_new_tokens: int = MAX_NEW_TOKENS,
         streamer: BaseStreamer | None = None,
         form: AnswerForm | None = None,
+        task: str | None = None,
     ) -> str:
         """As `FusarGpt.answer`. ValueError for a streamer or a form."""
         if streamer is not None:
             raise ValueError("streamer: found one, expected None; offline vLLM returns whole answers.")
-        return self.answers([image], [question], [prior], max_new_tokens, forms=[form])[0]
+        return self.answers([image], [question], [prior], max_new_tokens, forms=[form], tasks=[task])[0]
 
     def answers(
         self,
@@ -53,11 +56,13 @@ class VllmFusarGpt(FusarGpt):
         max_new_tokens: int = MAX_NEW_TOKENS,
         batch_size: int = 0,
         forms: Sequence[AnswerForm | None] | None = None,
+        tasks: Sequence[str | None] | None = None,
     ) -> list[str]:
         """As `FusarGpt.answers`; all go to vLLM at once, which decides on the batches. ValueError for a form."""
         if any(form is not None for form in forms or ()):
             raise ValueError("forms: found one, expected None; vLLM answers freely, `modeling_fusargpt` in a form.")
         priors = [None] * len(images) if priors is None else priors
+        tasks = self._tasks(tasks, None, len(images))
         prompts = []
         for image, question, prior in zip(images, questions, priors, strict=True):
             self.seen_size(image)  # refuses what the image processor cannot take, as `FusarGpt` does
@@ -68,9 +73,20 @@ class VllmFusarGpt(FusarGpt):
         sampling = self.model.get_default_sampling_params()
         sampling.temperature, sampling.top_p, sampling.top_k = 0.0, 1.0, 0
         sampling.max_tokens, sampling.detokenize = max_new_tokens, False
+        # Of the token that is chosen, and of a count of the most probable ones too.
+        sampling.logprobs = ALTERNATIVES if "count" in tasks else 0
         outputs = self.model.generate(prompts, sampling, use_tqdm=False)
-        tokens = [list(output.outputs[0].token_ids) for output in outputs]
-        return [answer.strip() for answer in self.processor.batch_decode(tokens, skip_special_tokens=True)]
+        decoded = [decoded_of(output.outputs[0]) for output in outputs]
+        return [self._text(answer, task) for answer, task in zip(decoded, tasks, strict=True)]
+
+
+def decoded_of(completion: Any) -> Decoded:
+    """What vLLM has written, with the log-probabilities that it gives: `token_ids`, and of each token a mapping of
+    tokens to what has a `logprob`, of the one that was chosen and of the most probable ones."""
+    tokens = list(completion.token_ids)
+    steps = [{token: found.logprob for token, found in step.items()} for step in completion.logprobs]
+    chosen = [step[token] for token, step in zip(tokens, steps, strict=True)]
+    return Decoded(tokens, chosen, [list(step.items()) for step in steps[:STEPS]])
 
 
 def request(image: Image.Image, prompt: str | list[int], prior: Prior | None) -> dict[str, object]:
@@ -116,4 +132,4 @@ def load_vllm(model: str | Path, **options: Any) -> VllmFusarGpt:
     return VllmFusarGpt(engine, FusarGptProcessor.from_pretrained(name))
 
 
-__all__ = ["VllmFusarGpt", "load_vllm", "request"]
+__all__ = ["VllmFusarGpt", "decoded_of", "load_vllm", "request"]

@@ -15,6 +15,8 @@ TASKS = ("describe", "count", "localize", "classify", "detect")
 TARGET_TASKS = ("count", "localize", "detect")
 """Those that ask about one class."""
 NONE_ANSWER = "None"
+CANNOT_TELL = "cannot tell"
+"""Instead of an answer whose confidence is too low."""
 GRID_SIDE = 3
 MAX_NEW_TOKENS = 512
 """Where an answer is cut that does not end by itself: some twenty boxes in JSON."""

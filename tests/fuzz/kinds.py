@@ -95,6 +95,7 @@ def commands(material: Material) -> dict[str, list[str]]:
         "ask": [grey, "--task", "count", "--target", "ship", "--model", model, *_SHORT, "--band", "1", "--json"],
         "batch": [str(material.pictures), "--task", "count", "--model", model, *_SHORT, "--out", "out.parquet"],
         "caption": [str(material.dataset), "--limit", "1", "--out", "captions"],
+        "calibrate": [model, str(material.dataset), "--split", "train", "--limit", "1", *_SHORT, "--out", "fitted"],
         "convert": [str(material.release), "--base", str(material.released_backbone), "--out", "converted"],
         "demo": ["--model", model, "--host", "127.0.0.1", "--port", "7860"],
         "evaluate": [model, str(material.dataset), "--tasks", "count", "--limit", "1", *_SHORT, "--out", "evaluation"],

@@ -340,6 +340,35 @@ def test_decibel_limits_are_saved(tmp_path: Path):
     assert FusarGptProcessor.from_pretrained(tmp_path).decibel_limits == {"VV": [-25, 0]}
 
 
+def test_a_calibration_is_saved(tmp_path: Path):
+    plain = tiny_processor()
+    numbers = {"count": {"temperature": 2, "offset": -0.5}}
+    FusarGptProcessor(plain.image_processor, plain.tokenizer, calibration=numbers).save_pretrained(tmp_path)
+    assert FusarGptProcessor.from_pretrained(tmp_path).calibration == {"count": {"temperature": 2.0, "offset": -0.5}}
+    assert plain.calibration is None
+
+
+@pytest.mark.parametrize(
+    "calibration",
+    [
+        {},
+        [],
+        {"describe": {"temperature": 1.0, "offset": 0.0}},
+        {"count": {"temperature": 0.0, "offset": 0.0}},
+        {"count": {"temperature": 1.0}},
+        {"count": {"temperature": 1.0, "offset": 0.0, "bins": 3}},
+        {"count": {"temperature": "1", "offset": 0.0}},
+        {"count": {"temperature": True, "offset": 0.0}},
+        {"count": {"temperature": 1.0, "offset": float("nan")}},
+        {"count": [1.0, 0.0]},
+    ],
+)
+def test_a_calibration_that_is_none_is_refused(calibration: Any):
+    plain = tiny_processor()
+    with pytest.raises(ValueError, match=r"calibration: found .*, expected "):
+        FusarGptProcessor(plain.image_processor, plain.tokenizer, calibration=calibration)
+
+
 def test_targets_are_saved(tmp_path: Path):
     plain = tiny_processor()
     plain.save_pretrained(tmp_path / "plain")

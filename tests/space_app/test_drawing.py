@@ -129,3 +129,14 @@ def test_whatever_boxes_a_model_writes_the_picture_is_drawn(items: list[tuple[li
     picture, note = draw_answer(GREY, "detect", boxes(*items))
     assert picture.size == (168 * SCALE, 84 * SCALE)
     assert note.startswith(f"{len(items)} box")
+
+
+def test_scores_stand_on_boxes_and_hide_those_below_the_least():
+    answer = boxes(([20, 30, 60, 50], "ship"), ([90, 30, 130, 50], "ship"))
+    picture, note = draw_answer(GREY, "detect", answer, scores=(0.8, 0.3), least=0.5)
+    assert note.endswith("; 1 not drawn, of a score below 0.50.")
+    mask = changed(picture)
+    assert mask[:, 20 * SCALE : 60 * SCALE].any() and not mask[:, 90 * SCALE :].any()
+    # The tab is as long as what stands on it.
+    without = changed(draw_answer(GREY, "detect", boxes(([20, 30, 60, 50], "ship")))[0])
+    assert mask[: 30 * SCALE - 3].sum() > without[: 30 * SCALE - 3].sum()

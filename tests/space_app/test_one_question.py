@@ -1,5 +1,6 @@
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -7,11 +8,14 @@ import pytest
 from fusargpt.errors import InputError
 from fusargpt.geo.image import read_image
 from fusargpt.geo.prior import load_prior
+from fusargpt.inference.confidences import ScoredAnswer
+from fusargpt.inference.counts import CountDistribution
 from fusargpt.inference.predict import FusarGpt
 from fusargpt.tasks.prompts import TASKS, prompt
 from space_app.demo import Demo, Question
 from space_app.one_question import GivenAnswer, answers_to, priors_to_ask, summary
 from space_app.streaming import Piece
+from space_app.wording import note_of
 from tests.space_app.conftest import MAX_NEW_TOKENS
 
 BOX = {"bbox_2d": [20.0, 30.0, 60.0, 50.0], "label": "ship"}
@@ -85,7 +89,7 @@ def test_an_answer_is_summed_up_as_its_task_reads_it(said: Callable[..., Any], t
 def test_an_answer_that_was_cut_says_so_and_keeps_its_boxes(said: Callable[..., Any]):
     answer = said(json.dumps([BOX])[:-1] + ', {"bbox', "detect", out_of_time=True)
     assert answer.state == "out of time"
-    assert answer.as_json()["boxes"] == [BOX]
+    assert answer.as_json()["boxes"] == [{**BOX, "score": None}]
     assert answer.problems
 
 
@@ -99,5 +103,27 @@ def test_json_has_no_boxes_where_none_were_asked_for(said: Callable[..., Any]):
         "count": 5,
         "cells": None,
         "boxes": None,
+        "least_score": 0.0,
+        "confidence": None,
+        "calibrated": False,
+        "interval": None,
         "problems": [],
     }
+
+
+def test_boxes_below_the_least_score_are_kept_but_not_shown(said: Callable[..., Any]):
+    answer = replace(said(ScoredAnswer(json.dumps([BOX, BOX, BOX]), (0.9, 0.2, 0.4), 0.5, True), "detect"), least=0.4)
+    assert [score for _, score in answer.shown] == [0.9, 0.4] and len(answer.boxes or ()) == 3
+    assert summary(answer) == "2 ships, 1 below 0.40"
+    told = answer.as_json()
+    assert [box["score"] for box in told["boxes"]] == [0.9, 0.4] and told["least_score"] == 0.4
+    assert told["calibrated"] and told["confidence"] == 0.5
+    assert summary(replace(answer, least=0.95)) == "No box, 3 below 0.95"
+
+
+def test_a_count_has_an_interval_and_the_page_says_how_sure_the_model_was(said: Callable[..., Any]):
+    counts = CountDistribution(((2, 0.3), (3, 0.7)))
+    answer = said(ScoredAnswer("3", (), 0.7, counts=counts), "count")
+    assert answer.as_json()["interval"] == [2, 3] and not answer.calibrated
+    assert "Confidence 0.70, 90 % of its probability from 2 to 3 (probabilities of tokens)." in note_of(answer, "")
+    assert "Confidence" not in note_of(said("3", "count"), "")

@@ -141,7 +141,7 @@ def test_the_files_of_one_visitor_are_read_one_by_one() -> None:
 def test_the_model_s_place_is_waited_for_piece_by_piece(predictor: FusarGpt) -> None:
     stream = stream_of(predictor, threading.Lock())
     picture = Image.new("RGB", (56, 56))
-    first, second = (stream(picture, "What is there?", None, 4, 60.0) for _ in range(2))
+    first, second = (stream(picture, "What is there?", None, 4, 60.0, None) for _ in range(2))
     next(first)
     assert next(second).text == "" and not next(second).final
     first.close()

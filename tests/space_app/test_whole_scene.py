@@ -12,10 +12,12 @@ from fusargpt.alphaearth.field import AlphaEarth
 from fusargpt.errors import InputError
 from fusargpt.geo.image import read_image
 from fusargpt.geo.sar_scene import SarScene
+from fusargpt.inference.counts import CountDistribution
 from fusargpt.scenes import detect
 from space_app.areas import read_area
 from space_app.scenes import UploadedScene, typed_geometry
 from space_app.whole_scene import AskedScene, SceneQuestion, WholeScene
+from space_app.wording import note_of_scene, places_table
 from tests.fusargpt.scenes.scenes import SHIPS, BrightBoxes, write_field, write_scene
 
 
@@ -116,3 +118,23 @@ def test_too_many_tiles_are_told_with_the_side_that_fits():
         "a.tif", picture, picture, ("",), "", None, typed_geometry("8,53,9,54", 2000, 2000), True, ""
     )
     assert read_area("8.25 53.5 8.5 54°", placed) == pytest.approx((500, 0, 1000, 1000), abs=0.01)
+
+
+def test_a_least_score_asks_nothing_again_and_leaves_boxes_out(path: Path):
+    scene, model = uploaded(path), BrightBoxes()
+    model.sure = 0.4, CountDistribution(((1, 1.0),))
+    page = WholeScene(model, threading.Lock())
+    whole, some = (ask(scene, model, page, least=least) for least in (0.4, 0.41))
+    assert len(model.asked) == whole.tiles and len(whole.places) == len(SHIPS) and not some.places
+    assert {place.properties["score"] for place in whole.places} == {0.4}
+    assert whole.in_pixels("tiny")["info"]["confidences"] == "calibrated"
+    assert "Scores and confidences: calibrated." in note_of_scene(whole) and "ship, 0.40" in places_table(whole)
+    with pytest.raises(InputError, match="Least score: found 2; expected 0 to 1"):
+        ask(scene, model, page, least=2)
+
+
+def test_an_image_without_boxes_is_no_model_without_scores(path: Path):
+    model = BrightBoxes()
+    model.sure = 0.4, CountDistribution(((1, 1.0),))
+    # The tile in the corner has none.
+    assert ask(uploaded(path), model, area="100, 100, 140, 140", least=0.3).state == "whole"

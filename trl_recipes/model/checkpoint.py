@@ -99,6 +99,8 @@ def save_stage(
     """
     folder, dtype = Path(output_dir), getattr(torch, recipe.dtype)
     place = place or folder
+    # Of the weights before; `fusargpt calibrate` fits that of these.
+    processor.calibration = None
     if isinstance(model, PeftModel):
         under = "adapter" if recipe.save == "full" else "."
         save_adapter(folder / under, model, recipe, dtype, place / under)

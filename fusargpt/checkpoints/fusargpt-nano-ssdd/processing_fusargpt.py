@@ -6,6 +6,7 @@ from .transformers_release import MINIMUM_TRANSFORMERS  # noqa: F401  # pyright:
 # isort: split
 import base64
 import binascii
+import math
 import os
 import zipfile
 import zlib
@@ -30,6 +31,7 @@ PRIOR_SIZE = 64  # Width of AlphaEarth Foundations' embeddings.
 PRIOR_KEYS = ("prior_embeddings", "prior_positions")
 # What numpy and zipfile raise on files that are missing, damaged or encrypted.
 _DAMAGED = (ValueError, OSError, EOFError, KeyError, MemoryError, RuntimeError, zlib.error, zipfile.BadZipFile)
+CALIBRATED = ("count", "localize", "classify", "detect")  # Tasks whose confidences can be calibrated.
 MAX_PRIOR_BYTES = 512 * 2**20  # Unpacked; the prior of one image has hundreds of anchors.
 
 
@@ -50,10 +52,14 @@ class FusarGptProcessor(Qwen2_5_VLProcessor):
             where images were not stretched between fixed limits.
         targets: The classes that the model was trained to count, to localize and to detect, as `["ship", "aircraft"]`.
             `None` where that is not known: the model then knows what it knows, and may be asked for anything.
+        calibration: What makes of the probabilities of an answer's tokens the share of such answers that come true,
+            for each of `CALIBRATED`, as `{"count": {"temperature": 1.5, "offset": -0.2}}`: log-odds are divided by the
+            temperature, which is above 0, and the offset is added. Of `detect` they are those of each box. `None`, and
+            tasks that are not there, leave probabilities as they are.
 
     Raises:
-        ValueError: If the image processor would resize an image of `image_size` once more, limits do not ascend, or
-            targets are no names.
+        ValueError: If the image processor would resize an image of `image_size` once more, limits do not ascend,
+            targets are no names, or a calibration has other tasks, keys or numbers.
     """
 
     def __init__(
@@ -64,6 +70,7 @@ class FusarGptProcessor(Qwen2_5_VLProcessor):
         image_size: int | None = None,
         decibel_limits: Mapping[str, Sequence[float]] | None = None,
         targets: Sequence[str] | None = None,
+        calibration: Mapping[str, Mapping[str, float]] | None = None,
         **kwargs: object,
     ):
         if chat_template is None and tokenizer is not None:
@@ -82,6 +89,7 @@ class FusarGptProcessor(Qwen2_5_VLProcessor):
             _check_image_size(image_size, image_processor)
         self.decibel_limits = None if decibel_limits is None else _checked_limits(decibel_limits)
         self.targets = None if targets is None else _checked_targets(targets)
+        self.calibration = None if calibration is None else _checked_calibration(calibration)
 
     # Narrower than the parent's: neither videos nor audio.
     def __call__(  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -208,6 +216,27 @@ def _checked_targets(targets: Sequence[str]) -> list[str]:
     if not texts or len(set(texts)) < len(names):
         raise ValueError(f"targets: found {targets!r}, expected the names of classes, each once, or None.")
     return texts
+
+
+def _checked_calibration(calibration: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float]]:
+    # Of a file that anyone can write.
+    found = cast(object, calibration)
+    if not isinstance(found, Mapping) or not found or not set(cast(Mapping[object, object], found)) <= set(CALIBRATED):
+        raise ValueError(
+            f"calibration: found {found!r}, expected numbers for some of {', '.join(CALIBRATED)}, or None."
+        )
+    return {task: _checked_numbers(task, numbers) for task, numbers in calibration.items()}
+
+
+def _checked_numbers(task: str, numbers: object) -> dict[str, float]:
+    given = cast(Mapping[object, object], numbers) if isinstance(numbers, Mapping) else {}
+    floats = {name: float(value) for name, value in given.items() if type(value) in (int, float)}
+    fits = set(given) == {"temperature", "offset"} == set(floats) and all(map(math.isfinite, floats.values()))
+    if not fits or floats["temperature"] <= 0:
+        raise ValueError(
+            f"calibration: found {numbers!r} for {task}, expected a temperature above 0 and an offset, both finite."
+        )
+    return {"temperature": floats["temperature"], "offset": floats["offset"]}
 
 
 def _option(inputs: Mapping[str, Any], name: str) -> Any:

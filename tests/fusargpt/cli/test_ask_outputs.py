@@ -12,6 +12,7 @@ from fusargpt.geo.mapping import WGS84, project
 from fusargpt.inference import predict
 from fusargpt.inference.answer_boxes import AnswerBoxes
 from fusargpt.inference.confidences import ScoredAnswer
+from fusargpt.inference.counts import CountDistribution
 from tests.fusargpt.scenes.scenes import CRS, TRANSFORM, write_scene
 from tests.tiny import tiny_model, tiny_processor
 
@@ -130,3 +131,50 @@ def test_what_does_not_fit_is_one_line(
     assert run(folder, "--task", "detect", *arguments) == 2
     output = capsys.readouterr()
     assert said in output.err and output.out == "" and "Traceback" not in output.err
+
+
+COUNTED = ScoredAnswer("3", (), 0.4, True, CountDistribution(((2, 0.3), (3, 0.4), (4, 0.3))))
+
+
+def test_how_sure_the_model_was_is_told(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(predict.FusarGpt, "answer", lambda *_: COUNTED)
+    assert run(folder, "--task", "count", "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["confidence"] == 0.4 and told["calibrated"] and told["interval"] == [2, 4] and told["withheld"] is None
+    assert run(folder, "--task", "count") == 0
+    said = capsys.readouterr().err
+    assert "Confidence 0.40 (calibrated); 90 % of its probability lies from 2 to 4\n" in said
+
+
+def test_an_answer_below_the_least_confidence_is_cannot_tell(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(predict.FusarGpt, "answer", lambda *_: COUNTED)
+    assert run(folder, "--task", "count", "--abstain", 0.41) == 0
+    output = capsys.readouterr()
+    assert output.out == "cannot tell\n" and "Confidence in '3' 0.40 (calibrated)\n" in output.err
+    assert run(folder, "--task", "count", "--abstain", 0.41, "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["answer"] == "cannot tell" and told["withheld"] == "3" and told["value"] is None
+    assert told["confidence"] == 0.4 and not told["problems"]
+    assert run(folder, "--task", "count", "--abstain", 0.4) == 0
+    assert capsys.readouterr().out == "3\n"
+
+
+def test_boxes_that_are_withheld_are_not_drawn(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    unsure = ScoredAnswer(str(SEEN), SEEN.scores, 0.75)
+    monkeypatch.setattr(predict.FusarGpt, "answer", lambda *_: unsure)
+    out = tmp_path / "none.png"
+    assert run(folder, "--task", "detect", "--abstain", 0.9, "--json", "--out", out) == 0
+    assert json.loads(capsys.readouterr().out)["boxes"] is None
+    assert (np.asarray(Image.open(out).convert("RGB")) != (255, 140, 60)).any(2).all()
+
+
+@pytest.mark.parametrize("least", ["-0.1", "1.1", "nan"])
+def test_a_least_confidence_that_is_none(least: str, folder: Path, capsys: pytest.CaptureFixture[str]):
+    assert run(folder, "--task", "count", f"--abstain={least}") == 2
+    assert f"--abstain: found {least}; expected 0 to 1" in capsys.readouterr().err

@@ -13,6 +13,8 @@ from scipy.ndimage import find_objects, label
 
 from fusargpt.alphaearth.layout import write_index, write_tile
 from fusargpt.geo.prior import Prior
+from fusargpt.inference.confidences import ScoredAnswer
+from fusargpt.inference.counts import CountDistribution
 from fusargpt.inference.predict import FusarGpt
 from fusargpt.tasks.target_names import TARGETS
 
@@ -61,6 +63,8 @@ class BrightBoxes(FusarGpt):
     def __init__(self) -> None:
         self.asked: list[tuple[np.ndarray, str, Prior | None]] = []
         self.fail_after: int | None = None
+        self.sure: tuple[float, CountDistribution] | None = None
+        """Of every answer that names something; of others it is sure."""
 
     @property
     def targets(self) -> tuple[str, ...]:
@@ -80,8 +84,15 @@ class BrightBoxes(FusarGpt):
             slices = cast(list[tuple[slice, slice]], find_objects(cast(Any, label(grey > 250, np.ones((3, 3))))[0]))
             boxes = [[columns.start, rows.start, columns.stop, rows.stop] for rows, columns in slices]
             boxes = [box for box in boxes if (box[2] - box[0]) * (box[3] - box[1]) > 8]
-            found.append(_written(question, boxes))
+            found.append(self._scored(_written(question, boxes), len(boxes)))
         return found
+
+    def _scored(self, text: str, boxes: int) -> str:
+        if self.sure is None:
+            return text
+        confidence, counts = self.sure
+        scores = [confidence] * boxes if text.startswith("[") else []
+        return ScoredAnswer(text, scores, confidence if boxes else 1.0, calibrated=True, counts=counts)
 
 
 def _written(question: str, boxes: list[list[int]]) -> str:

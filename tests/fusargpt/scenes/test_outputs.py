@@ -144,7 +144,13 @@ def test_a_geopackage_has_a_style_that_qgis_takes_by_itself(scene: Path, tmp_pat
     assert (schema, table, column, default) == ("", "count", "geom", 1) and geometry == ("count", "geom")
     assert listed == ("attributes",), "GDAL, and so QGIS, shows no table that is not listed"
     said = [rule.get("label") for rule in ElementTree.fromstring(qml).iter("rule")]
-    assert said == ["ship counted", "aircraft counted", "asked, none there", "not asked", "answer not readable"]
+    assert said == [
+        "ship counted",
+        "aircraft counted",
+        "asked, none there",
+        "not asked",
+        "answer not readable, or withheld",
+    ]
 
 
 @pytest.mark.parametrize("task", ["detect", "count", "localize", "classify", "describe"])

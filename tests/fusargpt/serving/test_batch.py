@@ -16,6 +16,8 @@ from PIL import Image
 from fusargpt.cli.batch import main
 from fusargpt.errors import InputError
 from fusargpt.geo.prior import Prior, load_prior, save_prior
+from fusargpt.inference.confidences import ScoredAnswer
+from fusargpt.inference.counts import CountDistribution
 from fusargpt.inference.predict import FusarGpt, load
 from fusargpt.serving.batch import BatchSettings, Report, run_batch
 from fusargpt.serving.batch_inputs import ImageFolder, TripletDataset
@@ -61,6 +63,8 @@ def settings(out: Path, model: str, **options: Any) -> BatchSettings:
 
 
 def rows(path: Path) -> list[dict[str, Any]]:
+    if path.suffix == ".parquet":
+        return pq.read_table(path).to_pylist()
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
@@ -349,3 +353,40 @@ def test_answers_that_say_nothing_are_counted_and_end_with_1(
     assert main([str(images), "--question", "Why?", *command, "--out", str(tmp_path / "out.jsonl")]) == 1
     assert "In 1 of them nothing is said" in capsys.readouterr().err
     assert len(rows(tmp_path / "out.jsonl")) == 5
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
+def test_rows_say_how_sure_the_model_was_and_it_can_abstain(
+    suffix: str, images: Path, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    box = '[{"bbox_2d": [0, 0, 9, 9], "label": "ship"}]'
+
+    def answers(_: FusarGpt, pictures: Sequence[Image.Image], *__: Any) -> list[str]:
+        counts = CountDistribution(((1, 0.6), (2, 0.4)))
+        sure = ScoredAnswer(box, (0.8,), 0.8, calibrated=True)
+        unsure = ScoredAnswer(box, (0.2,), 0.2, calibrated=True)
+        return [[sure, unsure, ScoredAnswer("1", (), 0.6, counts=counts)][picture.width % 3] for picture in pictures]
+
+    monkeypatch.setattr(FusarGpt, "answers", answers)
+    report = batch(images, model, tmp_path / f"out{suffix}", abstain=0.5)
+    found = rows(report.out)
+    assert report.withheld == sum(row["confidence"] == 0.2 for row in found)
+    for row in found:
+        withheld = row["confidence"] == 0.2
+        assert row["answer"] == ("cannot tell" if withheld else "1" if row["confidence"] == 0.6 else box)
+        assert row["scores"] == ([0.8] if row["confidence"] == 0.8 else [])
+        assert row["calibrated"] == (row["confidence"] != 0.6)
+        assert (row["count_low"], row["count_high"]) == ((1, 2) if row["confidence"] == 0.6 else (None, None))
+
+
+def test_a_model_without_confidences_leaves_them_empty_and_cannot_abstain(
+    images: Path, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FusarGpt, "answers", lambda _, pictures, *__: ["None"] * len(pictures))
+    row, *_ = rows(batch(images, model, tmp_path / "out.parquet").out)
+    assert row["confidence"] is row["scores"] is row["count_low"] is None and not row["calibrated"]
+    with pytest.raises(InputError, match=r"abstain: found 0\.5, but the model gives its answers no confidences"):
+        batch(images, model, tmp_path / "other.parquet", abstain=0.5)
+    # Nothing is asked again without it.
+    monkeypatch.setattr(FusarGpt, "answers", None)
+    assert batch(images, model, tmp_path / "other.parquet").answered == len(list(images.rglob("*.png")))

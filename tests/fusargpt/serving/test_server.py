@@ -32,7 +32,9 @@ from fusargpt.captioning.chat.prompts import DROP, KEEP
 from fusargpt.checkpoints import NANO
 from fusargpt.errors import OptionError
 from fusargpt.geo.prior import Prior, save_prior
+from fusargpt.inference.confidences import ScoredAnswer
 from fusargpt.inference.predict import FusarGpt, load
+from fusargpt.serving.server_answers import scored_choice
 from tests.fusargpt.serving.adapters import write_ships_adapter
 from tests.fusargpt.serving.questions import MAX_NEW_TOKENS, sample_questions
 from tests.paths import ROOT
@@ -125,6 +127,27 @@ def test_answers_are_those_of_our_own_path(client: OpenAI, own: FusarGpt, prior:
     # Without a prior a request may leave the list out, or say null.
     given = [None if one is None and index % 2 else [plain(one)] for index, one in enumerate(priors)]
     assert [ask(client, *parts) for parts in zip(images, questions, given, strict=True)] == expected
+
+
+def test_scores_are_those_of_our_own_path(client: OpenAI, own: FusarGpt) -> None:
+    asked = sample_questions()
+    for image, question in zip(asked.images[::4], asked.questions[::4], strict=True):
+        task = "count" if "How many" in question else None
+        messages: Any = [{"role": "user", "content": _content(image, question)}]
+        answer = client.chat.completions.create(
+            model=MODEL,
+            messages=messages,
+            temperature=0,
+            max_tokens=MAX_NEW_TOKENS,
+            logprobs=True,
+            top_logprobs=20,
+        )
+        found = scored_choice(answer.choices[0].model_dump(), task, own.processor.calibration)
+        expected = own.answer(image, question, None, MAX_NEW_TOKENS, task=task)
+        assert isinstance(expected, ScoredAnswer) and found == expected
+        assert found.scores == pytest.approx(expected.scores, rel=1e-3)
+        assert found.confidence == pytest.approx(expected.confidence, rel=1e-3)
+        assert (found.counts is None) == (expected.counts is None)
 
 
 def test_an_adapter_answers_by_its_name(client: OpenAI, own: FusarGpt, adapter: Path) -> None:

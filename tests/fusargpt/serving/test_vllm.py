@@ -2,6 +2,7 @@
 # vLLM has an environment of its own, which `make test-serving` makes.
 """vLLM on the CPU gives, token for token, the greedy answers of the package's own batched path."""
 
+import json
 import os
 import shutil
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from typing import Any, cast
 
 import pytest
 
+from fusargpt.inference.confidences import ScoredAnswer
 from fusargpt.inference.faces import Generates
 
 pytest.importorskip("vllm", reason="vLLM is not installed here; `make test-serving` makes its environment")
@@ -70,20 +72,11 @@ def adapter(tmp_path_factory: pytest.TempPathFactory, own: FusarGpt) -> Path:
     return write_ships_adapter(tmp_path_factory.mktemp("adapters") / "ships", own)
 
 
-def own_tokens(
-    model: FusarGpt, priors: Sequence[Prior | None], monkeypatch: pytest.MonkeyPatch, count: int | None = None
-) -> list[list[int]]:
+def own_tokens(model: FusarGpt, priors: Sequence[Prior | None], count: int | None = None) -> list[list[int]]:
     """The tokens of `FusarGpt.answers` to the first `count` questions, up to the one that ends an answer."""
     asked, end = sample_questions(), model.processor.tokenizer.eos_token_id
-
-    def numbers(rows: Any, **_: Any) -> list[str]:
-        whole = [[*map(int, row), end] for row in rows]
-        return [" ".join(map(str, row[: row.index(end)])) for row in whole]
-
-    with monkeypatch.context() as patch:
-        patch.setattr(model.processor, "batch_decode", numbers)
-        answers = model.answers(asked.images[:count], asked.questions[:count], priors[:count], MAX_NEW_TOKENS)
-    return [[int(token) for token in answer.split()] for answer in answers]
+    answers = model.answer_tokens(asked.images[:count], asked.questions[:count], priors[:count], MAX_NEW_TOKENS)
+    return [[token for token in answer if token != end] for answer in answers]
 
 
 def vllm_tokens(engine: VllmFusarGpt, prompts: Sequence[Any], adapters: Any = None) -> list[list[int]]:
@@ -104,11 +97,9 @@ def prompts(engine: VllmFusarGpt, priors: Sequence[Prior | None]) -> list[dict[s
 
 
 @pytest.mark.parametrize("prior", ["prior", "none", "mixed"])
-def test_the_tokens_are_those_of_our_own_batched_path(
-    engine: VllmFusarGpt, own: FusarGpt, prior: str, monkeypatch: pytest.MonkeyPatch
-):
+def test_the_tokens_are_those_of_our_own_batched_path(engine: VllmFusarGpt, own: FusarGpt, prior: str):
     given = sample_questions().given(prior)
-    expected = own_tokens(own, given, monkeypatch)
+    expected = own_tokens(own, given)
     assert len(expected) == 40 and all(expected)
     assert vllm_tokens(engine, prompts(engine, given)) == expected
 
@@ -116,7 +107,15 @@ def test_the_tokens_are_those_of_our_own_batched_path(
 def test_the_answers_are_too(engine: VllmFusarGpt, own: FusarGpt):
     asked = sample_questions()
     images, questions, priors = asked.images[::4], asked.questions[::4], asked.given("mixed")[::4]
-    assert engine.answers(images, questions, priors) == own.answers(images, questions, priors)
+    tasks = ["count" if "How many" in question else None for question in questions]
+    ours = own.answers(images, questions, priors, tasks=tasks)
+    theirs = engine.answers(images, questions, priors, tasks=tasks)
+    assert theirs == ours
+    for one, other in zip(theirs, ours, strict=True):
+        assert isinstance(one, ScoredAnswer) and isinstance(other, ScoredAnswer)
+        assert one.scores == pytest.approx(other.scores, rel=1e-3)
+        assert one.confidence == pytest.approx(other.confidence, rel=1e-3)
+        assert (one.counts is None) == (other.counts is None)
     assert engine.seen_size(images[0]) == own.seen_size(images[0])
 
 
@@ -127,7 +126,9 @@ def test_a_batch_under_either_engine_is_the_same_file(
     monkeypatch.setattr("fusargpt.serving.worker.load_engine", lambda name, model: engines[name])
     source = TripletDataset(DATASET, configs=("instructions",), tasks=("count", "localize"))
     files = [run_batch(source, BatchSettings(tmp_path / f"{name}.jsonl", str(NANO), name)).out for name in engines]
-    assert files[0].read_bytes() == files[1].read_bytes() and len(files[0].read_text().splitlines()) == 16
+    first, second = ([json.loads(line) for line in file.read_text().splitlines()] for file in files)
+    sure = [[row.pop("confidence") for row in rows] for rows in (first, second)]
+    assert first == second and len(first) == 16 and sure[0] == pytest.approx(sure[1], abs=1e-3)
 
 
 def test_most_prompts_are_prefilled_in_chunks(engine: VllmFusarGpt):
@@ -140,11 +141,9 @@ def test_most_prompts_are_prefilled_in_chunks(engine: VllmFusarGpt):
     assert np.median(lengths) > STEP
 
 
-def test_the_same_image_with_another_prior_is_another_image(
-    engine: VllmFusarGpt, own: FusarGpt, monkeypatch: pytest.MonkeyPatch
-):
+def test_the_same_image_with_another_prior_is_another_image(engine: VllmFusarGpt, own: FusarGpt):
     asked = sample_questions()
-    both = [own_tokens(own, asked.given(prior), monkeypatch) for prior in ("prior", "none")]
+    both = [own_tokens(own, asked.given(prior)) for prior in ("prior", "none")]
     (index, *_) = [index for index, (one, other) in enumerate(zip(*both, strict=True)) if one != other]
     text, image = prompt_of(engine, asked.questions[index]), asked.images[index]
     # One after the other, so that each finds what the others have left in the caches; under one name of the client's.
@@ -183,12 +182,10 @@ def test_several_images_each_with_its_prior(engine: VllmFusarGpt, own: FusarGpt)
         assert output.outputs[0].text == expected
 
 
-def test_an_adapter_by_name_answers_as_it_does_here(
-    engine: VllmFusarGpt, own: FusarGpt, adapter: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_an_adapter_by_name_answers_as_it_does_here(engine: VllmFusarGpt, own: FusarGpt, adapter: Path):
     given = sample_questions().given("mixed")
-    expected = own_tokens(load(adapter), given, monkeypatch)
-    base = own_tokens(own, given, monkeypatch)
+    expected = own_tokens(load(adapter), given)
+    base = own_tokens(own, given)
     assert sum(one != other for one, other in zip(expected, base, strict=True)) >= 10
     ships = LoRARequest("ships", 1, str(adapter))
     # In one batch with questions to nano itself.

@@ -8,6 +8,7 @@ import torch
 from peft import get_peft_model, get_peft_model_state_dict
 from safetensors.torch import load_file
 
+from fusargpt.inference.backbones import read_processor
 from modeling_fusargpt import FusarGptForConditionalGeneration
 from tests.paths import RECIPES
 from tests.tiny import tiny_model, tiny_processor
@@ -61,13 +62,13 @@ def test_artefacts_are_written_in_the_dtype_of_the_recipe(tmp_path: Path, train:
     recipe = RecipeArguments(str(tmp_path / "base"), ["data"], train, save="trained", dtype="bfloat16")
     trained = load_model(recipe.model_name_or_path, dtype=torch.bfloat16)
     trained.model.tlm.float()
-    settings = lora_config(recipe)
+    settings, processor = lora_config(recipe), tiny_processor()
+    processor.calibration = {"count": {"temperature": 2.0, "offset": 0.0}}
     save_stage(
-        trained if settings is None else get_peft_model(trained, settings),
-        tiny_processor(),
-        recipe,
-        str(tmp_path / "out"),
+        trained if settings is None else get_peft_model(trained, settings), processor, recipe, str(tmp_path / "out")
     )
+    # It was of the weights before.
+    assert read_processor(str(tmp_path / "out")).calibration is None
     (path,) = (tmp_path / "out").glob("*.safetensors")
     assert {tensor.dtype for tensor in load_file(path).values()} == {torch.bfloat16}
     assert load_model(str(tmp_path / "out"), dtype=torch.bfloat16).dtype == torch.bfloat16
