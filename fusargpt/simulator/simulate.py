@@ -15,15 +15,16 @@ from datasets import Dataset
 from pyarrow import parquet
 from tqdm import tqdm
 
+from fusargpt.errors import InputError
 from fusargpt.files import written_whole
-from fusargpt.simulator.records import LAYOUTS, SPLIT_SEEDS, Record, rows
+from fusargpt.simulator.records import FIRST, LAYOUTS, SPLIT_SEEDS, VERSIONS, Record, Simulator, rows
 from fusargpt.triplets.features import CAPTION_FEATURES, RECORD_FEATURES
 
 SHARD_SCENES = 2000
 ROW_GROUP_ROWS = 500
 
 
-def _rows_of(job: tuple[int, str, str, int]) -> list[Record]:
+def _rows_of(job: tuple[int, str, str, int, Simulator]) -> list[Record]:
     return rows(*job)
 
 
@@ -32,7 +33,15 @@ def _rendering(seed: int, optical_share: float) -> str:
 
 
 def simulate(
-    out: Path, layout: str, split: str, scenes: int, optical_share: float, per_side: int, start: int, workers: int
+    out: Path,
+    layout: str,
+    split: str,
+    scenes: int,
+    optical_share: float,
+    per_side: int,
+    start: int,
+    workers: int,
+    simulator: Simulator = FIRST,
 ) -> list[Path]:
     """Write `scenes` scenes of `split`, from its seed `start` on, as shards in `out`; returns their paths.
 
@@ -45,7 +54,7 @@ def simulate(
     with get_context("spawn").Pool(workers) as pool, tqdm(total=scenes, unit="scene", desc=split) as progress:
         for path, seeds in zip(paths, shards, strict=True):
             if not path.exists():
-                jobs = [(seed, layout, _rendering(seed, optical_share), per_side) for seed in seeds]
+                jobs = [(seed, layout, _rendering(seed, optical_share), per_side, simulator) for seed in seeds]
                 shard = [row for part in pool.imap(_rows_of, jobs, chunksize=16) for row in part]
                 features = CAPTION_FEATURES if layout == "captions" else RECORD_FEATURES
                 # Rows about one scene repeat its image: zstd stores it once.
@@ -66,7 +75,16 @@ def main() -> None:
     parser.add_argument("--optical-share", type=float, default=0.0, help="share of optical-like renderings, 0 to 1")
     parser.add_argument("--anchors-per-side", type=int, default=8)
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--simulator", type=int, choices=VERSIONS, default=FIRST.version, help="version; 1 by default")
+    parser.add_argument(
+        "--pixel-size", type=float, nargs=2, metavar="M", help="of version 2, between which it is drawn: default 5 30"
+    )
     options = parser.parse_args()
+    pixel_size = None if options.pixel_size is None else (options.pixel_size[0], options.pixel_size[1])
+    try:
+        simulator = Simulator(options.simulator, pixel_size)
+    except InputError as error:
+        parser.error(str(error))
     paths = simulate(
         options.out,
         options.layout,
@@ -76,6 +94,7 @@ def main() -> None:
         options.anchors_per_side,
         options.start,
         options.workers,
+        simulator,
     )
     print(f"{len(paths)} shards in {options.out}")
 

@@ -36,7 +36,7 @@ class Scene:
     """A place.
 
     region [H, W] int: region of each pixel; landcover, backscatter and embedding per region: int [R], dB (VV, VH)
-    [R, 2], unit [R, 64]; apron: index of the paved region that is dark in SAR, or None.
+    [R, 2], unit [R, 64]; apron: index of the paved region that is dark in SAR, or None; resolution_m: of a pixel.
     """
 
     seed: int
@@ -47,6 +47,7 @@ class Scene:
     embedding: np.ndarray
     apron: int | None
     targets: tuple[Target, ...]
+    resolution_m: float = RESOLUTION_M
 
     def anchors(self, per_side: int = 8) -> tuple[np.ndarray, np.ndarray]:
         """A regular grid of `per_side`^2 anchors at the centres of equal cells.
