@@ -32,8 +32,8 @@ from tqdm import tqdm
 from fusargpt.errors import InputError
 from fusargpt.files import written_whole
 from fusargpt.simulator.rendering import render_backscatter
-from fusargpt.simulator.simulated_scene import simulate_scene
-from fusargpt.simulator.version2.scene import render_pixels, simulate_pixels
+from fusargpt.simulator.simulated_scene import SIMULATOR_VERSION, simulate_scene
+from fusargpt.simulator.version2.scene import simulate_pixels
 from fusargpt.triplets.sheet import lay_out
 from fusargpt.triplets.voc import voc_entries
 
@@ -118,11 +118,9 @@ def simulated_crops(version: int, medians: Sequence[float], count: int, rng: np.
             scene = simulate_scene(seed)
             if not 1 <= len(scene.targets) <= MOST_SHIPS or not wanted.get(scene.kind):
                 continue
-            if version == 1:
-                decibels = render_backscatter(scene)
-            else:
+            if version != SIMULATOR_VERSION:
                 scene = simulate_pixels(seed, PIXEL_SIZES_M)
-                decibels = render_pixels(scene)
+            decibels = render_backscatter(scene)
             wanted[scene.kind] -= 1
             box = scene.targets[rng.integers(0, len(scene.targets))].box
             crops.append(as_chip(decibels, box, medians[rng.integers(0, len(medians))], rng))

@@ -1,21 +1,16 @@
 """From a simulated scene to rows of the dataset, which are triplet records."""
 
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
-from fusargpt.errors import check
 from fusargpt.geo.embeddings import quantize
 from fusargpt.geo.prior import PRIOR_EMBEDDINGS, PRIOR_LONLAT, PRIOR_POSITIONS
 from fusargpt.simulator.description import describe, scene_descriptions
 from fusargpt.simulator.rendering import POLARIZATIONS, render_optical, render_sar
 from fusargpt.simulator.simulated_scene import SIMULATOR_VERSION, Scene, simulate_scene
-from fusargpt.simulator.version2.place import SECOND_VERSION
-from fusargpt.simulator.version2.scene import PixelScene, pixels_to_grey, render_pixels, simulate_pixels
-from fusargpt.simulator.version2.view import COARSEST_M, FINEST_M, PIXEL_SIZES_M
 from fusargpt.tasks.answers import LabelledBox
 from fusargpt.tasks.prompts import PROMPTS, prompt
 from fusargpt.tasks.questions import conversation, true_answer
@@ -37,42 +32,6 @@ LAYOUTS = {
 }
 
 
-VERSIONS = (SIMULATOR_VERSION, SECOND_VERSION)
-
-
-@dataclass(frozen=True)
-class Simulator:
-    """Which simulator makes scenes of seeds.
-
-    Attributes:
-        version: of `VERSIONS`; the first has 5 m a pixel.
-        pixel_size: of version 2, metres, between which that of each scene is drawn.
-
-    Raises:
-        InputError: another version, or pixel sizes that do not ascend in 2.5 to 30 m, or are given to version 1.
-    """
-
-    version: int = SIMULATOR_VERSION
-    pixel_size: tuple[float, float] | None = None
-
-    def __post_init__(self) -> None:
-        check("simulator", self.version, self.version in VERSIONS, " or ".join(map(str, VERSIONS)))
-        if self.pixel_size is not None:
-            low, high = self.pixel_size
-            check("pixel-size", f"{low:g} {high:g}", self.version == SECOND_VERSION, "none with simulator 1, of 5 m")
-            expected = f"two ascending numbers of metres in {FINEST_M:g} to {COARSEST_M:g}"
-            check("pixel-size", f"{low:g} {high:g}", FINEST_M <= low <= high <= COARSEST_M, expected)
-
-    def scene(self, seed: int) -> Scene:
-        """The scene of a seed."""
-        if self.version == SIMULATOR_VERSION:
-            return simulate_scene(seed)
-        return simulate_pixels(seed, self.pixel_size or PIXEL_SIZES_M)
-
-
-FIRST = Simulator()
-
-
 def scene_fields(scene: Scene, rendering: str = "sar", per_side: int = 8) -> Record:
     """The columns that all questions about one image share.
 
@@ -80,13 +39,10 @@ def scene_fields(scene: Scene, rendering: str = "sar", per_side: int = 8) -> Rec
     """
     rng = np.random.default_rng([SIMULATOR_VERSION, scene.seed, 4])
     polarization = str(rng.choice(POLARIZATIONS, p=[0.7, 0.3]))
-    of_second = isinstance(scene, PixelScene)
     if rendering == "sar":
-        image = _grey(scene, polarization) if of_second else render_sar(scene, polarization)
-        sensor = "simulated SAR"
+        image, sensor = render_sar(scene, polarization), "simulated SAR"
     elif rendering == "optical":
-        image = _optical(scene) if of_second else render_optical(scene)
-        sensor, polarization = "simulated optical", ""
+        image, sensor, polarization = render_optical(scene), "simulated optical", ""
     else:
         raise ValueError(f"rendering: found {rendering!r}, expected 'sar' or 'optical'")
     west, south = rng.uniform(-179, 178), rng.uniform(-70, 70)
@@ -99,7 +55,7 @@ def scene_fields(scene: Scene, rendering: str = "sar", per_side: int = 8) -> Rec
     lonlat = np.stack([west + fraction[:, 1] * width, south + (1 - fraction[:, 0]) * height], -1)
     year = int(rng.integers(2017, 2025))
     return {
-        "id": f"simulated-v{_version(scene)}-{scene.seed:08d}-{rendering}",
+        "id": f"{scene.name}-{rendering}",
         "image": image,
         PRIOR_EMBEDDINGS: quantize(embeddings),
         PRIOR_POSITIONS: positions,
@@ -116,23 +72,6 @@ def scene_fields(scene: Scene, rendering: str = "sar", per_side: int = 8) -> Rec
             for target in scene.targets
         ],
     }
-
-
-def _version(scene: Scene) -> str:
-    """Of the simulator; of scenes of version 2 with the pixels along a side, since a place has many pixel sizes."""
-    if isinstance(scene, PixelScene):
-        return f"{SECOND_VERSION}-{scene.region.shape[0]}px"
-    return str(SIMULATOR_VERSION)
-
-
-def _grey(scene: PixelScene, polarization: str) -> Image.Image:
-    return pixels_to_grey(render_pixels(scene, polarization), polarization)
-
-
-def _optical(scene: PixelScene) -> Image.Image:
-    """Of the place, in as many pixels as the scene has."""
-    side = scene.region.shape[0]
-    return render_optical(scene.place.scene).resize((side, side), Image.Resampling.BOX)
 
 
 def answer(scene: Scene, task: str, target: str) -> str:
@@ -165,14 +104,21 @@ def records(scene: Scene, tasks: Iterable[str], rendering: str = "sar", per_side
     return [{**fields, "id": f"{fields['id']}-{task}", **conversation(task, *asking)} for task, *asking in asked]
 
 
-def rows(seed: int, layout: str, rendering: str, per_side: int = 8, simulator: Simulator = FIRST) -> list[Record]:
+def rows(
+    seed: int,
+    layout: str,
+    rendering: str,
+    per_side: int = 8,
+    simulate: Callable[[int], Scene] = simulate_scene,
+) -> list[Record]:
     """The rows of one seed in a layout of `LAYOUTS`; raises ValueError for another one.
 
+    `simulate` makes the scene of a seed; by default version 1 does.
     Those of "captions" have the columns `description` and `target_description` beside those of all records.
     """
     if layout not in LAYOUTS:
         raise ValueError(f"layout: found {layout!r}, expected one of {', '.join(LAYOUTS)}")
-    scene = simulator.scene(seed)
+    scene = simulate(seed)
     found = records(scene, LAYOUTS[layout], rendering, per_side)
     if layout == "captions":
         place, targets = scene_descriptions(scene)

@@ -16,8 +16,8 @@ _CROSS_POLARISED_DB = -9.0
 # superstructure aft. How the whole is shared among the three differs from ship to ship.
 _HULL, _DECK, _BRIDGE = 0.6, 2.0, 0.25
 _AIRCRAFT_DB = -9.0  # against a ship of its length
-_SMEARED_SHARE, _SMEAR_M = 0.45, (8.0, 60.0)  # ships that roll or sail are drawn out along the track
-_COPIES = 7
+_SMEARED_SHARE, _SMEAR_M = 0.6, (8.0, 50.0)  # ships that roll or sail are drawn out along the track, with tails
+_COPIES = 15
 _BUOYS, _BUOY_DB = 3, (12.0, 27.0)
 # Sentinel-1's specification for ambiguities of points is -25 dB; they lie kilometres away along the track, outside the
 # place, so that those in it are of what is not: ships, or a piece of town.
@@ -71,9 +71,9 @@ def target_points(target: Target, moored: bool, view: View, rng: np.random.Gener
 
 def _smeared(points: Points, length_m: float, view: View, rng: np.random.Generator) -> Points:
     """Every point drawn out along the track, its power shared."""
-    shift = rng.normal(0, length_m / 3, (len(points.metres), _COPIES, 1)) * np.array(view.azimuth_direction)
+    shift = length_m / 4 * rng.standard_t(3, (len(points.metres), _COPIES, 1)) * np.array(view.azimuth_direction)
     metres = (points.metres[:, None] + shift).reshape(-1, 2)
-    shares = np.stack([_shares(rng, _COPIES) for _ in points.metres])
+    shares = rng.dirichlet(np.full(_COPIES, 0.4), len(points.metres))
     return Points(metres, (points.cross_section[:, None] * shares).ravel())
 
 

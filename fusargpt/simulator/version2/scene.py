@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fusargpt.geo.land_classes import WATER
-from fusargpt.simulator.rendering import DISPLAY_DB
-from fusargpt.simulator.simulated_scene import RESOLUTION_M, WITHIN_REGION_SPREAD, Scene, Target
+from fusargpt.simulator.rendering import DISPLAY_DB, render_backscatter, render_optical
+from fusargpt.simulator.simulated_scene import NAME, RESOLUTION_M, WITHIN_REGION_SPREAD, Scene, Target
 from fusargpt.simulator.version2.buildings import raise_buildings
 from fusargpt.simulator.version2.grid import Grid
 from fusargpt.simulator.version2.imaging import Points, image
@@ -29,6 +29,11 @@ class PixelScene(Scene):
     """
 
     place: Place = field(kw_only=True)
+
+    @property
+    def name(self) -> str:
+        """With the version and the pixels along a side: a place has many pixel sizes."""
+        return f"{NAME}{SECOND_VERSION}-{self.seed:08d}-{self.region.shape[0]}px"
 
     def anchors(self, per_side: int = 8) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """A grid of `per_side`^2 anchors, the means of AlphaEarth over equal cells of the place.
@@ -110,7 +115,8 @@ def _in_pixels(target: Target, pixel_m: float, side: int) -> Target:
     return Target(target.label, target.fine_label, (int(left), int(top), int(right), int(bottom)), mask)
 
 
-def render_pixels(scene: PixelScene, polarization: str = "VV") -> NDArray[np.float64]:
+@render_backscatter.register
+def _(scene: PixelScene, polarization: str = "VV") -> NDArray[np.float64]:
     """Backscatter of one pass with speckle, everything bright and side lobes, dB, float64 [side, side].
 
     Raises KeyError for a polarization other than "VV" and "VH".
@@ -131,7 +137,8 @@ def render_pixels(scene: PixelScene, polarization: str = "VV") -> NDArray[np.flo
     return 10 * np.log10(np.maximum(seen, 10 ** (low / 10 - 2)))
 
 
-def pixels_to_grey(decibels: NDArray[np.float64], polarization: str) -> Image.Image:
-    """8-bit grey, dB stretched between the limits of `DISPLAY_DB`: those of version 1."""
-    low, high = DISPLAY_DB[polarization]
-    return Image.fromarray(np.clip((decibels - low) / (high - low) * 255, 0, 255).astype(np.uint8))
+@render_optical.register
+def _(scene: PixelScene) -> Image.Image:
+    """The place as version 1 shows it, with its fixtures, in as many pixels as the scene has."""
+    side = scene.region.shape[0]
+    return render_optical(scene.place.scene).resize((side, side), Image.Resampling.BOX)

@@ -39,10 +39,10 @@ def surface(scene: Scene, grid: Grid, view: View, rng: np.random.Generator) -> N
     channel = POLARIZATIONS.index(view.polarization)
     region = _natural(scene, grid)
     cover = scene.landcover[region]
-    wet = (region == 0) & (cover == WATER) | (cover == WATER)
-    dark = wet | (region == scene.apron) if scene.apron is not None else wet
+    wet = cover == WATER
+    dark = wet if scene.apron is None else wet | (region == scene.apron)
     decibels = scene.backscatter[:, channel][region]
-    fields, flooded = _fields(scene, grid, view, rng)
+    fields, flooded = _fields(scene, grid, rng)
     farmed = np.isin(cover, _FARMED)
     decibels = decibels + np.where(farmed, fields, 0)
     flooded &= farmed
@@ -72,9 +72,7 @@ def _natural(scene: Scene, grid: Grid) -> NDArray[np.int64]:
     return np.where(built[region] | built[moved], region, moved)
 
 
-def _fields(
-    scene: Scene, grid: Grid, view: View, rng: np.random.Generator
-) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+def _fields(scene: Scene, grid: Grid, rng: np.random.Generator) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Of farmed land: decibels about its level, and where water stands; parcels are those of the place."""
     of_place = np.random.default_rng([scene.seed, 21])
     along, across = grid.turned(of_place.uniform(0, np.pi))
