@@ -32,13 +32,14 @@ LAYOUTS = {
 }
 
 
-def scene_fields(scene: Scene, rendering: str = "sar", per_side: int = 8) -> Record:
+def scene_fields(scene: Scene, rendering: str = "sar", per_side: int = 8, polarization: str | None = None) -> Record:
     """The columns that all questions about one image share.
 
-    `rendering` is "sar" or "optical"; raises ValueError for anything else.
+    `rendering` is "sar" or "optical"; raises ValueError for anything else. `polarization` is drawn where it is None.
     """
     rng = np.random.default_rng([SIMULATOR_VERSION, scene.seed, 4])
-    polarization = str(rng.choice(POLARIZATIONS, p=[0.7, 0.3]))
+    drawn = str(rng.choice(POLARIZATIONS, p=[0.7, 0.3]))
+    polarization = polarization or drawn
     if rendering == "sar":
         image, sensor = render_sar(scene, polarization), "simulated SAR"
     elif rendering == "optical":
