@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,6 +10,8 @@ from scipy import fft
 
 from fusargpt.simulator.simulated_scene import RESOLUTION_M, smooth_noise
 from fusargpt.simulator.version2.view import PLACE_M, View
+
+Value = TypeVar("Value", bound=np.generic)
 
 _CELL_M = 2.5  # at least as fine as the finest resolution
 _MARGIN_M = 60.0
@@ -66,7 +69,7 @@ class Grid:
         """The cells of places [N, 2] (down, right), metres; may lie outside."""
         return np.round((metres - self.centres[0]) / self.cell_m).astype(np.int64)
 
-    def pixels(self, field: NDArray[np.floating]) -> NDArray[np.floating]:
+    def pixels(self, field: NDArray[Value]) -> NDArray[Value]:
         """What a field [H, W] is at the centres of pixels, [side, side]."""
         start = self.margin * self.factor + self.factor // 2
         stop = start + self.side * self.factor
@@ -88,9 +91,7 @@ class Grid:
         cosine, sine = np.float32(np.cos(angle)), np.float32(np.sin(angle))
         return self.columns * cosine + self.rows * sine, self.rows * cosine - self.columns * sine
 
-    def shifted(
-        self, field: NDArray[np.floating], direction: tuple[float, float], metres: float
-    ) -> NDArray[np.floating]:
+    def shifted(self, field: NDArray[Value], direction: tuple[float, float], metres: float) -> NDArray[Value]:
         """The field at the place `metres` along `direction` from each cell; edges wrap."""
         down, right = (-round(part * metres / self.cell_m) for part in direction)
         return np.roll(field, (down, right), (0, 1))

@@ -116,7 +116,7 @@ def _in_pixels(target: Target, pixel_m: float, side: int) -> Target:
 
 
 @render_backscatter.register
-def _(scene: PixelScene, polarization: str = "VV") -> NDArray[np.float64]:
+def render_pixels(scene: PixelScene, polarization: str = "VV") -> NDArray[np.float64]:
     """Backscatter of one pass with speckle, everything bright and side lobes, dB, float64 [side, side].
 
     Raises KeyError for a polarization other than "VV" and "VH".
@@ -138,7 +138,7 @@ def _(scene: PixelScene, polarization: str = "VV") -> NDArray[np.float64]:
 
 
 @render_optical.register
-def _(scene: PixelScene) -> Image.Image:
+def render_optical_pixels(scene: PixelScene) -> Image.Image:
     """The place as version 1 shows it, with its fixtures, in as many pixels as the scene has."""
     side = scene.region.shape[0]
     return render_optical(scene.place.scene).resize((side, side), Image.Resampling.BOX)
