@@ -35,6 +35,7 @@ from trl_recipes.model.sharding import whole_model
 from trl_recipes.running.answer_scores import AnswerScores
 from trl_recipes.running.atomic_runs import RESULT, STATE, checkpoint_to_resume, holding, publish, refuse_finished
 from trl_recipes.running.precision import computes_in_bfloat16
+from trl_recipes.running.processes import end_process_group
 from trl_recipes.running.stage_card import NAMED, Run, write_stage_cards
 from trl_recipes.running.trainer import StageTrainer
 
@@ -254,8 +255,7 @@ def run_recipe(arguments: Sequence[str] | None = None) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point; ``arguments`` are those of the command line when None."""
     run_recipe(arguments)
-    # Threads of the group that still run when the interpreter ends may abort a process that has done its work.
-    PartialState().destroy_process_group()
+    end_process_group()
 
 
 if __name__ == "__main__":

@@ -2,11 +2,13 @@
 
 import os
 import sys
+from pathlib import Path
 
 from accelerate import PartialState
 from accelerate.utils import DistributedType
 
 from trl_recipes.arguments import parse
+from trl_recipes.running.processes import end_process_group
 from trl_recipes.sft import run
 
 for path in sys.argv[1:]:
@@ -15,4 +17,8 @@ for path in sys.argv[1:]:
         # accelerate shards on accelerators alone, and would train with DDP on a CPU. Torch shards on both.
         PartialState._shared_state["distributed_type"] = DistributedType.MULTI_GPU  # pyright: ignore[reportPrivateUsage]  # no setter
     run(recipe, config)
-PartialState().destroy_process_group()
+end_process_group()
+# A thread of the group that is left may abort a process when its interpreter ends.
+for thread in Path("/proc/self/task").glob("*/comm"):
+    if (name := thread.read_text().strip()).startswith(("gloo", "pt_gloo")):
+        sys.exit(f"the process group is left, and its thread {name} runs")

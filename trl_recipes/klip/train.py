@@ -23,6 +23,7 @@ from trl_recipes.klip.texts import TextEncoder
 from trl_recipes.klip.trainer import KlipTrainer
 from trl_recipes.running.atomic_runs import RESULT, STATE, checkpoint_to_resume, holding, publish, refuse_finished
 from trl_recipes.running.curves import draw_stage
+from trl_recipes.running.processes import end_process_group
 from trl_recipes.running.stage_card import Run, write_phase_card
 
 
@@ -115,8 +116,7 @@ def run_recipe(arguments: Sequence[str] | None = None) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point; ``arguments`` are those of the command line when None."""
     run_recipe(arguments)
-    # Threads of the group that still run when the interpreter ends may abort a process that has done its work.
-    PartialState().destroy_process_group()
+    end_process_group()
 
 
 if __name__ == "__main__":
