@@ -13,8 +13,8 @@ _HEIGHT_M, _HEIGHT_SPREAD, _TALLEST_M = 9.0, 0.55, 70.0  # median and logarithmi
 _STREET_M = (9.0, 16.0)
 _BLOCK_M = ((25.0, 90.0), (16.0, 45.0))
 _STREET_DB, _ROOF_DB, _SHADE_DB = -6.0, 0.0, -12.0
-# A wall and the ground before it are a corner. Where streets run along the track all walls send back to the radar
-# ("cardinal effect", Raney, in Manual of Remote Sensing 2, 1998: up to some 15 dB between alignments).
+# A wall and the ground before it are a corner. Where streets run along the track all walls send back to the radar (the
+# "cardinal effect": Raney, in Manual of Remote Sensing 2, 1998).
 _WALL_DB, _ALIGNED_DB = (-16.0, 6.0), 10.0
 _CROSS_POLARISED_DB = -8.0
 

@@ -8,8 +8,9 @@ from fusargpt.simulator.version2.fixtures import Fixture
 from fusargpt.simulator.version2.imaging import Points
 from fusargpt.simulator.version2.view import PLACE_M, View
 
-# Of a ship of l metres: 0.08 l^(7/3) (0.78 + 0.11 incidence) m^2 (Vachon et al., Canadian Journal of Remote Sensing
-# 23(1), 1997). Of 200 m it is 49 dB m^2; the 40 ships at anchor off Los Angeles have 49.7 in the median, 41 to 57.
+# Of a ship of l metres: 0.08 l^(7/3) (0.78 + 0.11 incidence) m^2 (after Vachon et al., Canadian Journal of Remote
+# Sensing 23(1), 1997). Of 200 m it is 49 dB m^2; measured on a Sentinel-1 scene, the 40 ships at anchor off Los Angeles
+# have 49.7 in the median, and 41 to 57 from the 5th to the 95th percentile.
 _SPREAD_DB = 3.5
 _CROSS_POLARISED_DB = -9.0
 # Scatterers by metre of a ship's length: of the side that faces the radar, the deck with what stands on it, and the
@@ -19,7 +20,8 @@ _AIRCRAFT_DB = -9.0  # against a ship of its length
 _SMEARED_SHARE, _SMEAR_M = 0.6, (8.0, 50.0)  # ships that roll or sail are drawn out along the track, with tails
 _COPIES = 15
 _BUOYS, _BUOY_DB = 3, (12.0, 27.0)
-# Sentinel-1's specification for ambiguities of points is -25 dB; they lie kilometres away along the track, outside the
+# Sentinel-1's specification for ambiguities is -22 dB or better (ESA, Sentinel-1 SAR technical guide, performance). At
+# the wavelength, range and pulse frequency of the wide swath they lie some 5 km away along the track, outside the
 # place, so that those in it are of what is not: ships, or a piece of town.
 _GHOST_SHARE, _GHOST_DB = 0.15, (-30.0, -22.0)
 

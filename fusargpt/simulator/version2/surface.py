@@ -12,8 +12,8 @@ from fusargpt.simulator.version2.view import PLACE_M, View
 
 _TREES = LANDCOVER_CLASSES.index("trees")
 _FARMED = (CROPS, LANDCOVER_CLASSES.index("grass"), LANDCOVER_CLASSES.index("flooded vegetation"))
-# Backscatter falls with the incidence: of water by 0.7 dB a degree between 30 and 45 degrees in VV at moderate wind
-# (CMOD5, Hersbach et al., J. Geophys. Res. 112, 2007), of land by 0.15 (Sentinel-1: 0.1 to 0.2 by cover).
+# Backscatter falls with the incidence: of water by some 0.5 to 0.8 dB a degree between 30 and 45 degrees in VV, by wind
+# (the geophysical model function CMOD5: Hersbach et al., J. Geophys. Res. 112, 2007), of land by 0.1 to 0.2.
 _SLOPE_DB = {"water": -0.7, "land": -0.15}
 _REFERENCE_INCIDENCE = 37.5
 _ROUGHENED_DB = (0.3, 1.6)  # gusts, in patches of some 200 m

@@ -1,6 +1,7 @@
 """Version 2 of the simulator: frozen, one place at every pixel size, a radar's physics, and rows as version 1 has them.
 
-`version2.npz` holds what three seeds gave when it was frozen. It changes with a new version alone.
+`version2.npz` holds what three seeds gave when it was frozen, written by `np.savez_compressed(GOLDEN, **golden())`. It
+changes with a new version alone.
 """
 
 import sys
