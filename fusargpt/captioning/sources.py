@@ -16,7 +16,7 @@ from fusargpt.geo.prior import PRIOR_COLUMNS
 from fusargpt.inference.questions import Failure
 from fusargpt.inference.rows import SIMULATOR, image_bytes, load_rows, read_picture, read_prior, simulated_rows
 from fusargpt.simulator.rendering import DISPLAY_DB
-from fusargpt.simulator.simulated_scene import SIMULATOR_VERSION
+from fusargpt.simulator.simulated_scene import NAME
 from fusargpt.tasks.facts import TARGET_COLUMN
 from fusargpt.tasks.target_dimensions import TargetBox
 from fusargpt.triplets.features import RECORD_FEATURES
@@ -321,8 +321,7 @@ def _targets(row: Mapping[str, Any], in_captions: bool) -> list[TargetBox] | Non
 
 def _simulated_decibels(row: Mapping[str, Any]) -> tuple[float, float] | None:
     """Those of a rendering by the simulator, which stretches all alike."""
-    of_simulator = str(row["id"]).startswith(f"simulated-v{SIMULATOR_VERSION}-")
-    return DISPLAY_DB.get(row["polarization"]) if of_simulator else None
+    return DISPLAY_DB.get(row["polarization"]) if str(row["id"]).startswith(NAME) else None
 
 
 def _some(name: str, items: list[CaptionItem], failures: list[Failure]) -> tuple[list[CaptionItem], list[Failure]]:

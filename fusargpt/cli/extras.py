@@ -8,7 +8,7 @@ from fusargpt.errors import InputError
 from fusargpt.installation import command_for
 
 _ALPHAEARTH = {"imagecodecs", "pyarrow", "tifffile", "urllib3"}
-_DATA = {"datasets", "matplotlib", "pyarrow", "shapely", "tqdm", "yaml"} | _ALPHAEARTH
+_DATA = {"datasets", "matplotlib", "pyarrow", "scipy", "shapely", "tqdm", "yaml"} | _ALPHAEARTH
 _RAY = {"ray"} | _DATA
 _SCENES = {"pyogrio", "scipy", "shapely", "tqdm"} | _ALPHAEARTH
 _METRICS = {"evaluate", "jinja2", "rouge_score", "sacrebleu", "sklearn"} | _DATA

@@ -3,7 +3,7 @@
 import numpy as np
 
 from fusargpt.geo.land_classes import LANDCOVER_CLASSES
-from fusargpt.simulator.simulated_scene import IMAGE_SIZE, RESOLUTION_M, Scene
+from fusargpt.simulator.simulated_scene import Scene
 from fusargpt.tasks.answers import LabelledBox
 from fusargpt.tasks.eight_dimensions import Description, describe_place
 from fusargpt.tasks.facts import known_phrases
@@ -18,7 +18,7 @@ _NUMBERS = ("no", "one", "two", "three", "four", "five", "six")
 
 def place(mask: np.ndarray) -> str:
     """Where a region lies, from the centroid of its mask (bool [H, W]): "upper left", "lower centre", "centre"."""
-    row, column = (int(np.mean(axis) * 3 / IMAGE_SIZE) for axis in np.nonzero(mask))
+    row, column = (int(np.mean(axis) * 3 / side) for axis, side in zip(np.nonzero(mask), mask.shape, strict=True))
     return "centre" if (row, column) == (1, 1) else f"{_ROWS[row]} {_COLUMNS[column]}"
 
 
@@ -46,8 +46,8 @@ def scene_descriptions(scene: Scene) -> tuple[Description, TargetDescription]:
     targets = [TargetBox(target.box, target.label, target.fine_label) for target in scene.targets]
     objects = [LabelledBox(target.box, target.label) for target in scene.targets]
     return (
-        describe_place(cover, objects, RESOLUTION_M),
-        describe_targets(targets, (IMAGE_SIZE, IMAGE_SIZE), cover, RESOLUTION_M),
+        describe_place(cover, objects, scene.resolution_m),
+        describe_targets(targets, (cover.shape[1], cover.shape[0]), cover, scene.resolution_m),
     )
 
 

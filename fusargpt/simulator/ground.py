@@ -56,7 +56,7 @@ def simulate_ground(seed: int, kind: str, height: int, width: int, resolution_m:
     if apron is not None:
         # As in scenes of version 1: smooth pavement is as dark as water, and the prior tells them apart.
         backscatter[apron] = statistics.draw_backscatter(WATER, rng)
-    return Scene(seed, kind, region, np.array(landcover), backscatter, embedding, apron, ())
+    return Scene(seed, kind, region, np.array(landcover), backscatter, embedding, apron, (), resolution_m)
 
 
 def with_targets(ground: Scene, free: NDArray[np.bool_], resolution_m: float) -> Scene:

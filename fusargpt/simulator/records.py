@@ -1,6 +1,6 @@
 """From a simulated scene to rows of the dataset, which are triplet records."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from typing import Any
 
@@ -10,7 +10,7 @@ from fusargpt.geo.embeddings import quantize
 from fusargpt.geo.prior import PRIOR_EMBEDDINGS, PRIOR_LONLAT, PRIOR_POSITIONS
 from fusargpt.simulator.description import describe, scene_descriptions
 from fusargpt.simulator.rendering import POLARIZATIONS, render_optical, render_sar
-from fusargpt.simulator.simulated_scene import IMAGE_SIZE, RESOLUTION_M, SIMULATOR_VERSION, Scene, simulate_scene
+from fusargpt.simulator.simulated_scene import SIMULATOR_VERSION, Scene, simulate_scene
 from fusargpt.tasks.answers import LabelledBox
 from fusargpt.tasks.prompts import PROMPTS, prompt
 from fusargpt.tasks.questions import conversation, true_answer
@@ -32,13 +32,14 @@ LAYOUTS = {
 }
 
 
-def scene_fields(scene: Scene, rendering: str = "sar", per_side: int = 8) -> Record:
+def scene_fields(scene: Scene, rendering: str = "sar", per_side: int = 8, polarization: str | None = None) -> Record:
     """The columns that all questions about one image share.
 
-    `rendering` is "sar" or "optical"; raises ValueError for anything else.
+    `rendering` is "sar" or "optical"; raises ValueError for anything else. `polarization` is drawn where it is None.
     """
     rng = np.random.default_rng([SIMULATOR_VERSION, scene.seed, 4])
-    polarization = str(rng.choice(POLARIZATIONS, p=[0.7, 0.3]))
+    drawn = str(rng.choice(POLARIZATIONS, p=[0.7, 0.3]))
+    polarization = polarization or drawn
     if rendering == "sar":
         image, sensor = render_sar(scene, polarization), "simulated SAR"
     elif rendering == "optical":
@@ -46,15 +47,16 @@ def scene_fields(scene: Scene, rendering: str = "sar", per_side: int = 8) -> Rec
     else:
         raise ValueError(f"rendering: found {rendering!r}, expected 'sar' or 'optical'")
     west, south = rng.uniform(-179, 178), rng.uniform(-70, 70)
-    height = IMAGE_SIZE * RESOLUTION_M / _METRES_PER_DEGREE
+    side = scene.region.shape[0]
+    height = side * scene.resolution_m / _METRES_PER_DEGREE
     width = height / np.cos(np.radians(south))
     embeddings, positions = scene.anchors(per_side)
     # From centres of the first and last pixels to lon and lat: half a pixel inside the bounds.
-    fraction = (positions.astype(np.float64) * (IMAGE_SIZE - 1) + 0.5) / IMAGE_SIZE
+    fraction = (positions.astype(np.float64) * (side - 1) + 0.5) / side
     lonlat = np.stack([west + fraction[:, 1] * width, south + (1 - fraction[:, 0]) * height], -1)
     year = int(rng.integers(2017, 2025))
     return {
-        "id": f"simulated-v{SIMULATOR_VERSION}-{scene.seed:08d}-{rendering}",
+        "id": f"{scene.name}-{rendering}",
         "image": image,
         PRIOR_EMBEDDINGS: quantize(embeddings),
         PRIOR_POSITIONS: positions,
@@ -64,7 +66,7 @@ def scene_fields(scene: Scene, rendering: str = "sar", per_side: int = 8) -> Rec
         "crs": "EPSG:4326",
         "sensor": sensor,
         "polarization": polarization,
-        "resolution_m": RESOLUTION_M,
+        "resolution_m": scene.resolution_m,
         "acquired": f"{year}-{int(rng.integers(1, 13)):02d}-{int(rng.integers(1, 29)):02d}",
         "objects": [
             {"bbox_2d": list(target.box), "label": target.label, "fine_label": target.fine_label}
@@ -78,7 +80,7 @@ def answer(scene: Scene, task: str, target: str) -> str:
     if task == "describe":
         return describe(scene)
     objects = [LabelledBox(item.box, item.label) for item in scene.targets]
-    return true_answer(task, target, objects, IMAGE_SIZE, IMAGE_SIZE)
+    return true_answer(task, target, objects, scene.region.shape[1], scene.region.shape[0])
 
 
 def question_answer(scene: Scene, task: str) -> tuple[str, str]:
@@ -103,14 +105,21 @@ def records(scene: Scene, tasks: Iterable[str], rendering: str = "sar", per_side
     return [{**fields, "id": f"{fields['id']}-{task}", **conversation(task, *asking)} for task, *asking in asked]
 
 
-def rows(seed: int, layout: str, rendering: str, per_side: int = 8) -> list[Record]:
+def rows(
+    seed: int,
+    layout: str,
+    rendering: str,
+    per_side: int = 8,
+    simulate: Callable[[int], Scene] = simulate_scene,
+) -> list[Record]:
     """The rows of one seed in a layout of `LAYOUTS`; raises ValueError for another one.
 
+    `simulate` makes the scene of a seed; by default version 1 does.
     Those of "captions" have the columns `description` and `target_description` beside those of all records.
     """
     if layout not in LAYOUTS:
         raise ValueError(f"layout: found {layout!r}, expected one of {', '.join(LAYOUTS)}")
-    scene = simulate_scene(seed)
+    scene = simulate(seed)
     found = records(scene, LAYOUTS[layout], rendering, per_side)
     if layout == "captions":
         place, targets = scene_descriptions(scene)

@@ -1,4 +1,9 @@
-"""Two pictures of one simulated scene: SAR amplitude with speckle, and an optical-like rendering."""
+"""Two pictures of one simulated scene: SAR amplitude with speckle, and an optical-like rendering.
+
+Scenes of version 2 have renderings of their own (`fusargpt.simulator.version2.scene`), registered where they are made.
+"""
+
+from functools import singledispatch
 
 import numpy as np
 from PIL import Image
@@ -86,6 +91,7 @@ def render_sar(scene: Scene, polarization: str = "VV") -> Image.Image:
     return Image.fromarray(np.clip(grey, 0, 255).astype(np.uint8))
 
 
+@singledispatch
 def render_backscatter(scene: Scene, polarization: str = "VV") -> np.ndarray:
     """Backscatter with texture, speckle, clutter and targets, dB, float64 [H, W].
 
@@ -132,6 +138,7 @@ def render_backscatter(scene: Scene, polarization: str = "VV") -> np.ndarray:
     return 10 * np.log10(np.maximum(power, 1e-9))
 
 
+@singledispatch
 def render_optical(scene: Scene) -> Image.Image:
     """An optical-like picture of the same scene: 8-bit RGB [168, 168], classes told apart by colour."""
     rng = np.random.default_rng([SIMULATOR_VERSION, scene.seed, 3])

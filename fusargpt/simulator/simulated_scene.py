@@ -13,6 +13,7 @@ from fusargpt.simulator.landcover import load_statistics
 from fusargpt.tasks.questions import box_order
 
 SIMULATOR_VERSION = 1
+NAME = "simulated-v"  # how the ids of simulated rows begin, whatever the version
 IMAGE_SIZE = 168  # pixels: 36 visual tokens of 28 px in a 6 x 6 grid
 RESOLUTION_M = 5.0
 SCENE_KINDS = {"sea": 0.2, "harbour": 0.3, "airfield": 0.32, "inland": 0.18}
@@ -36,7 +37,7 @@ class Scene:
     """A place.
 
     region [H, W] int: region of each pixel; landcover, backscatter and embedding per region: int [R], dB (VV, VH)
-    [R, 2], unit [R, 64]; apron: index of the paved region that is dark in SAR, or None.
+    [R, 2], unit [R, 64]; apron: index of the paved region that is dark in SAR, or None; resolution_m: of a pixel.
     """
 
     seed: int
@@ -47,6 +48,12 @@ class Scene:
     embedding: np.ndarray
     apron: int | None
     targets: tuple[Target, ...]
+    resolution_m: float = RESOLUTION_M
+
+    @property
+    def name(self) -> str:
+        """With the version of the simulator."""
+        return f"{NAME}{SIMULATOR_VERSION}-{self.seed:08d}"
 
     def anchors(self, per_side: int = 8) -> tuple[np.ndarray, np.ndarray]:
         """A regular grid of `per_side`^2 anchors at the centres of equal cells.
