@@ -122,7 +122,7 @@ def simulated_crops(version: int, medians: Sequence[float], count: int, rng: np.
                 scene = simulate_pixels(seed, PIXEL_SIZES_M)
             decibels = render_backscatter(scene)
             wanted[scene.kind] -= 1
-            box = scene.targets[rng.integers(0, len(scene.targets))].box
+            box = scene.targets[int(rng.integers(0, len(scene.targets)))].box
             crops.append(as_chip(decibels, box, medians[rng.integers(0, len(medians))], rng))
             progress.update()
     return crops
@@ -151,7 +151,7 @@ def features(crop: Grey) -> NDArray[np.float64]:
             float(line[(frequency >= low) & (frequency <= high)].mean())
             for low, high in zip(rings[:-1:2], rings[2::2], strict=True)
         ]
-    return np.concatenate([histogram, *gradients, parts])
+    return np.concatenate([histogram, *gradients, parts]).astype(np.float64)
 
 
 def told_apart(real: Sequence[Grey], simulated: Sequence[Grey], seed: int) -> dict[str, float]:
@@ -164,7 +164,7 @@ def told_apart(real: Sequence[Grey], simulated: Sequence[Grey], seed: int) -> di
         "boosted trees": HistGradientBoostingClassifier(max_iter=120, random_state=seed),
     }
     return {
-        name: float((cross_val_predict(classifier, table, truth, cv=folds) == truth).mean())
+        name: float(np.mean(np.asarray(cross_val_predict(classifier, table, truth, cv=folds)) == truth))
         for name, classifier in classifiers.items()
     }
 

@@ -79,7 +79,7 @@ def right_boxes(
 def mean_precision(tally: Tally) -> list[float]:
     """Where recall reaches 0, 0.01, ..., 1, the mean over labels of the precision that `ap50`, a tally, averages."""
     of_labels = tally.rows.sum(0).reshape(-1, 1 + 2 * RANKS)
-    found = [_precisions(*row[1:].reshape(2, RANKS), row[0]) for row in of_labels if row[0] > 0]
+    found = [_precisions(row[1 : 1 + RANKS], row[1 + RANKS :], row[0]) for row in of_labels if row[0] > 0]
     return [float(value) for value in np.mean(found, axis=0)] if found else []
 
 

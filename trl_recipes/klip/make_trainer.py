@@ -1,6 +1,6 @@
 """Model, processor and rows of a recipe of FUSAR-KLIP, in a trainer that is ready to run."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -81,7 +81,7 @@ def _classifier(
 
 
 @contextmanager
-def _reading_rows(config: TrainingArguments) -> Iterator[None]:
+def _reading_rows(config: TrainingArguments) -> Generator[None]:
     cache = Path(datasets_config.HF_DATASETS_CACHE)
     remedy = "free some space, or set HF_DATASETS_CACHE to another folder"
     with (

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from datasets import Image
@@ -77,7 +77,7 @@ class LabelledProbe:
             views: list[View] = []
             for number, row in enumerate(part.cast_column("image", Image(decode=False))):
                 try:
-                    views.append(_view(row))
+                    views.append(_view(cast(Mapping[str, Any], row)))
                 # What is raised on files and priors that are not what they should be.
                 except (OSError, SyntaxError, ValueError) as error:
                     raise InputError(f"{where}, row {number}: {one_line(error)}") from error
@@ -104,7 +104,7 @@ class LabelledProbe:
         return digest.hexdigest()[:8]
 
 
-def _view(row: Mapping[str, object]) -> View:
+def _view(row: Mapping[str, Any]) -> View:
     has_prior = all(row.get(name) is not None for name in PRIOR_COLUMNS)
     told_of = {name: row[name] for name in ACQUISITION if row.get(name) not in (None, "")}
     return View(read_picture(row), read_prior(row) if has_prior else None, told_of)

@@ -1,7 +1,7 @@
 """FUSAR-KLIP: images with prior and acquisition, texts, and matching."""
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from typing import Any, Self, TypeVar, cast
@@ -51,7 +51,7 @@ def load_klip(kind: type[Model], name: str, device: str) -> tuple[Model, FusarKl
 
 
 @contextmanager
-def _loading(name: str) -> Iterator[None]:
+def _loading(name: str) -> Generator[None]:
     try:
         yield
     except InputError:

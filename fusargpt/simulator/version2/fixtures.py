@@ -67,7 +67,7 @@ def draw_fixtures(
     free: NDArray[np.bool_], kinds: dict[str, float], most: int, rng: np.random.Generator
 ) -> list[Fixture]:
     """Up to `most` fixtures wholly where `free` [H, W], apart from each other; how many is as likely each."""
-    free = ndimage.binary_erosion(free, iterations=_GAP, border_value=1)
+    free = np.asarray(ndimage.binary_erosion(free, iterations=_GAP, border_value=1), bool)
     found: list[Fixture] = []
     for _ in range(int(rng.integers(0, most + 1))):
         kind = str(rng.choice(list(kinds), p=list(kinds.values())))
@@ -83,6 +83,6 @@ def draw_fixtures(
                 whole = np.zeros(free.shape, bool)
                 whole[part] = mask
                 found.append(Fixture(kind, whole, BARE if kind == "rock" else BUILT, height))
-                free &= ~ndimage.binary_dilation(whole, iterations=_GAP)
+                free &= ~np.asarray(ndimage.binary_dilation(whole, iterations=_GAP), bool)
                 break
     return found

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,7 +35,7 @@ class Grid:
     def of(view: View) -> "Grid":
         factor = max(1, round(view.pixel_m / _CELL_M))
         margin = int(np.ceil(_MARGIN_M / view.pixel_m))
-        while fft.next_fast_len(size := (view.side + 2 * margin) * factor) != size:
+        while cast(int, fft.next_fast_len(size := (view.side + 2 * margin) * factor)) != size:
             margin += 1
         return Grid(view.side, factor, margin)
 
@@ -89,7 +89,9 @@ class Grid:
     def turned(self, angle: float) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Metres along and across a direction, [H, W] each."""
         cosine, sine = np.float32(np.cos(angle)), np.float32(np.sin(angle))
-        return self.columns * cosine + self.rows * sine, self.rows * cosine - self.columns * sine
+        along: NDArray[np.float32] = self.columns * cosine + self.rows * sine
+        across: NDArray[np.float32] = self.rows * cosine - self.columns * sine
+        return along, across
 
     def shifted(self, field: NDArray[Value], direction: tuple[float, float], metres: float) -> NDArray[Value]:
         """The field at the place `metres` along `direction` from each cell; edges wrap."""

@@ -8,6 +8,7 @@ square. Correlation of speckle, side lobes, and the blooming of bright points al
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,6 +71,7 @@ def image(
         # Each look sees a complex target from an aspect of its own.
         phases = np.exp(2j * np.pi * rng.random(len(amplitude)))
         np.add.at(field, (rows, columns), (amplitude * phases).astype(np.complex64))
-        seen = fft.ifft2(fft.fft2(field, overwrite_x=True) * transfer, overwrite_x=True)
+        spectrum = cast(NDArray[np.complex64], fft.fft2(field, overwrite_x=True))
+        seen = cast(NDArray[np.complex64], fft.ifft2(spectrum * transfer, overwrite_x=True))
         total += np.abs(grid.pixels(seen)) ** 2
     return total / (view.looks * area * float(np.mean(transfer.astype(np.float64) ** 2)))

@@ -2,8 +2,9 @@
 
 import json
 import re
+from collections.abc import Sized
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -117,7 +118,7 @@ def test_a_few_chips_are_learnt_and_the_result_serves(
     assert model.config.id2label == dict(enumerate(NAMES)) and model.config.architectures == [type(model).__name__]
     kept: Any = FusarKlipForImageClassification.from_pretrained(out)
     rows = load_dataset(str(folder / "chips"), split="test", cache_dir=str(tmp_path / "cache"))
-    pictures = [row["image"] for row in rows]
+    pictures = rows["image"][:]
     inputs = FusarKlipProcessor.from_pretrained(out)(images=pictures)
     with torch.no_grad():
         logits = model(**inputs).logits
@@ -165,6 +166,7 @@ def test_classes_count_alike_only_where_it_is_asked_for(folder: Path, tmp_path: 
     assert plain.class_weights is None and weighted.class_weights is not None
     # 4 of 24 rows are of the first class, 8 and 12 of the others.
     assert weighted.class_weights.tolist() == pytest.approx([24 / 3 / 4, 24 / 3 / 8, 24 / 3 / 12])
+    assert plain.data_collator is not None
     batch = plain.data_collator([(row, 0) for row in range(24)])
     model = plain.model.eval()
     with torch.no_grad():
@@ -178,8 +180,9 @@ def test_priors_are_withheld_in_training_alone(folder: Path, tmp_path: Path) -> 
     fields: dict[str, Any] = {"prior": "true", "prior_dropout": 1.0, "eval_strategy": "steps"}
     trainer = trainer_of(classifier_arguments(folder, tmp_path / "out", **fields))
     places = [(row, 0) for row in range(12)]
+    assert trainer.data_collator is not None and trainer.eval_collator is not None
     assert "prior_mask" not in trainer.data_collator(places)
-    assert trainer.eval_collator is not None and trainer.eval_collator(places)["prior_mask"].any(1).all()
+    assert trainer.eval_collator(places)["prior_mask"].any(1).all()
 
 
 def test_classes_may_be_texts_or_folders(folder: Path, tmp_path: Path) -> None:
@@ -194,7 +197,7 @@ def test_classes_may_be_texts_or_folders(folder: Path, tmp_path: Path) -> None:
     trainer = trainer_of(classifier_arguments(folder, tmp_path / "b", **fields))
     assert trainer.names == list(NAMES)
     # Of ten neighbours of each class two report, two choose.
-    assert len(trainer.data_collator) == 18 and len(trainer.eval_collator or ()) == 6
+    assert len(cast(Sized, trainer.data_collator)) == 18 and len(cast(Sized, trainer.eval_collator)) == 6
 
 
 def test_a_classifier_goes_on_with_its_head_and_with_no_others(folder: Path, tmp_path: Path) -> None:

@@ -84,7 +84,7 @@ def test_a_classifier_follows_by_the_same_command(tmp_path: Path) -> None:
         "output_dir": tmp_path / "tuned",
     }
     command.main([str(RECIPES / "klip" / "nano" / "classify.yaml"), *given(**fields)])
-    assert len(FusarKlipForImageClassification.from_pretrained(tmp_path / "tuned").config.id2label) == len(NAMES)
+    assert FusarKlipForImageClassification.from_pretrained(tmp_path / "tuned").config.num_labels == len(NAMES)
 
 
 def test_a_recipe_of_another_system_is_refused(tmp_path: Path) -> None:
