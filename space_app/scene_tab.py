@@ -247,7 +247,7 @@ class SceneTab:
     def _show_from(self, shown: list[object], least: float) -> Generator[Changes]:
         """What was asked last with another least score: its answers are kept."""
         if shown and shown[1] == "detect":
-            yield from self._show(*cast(Any, shown), least)
+            yield from self._show(*cast(Any, [*shown, least]))
         else:
             yield {self.note: gr.skip()}
 
@@ -334,7 +334,9 @@ class SceneTab:
             if value and not float(value).is_integer():
                 raise InputError(f"{name}: found {value}; expected a whole number, or nothing")
             whole.append(int(value) if value else None)
-        yield from self.demo.scenes(image, SceneQuestion(task, target, area, *whole, least), field, told, place)
+        yield from self.demo.scenes(
+            image, SceneQuestion(task, target, area, whole[0], whole[1], least), field, told, place
+        )
 
     def _write(self, asked: AskedScene) -> tuple[str, str, str | None]:
         """Paths of the picture, the places in pixels, and the map; None for the map where no place is known."""

@@ -230,11 +230,7 @@ def _checked_calibration(calibration: Mapping[str, Mapping[str, float]]) -> dict
 
 def _checked_numbers(task: str, numbers: object) -> dict[str, float]:
     given = cast(Mapping[object, object], numbers) if isinstance(numbers, Mapping) else {}
-    floats = {
-        name: float(value)
-        for name, value in given.items()
-        if isinstance(value, int | float) and not isinstance(value, bool)
-    }
+    floats = {name: float(cast(float, value)) for name, value in given.items() if type(value) in (int, float)}
     fits = set(given) == {"temperature", "offset"} == set(floats) and all(map(math.isfinite, floats.values()))
     if not fits or floats["temperature"] <= 0:
         raise ValueError(
