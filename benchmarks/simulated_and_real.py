@@ -123,7 +123,7 @@ def simulated_crops(version: int, medians: Sequence[float], count: int, rng: np.
             decibels = render_backscatter(scene)
             wanted[scene.kind] -= 1
             box = scene.targets[int(rng.integers(0, len(scene.targets)))].box
-            crops.append(as_chip(decibels, box, medians[rng.integers(0, len(medians))], rng))
+            crops.append(as_chip(decibels, box, medians[int(rng.integers(0, len(medians)))], rng))
             progress.update()
     return crops
 

@@ -107,8 +107,7 @@ def texts_of(part: Dataset, column: str) -> list[str | None]:
     feature = part.features[column]
     values = cast(pa.Table, part.select_columns([column]).with_format("arrow")[:])[column].to_pylist()
     if isinstance(feature, ClassLabel):
-        names = cast(list[str], feature.names)
-        return [None if value is None or value < 0 else names[value] for value in values]
+        return [None if value is None or value < 0 else feature.names[value] for value in values]
     return [value or None for value in values]
 
 

@@ -89,9 +89,8 @@ class Grid:
     def turned(self, angle: float) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Metres along and across a direction, [H, W] each."""
         cosine, sine = np.float32(np.cos(angle)), np.float32(np.sin(angle))
-        along: NDArray[np.float32] = self.columns * cosine + self.rows * sine
-        across: NDArray[np.float32] = self.rows * cosine - self.columns * sine
-        return along, across
+        along, across = self.columns * cosine + self.rows * sine, self.rows * cosine - self.columns * sine
+        return along.astype(np.float32, copy=False), across.astype(np.float32, copy=False)
 
     def shifted(self, field: NDArray[Value], direction: tuple[float, float], metres: float) -> NDArray[Value]:
         """The field at the place `metres` along `direction` from each cell; edges wrap."""
