@@ -174,7 +174,9 @@ def test_real_images_are_answered(name: str, model: str, capsys: pytest.CaptureF
     # What was assumed of a TIFF, in one line; of the two that are shrunk, also the verb that tiles them.
     assert output.err.count(" read as decibels (negative values); ") == name.endswith(".tif")
     assert ("fusargpt describe" in output.err) == ("S1A" not in name)
-    assert output.err.count("\n") == name.endswith(".tif") + ("S1A" not in name)
+    *told, sureness = output.err.splitlines()
+    assert sureness.startswith("Confidence 0.")
+    assert len(told) == name.endswith(".tif") + ("S1A" not in name)
 
 
 def test_a_constrained_answer_has_the_form_of_its_task(image: Path, model: str, capsys: pytest.CaptureFixture[str]):
