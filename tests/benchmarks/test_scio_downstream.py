@@ -108,6 +108,6 @@ def test_cells_end_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     with pytest.raises(InputError, match="choose another --out"):
         run_cell(NONE, proof, out, Sizes(NANO_BACKBONE, 4, 1, 2, 2, 2))
     text = tables(results, start)
-    assert "| clean captions minus no SCIO | 1 |" in text and "before stage 1" in text and "CapFilt" not in text
+    assert "| clean captions minus as they are | 1 |" in text and "before stage 1" in text and "CapFilt" not in text
     draw(results, start, tmp_path / "scores.png")
     assert (tmp_path / "scores.png").stat().st_size > 1000

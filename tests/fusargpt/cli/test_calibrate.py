@@ -54,7 +54,7 @@ def test_numbers_of_the_tasks_that_are_asked_are_written_beside_the_others(
     said = capsys.readouterr().out
     assert "boxes " in said and "count: left as it is: " in said and f"Numbers: {out / 'calibration.json'}" in said
 
-    image = scene_fields(simulate_scene(SPLIT_SEEDS["test"] + 4))["image"].convert("RGB")
+    image = scene_fields(simulate_scene(SPLIT_SEEDS["test"] + 8))["image"].convert("RGB")
     answer = load(model, "cpu").answer(image, prompt("detect"), task="detect")
     plain = load(model, "cpu")
     plain.processor.calibration = None
