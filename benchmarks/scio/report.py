@@ -51,14 +51,13 @@ def tables(results: Sequence[Result]) -> str:
 def draw(results: Sequence[Result], path: Path) -> None:
     """The mean recall of texts about landforms, of each arm: bars are means over seeds, points single seeds."""
     kinds = _kinds(results)
-    figure, axes = pyplot.subplots(1, max(1, len(kinds)), figsize=(4.5 * max(1, len(kinds)), 3.5), squeeze=False)
+    figure, axes = pyplot.subplots(1, max(1, len(kinds)), figsize=(5.5 * max(1, len(kinds)), 3.5), squeeze=False)
     for axis, kind in zip(axes[0], kinds, strict=False):
-        for place, arm in enumerate(ARMS):
-            values = _values(results, kind, arm, DRAWN)
-            if values:
-                axis.bar(place, np.mean(values), color="#9db8d9")
-                axis.plot([place] * len(values), values, "o", color="#1f3f66", markersize=4)
-        axis.set_xticks(range(len(ARMS)), [TITLES[arm] for arm in ARMS])
+        found = {arm: values for arm in ARMS if (values := _values(results, kind, arm, DRAWN))}
+        for place, values in enumerate(found.values()):
+            axis.bar(place, np.mean(values), color="#9db8d9")
+            axis.plot([place] * len(values), values, "o", color="#1f3f66", markersize=4)
+        axis.set_xticks(range(len(found)), [TITLES[arm] for arm in found])
         axis.set_title(f"errors: {kind}")
         axis.set_ylabel("mean recall (%)")
     figure.tight_layout()
