@@ -185,7 +185,7 @@ def bad(**changed: Any) -> list[Any]:
 
 def test_a_picture_of_16_bit_gets_a_400_that_names_the_cure(client: OpenAI) -> None:
     deep = Image.fromarray(np.full((168, 168), 5000, np.uint16))
-    with pytest.raises(BadRequestError, match=r"found a picture of mode I;16, expected 8 bit; fusargpt.geo.image"):
+    with pytest.raises(BadRequestError, match=r"found a picture of mode I;16, expected 8 bit; fusargpt.read_image"):
         ask(client, deep, "How many ships are there in this image?")
 
 
