@@ -385,7 +385,8 @@ def test_a_disk_that_is_full_at_the_end_costs_no_answer(
     assert run(place, "--out", out, "--batch-size", 5) == 2
     error = capsys.readouterr().err
     assert re.search(
-        rf"fusargpt evaluate: error: {out}/(results.json|report.html): no room left in {out} .*; the answers are kept", error
+        rf"fusargpt evaluate: error: {out}/(results.json|report.html): no room left in {out} .*; the answers are kept",
+        error,
     )
     (small_disk / "other").unlink()
     asked.clear()
