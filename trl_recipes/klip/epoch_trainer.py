@@ -60,10 +60,6 @@ class EpochTrainer(Resumable):
         self.throughput = Throughput()
         self.add_callback(self.throughput)
 
-    def rows_a_batch(self, batch_size: int) -> int:
-        """Rows that are fetched together in training."""
-        return batch_size
-
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
         optimizer = super().create_optimizer(model)
         part_of_parameter = {parameter: part_of(name) for name, parameter in (model or self.model).named_parameters()}

@@ -67,15 +67,19 @@ class Resumable(Trainer):
         self.add_callback(_LogShortRuns())
         self.add_callback(Precision())
 
+    def rows_a_batch(self, batch_size: int) -> int:
+        """Rows that a process fetches together in training, for a batch of `batch_size`."""
+        return batch_size
+
     def get_train_dataloader(self) -> DataLoader[Batch]:
         """Raises InputError where rows make no whole batch: the parent would end well, and train nothing."""
         loader = super().get_train_dataloader()
         if not len(loader):
             rows = len(cast(Sized, self.train_dataset))
-            needed = self.args.per_device_train_batch_size * self.args.world_size
+            needed = self.rows_a_batch(self.args.per_device_train_batch_size) * self.args.world_size
             raise InputError(
                 f"dataset_name: found {rows} rows, expected at least a batch of all processes, {needed}; give more "
-                "rows, or set per_device_train_batch_size lower, or dataloader_drop_last: false"
+                "rows, or set smaller batches, or dataloader_drop_last: false"
             )
         return loader
 

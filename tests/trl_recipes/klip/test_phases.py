@@ -208,9 +208,12 @@ def test_bad_rows_are_named_or_left_out(folder: Path, tmp_path: Path, replaced: 
     assert len(trainer.sampler) == 11 and list(trainer.left_out[0].problems) == [11]
 
 
-def test_fewer_rows_than_a_batch_are_refused(folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "batch", [{"per_device_train_batch_size": 16}, {"per_device_train_batch_size": 4, "logical_batch_size": 16}]
+)
+def test_fewer_rows_than_a_batch_are_refused(folder: Path, tmp_path: Path, batch: dict[str, Any]) -> None:
     """transformers would warn, take no step, and leave the model as it was."""
-    fields = {"per_device_train_batch_size": 16, "dataloader_drop_last": True, "max_steps": 1}
+    fields = {**batch, "dataloader_drop_last": True, "max_steps": 1}
     with pytest.raises(InputError, match="found 12 rows, expected at least a batch of all processes, 16"):
         main(klip_arguments(folder, tmp_path / "out", **fields))
 
