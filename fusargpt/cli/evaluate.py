@@ -148,7 +148,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--limit", metavar="N", type=int, help="the first N questions of each task (default: all; simulator: 500)"
     )
-    parser.add_argument("--batch-size", metavar="N", type=int, default=16, help="default: 16")
+    parser.add_argument("--batch-size", metavar="N", type=int, default=64, help="default: 64")
     parser.add_argument(
         "--max-new-tokens",
         metavar="N",

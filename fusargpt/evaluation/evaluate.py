@@ -24,7 +24,7 @@ from fusargpt.evaluation.scoring import Answers
 from fusargpt.inference.asking import Asking
 from fusargpt.inference.devices import chosen_device
 from fusargpt.inference.journal import Journal
-from fusargpt.inference.questions import Answerer, Failure
+from fusargpt.inference.questions import Answerer, Failure, FusarGptAnswerer
 from fusargpt.inference.rows import SIMULATOR, load_rows, read, simulated_rows
 from fusargpt.tasks.prompts import MAX_NEW_TOKENS, TASKS
 
@@ -66,7 +66,7 @@ class Options:
     split: str = "test"
     configs: Sequence[str] | None = None
     limit: int | None = None
-    batch_size: int = 16
+    batch_size: int = 64
     max_new_tokens: int = MAX_NEW_TOKENS
     seed: int = 0
     answer_form: str = "auto"
@@ -122,6 +122,8 @@ def _ask(
             if left[entry.label]:
                 progress.set_description(entry.label)
                 answerer = majority if entry.model == MAJORITY and majority else models.get(entry, device)
+                # Other models' `generate` keeps every row until the longest answer ends.
+                order = "image" if isinstance(answerer, FusarGptAnswerer) else "task"
                 asking = Asking(
                     answerer,
                     reading.of(entry, answerer, given[entry.label]),
@@ -130,7 +132,7 @@ def _ask(
                     max_new_tokens=options.max_new_tokens,
                     advance=progress.update,
                 )
-                failures += [replace(failure, entry=entry.label) for failure in asking.run(items)]
+                failures += [replace(failure, entry=entry.label) for failure in asking.run(items, order)]
     asked = {item.id for item in items}
     answers: dict[str, Answers] = {
         label: {name: answer for name, answer in journal.answers.items() if name in asked}

@@ -8,7 +8,7 @@ import gc
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 import torch
 from tqdm import tqdm
@@ -26,6 +26,7 @@ _DIGITS = 4
 """Of confidences that are kept."""
 
 AnyItem = TypeVar("AnyItem", bound=Item)
+Order = Literal["task", "image", "given"]
 
 
 class Asking(Generic[AnyItem]):
@@ -54,12 +55,12 @@ class Asking(Generic[AnyItem]):
         self._batch_size, self._max_new_tokens = batch_size, max_new_tokens
         self._advance = advance
 
-    def run(self, items: Sequence[AnyItem], *, in_order: bool = False) -> list[Failure]:
+    def run(self, items: Sequence[AnyItem], order: Order = "task") -> list[Failure]:
         """Ask all items that the journal does not hold.
 
         Args:
             items: each once.
-            in_order: keep their order, and batches across tasks, instead of putting like ones together.
+            order: "task" and "image" as of `alike`; "given" keeps theirs, and batches across tasks.
 
         Returns:
             The items that failed; the next run asks them again.
@@ -71,7 +72,7 @@ class Asking(Generic[AnyItem]):
         """
         left = [item for item in items if item.id not in self._journal.answers]
         failures: list[Failure] = []
-        for group in [left] if in_order else alike(left):
+        for group in [left] if order == "given" else alike(left, order):
             questions: list[Question] = []
             settled: list[Answer] = []
             pixels = 0
@@ -142,16 +143,31 @@ class Asking(Generic[AnyItem]):
         return Failure(item.id, str(error) if isinstance(error, InputError) else one_line(error))
 
 
-def alike(items: Sequence[AnyItem]) -> Iterator[list[AnyItem]]:
-    """Items in groups of one task, whose answers are about as long, and in them by the length of their inputs.
+def alike(items: Sequence[AnyItem], order: Literal["task", "image"]) -> Iterator[list[AnyItem]]:
+    """Items in groups, none of which shares a batch with another.
 
-    That length grows with the image's area and the question's letters, so that neighbours need little padding.
+    Args:
+        items: in any order.
+        order: "task" makes a group of each task, whose answers are about as long, in it by the length of the inputs,
+            so that neighbours need little padding: for models that keep every row until the longest answer ends.
+            "image" makes one group, images by their size and all questions about one beside each other: for models
+            that encode and read an image once for them, and let a row leave as its answer ends.
     """
     groups: dict[str, list[AnyItem]] = {}
-    for item in items:
-        groups.setdefault(item.task, []).append(item)
-    for group in groups.values():
-        yield sorted(group, key=lambda item: (item.pixels, len(item.question)))
+    if order == "image":
+        first: dict[str, int] = {}
+        for place, item in enumerate(items):
+            if item.image:
+                first.setdefault(item.image, place)
+        by_size = sorted(enumerate(items), key=lambda placed: (placed[1].pixels, first.get(placed[1].image, placed[0])))
+        groups[""] = [item for _, item in by_size]
+    else:
+        for item in items:
+            groups.setdefault(item.task, []).append(item)
+        for group in groups.values():
+            # The length grows with the image's area and the question's letters.
+            group.sort(key=lambda item: (item.pixels, len(item.question)))
+    yield from groups.values()
 
 
 def out_of_memory(error: Exception) -> bool:
