@@ -8,6 +8,7 @@ from pathlib import Path
 from fusargpt.checkpoints import HUB_ID, check_model_name, shipped
 from fusargpt.cli.argument_types import names
 from fusargpt.cli.extras import check_constrained, needs
+from fusargpt.cli.number_options import add_number_types
 from fusargpt.cli.parser import Parser
 from fusargpt.errors import InputError
 from fusargpt.tasks.prompts import MAX_NEW_TOKENS, TASKS
@@ -169,5 +170,6 @@ def _parser() -> argparse.ArgumentParser:
         help="hold the answers of FUSAR-GPT models and their backbones to the form of the task (extra: constrained)",
     )
     parser.add_argument("--device", help="as torch names it (default: a GPU where there is one)")
+    add_number_types(parser.add_argument)
     parser.add_argument("--out", metavar="DIR", type=Path, help="default: evaluation/MODEL-DATASET")
     return parser

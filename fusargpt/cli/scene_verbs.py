@@ -11,6 +11,7 @@ from fusargpt.checkpoints import check_model_name, shipped
 from fusargpt.cli.area_options import add_area, check_area
 from fusargpt.cli.extras import needs
 from fusargpt.cli.label_options import add_labels, classify_by_labels
+from fusargpt.cli.number_options import add_number_types
 from fusargpt.cli.parser import Parser
 from fusargpt.cli.scene_options import (
     PUBLIC_FIELD,
@@ -235,4 +236,5 @@ def _parser(task: str) -> argparse.ArgumentParser:
         "--max-new-tokens", metavar="N", type=int, help=f"where an answer is cut (default: {MAX_NEW_TOKENS})"
     )
     model.add_argument("--device", help="as torch names it (default: a GPU where there is one)")
+    add_number_types(model.add_argument, argparse.SUPPRESS)
     return parser

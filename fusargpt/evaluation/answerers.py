@@ -14,7 +14,9 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from fusargpt.errors import InputError, one_line
 from fusargpt.evaluation.entries import MAJORITY, OWN_TYPES, Entry
+from fusargpt.inference.devices import chosen_dtype
 from fusargpt.inference.faces import Generates, LoadingReport, Processes
+from fusargpt.inference.number_types import Dtype, Quantization
 from fusargpt.inference.predict import load
 from fusargpt.inference.questions import Answerer, FusarGptAnswerer, Question
 from fusargpt.inference.rows import only_message
@@ -90,20 +92,27 @@ class MajorityAnswerer:
         return image.size
 
 
-def number_type(device: str) -> torch.dtype:
-    """What models compute in on a device, as `fusargpt.inference.predict.load` has it."""
-    return torch.float32 if device == "cpu" else torch.bfloat16
+def load_answerer(
+    entry: Entry,
+    device: str,
+    raw_scores: bool = False,
+    dtype: Dtype | None = None,
+    quantization: Quantization = "none",
+) -> Answerer:
+    """The model of an entry that is not `MAJORITY`.
 
-
-def load_answerer(entry: Entry, device: str, raw_scores: bool = False) -> Answerer:
-    """The model of an entry that is not `MAJORITY`, in `number_type(device)`; `raw_scores` leaves its calibration out.
+    Args:
+        entry: who answers.
+        device: as torch names it.
+        raw_scores: leave its calibration out.
+        dtype, quantization: as of `fusargpt.inference.predict.load`; models of other types are never quantized.
 
     Raises:
         InputError: files that are missing or damaged, or a processor that cannot be made.
     """
     unit = THOUSANDTHS if entry.in_thousandths else None
     if entry.model_type in _OURS:
-        predictor = load(entry.model, device)
+        predictor = load(entry.model, device, dtype, quantization)
         if raw_scores:
             predictor.processor.calibration = None
         return FusarGptAnswerer(predictor, unit)
@@ -113,7 +122,7 @@ def load_answerer(entry: Entry, device: str, raw_scores: bool = False) -> Answer
             # Typed as a model alone, also where the report on its weights comes with it.
             tuple[nn.Module, LoadingReport],
             AutoModelForImageTextToText.from_pretrained(
-                entry.model, dtype=number_type(device), output_loading_info=True, trust_remote_code=False
+                entry.model, dtype=chosen_dtype(dtype, device), output_loading_info=True, trust_remote_code=False
             ),
         )
     # What transformers and safetensors raise on files that are missing, damaged or do not fit, and on absent packages.

@@ -13,7 +13,7 @@ import torch
 from tqdm import tqdm
 
 from fusargpt.errors import InputError
-from fusargpt.evaluation.answerers import MajorityAnswerer, load_answerer, number_type
+from fusargpt.evaluation.answerers import MajorityAnswerer, load_answerer
 from fusargpt.evaluation.claimed import RUN, claimed
 from fusargpt.evaluation.entries import MAJORITY, Entry, enter
 from fusargpt.evaluation.evaluated import Evaluation
@@ -22,8 +22,9 @@ from fusargpt.evaluation.priors import given_priors
 from fusargpt.evaluation.reading import Reading
 from fusargpt.evaluation.scoring import Answers
 from fusargpt.inference.asking import Asking
-from fusargpt.inference.devices import chosen_device
+from fusargpt.inference.devices import chosen_device, chosen_dtype
 from fusargpt.inference.journal import Journal
+from fusargpt.inference.number_types import Dtype, Quantization
 from fusargpt.inference.questions import Answerer, Failure, FusarGptAnswerer
 from fusargpt.inference.rows import SIMULATOR, load_rows, read, simulated_rows
 from fusargpt.tasks.prompts import MAX_NEW_TOKENS, TASKS
@@ -55,6 +56,7 @@ class Options:
             `fusargpt.tasks.grammar`.
         device: as torch names it; None takes a GPU where there is one.
         raw_scores: leave confidences the probabilities of tokens, whatever a model's processor has to calibrate them.
+        dtype, quantization: as of `fusargpt.inference.predict.load`; models of other types are never quantized.
     """
 
     model: str
@@ -73,6 +75,8 @@ class Options:
     constrained: bool = False
     device: str | None = None
     raw_scores: bool = False
+    dtype: Dtype | None = None
+    quantization: Quantization = "none"
 
 
 def evaluate(options: Options) -> Evaluation:
@@ -112,7 +116,7 @@ def _ask(
 ) -> tuple[dict[str, Answers], list[Failure]]:
     """The answers of each entry to all items, asked or asked before, and the questions that failed."""
     failures: list[Failure] = []
-    journals = {entry.label: _journal(options.out, entry, settings, device) for entry in entries}
+    journals = {entry.label: _journal(options, entry, settings, device) for entry in entries}
     left = {label: [item for item in items if item.id not in journal.answers] for label, journal in journals.items()}
     # Counted before hours go by: the training split may not be there.
     majority = _majority(options) if any(left[entry.label] for entry in entries if entry.model == MAJORITY) else None
@@ -144,15 +148,17 @@ def _ask(
 class _Models:
     """The model in use: settings of the prior follow each other, and no two models fill the memory."""
 
-    def __init__(self, raw_scores: bool) -> None:
-        self._raw_scores = raw_scores
+    def __init__(self, options: Options) -> None:
+        self._options = options
         self._name = ""
         self._answerer: Answerer | None = None
 
     def get(self, entry: Entry, device: str) -> Answerer:
         if self._answerer is None or self._name != entry.model:
             self.free()
-            self._name, self._answerer = entry.model, load_answerer(entry, device, self._raw_scores)
+            chosen = self._options
+            self._name = entry.model
+            self._answerer = load_answerer(entry, device, chosen.raw_scores, chosen.dtype, chosen.quantization)
         return self._answerer
 
     def free(self) -> None:
@@ -164,7 +170,7 @@ class _Models:
 
 @contextmanager
 def _loaded(options: Options) -> Generator[_Models]:
-    models = _Models(options.raw_scores)
+    models = _Models(options)
     try:
         yield models
     finally:
@@ -191,20 +197,21 @@ def _settings(options: Options, items: Sequence[KnownItem]) -> dict[str, object]
         # Only where it is so: answers that were given before it could be are free ones.
         **({"constrained": True} if options.constrained else {}),
         **({"raw_scores": True} if options.raw_scores else {}),
+        **({"quantization": options.quantization} if options.quantization != "none" else {}),
     }
 
 
-def _journal(out: Path, entry: Entry, settings: Mapping[str, object], device: str) -> Journal:
+def _journal(options: Options, entry: Entry, settings: Mapping[str, object], device: str) -> Journal:
     conditions = {
         "model": entry.model,
         "revision": entry.revision,
         "prior": entry.prior,
         "answer_form": entry.with_form,
-        "dtype": "" if entry.model == MAJORITY else str(number_type(device)).removeprefix("torch."),
+        "dtype": "" if entry.model == MAJORITY else str(chosen_dtype(options.dtype, device)).removeprefix("torch."),
         "fingerprint": settings["fingerprint"],
     }
     name = "".join(letter if letter.isalnum() or letter in "-._" else "-" for letter in entry.label)
-    return Journal(out / "predictions" / f"{name}.jsonl", conditions, RUN)
+    return Journal(options.out / "predictions" / f"{name}.jsonl", conditions, RUN)
 
 
 def _versions() -> dict[str, str]:

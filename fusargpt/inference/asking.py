@@ -8,6 +8,7 @@ import gc
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from typing import Any, Generic, Literal, TypeVar
 
 import torch
@@ -17,11 +18,13 @@ from fusargpt.errors import InputError, OptionError, one_line
 from fusargpt.inference.confidences import ScoredAnswer
 from fusargpt.inference.journal import Journal
 from fusargpt.inference.questions import Answer, Answerer, Failure, Item, Question
+from fusargpt.inference.reading_ahead import read_ahead
 
 _SETTLED_AT_ONCE = 512
 """Answers that needed no model and wait to be written; each is a line of the journal."""
 _BATCH_PIXELS = 2**26
-"""Of the images that wait for one batch: a tile of 8,192 x 8,192 pixels takes 200 MB before it is scaled down."""
+"""Of the images that wait for one batch, and of those that are read ahead: a tile of 8,192 x 8,192 pixels takes 200 MB
+before it is scaled down."""
 _DIGITS = 4
 """Of confidences that are kept."""
 
@@ -34,7 +37,8 @@ class Asking(Generic[AnyItem]):
 
     Args:
         answerer: the model.
-        read: the question of an item, or its answer where the model need not be asked. What it raises costs the item.
+        read: the question of an item, or its answer where the model need not be asked, called by a thread of its own.
+            What it raises costs the item.
         journal: holds what is answered, and gets every further answer as it comes.
         batch_size: questions that are answered together. It shrinks when a batch does not fit into memory.
         max_new_tokens: where an answer is cut.
@@ -76,22 +80,22 @@ class Asking(Generic[AnyItem]):
             questions: list[Question] = []
             settled: list[Answer] = []
             pixels = 0
-            for item in group:
-                try:
-                    found = self._read(item)
-                # Whatever is wrong with one item, and whatever a library says to it, costs no other.
-                except Exception as error:
-                    failures.append(self._failure(item, error))
-                    continue
-                if isinstance(found, Question):
-                    questions.append(found)
-                    pixels += found.image.width * found.image.height
-                else:
-                    settled.append(found)
-                full = len(questions) >= self._batch_size or pixels >= _BATCH_PIXELS
-                if full or len(settled) >= _SETTLED_AT_ONCE:
-                    failures += self._flush(questions, settled)
-                    pixels = 0
+            # As many are read while a batch is answered as go into the next one.
+            with closing(read_ahead(group, self._read, self._batch_size, _BATCH_PIXELS)) as outcomes:
+                for item, found in outcomes:
+                    # Whatever is wrong with one item, and whatever a library says to it, costs no other.
+                    if isinstance(found, Exception):
+                        failures.append(self._failure(item, found))
+                        continue
+                    if isinstance(found, Question):
+                        questions.append(found)
+                        pixels += found.image.width * found.image.height
+                    else:
+                        settled.append(found)
+                    full = len(questions) >= self._batch_size or pixels >= _BATCH_PIXELS
+                    if full or len(settled) >= _SETTLED_AT_ONCE:
+                        failures += self._flush(questions, settled)
+                        pixels = 0
             failures += self._flush(questions, settled)
         return failures
 

@@ -133,15 +133,12 @@ def _typed(name: str, value: Any, hint: Any) -> Any:
 
     Without a hint, of a field that a plan does not read, as YAML has it.
     """
-    if isinstance(value, list) and get_origin(hint) is not list and all(isinstance(part, str) for part in value):
+    if isinstance(value, list) and hint is None:
+        return _as_yaml(value[0] if value else "true") if len(value) < 2 else value
+    if isinstance(value, list) and get_origin(hint) is not list:
         if len(value) > 1:
             raise InputError(f"{name}: found {len(value)} values; expected one")
         value = value[0] if value else "true"
-        if hint is None:
-            try:
-                return yaml.safe_load(value)
-            except yaml.YAMLError:
-                return value
     if hint is None or not isinstance(value, str):
         return float(value) if hint is float and isinstance(value, int) else value
     for member in get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,):
@@ -149,6 +146,13 @@ def _typed(name: str, value: Any, hint: Any) -> Any:
         if read is not None:
             return read
     raise InputError(f"{name}: found {value!r}; expected {named_type(hint)}")
+
+
+def _as_yaml(text: object) -> object:
+    try:
+        return yaml.safe_load(text) if isinstance(text, str) else text
+    except yaml.YAMLError:
+        return text
 
 
 def _read(text: str, kind: Any) -> Any:
