@@ -48,10 +48,11 @@ def quantize_linear_layers(module: nn.Module, quantization: Quantization) -> Non
             if isinstance(layer, nn.Linear):
                 module.set_submodule(name, in_4_bits(layer, True, layer.weight.dtype, layer.weight.device))
     except ModuleNotFoundError as error:
-        if error.name not in _PACKAGES:
+        package = str(error.name).partition(".")[0]
+        if package not in _PACKAGES:
             raise
         raise InputError(
-            f"quantization: {quantization} needs {error.name}; this brings it: {command_for('quantized')}"
+            f"quantization: {quantization} needs {package}; this brings it: {command_for('quantized')}"
         ) from error
 
 
