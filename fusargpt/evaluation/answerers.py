@@ -1,9 +1,9 @@
 """Whoever answers a benchmark: FUSAR-GPT, other vision-language models, and the majority answer."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import cast
+from typing import NamedTuple, cast
 
 import torch
 from datasets import Dataset
@@ -17,7 +17,7 @@ from fusargpt.evaluation.entries import MAJORITY, OWN_TYPES, Entry
 from fusargpt.inference.devices import chosen_dtype
 from fusargpt.inference.faces import Generates, LoadingReport, Processes
 from fusargpt.inference.number_types import Dtype, Quantization
-from fusargpt.inference.predict import load
+from fusargpt.inference.predict import FusarGpt, load
 from fusargpt.inference.questions import Answerer, FusarGptAnswerer, Question
 from fusargpt.inference.rows import only_message
 from fusargpt.inference.user_texts import UserTexts
@@ -29,6 +29,13 @@ THOUSANDTHS = (1000, 1000)
 # Ours and their backbones, which our classes load with a TLM that does nothing; our processor makes of images and text
 # what theirs does, and needs no torchvision.
 _OURS = (*OWN_TYPES, FusarGptConfig.backbone_type, FusarGptQwen3Config.backbone_type)
+
+
+class OwnEngine(NamedTuple):
+    """What else than transformers runs FUSAR-GPT models: its name, and what loads a model by its folder or name."""
+
+    name: str
+    load: Callable[[str], FusarGpt]
 
 
 class AnyModelAnswerer:
@@ -98,6 +105,7 @@ def load_answerer(
     raw_scores: bool = False,
     dtype: Dtype | None = None,
     quantization: Quantization = "none",
+    engine: OwnEngine | None = None,
 ) -> Answerer:
     """The model of an entry that is not `MAJORITY`.
 
@@ -106,13 +114,14 @@ def load_answerer(
         device: as torch names it.
         raw_scores: leave its calibration out.
         dtype, quantization: as of `fusargpt.inference.predict.load`; models of other types are never quantized.
+        engine: of FUSAR-GPT models and their backbones; None takes transformers.
 
     Raises:
         InputError: files that are missing or damaged, or a processor that cannot be made.
     """
     unit = THOUSANDTHS if entry.in_thousandths else None
     if entry.model_type in _OURS:
-        predictor = load(entry.model, device, dtype, quantization)
+        predictor = load(entry.model, device, dtype, quantization) if engine is None else engine.load(entry.model)
         if raw_scores:
             predictor.processor.calibration = None
         return FusarGptAnswerer(predictor, unit)

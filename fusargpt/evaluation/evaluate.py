@@ -13,7 +13,7 @@ import torch
 from tqdm import tqdm
 
 from fusargpt.errors import InputError
-from fusargpt.evaluation.answerers import MajorityAnswerer, load_answerer
+from fusargpt.evaluation.answerers import MajorityAnswerer, OwnEngine, load_answerer
 from fusargpt.evaluation.claimed import RUN, claimed
 from fusargpt.evaluation.entries import MAJORITY, Entry, enter
 from fusargpt.evaluation.evaluated import Evaluation
@@ -79,8 +79,8 @@ class Options:
     quantization: Quantization = "none"
 
 
-def evaluate(options: Options) -> Evaluation:
-    """Ask all that is not yet answered in `options.out`.
+def evaluate(options: Options, engine: OwnEngine | None = None) -> Evaluation:
+    """Ask all that is not yet answered in `options.out`; FUSAR-GPT models by `engine`, where there is one.
 
     Raises:
         InputError: a model, dataset, task or split that is not what it should be; a folder with another benchmark, or
@@ -95,10 +95,10 @@ def evaluate(options: Options) -> Evaluation:
     given = {
         entry.label: dict(zip(names, given_priors(items, entry.prior, options.seed), strict=True)) for entry in entries
     }
-    settings = _settings(options, items)
+    settings = _settings(options, items) | ({} if engine is None else {"engine": engine.name})
     reading = Reading(rows, items, options.constrained)
     with claimed(options.out, settings):
-        answers, missing = _ask(options, entries, device, reading, items, given, settings)
+        answers, missing = _ask(options, entries, device, engine, reading, items, given, settings)
     failures += missing
     if not any(answers.values()):
         raise InputError(f"no question was answered; {failures[-1].id}: {failures[-1].reason}")
@@ -109,6 +109,7 @@ def _ask(
     options: Options,
     entries: Sequence[Entry],
     device: str,
+    engine: OwnEngine | None,
     reading: Reading,
     items: Sequence[KnownItem],
     given: Mapping[str, dict[str, int | None]],
@@ -120,7 +121,10 @@ def _ask(
     left = {label: [item for item in items if item.id not in journal.answers] for label, journal in journals.items()}
     # Counted before hours go by: the training split may not be there.
     majority = _majority(options) if any(left[entry.label] for entry in entries if entry.model == MAJORITY) else None
-    with tqdm(total=len(items) * len(entries), unit="answer", disable=None) as progress, _loaded(options) as models:
+    with (
+        tqdm(total=len(items) * len(entries), unit="answer", disable=None) as progress,
+        _loaded(options, engine) as models,
+    ):
         progress.update(progress.total - sum(map(len, left.values())))
         for entry in entries:
             if left[entry.label]:
@@ -148,8 +152,8 @@ def _ask(
 class _Models:
     """The model in use: settings of the prior follow each other, and no two models fill the memory."""
 
-    def __init__(self, options: Options) -> None:
-        self._options = options
+    def __init__(self, options: Options, engine: OwnEngine | None) -> None:
+        self._options, self._engine = options, engine
         self._name = ""
         self._answerer: Answerer | None = None
 
@@ -158,7 +162,9 @@ class _Models:
             self.free()
             chosen = self._options
             self._name = entry.model
-            self._answerer = load_answerer(entry, device, chosen.raw_scores, chosen.dtype, chosen.quantization)
+            self._answerer = load_answerer(
+                entry, device, chosen.raw_scores, chosen.dtype, chosen.quantization, self._engine
+            )
         return self._answerer
 
     def free(self) -> None:
@@ -169,8 +175,8 @@ class _Models:
 
 
 @contextmanager
-def _loaded(options: Options) -> Generator[_Models]:
-    models = _Models(options)
+def _loaded(options: Options, engine: OwnEngine | None) -> Generator[_Models]:
+    models = _Models(options, engine)
     try:
         yield models
     finally:
