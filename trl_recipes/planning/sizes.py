@@ -124,7 +124,8 @@ def sizes_of(config: Mapping[str, Any]) -> Sizes:
         InputError: a size that is no whole number above 0, or heads that do not share the width.
     """
     # The published backbones have the language model's fields beside the others.
-    text = _Values(_TEXT, config.get("text_config") or {name: config[name] for name in _TEXT if name in config})
+    inner = config.get("text_config") or {name: config[name] for name in _TEXT if name in config}
+    text = _Values(_TEXT, inner)
     vision = _Values(_VISION, config.get("vision_config"))
     tlm = _Values(_TLM, config.get("tlm_config"))
     patch, hidden, heads = vision.whole("patch_size"), text.whole("hidden_size"), text.whole("num_attention_heads")
@@ -141,7 +142,8 @@ def sizes_of(config: Mapping[str, Any]) -> Sizes:
         intermediate=text.whole("intermediate_size"),
         layers=text.whole("num_hidden_layers"),
         vocabulary=text.whole("vocab_size"),
-        tied=bool(config.get("tie_word_embeddings", False)),
+        # Configurations before transformers 5 say it inside.
+        tied=bool(config.get("tie_word_embeddings") or inner.get("tie_word_embeddings")),
         vision_hidden=vision.whole("hidden_size"),
         vision_heads=vision.whole("num_heads"),
         vision_intermediate=vision.whole("intermediate_size"),
