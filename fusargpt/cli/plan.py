@@ -13,7 +13,7 @@ from fusargpt.errors import InputError, naming
 if TYPE_CHECKING:
     from trl_recipes.planning.plan import Plan
 
-# As in trl_recipes.planning.plan, whose import takes seconds.
+# As in trl_recipes.planning.plan, which needs an extra.
 GPUS = (
     "a10", "a100-40g", "a100-80g", "b200", "h100", "h100-pcie", "h200", "l4", "l40s", "rtx-3090", "rtx-4090",
     "rtx-5090", "rtx-a6000",
