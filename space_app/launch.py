@@ -11,6 +11,7 @@ from gradio.themes import Default
 from fusargpt.checkpoints import KLIP_NANO, NANO
 from fusargpt.embedding.embedder import Embedder
 from fusargpt.errors import InputError
+from fusargpt.inference.number_types import Dtype, Quantization
 from fusargpt.inference.predict import load
 from fusargpt.inference.quiet import quiet_libraries
 from space_app.demo import Demo
@@ -87,8 +88,15 @@ def launch(page: gr.Blocks, host: str | None = None, port: int | None = None, wa
     return address
 
 
-def serve(model: str, host: str | None = None, port: int | None = None) -> None:
-    """Load a model and serve its page until interrupted; raises what `load`, `offered_roots` and `launch` raise."""
+def serve(
+    model: str,
+    host: str | None = None,
+    port: int | None = None,
+    dtype: Dtype | None = None,
+    quantization: Quantization = "none",
+) -> None:
+    """Load a model, as `load` does, and serve its page until interrupted; raises what `load`, `offered_roots` and
+    `launch` raise."""
     quiet_libraries()
     # They load beside the model.
     READER.start()
@@ -101,6 +109,6 @@ def serve(model: str, host: str | None = None, port: int | None = None) -> None:
     # Containers are ended by this signal; files are cleared away as after Ctrl-C.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     searcher = chosen_searcher()
-    predictor = load(model)
+    predictor = load(model, dtype=dtype, quantization=quantization)
     scene_search = None if searcher is None else SceneSearch(Embedder.load(searcher))
     launch(build(Demo(predictor, name, fields, scratch=scratch, scene_search=scene_search)), host, port)

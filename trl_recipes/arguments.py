@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal, cast, get_args
-
-from trl.trainer.sft_config import SFTConfig
+from typing import TYPE_CHECKING, Literal, cast, get_args
 
 from fusargpt.checkpoints import shipped
 from fusargpt.errors import InputError
-from trl_recipes.recipe_parser import DECIDED_FOR_ALL, Decided, check_effect, parse_recipe
+from trl_recipes.field_checks import DECIDED_FOR_ALL, Decided, check_effect
+
+if TYPE_CHECKING:
+    from trl.trainer.sft_config import SFTConfig
 
 Train = Literal["tlm", "tlm+lora", "lora", "all", "language"]
 Prior = Literal["true", "none"]
@@ -279,13 +280,18 @@ class RecipeArguments:
         return self.train in ("lora", "tlm+lora")
 
 
-def parse(arguments: Sequence[str] | None = None) -> tuple[RecipeArguments, SFTConfig]:
+def parse(arguments: Sequence[str] | None = None) -> tuple[RecipeArguments, "SFTConfig"]:
     """Read `recipe.yaml` and the ``--key value`` pairs after it, which override it (``sys.argv`` when None).
 
     Raises:
         InputError: for no recipe, one that cannot be read or is not YAML, a key that no field has, or a value that a
             field does not allow.
     """
+    # A plan reads the fields above without torch, which these two import.
+    from trl.trainer.sft_config import SFTConfig
+
+    from trl_recipes.recipe_parser import parse_recipe
+
     recipe, config = parse_recipe(
         arguments, RecipeArguments, SFTConfig, DECIDED_HERE, "trl_recipes.sft", "trl_recipes/stage1.yaml"
     )
@@ -300,7 +306,7 @@ def parse(arguments: Sequence[str] | None = None) -> tuple[RecipeArguments, SFTC
     return recipe, config
 
 
-def _check_evaluation(recipe: RecipeArguments, config: SFTConfig) -> None:
+def _check_evaluation(recipe: RecipeArguments, config: "SFTConfig") -> None:
     """Raises InputError for fields of evaluations in a recipe that has none."""
     if config.eval_strategy != "no":
         return

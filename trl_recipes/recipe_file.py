@@ -71,7 +71,7 @@ def check_recipe(path: str, hints: Mapping[str, Any]) -> None:
                 raise InputError(f"{name}: found {part}, a {type(part).__name__}; put it in quotes if it is a text")
         if name in hints and not _fits(value, hints[name]):
             found = "nothing" if value is None else repr(value)
-            raise InputError(f"{name}: found {found}; expected {_named(hints[name])}")
+            raise InputError(f"{name}: found {found}; expected {named_type(hints[name])}")
 
 
 def system_of(path: str) -> object:
@@ -137,7 +137,7 @@ def _fits(value: Any, hint: Any) -> bool:
     return hint is Any or isinstance(value, str)
 
 
-def _named(hint: Any) -> str:
+def named_type(hint: Any) -> str:
     """A type as a message says it."""
     members = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
     names = {str: "text", int: "a whole number", float: "a number", bool: "true or false", type(None): "null"}

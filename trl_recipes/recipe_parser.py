@@ -1,39 +1,23 @@
 """The strict parser of recipes: a YAML file and ``--key value`` pairs, to a recipe's own fields and its trainer's."""
 
-import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import NoReturn, TypeVar, get_type_hints
 
 from transformers import TrainingArguments
 from trl.scripts.utils import TrlParser
 
-from fusargpt.errors import InputError, check_characters, one_line
+from fusargpt.errors import InputError, one_line
 from fusargpt.installation import command_for
 from fusargpt.private_names import parsed_types
+from trl_recipes.field_checks import Decided, check_decided, check_values
 from trl_recipes.recipe_file import check_recipe, recipe_path
 
 Recipe = TypeVar("Recipe")
 Config = TypeVar("Config", bound=TrainingArguments)
-Decided = dict[str, tuple[tuple[object, ...], str]]
-"""Fields that a script decides, or that nothing reads: the values that each may have, and what to use instead."""
 
 REPORTERS = ("tensorboard", "trackio")  # extras of this package; others are the Trainer's own
-_NOT_PUSHED = "push output_dir when the stage is done"
-DECIDED_FOR_ALL: Decided = {
-    "resume_from_checkpoint": ((None,), "use resume: true"),
-    "push_to_hub": ((False,), _NOT_PUSHED),
-    "hub_model_id": ((None,), _NOT_PUSHED),
-    "hub_strategy": (("every_save",), _NOT_PUSHED),
-    "hub_private_repo": ((None,), _NOT_PUSHED),
-    "hub_always_push": ((False,), _NOT_PUSHED),
-    "hub_revision": ((None,), _NOT_PUSHED),
-}
-LARGEST = 2**63
-"""Whole numbers of a recipe lie below: steps and bytes are counted in them, and divided."""
-SEEDS = ("seed", "data_seed")
-LARGEST_SEED = 2**32 - 1  # numpy's generators take no larger one
 
 
 class _RecipeParser(TrlParser):
@@ -96,48 +80,9 @@ def parse_recipe(
     # What TRL, transformers and accelerate raise on values that are not what they should be: of every type.
     except Exception as error:
         raise InputError(f"the recipe cannot be used: {type(error).__name__}: {one_line(error)}") from error
-    for name, value in (vars(recipe) | vars(config)).items():
-        if isinstance(value, float) and not math.isfinite(value):
-            raise InputError(f"{name}: found {value}, expected a finite number")
-        if isinstance(value, int) and abs(value) >= LARGEST:
-            raise InputError(f"{name}: found a number of {value.bit_length():,} bits, expected one below 2^63")
-        if name in SEEDS and isinstance(value, int) and not 0 <= value <= LARGEST_SEED:
-            raise InputError(f"{name}: found {value}, expected a number between 0 and {LARGEST_SEED}")
-        if isinstance(value, str):
-            check_characters(value, name)
-            if "\x00" in value:
-                raise InputError(f"{name}: found {value!r}, expected a text without the character 0")
+    check_values(vars(recipe) | vars(config))
     for name in config.report_to:
         if name in REPORTERS and find_spec(name) is None:
             raise InputError(f"report_to: {name} is not installed; this brings it: {command_for(name)}")
-    _check_decided(config, decided)
+    check_decided(vars(config), decided)
     return recipe, config
-
-
-def check_effect(recipe: object, defaults: Mapping[str, object], does: bool, needs: str) -> None:
-    """Raises InputError for fields that say something about what the recipe does not do.
-
-    Args:
-        recipe: whose fields are looked at.
-        defaults: the fields and what they are where nothing is said.
-        does: whether the recipe does what they are about.
-        needs: what it takes for them to have an effect.
-    """
-    for name, default in {} if does else defaults.items():
-        value = vars(recipe)[name]
-        if value != default:
-            raise InputError(
-                f"{name}: found {value!r}, which has no effect without {needs}; set that too, or leave it out"
-            )
-
-
-def _check_decided(config: TrainingArguments, decided: Decided) -> None:
-    for name, (allowed, instead) in decided.items():
-        value = vars(config)[name]
-        # 0 is no false here.
-        if not any(value == one and isinstance(value, bool) == isinstance(one, bool) for one in allowed):
-            raise InputError(f"{name}: found {value!r}, expected {_in_yaml(allowed[0])}: {instead}")
-
-
-def _in_yaml(value: object) -> str:
-    return "null" if value is None else "false" if value is False else str(value)

@@ -147,7 +147,7 @@ def ask(cell: Cell, model: Path, scenes: int, journals: Path) -> dict[str, dict[
                 advance=progress.update,
             )
             # All questions about a scene together, so that it is read once.
-            failures = asking.run(asked.items, in_order=True)
+            failures = asking.run(asked.items, "given")
             if failures:
                 raise InputError(
                     f"{cell.name}, prior {setting}: {len(failures)} questions without an answer; the same command asks "

@@ -132,7 +132,7 @@ def _ask(cell: Cell, model: Path, count: int, journals: Path) -> dict[str, list[
                 max_new_tokens=MAX_NEW_TOKENS,
                 advance=shown.update,
             )
-            failures = asking.run(items, in_order=True)
+            failures = asking.run(items, "given")
         if failures:
             raise InputError(
                 f"{cell.name}, {arm}: {len(failures)} questions without an answer; the same command asks them again; "

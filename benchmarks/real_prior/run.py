@@ -248,7 +248,7 @@ def ask(
                 advance=_advance(progress),
             )
             # All questions about a scene together, so that it is read once.
-            failures = asking.run(items, in_order=True)
+            failures = asking.run(items, "given")
             if failures:
                 raise InputError(
                     f"{cell.name}, {arm}: {len(failures)} questions without an answer; the same command asks them "

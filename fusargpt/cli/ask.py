@@ -11,6 +11,7 @@ from fusargpt.checkpoints import NANO, check_model_name, name_of, shipped
 from fusargpt.cli.answering import answering
 from fusargpt.cli.argument_types import add_abstain, add_reading, check_abstain, reading_of
 from fusargpt.cli.extras import check_constrained, needs
+from fusargpt.cli.number_options import add_number_types
 from fusargpt.cli.parser import Parser, printable
 from fusargpt.cli.scene_options import PUBLIC_FIELD, add_anchors, anchors_of, counted
 from fusargpt.cli.target_option import add_target, check_answered
@@ -87,6 +88,7 @@ def _parser() -> argparse.ArgumentParser:
         help=f"where an answer is cut that does not end by itself (default: {MAX_NEW_TOKENS})",
     )
     parser.add_argument("--device", help="as torch names it (default: a GPU where there is one)")
+    add_number_types(parser.add_argument)
     outputs = parser.add_argument_group("outputs (default: the answer as it is decoded)")
     outputs.add_argument(
         "--json", action="store_true", help="print one JSON object: the answer, what it says, boxes in pixels, on Earth"
@@ -158,7 +160,7 @@ def _answer(options: argparse.Namespace) -> None:
     from fusargpt.tasks.grammar import AnswerForm
 
     quiet_libraries()
-    predictor = load(options.model, options.device)
+    predictor = load(options.model, options.device, options.dtype, options.quantization)
     target = _asked_target(options)
     if target is not None:
         check_known(target, predictor.targets, name_of(options.model))

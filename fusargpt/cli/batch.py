@@ -202,7 +202,7 @@ def _parser() -> argparse.ArgumentParser:
         "--workers", metavar="N", type=int, default=0, help="so many models on Ray; default: 0, one in this process"
     )
     parser.add_argument(
-        "--batch-size", metavar="N", type=int, help="items asked together (default: 16, or 256 with vllm)"
+        "--batch-size", metavar="N", type=int, help="items asked together (default: 64, or 256 with vllm)"
     )
     prior = parser.add_argument_group(
         "prior (default: the .npz file beside an image, or that of a row, if there is one)"

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from fusargpt.checkpoints import check_model_name, shipped
 from fusargpt.cli.extras import needs
+from fusargpt.cli.number_options import add_number_types
 from fusargpt.cli.parser import Parser
 from fusargpt.errors import InputError
 
@@ -32,6 +33,7 @@ def main(arguments: Sequence[str]) -> None:
         help="address to listen on; 0.0.0.0 serves the whole network (default: %(default)s)",
     )
     parser.add_argument("--port", metavar="N", type=int, help="port to listen on (default: the first free from 7860)")
+    add_number_types(parser.add_argument)
     options = parser.parse_args(arguments)
     if options.model is not None:
         check_model_name(options.model)
@@ -45,4 +47,5 @@ def main(arguments: Sequence[str]) -> None:
     import space_app.accelerator  # noqa: F401  # pyright: ignore[reportUnusedImport]
     from space_app.launch import chosen_model, serve
 
-    serve(chosen_model() if options.model is None else options.model, options.host, options.port)
+    model = chosen_model() if options.model is None else options.model
+    serve(model, options.host, options.port, options.dtype, options.quantization)

@@ -3,14 +3,20 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fusargpt.checkpoints import HUB_ID, check_model_name, shipped
 from fusargpt.cli.argument_types import names
 from fusargpt.cli.extras import check_constrained, needs
+from fusargpt.cli.number_options import add_engine, add_number_types, check_engine
 from fusargpt.cli.parser import Parser
 from fusargpt.errors import InputError
 from fusargpt.tasks.prompts import MAX_NEW_TOKENS, TASKS
+
+if TYPE_CHECKING:
+    from fusargpt.evaluation.answerers import OwnEngine
 
 ITEMS_FAILED = 1
 # As in fusargpt.evaluation.priors, whose import takes seconds.
@@ -50,7 +56,8 @@ def _evaluate(options: argparse.Namespace) -> int:
     chosen = vars(options)
     if chosen["out"] is None:
         chosen["out"] = Path("evaluation") / f"{Path(options.model).name}-{Path(options.dataset).name}"
-    evaluation = evaluate(Options(**chosen))
+    engine = _own_engine(chosen.pop("engine"))
+    evaluation = evaluate(Options(**chosen), engine)
     labels = [entry.label for entry in evaluation.entries]
     print(score_table(evaluation.scores, labels))
     if len(labels) > 1:
@@ -67,7 +74,17 @@ def _evaluate(options: argparse.Namespace) -> int:
     return ITEMS_FAILED
 
 
+def _own_engine(name: str) -> "OwnEngine | None":
+    if name == "transformers":
+        return None
+    from fusargpt.evaluation.answerers import OwnEngine
+    from fusargpt.serving.engines import choose_engine, load_engine
+
+    return OwnEngine(name, partial(load_engine, choose_engine(name)))
+
+
 def _check(options: argparse.Namespace) -> None:
+    check_engine(vars(options))
     for name in (options.model, *(name for name in options.baselines if name != _MAJORITY)):
         check_model_name(name)
     check_questions(options)
@@ -148,7 +165,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--limit", metavar="N", type=int, help="the first N questions of each task (default: all; simulator: 500)"
     )
-    parser.add_argument("--batch-size", metavar="N", type=int, default=16, help="default: 16")
+    parser.add_argument("--batch-size", metavar="N", type=int, default=64, help="default: 64")
     parser.add_argument(
         "--max-new-tokens",
         metavar="N",
@@ -169,5 +186,7 @@ def _parser() -> argparse.ArgumentParser:
         help="hold the answers of FUSAR-GPT models and their backbones to the form of the task (extra: constrained)",
     )
     parser.add_argument("--device", help="as torch names it (default: a GPU where there is one)")
+    add_number_types(parser.add_argument)
+    add_engine(parser.add_argument)
     parser.add_argument("--out", metavar="DIR", type=Path, help="default: evaluation/MODEL-DATASET")
     return parser

@@ -24,6 +24,7 @@ PACKAGES: dict[str, set[str]] = {
     "maps": {"folium", "geopandas", "matplotlib"} | _SCENES,
     "metrics": _METRICS,
     "open_clip": {"open_clip"} | _FOUNDATION,
+    "quantized": {"bitsandbytes", "torchao"},
     "ray": _RAY,
     "scenes": _SCENES,
     "serving": _METRICS | _RAY,

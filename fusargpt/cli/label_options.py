@@ -14,7 +14,9 @@ from fusargpt.errors import InputError
 # As in fusargpt.embedding.labels, whose import takes seconds.
 SUFFIXES = (".geojson", ".gpkg", ".parquet", ".json", ".csv")
 PROMPT = "the terrain is mostly {label}"
-_OF_QUESTIONS = ("question", "constrained", "max_new_tokens", "contrast_db", "no_skip")
+_OF_QUESTIONS = (
+    "question", "constrained", "max_new_tokens", "contrast_db", "no_skip", "dtype", "quantization", "engine"
+)  # fmt: skip
 
 
 def add_labels(parser: argparse.ArgumentParser) -> None:

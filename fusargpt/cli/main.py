@@ -62,8 +62,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.print_help(sys.stderr)
         return USAGE_ERROR
     options = parser.parse_args(arguments)
-    # Of a kernel for 4 bits that nothing here needs, and of names that libraries will drop from each other.
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+    # Of kernels for few bits that nothing here needs, and of names that libraries will drop from each other.
+    for package in ("bitsandbytes", "torchao"):
+        logging.getLogger(package).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
     try:
         for argument in options.arguments:

@@ -13,7 +13,7 @@ from fusargpt.errors import InputError, naming
 if TYPE_CHECKING:
     from trl_recipes.planning.plan import Plan
 
-# As in trl_recipes.planning.plan, whose import takes seconds.
+# As in trl_recipes.planning.plan, which needs an extra.
 GPUS = (
     "a10", "a100-40g", "a100-80g", "b200", "h100", "h100-pcie", "h200", "l4", "l40s", "rtx-3090", "rtx-4090",
     "rtx-5090", "rtx-a6000",
@@ -38,11 +38,11 @@ def main(arguments: Sequence[str]) -> None:
     except ValueError:
         raise InputError(f"--triplets: found {options.triplets}; expected numbers, as 10000,1000000") from None
     with needs("planning needs", "train"):
-        from trl_recipes.arguments import parse
         from trl_recipes.planning.plan import Data, make_plan
-    # A recipe for GPUs is planned on a machine without one.
-    with naming(str(options.recipe)):
-        recipe, config = parse([str(options.recipe), *overrides, "--use_cpu", "true"])
+        from trl_recipes.planning.planned_recipe import read_recipe
+
+        with naming(str(options.recipe)):
+            recipe, config = read_recipe([str(options.recipe), *overrides])
     given = {name: value for name, value in vars(options).items() if name in _DATA and value is not None}
     data = Data(**given)
     plan = make_plan(

@@ -11,6 +11,7 @@ from fusargpt.checkpoints import check_model_name, shipped
 from fusargpt.cli.area_options import add_area, check_area
 from fusargpt.cli.extras import needs
 from fusargpt.cli.label_options import add_labels, classify_by_labels
+from fusargpt.cli.number_options import add_engine, add_number_types, check_engine
 from fusargpt.cli.parser import Parser
 from fusargpt.cli.scene_options import (
     PUBLIC_FIELD,
@@ -111,13 +112,20 @@ def _check_whole(task: str, chosen: dict[str, Any]) -> None:
 def _ask(task: str, scene: str, out: Path, quicklook: Path | None, chosen: dict[str, Any]) -> "SceneResult":
     from fusargpt.scenes.settings import SceneSettings
 
+    check_engine(chosen)
+    engine = chosen.pop("engine", None)
     settings = SceneSettings(task=task, **chosen)
 
     from fusargpt.inference.quiet import quiet_libraries
     from fusargpt.scenes.ask_scene import ask_scene
 
     quiet_libraries()
-    return ask_scene(scene, settings, out, quicklook)
+    predictor = None
+    if engine == "vllm":
+        from fusargpt.serving.engines import choose_engine, load_engine
+
+        predictor = load_engine(choose_engine(engine), settings.model)
+    return ask_scene(scene, settings, out, quicklook, predictor)
 
 
 def _tell(task: str, result: "SceneResult") -> int:
@@ -235,4 +243,6 @@ def _parser(task: str) -> argparse.ArgumentParser:
         "--max-new-tokens", metavar="N", type=int, help=f"where an answer is cut (default: {MAX_NEW_TOKENS})"
     )
     model.add_argument("--device", help="as torch names it (default: a GPU where there is one)")
+    add_number_types(model.add_argument, argparse.SUPPRESS)
+    add_engine(model.add_argument, argparse.SUPPRESS)
     return parser

@@ -1,9 +1,9 @@
 """Whoever answers a benchmark: FUSAR-GPT, other vision-language models, and the majority answer."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import cast
+from typing import NamedTuple, cast
 
 import torch
 from datasets import Dataset
@@ -14,8 +14,10 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from fusargpt.errors import InputError, one_line
 from fusargpt.evaluation.entries import MAJORITY, OWN_TYPES, Entry
+from fusargpt.inference.devices import chosen_dtype
 from fusargpt.inference.faces import Generates, LoadingReport, Processes
-from fusargpt.inference.predict import load
+from fusargpt.inference.number_types import Dtype, Quantization
+from fusargpt.inference.predict import FusarGpt, load
 from fusargpt.inference.questions import Answerer, FusarGptAnswerer, Question
 from fusargpt.inference.rows import only_message
 from fusargpt.inference.user_texts import UserTexts
@@ -27,6 +29,13 @@ THOUSANDTHS = (1000, 1000)
 # Ours and their backbones, which our classes load with a TLM that does nothing; our processor makes of images and text
 # what theirs does, and needs no torchvision.
 _OURS = (*OWN_TYPES, FusarGptConfig.backbone_type, FusarGptQwen3Config.backbone_type)
+
+
+class OwnEngine(NamedTuple):
+    """What else than transformers runs FUSAR-GPT models: its name, and what loads a model by its folder or name."""
+
+    name: str
+    load: Callable[[str], FusarGpt]
 
 
 class AnyModelAnswerer:
@@ -90,20 +99,29 @@ class MajorityAnswerer:
         return image.size
 
 
-def number_type(device: str) -> torch.dtype:
-    """What models compute in on a device, as `fusargpt.inference.predict.load` has it."""
-    return torch.float32 if device == "cpu" else torch.bfloat16
+def load_answerer(
+    entry: Entry,
+    device: str,
+    raw_scores: bool = False,
+    dtype: Dtype | None = None,
+    quantization: Quantization = "none",
+    engine: OwnEngine | None = None,
+) -> Answerer:
+    """The model of an entry that is not `MAJORITY`.
 
-
-def load_answerer(entry: Entry, device: str, raw_scores: bool = False) -> Answerer:
-    """The model of an entry that is not `MAJORITY`, in `number_type(device)`; `raw_scores` leaves its calibration out.
+    Args:
+        entry: who answers.
+        device: as torch names it.
+        raw_scores: leave its calibration out.
+        dtype, quantization: as of `fusargpt.inference.predict.load`; models of other types are never quantized.
+        engine: of FUSAR-GPT models and their backbones; None takes transformers.
 
     Raises:
         InputError: files that are missing or damaged, or a processor that cannot be made.
     """
     unit = THOUSANDTHS if entry.in_thousandths else None
     if entry.model_type in _OURS:
-        predictor = load(entry.model, device)
+        predictor = load(entry.model, device, dtype, quantization) if engine is None else engine.load(entry.model)
         if raw_scores:
             predictor.processor.calibration = None
         return FusarGptAnswerer(predictor, unit)
@@ -113,7 +131,7 @@ def load_answerer(entry: Entry, device: str, raw_scores: bool = False) -> Answer
             # Typed as a model alone, also where the report on its weights comes with it.
             tuple[nn.Module, LoadingReport],
             AutoModelForImageTextToText.from_pretrained(
-                entry.model, dtype=number_type(device), output_loading_info=True, trust_remote_code=False
+                entry.model, dtype=chosen_dtype(dtype, device), output_loading_info=True, trust_remote_code=False
             ),
         )
     # What transformers and safetensors raise on files that are missing, damaged or do not fit, and on absent packages.

@@ -13,7 +13,7 @@ import torch
 from tqdm import tqdm
 
 from fusargpt.errors import InputError
-from fusargpt.evaluation.answerers import MajorityAnswerer, load_answerer, number_type
+from fusargpt.evaluation.answerers import MajorityAnswerer, OwnEngine, load_answerer
 from fusargpt.evaluation.claimed import RUN, claimed
 from fusargpt.evaluation.entries import MAJORITY, Entry, enter
 from fusargpt.evaluation.evaluated import Evaluation
@@ -22,9 +22,10 @@ from fusargpt.evaluation.priors import given_priors
 from fusargpt.evaluation.reading import Reading
 from fusargpt.evaluation.scoring import Answers
 from fusargpt.inference.asking import Asking
-from fusargpt.inference.devices import chosen_device
+from fusargpt.inference.devices import chosen_device, chosen_dtype
 from fusargpt.inference.journal import Journal
-from fusargpt.inference.questions import Answerer, Failure
+from fusargpt.inference.number_types import Dtype, Quantization
+from fusargpt.inference.questions import Answerer, Failure, FusarGptAnswerer
 from fusargpt.inference.rows import SIMULATOR, load_rows, read, simulated_rows
 from fusargpt.tasks.prompts import MAX_NEW_TOKENS, TASKS
 
@@ -55,6 +56,7 @@ class Options:
             `fusargpt.tasks.grammar`.
         device: as torch names it; None takes a GPU where there is one.
         raw_scores: leave confidences the probabilities of tokens, whatever a model's processor has to calibrate them.
+        dtype, quantization: as of `fusargpt.inference.predict.load`; models of other types are never quantized.
     """
 
     model: str
@@ -66,17 +68,19 @@ class Options:
     split: str = "test"
     configs: Sequence[str] | None = None
     limit: int | None = None
-    batch_size: int = 16
+    batch_size: int = 64
     max_new_tokens: int = MAX_NEW_TOKENS
     seed: int = 0
     answer_form: str = "auto"
     constrained: bool = False
     device: str | None = None
     raw_scores: bool = False
+    dtype: Dtype | None = None
+    quantization: Quantization = "none"
 
 
-def evaluate(options: Options) -> Evaluation:
-    """Ask all that is not yet answered in `options.out`.
+def evaluate(options: Options, engine: OwnEngine | None = None) -> Evaluation:
+    """Ask all that is not yet answered in `options.out`; FUSAR-GPT models by `engine`, where there is one.
 
     Raises:
         InputError: a model, dataset, task or split that is not what it should be; a folder with another benchmark, or
@@ -91,10 +95,10 @@ def evaluate(options: Options) -> Evaluation:
     given = {
         entry.label: dict(zip(names, given_priors(items, entry.prior, options.seed), strict=True)) for entry in entries
     }
-    settings = _settings(options, items)
+    settings = _settings(options, items) | ({} if engine is None else {"engine": engine.name})
     reading = Reading(rows, items, options.constrained)
     with claimed(options.out, settings):
-        answers, missing = _ask(options, entries, device, reading, items, given, settings)
+        answers, missing = _ask(options, entries, device, engine, reading, items, given, settings)
     failures += missing
     if not any(answers.values()):
         raise InputError(f"no question was answered; {failures[-1].id}: {failures[-1].reason}")
@@ -105,6 +109,7 @@ def _ask(
     options: Options,
     entries: Sequence[Entry],
     device: str,
+    engine: OwnEngine | None,
     reading: Reading,
     items: Sequence[KnownItem],
     given: Mapping[str, dict[str, int | None]],
@@ -112,16 +117,21 @@ def _ask(
 ) -> tuple[dict[str, Answers], list[Failure]]:
     """The answers of each entry to all items, asked or asked before, and the questions that failed."""
     failures: list[Failure] = []
-    journals = {entry.label: _journal(options.out, entry, settings, device) for entry in entries}
+    journals = {entry.label: _journal(options, entry, settings, device) for entry in entries}
     left = {label: [item for item in items if item.id not in journal.answers] for label, journal in journals.items()}
     # Counted before hours go by: the training split may not be there.
     majority = _majority(options) if any(left[entry.label] for entry in entries if entry.model == MAJORITY) else None
-    with tqdm(total=len(items) * len(entries), unit="answer", disable=None) as progress, _loaded(options) as models:
+    with (
+        tqdm(total=len(items) * len(entries), unit="answer", disable=None) as progress,
+        _loaded(options, engine) as models,
+    ):
         progress.update(progress.total - sum(map(len, left.values())))
         for entry in entries:
             if left[entry.label]:
                 progress.set_description(entry.label)
                 answerer = majority if entry.model == MAJORITY and majority else models.get(entry, device)
+                # Other models' `generate` keeps every row until the longest answer ends.
+                order = "image" if isinstance(answerer, FusarGptAnswerer) else "task"
                 asking = Asking(
                     answerer,
                     reading.of(entry, answerer, given[entry.label]),
@@ -130,7 +140,7 @@ def _ask(
                     max_new_tokens=options.max_new_tokens,
                     advance=progress.update,
                 )
-                failures += [replace(failure, entry=entry.label) for failure in asking.run(items)]
+                failures += [replace(failure, entry=entry.label) for failure in asking.run(items, order)]
     asked = {item.id for item in items}
     answers: dict[str, Answers] = {
         label: {name: answer for name, answer in journal.answers.items() if name in asked}
@@ -142,15 +152,19 @@ def _ask(
 class _Models:
     """The model in use: settings of the prior follow each other, and no two models fill the memory."""
 
-    def __init__(self, raw_scores: bool) -> None:
-        self._raw_scores = raw_scores
+    def __init__(self, options: Options, engine: OwnEngine | None) -> None:
+        self._options, self._engine = options, engine
         self._name = ""
         self._answerer: Answerer | None = None
 
     def get(self, entry: Entry, device: str) -> Answerer:
         if self._answerer is None or self._name != entry.model:
             self.free()
-            self._name, self._answerer = entry.model, load_answerer(entry, device, self._raw_scores)
+            chosen = self._options
+            self._name = entry.model
+            self._answerer = load_answerer(
+                entry, device, chosen.raw_scores, chosen.dtype, chosen.quantization, self._engine
+            )
         return self._answerer
 
     def free(self) -> None:
@@ -161,8 +175,8 @@ class _Models:
 
 
 @contextmanager
-def _loaded(options: Options) -> Generator[_Models]:
-    models = _Models(options.raw_scores)
+def _loaded(options: Options, engine: OwnEngine | None) -> Generator[_Models]:
+    models = _Models(options, engine)
     try:
         yield models
     finally:
@@ -189,20 +203,21 @@ def _settings(options: Options, items: Sequence[KnownItem]) -> dict[str, object]
         # Only where it is so: answers that were given before it could be are free ones.
         **({"constrained": True} if options.constrained else {}),
         **({"raw_scores": True} if options.raw_scores else {}),
+        **({"quantization": options.quantization} if options.quantization != "none" else {}),
     }
 
 
-def _journal(out: Path, entry: Entry, settings: Mapping[str, object], device: str) -> Journal:
+def _journal(options: Options, entry: Entry, settings: Mapping[str, object], device: str) -> Journal:
     conditions = {
         "model": entry.model,
         "revision": entry.revision,
         "prior": entry.prior,
         "answer_form": entry.with_form,
-        "dtype": "" if entry.model == MAJORITY else str(number_type(device)).removeprefix("torch."),
+        "dtype": "" if entry.model == MAJORITY else str(chosen_dtype(options.dtype, device)).removeprefix("torch."),
         "fingerprint": settings["fingerprint"],
     }
     name = "".join(letter if letter.isalnum() or letter in "-._" else "-" for letter in entry.label)
-    return Journal(out / "predictions" / f"{name}.jsonl", conditions, RUN)
+    return Journal(options.out / "predictions" / f"{name}.jsonl", conditions, RUN)
 
 
 def _versions() -> dict[str, str]:

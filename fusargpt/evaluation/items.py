@@ -16,22 +16,21 @@ from fusargpt.inference.rows import RowName, image_bytes, name_rows, only_messag
 from fusargpt.metrics.scores import TALLIES
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class KnownItem(Item):
-    """One question about one image whose true answer is known; its place is the number of its row in the dataset.
+    """One question about one image whose true answer is known; its place is the number of its row in the dataset,
+    and its image a hash of the file.
 
     Attributes:
         reference: the true answer.
         width: of the image in pixels; boxes of the reference are in these.
         height: likewise.
-        image: a hash of its file.
         prior: a hash of it; "" for one without anchors, and where priors are not read.
     """
 
     reference: str
     width: int
     height: int
-    image: str
     prior: str
 
     @property

@@ -10,7 +10,7 @@ from fusargpt.evaluation.items import KnownItem
 from fusargpt.evaluation.priors import WITHOUT_IMAGE
 from fusargpt.geo.blank import blank
 from fusargpt.inference.questions import Answerer, Question
-from fusargpt.inference.rows import read_picture, read_prior
+from fusargpt.inference.rows import SharedReading
 
 
 class Reading:
@@ -26,6 +26,7 @@ class Reading:
         self._rows = rows
         self._classes, self._label = classes(items), example(items)
         self._forms = grammars(items) if constrained else {}
+        self._shared = SharedReading()
 
     def of(self, entry: Entry, answerer: Answerer, given: dict[str, int | None]) -> Callable[[KnownItem], Question]:
         """What reads an item for an entry.
@@ -37,11 +38,11 @@ class Reading:
         """
 
         def read(item: KnownItem) -> Question:
-            image = read_picture(self._rows[item.row])
+            image = self._shared.picture(self._rows[item.row])
             if entry.prior == WITHOUT_IMAGE:
                 image = blank(image)
             row = given[item.id]
-            prior = None if row is None else read_prior(self._rows[row])
+            prior = None if row is None else self._shared.prior(self._rows[row])
             text = item.question
             if entry.with_form:
                 text = with_form(item, answerer.seen_size(image), self._classes, self._label, entry.in_thousandths)

@@ -8,7 +8,8 @@ import gc
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Generic, TypeVar
+from contextlib import closing
+from typing import Any, Generic, Literal, TypeVar
 
 import torch
 from tqdm import tqdm
@@ -17,15 +18,18 @@ from fusargpt.errors import InputError, OptionError, one_line
 from fusargpt.inference.confidences import ScoredAnswer
 from fusargpt.inference.journal import Journal
 from fusargpt.inference.questions import Answer, Answerer, Failure, Item, Question
+from fusargpt.inference.reading_ahead import read_ahead
 
 _SETTLED_AT_ONCE = 512
 """Answers that needed no model and wait to be written; each is a line of the journal."""
 _BATCH_PIXELS = 2**26
-"""Of the images that wait for one batch: a tile of 8,192 x 8,192 pixels takes 200 MB before it is scaled down."""
+"""Of the images that wait for one batch, and of those that are read ahead: a tile of 8,192 x 8,192 pixels takes 200 MB
+before it is scaled down."""
 _DIGITS = 4
 """Of confidences that are kept."""
 
 AnyItem = TypeVar("AnyItem", bound=Item)
+Order = Literal["task", "image", "given"]
 
 
 class Asking(Generic[AnyItem]):
@@ -33,7 +37,8 @@ class Asking(Generic[AnyItem]):
 
     Args:
         answerer: the model.
-        read: the question of an item, or its answer where the model need not be asked. What it raises costs the item.
+        read: the question of an item, or its answer where the model need not be asked, called by a thread of its own.
+            What it raises costs the item.
         journal: holds what is answered, and gets every further answer as it comes.
         batch_size: questions that are answered together. It shrinks when a batch does not fit into memory.
         max_new_tokens: where an answer is cut.
@@ -54,12 +59,12 @@ class Asking(Generic[AnyItem]):
         self._batch_size, self._max_new_tokens = batch_size, max_new_tokens
         self._advance = advance
 
-    def run(self, items: Sequence[AnyItem], *, in_order: bool = False) -> list[Failure]:
+    def run(self, items: Sequence[AnyItem], order: Order = "task") -> list[Failure]:
         """Ask all items that the journal does not hold.
 
         Args:
             items: each once.
-            in_order: keep their order, and batches across tasks, instead of putting like ones together.
+            order: "task" and "image" as of `alike`; "given" keeps theirs, and batches across tasks.
 
         Returns:
             The items that failed; the next run asks them again.
@@ -71,26 +76,26 @@ class Asking(Generic[AnyItem]):
         """
         left = [item for item in items if item.id not in self._journal.answers]
         failures: list[Failure] = []
-        for group in [left] if in_order else alike(left):
+        for group in [left] if order == "given" else alike(left, order):
             questions: list[Question] = []
             settled: list[Answer] = []
             pixels = 0
-            for item in group:
-                try:
-                    found = self._read(item)
-                # Whatever is wrong with one item, and whatever a library says to it, costs no other.
-                except Exception as error:
-                    failures.append(self._failure(item, error))
-                    continue
-                if isinstance(found, Question):
-                    questions.append(found)
-                    pixels += found.image.width * found.image.height
-                else:
-                    settled.append(found)
-                full = len(questions) >= self._batch_size or pixels >= _BATCH_PIXELS
-                if full or len(settled) >= _SETTLED_AT_ONCE:
-                    failures += self._flush(questions, settled)
-                    pixels = 0
+            # As many are read while a batch is answered as go into the next one.
+            with closing(read_ahead(group, self._read, self._batch_size, _BATCH_PIXELS)) as outcomes:
+                for item, found in outcomes:
+                    # Whatever is wrong with one item, and whatever a library says to it, costs no other.
+                    if isinstance(found, Exception):
+                        failures.append(self._failure(item, found))
+                        continue
+                    if isinstance(found, Question):
+                        questions.append(found)
+                        pixels += found.image.width * found.image.height
+                    else:
+                        settled.append(found)
+                    full = len(questions) >= self._batch_size or pixels >= _BATCH_PIXELS
+                    if full or len(settled) >= _SETTLED_AT_ONCE:
+                        failures += self._flush(questions, settled)
+                        pixels = 0
             failures += self._flush(questions, settled)
         return failures
 
@@ -142,16 +147,31 @@ class Asking(Generic[AnyItem]):
         return Failure(item.id, str(error) if isinstance(error, InputError) else one_line(error))
 
 
-def alike(items: Sequence[AnyItem]) -> Iterator[list[AnyItem]]:
-    """Items in groups of one task, whose answers are about as long, and in them by the length of their inputs.
+def alike(items: Sequence[AnyItem], order: Literal["task", "image"]) -> Iterator[list[AnyItem]]:
+    """Items in groups, none of which shares a batch with another.
 
-    That length grows with the image's area and the question's letters, so that neighbours need little padding.
+    Args:
+        items: in any order.
+        order: "task" makes a group of each task, whose answers are about as long, in it by the length of the inputs,
+            so that neighbours need little padding: for models that keep every row until the longest answer ends.
+            "image" makes one group, images by their size and all questions about one beside each other: for models
+            that encode and read an image once for them, and let a row leave as its answer ends.
     """
     groups: dict[str, list[AnyItem]] = {}
-    for item in items:
-        groups.setdefault(item.task, []).append(item)
-    for group in groups.values():
-        yield sorted(group, key=lambda item: (item.pixels, len(item.question)))
+    if order == "image":
+        first: dict[str, int] = {}
+        for place, item in enumerate(items):
+            if item.image:
+                first.setdefault(item.image, place)
+        by_size = sorted(enumerate(items), key=lambda placed: (placed[1].pixels, first.get(placed[1].image, placed[0])))
+        groups[""] = [item for _, item in by_size]
+    else:
+        for item in items:
+            groups.setdefault(item.task, []).append(item)
+        for group in groups.values():
+            # The length grows with the image's area and the question's letters.
+            group.sort(key=lambda item: (item.pixels, len(item.question)))
+    yield from groups.values()
 
 
 def out_of_memory(error: Exception) -> bool:

@@ -26,8 +26,10 @@ from fusargpt.inference.chat_template import check_template, render
 from fusargpt.inference.confidences import Decoded, ScoredAnswer, scored
 from fusargpt.inference.counts import ALTERNATIVES, STEPS
 from fusargpt.inference.decoding import NO_TOKEN, decode
-from fusargpt.inference.devices import chosen_device
+from fusargpt.inference.devices import chosen_device, chosen_dtype
 from fusargpt.inference.faces import Generates, LoadingReport
+from fusargpt.inference.number_types import Dtype, Quantization
+from fusargpt.inference.quantization import quantize_language_model
 from fusargpt.inference.user_texts import UserTexts
 from fusargpt.tasks.grammar import AnswerForm
 from fusargpt.tasks.prompts import MAX_NEW_TOKENS, check_question
@@ -323,7 +325,12 @@ def _task_of(task: str | None, form: AnswerForm | None) -> str | None:
     return task or (None if form is None else form.task)
 
 
-def load(model: str | Path, device: str | None = None) -> FusarGpt:
+def load(
+    model: str | Path,
+    device: str | None = None,
+    dtype: Dtype | None = None,
+    quantization: Quantization = "none",
+) -> FusarGpt:
     """Load a FUSAR-GPT checkpoint, or a Qwen2.5-VL or Qwen3-VL backbone whose TLM then does nothing.
 
     Args:
@@ -331,16 +338,21 @@ def load(model: str | Path, device: str | None = None) -> FusarGpt:
             package, as "fusargpt-nano". What a stage has left with `save: trained`,
             a TLM or an adapter that names its base, is loaded as one model, and so is an adapter as peft or TRL's
             trainer writes it.
-        device: as torch names it; None takes a GPU where there is one. Weights are float32 on the CPU, else bfloat16.
+        device: as torch names it; None takes a GPU where there is one.
+        dtype: of weights and products; None takes float32 on the CPU, else bfloat16. In bfloat16 weights take half of
+            the memory; on a CPU without units for it (`fusargpt.inference.devices.has_bfloat16_units`) it is slow.
+        quantization: of the language model's linear layers, once they are loaded in `dtype`: "int8" or "nf4", see
+            `fusargpt.inference.quantization`; "none" leaves them as they are.
 
     Raises:
         InputError: no such folder or repository, a model of another type, files that are missing or damaged, those of
-            a base among them, or a device that torch cannot use.
+            a base among them, a device that torch cannot use, or a package that a quantization needs.
     """
     device = chosen_device(device)
-    loaded, processor = load_parts(str(model), torch.float32 if device == "cpu" else torch.bfloat16)
+    loaded, processor = load_parts(str(model), chosen_dtype(dtype, device))
     # transformers wraps `to` in a way that hides its signature.
     loaded.to(device)  # pyright: ignore[reportArgumentType]
+    quantize_language_model(loaded, quantization)
     return FusarGpt(loaded.eval(), processor)
 
 

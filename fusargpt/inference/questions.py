@@ -23,6 +23,7 @@ class Item:
         question: as it is listed; a reader may add to it.
         place: where a reader finds image and prior.
         pixels: of the image; 0 where that is not known before it is read.
+        image: the same for items about one image; "" where that is not known before it is read.
     """
 
     id: str
@@ -30,6 +31,7 @@ class Item:
     question: str
     place: str
     pixels: int
+    image: str = ""
 
 
 @dataclass(frozen=True, eq=False)

@@ -163,6 +163,36 @@ def _undecoded(rows: Dataset) -> Dataset:
     return rows.cast_column("image", Image(decode=False)) if "image" in rows.column_names else rows
 
 
+class SharedReading:
+    """Reads pictures and priors of rows; rows in succession about one image get the same objects, so that a model
+    encodes it once."""
+
+    def __init__(self) -> None:
+        self._file = b""
+        self._picture: PIL.Image.Image | None = None
+        self._prior: Prior | None = None
+
+    def picture(self, row: Mapping[str, object]) -> PIL.Image.Image:
+        """As `read_picture`; the last one again for a file that is the same byte for byte."""
+        file = image_bytes(row)
+        if self._picture is None or file != self._file:
+            self._file, self._picture = file, read_picture(row)
+        return self._picture
+
+    def prior(self, row: Mapping[str, object]) -> Prior | None:
+        """As `read_prior`; the last one again where its values are the same."""
+        found, last = read_prior(row), self._prior
+        if (
+            found is None
+            or last is None
+            or not (
+                np.array_equal(found.embeddings, last.embeddings) and np.array_equal(found.positions, last.positions)
+            )
+        ):
+            self._prior = found
+        return self._prior
+
+
 def read_picture(row: Mapping[str, object]) -> PIL.Image.Image:
     """The image of a row in RGB; raises what `fusargpt.geo.image.open_picture` raises, OSError for a damaged one."""
     with open_picture(image_bytes(row)) as image:

@@ -84,7 +84,8 @@ def ask_scene(
         area, land = area_of(scene, settings.bbox, settings.aoi), land_of(scene, settings.land)
         view = TileView.of(scene, settings)
         name = name_of(settings.model) if predictor is None else "the model"
-        predictor = load(settings.model, settings.device) if predictor is None else predictor
+        if predictor is None:
+            predictor = load(settings.model, settings.device, settings.dtype, settings.quantization)
         if settings.asked_target is not None:
             check_known(settings.asked_target, predictor.targets, name)
         limits_why = settings.limits_why

@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 from fusargpt.checkpoints import NANO
 from fusargpt.errors import InputError, check, naming
 from fusargpt.geo.geometry import Bounds
+from fusargpt.inference.number_types import Dtype, Quantization
 from fusargpt.scenes.output_crs import check_output_crs
 from fusargpt.scenes.polygon_files import check_polygon_file
 from fusargpt.scenes.tile_settings import TileSettings, stamp
@@ -33,6 +35,7 @@ class SceneSettings(TileSettings):
         constrained: hold each answer to the form of its task, of `fusargpt.tasks.grammar`; needs the extra
             `constrained`.
         max_new_tokens: where an answer is cut that does not end by itself.
+        dtype, quantization: of the model, as of `fusargpt.inference.predict.load`.
         bbox: west, south, east, north in WGS84 degrees of what is asked about; west is larger than east across the
             antimeridian. Tiles that do not meet it are not read, and targets whose centre lies outside are left out.
         aoi: likewise, by the polygons of a file, see `polygon_files`. Instead of `bbox`.
@@ -55,6 +58,8 @@ class SceneSettings(TileSettings):
     abstain: float = 0.0
     constrained: bool = False
     max_new_tokens: int = MAX_NEW_TOKENS
+    dtype: Dtype | None = None
+    quantization: Quantization = "none"
     bbox: Bounds | None = None
     aoi: str | Path | None = None
     land: str | Path | None = None
@@ -80,6 +85,9 @@ class SceneSettings(TileSettings):
             expected = f"{_FEWEST_CONSTRAINED_TOKENS} or more for whole answers"
             check("max-new-tokens", self.max_new_tokens, fits, expected)
         check("max-new-tokens", self.max_new_tokens, self.max_new_tokens >= 1, "1 or more")
+        check("dtype", self.dtype, self.dtype in (None, *get_args(Dtype)), f"one of {', '.join(get_args(Dtype))}")
+        known = get_args(Quantization)
+        check("quantization", self.quantization, self.quantization in known, f"one of {', '.join(known)}")
         self._check_area()
         if self.out_crs is not None:
             check_output_crs(self.out_crs)

@@ -27,7 +27,7 @@ from fusargpt.tasks.prompts import MAX_NEW_TOKENS
 from fusargpt.tasks.seen_size import is_shrunk
 from fusargpt.tasks.target_names import check_known
 
-BATCH_SIZES = {"transformers": 16, "vllm": 256}
+BATCH_SIZES = {"transformers": 64, "vllm": 256}
 """vLLM makes batches of its own from what it is given, and wants many."""
 
 
@@ -96,7 +96,7 @@ def _run_batch(source: Source, settings: BatchSettings, engine: str) -> Report:
     if settings.out.exists() and not journals.is_dir():
         raise InputError(f"{settings.out}: exists already; remove it or choose another place")
     done = read_journals(journals, conditions, RUN)
-    left = [item for group in alike(items) for item in group if item.id not in done]
+    left = [item for group in alike(items, "image") for item in group if item.id not in done]
     print(f"Engine: {engine_version(engine)}; {len(left):,} of {len(items):,} questions to ask")
     size = settings.batch_size or BATCH_SIZES[engine]
     work = Work(engine, settings.model, source, journals, conditions, size, settings.max_new_tokens)

@@ -19,7 +19,7 @@ from fusargpt.geo.reading import Reading
 from fusargpt.geo.sar_scene import SarScene
 from fusargpt.inference.image_folder import images_below
 from fusargpt.inference.questions import Failure, Item
-from fusargpt.inference.rows import load_rows, name_rows, question_of, read_picture, read_prior
+from fusargpt.inference.rows import SharedReading, load_rows, name_rows, question_of
 from fusargpt.tasks.prompts import check_question
 
 _WITHOUT_FIELD = "leave --aef out to answer from the image alone"
@@ -119,7 +119,8 @@ class TripletDataset:
 
     def read(self, item: Item) -> tuple[Image.Image, Prior | None, str]:
         row: Mapping[str, object] = _rows(self)[int(item.place)]
-        return read_picture(row), read_prior(row) if self.with_prior else None, ""
+        shared = _shared(self)
+        return shared.picture(row), shared.prior(row) if self.with_prior else None, ""
 
 
 def _some(name: str, items: list[Item], failures: list[Failure]) -> tuple[list[Item], list[Failure]]:
@@ -145,3 +146,9 @@ def _rows(source: TripletDataset) -> Dataset:
     """Opened once in a process; a worker opens what the others have prepared."""
     columns = (*_COLUMNS, *(PRIOR_COLUMNS if source.with_prior else ()))
     return load_rows(source.name, source.configs, source.split, columns)
+
+
+@cache
+def _shared(source: TripletDataset) -> SharedReading:
+    """One in a process, as the rows are."""
+    return SharedReading()

@@ -53,7 +53,7 @@ class Worker:
 
     def ask(self, items: Sequence[Item]) -> list[Failure]:
         """As `Asking.run`."""
-        return self._asking.run(items)
+        return self._asking.run(items, "image")
 
     def _read(self, item: Item) -> Question:
         image, prior, read_as = self._source.read(item)

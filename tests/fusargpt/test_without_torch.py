@@ -1,10 +1,12 @@
-"""The builder and the simulator work on many processes: none of them pays for torch, which takes seconds to import."""
+"""The builder and the simulator work on many processes, and a plan needs configurations alone: none of them pays for
+torch, which takes seconds to import."""
 
 import subprocess
 import sys
 from pathlib import Path
 
 from tests.fusargpt.triplets.places import CORNERS, decibels, write_field, write_manifest, write_raster
+from tests.paths import RECIPES
 
 HEAVY = ("torch", "transformers")
 
@@ -39,3 +41,8 @@ def test_the_simulator_imports_no_torch(tmp_path: Path) -> None:
         f"simulate(Path({str(out)!r}), 'captions', 'train', 2, 0.0, 8, 0, 1)"
     )
     assert [path.suffix for path in out.iterdir()] == [".parquet"]
+
+
+def test_a_plan_imports_no_torch() -> None:
+    command = ["plan", str(RECIPES / "stage2.yaml"), "--attn_implementation", "default"]
+    check_light(f"from fusargpt.cli.main import main\nassert main({command}) == 0")

@@ -55,7 +55,7 @@ def _prepared(folder: Path) -> Generator[Material]:
     def load_once(model: str) -> FusarGpt:
         return load(model, "cpu")
 
-    def load_good_once(model: str | Path, device: str | None = None) -> FusarGpt:
+    def load_good_once(model: str | Path, device: str | None = None, *_: object, **__: object) -> FusarGpt:
         return load_once(str(model)) if Path(model) == good.model else load(model, "cpu")
 
     def nothing(*_: Any) -> None:

@@ -7,8 +7,9 @@ from typing import Literal
 from transformers import TrainingArguments
 
 from fusargpt.errors import InputError
+from trl_recipes.field_checks import Decided
 from trl_recipes.klip.image_arguments import DECIDED_FOR_IMAGES, ImageArguments, check_evaluations
-from trl_recipes.recipe_parser import Decided, parse_recipe
+from trl_recipes.recipe_parser import parse_recipe
 
 System = Literal["fusar-klip"]
 Frozen = Literal["none", "below_geography", "tower"]

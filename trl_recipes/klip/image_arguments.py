@@ -9,7 +9,7 @@ from transformers import TrainingArguments
 from fusargpt.checkpoints import shipped
 from fusargpt.errors import InputError
 from trl_recipes.arguments import OnFullDisk, Unreadable
-from trl_recipes.recipe_parser import DECIDED_FOR_ALL, Decided, check_effect
+from trl_recipes.field_checks import DECIDED_FOR_ALL, Decided, check_effect
 
 SaveDtype = Literal["float32", "bfloat16"]
 Prior = Literal["true", "none"]
@@ -154,7 +154,7 @@ class ImageArguments:
                 raise InputError(f"{name}: found {vars(self)[name]}, expected a share from 0 to 1")
 
     def check_effect(self, does: bool, names: tuple[str, ...], needs: str) -> None:
-        """As `trl_recipes.recipe_parser.check_effect`, against the fields' defaults."""
+        """As `trl_recipes.field_checks.check_effect`, against the fields' defaults."""
         check_effect(self, {name: self.__dataclass_fields__[name].default for name in names}, does, needs)
 
     def check_frozen(self, frozen: str) -> None:

@@ -1,13 +1,14 @@
 """The language model's linear layers in 4 bits (QLoRA, arXiv 2305.14314); what trains, trains on top of them."""
 
 import re
-from typing import Any, cast
+from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch import nn
 
 from fusargpt.errors import InputError
+from fusargpt.inference.quantization import in_4_bits
 from fusargpt.installation import command_for
 from modeling_fusargpt import AnyFusarGpt
 from trl_recipes.model.parameters import LANGUAGE_LINEAR_LAYERS
@@ -27,38 +28,14 @@ def quantize(model: AnyFusarGpt, double: bool, compute_type: torch.dtype, device
     Raises:
         InputError: bitsandbytes is not installed.
     """
+    adapted = re.compile(LANGUAGE_LINEAR_LAYERS)
     try:
-        from bitsandbytes.nn.modules import Linear4bit, Params4bit
+        for name, layer in list(model.named_modules()):
+            if adapted.fullmatch(name):
+                assert isinstance(layer, nn.Linear)
+                model.set_submodule(name, in_4_bits(layer, double, compute_type, device))
     except ModuleNotFoundError as error:
         raise InputError(f"quantization: nf4 needs bitsandbytes; this brings it: {command_for('qlora')}") from error
-    adapted = re.compile(LANGUAGE_LINEAR_LAYERS)
-    for name, layer in list(model.named_modules()):
-        if not adapted.fullmatch(name):
-            continue
-        assert isinstance(layer, nn.Linear)
-        # nn.Linear declares its bias as there, and has None without one.
-        bias = cast(nn.Parameter | None, layer.bias)
-        quantized = Linear4bit(
-            layer.in_features,
-            layer.out_features,
-            bias is not None,
-            compute_type,
-            double,
-            "nf4",
-            device=torch.device("meta"),
-        )
-        # Its type is that of the parameter it becomes, which is not declared.
-        weight: Any = cast(Any, Params4bit)(
-            layer.weight.data,
-            requires_grad=False,
-            module=quantized,
-            quant_type="nf4",
-            compress_statistics=double,
-        )
-        quantized.weight = weight.to(device)
-        if bias is not None:
-            quantized.bias = nn.Parameter(bias.data.to(device), requires_grad=False)
-        model.set_submodule(name, quantized)
 
 
 def adapt_quantized(model: AnyFusarGpt, adapter: LoraConfig) -> PeftModel:

@@ -6,15 +6,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import cast, get_args
 
-from transformers.training_args import OptimizerNames
-from trl.trainer.sft_config import SFTConfig
-
 from fusargpt.alphaearth.layout import BLOCK_SIZE
 from fusargpt.errors import InputError
 from fusargpt.geo.embeddings import EMBEDDING_SIZE
 from trl_recipes.arguments import RecipeArguments
 from trl_recipes.planning.flops import Shape, Stage, Work, sequence_flops
 from trl_recipes.planning.memory import RUNTIME, Attention, Memory, Run, Strategy, memory_per_gpu, trained_parameters
+from trl_recipes.planning.planned_recipe import TrainerFields
 from trl_recipes.planning.sizes import Sizes, find_model
 
 
@@ -197,7 +195,7 @@ class Plan:
 
 def make_plan(
     recipe: RecipeArguments,
-    config: SFTConfig,
+    config: TrainerFields,
     gpu: str,
     gpus: int,
     *,
@@ -206,7 +204,7 @@ def make_plan(
     data: Data | None = None,
     recipes: Path | None = None,
 ) -> Plan:
-    """Plan the stage of a recipe, as `trl_recipes.arguments.parse` reads it.
+    """Plan the stage of a recipe, as `trl_recipes.planning.planned_recipe.read_recipe` reads it.
 
     Args:
         recipe: the stage's own fields.
@@ -263,7 +261,7 @@ def make_plan(
     return replace(plan, scales=scales)
 
 
-def _run(recipe: RecipeArguments, config: SFTConfig, gpus: int) -> Run:
+def _run(recipe: RecipeArguments, config: TrainerFields, gpus: int) -> Run:
     attention = "sdpa" if recipe.attn_implementation == "default" else recipe.attn_implementation
     if attention not in get_args(Attention):
         expected = ", ".join(("default", *get_args(Attention)))
@@ -273,15 +271,14 @@ def _run(recipe: RecipeArguments, config: SFTConfig, gpus: int) -> Run:
             f"attn_implementation: found {attention} with earlier_answers: hidden, which training refuses; add "
             "--attn_implementation default or --earlier_answers visible"
         )
-    optimizer = OptimizerNames(config.optim).value
-    if optimizer not in OPTIMIZERS:
-        raise InputError(f"optim: found {optimizer}; a plan knows {', '.join(OPTIMIZERS)}")
-    if not (config.bf16 or config.fp16):
+    if config.optim not in OPTIMIZERS:
+        raise InputError(f"optim: found {config.optim}; a plan knows {', '.join(OPTIMIZERS)}")
+    if not config.in_16_bits:
         raise InputError("bf16: found false; a plan knows the speed of GPUs in 16 bits only; add --bf16 true")
     stage = Stage(
         train=recipe.train,
         lora_r=recipe.lora_r,
-        checkpointing=bool(config.activation_checkpointing),
+        checkpointing=config.checkpointing,
         feature_cache=recipe.feature_cache is not None,
         eager=attention == "eager",
     )
@@ -290,7 +287,7 @@ def _run(recipe: RecipeArguments, config: SFTConfig, gpus: int) -> Run:
         weight_bytes=4 if recipe.dtype == "float32" else 2,
         product_bytes=2,
         attention=cast(Attention, attention),
-        optimizer_bytes=OPTIMIZERS[optimizer],
+        optimizer_bytes=OPTIMIZERS[config.optim],
         sequences=config.per_device_train_batch_size,
         gpus=gpus,
         double_quantization=recipe.double_quantization,
@@ -313,7 +310,14 @@ def _options(sizes: Sizes, shape: Shape, run: Run, gpu: Gpu, quantized: bool) ->
 
 
 def _scale(
-    plan: Plan, config: SFTConfig, data: Data, triplets: int, pairs_per_image: int, run: Run, sizes: Sizes, once: int
+    plan: Plan,
+    config: TrainerFields,
+    data: Data,
+    triplets: int,
+    pairs_per_image: int,
+    run: Run,
+    sizes: Sizes,
+    once: int,
 ) -> Scale:
     images = math.ceil(triplets / pairs_per_image)
     sequences = math.ceil(triplets / plan.pairs_per_sequence)

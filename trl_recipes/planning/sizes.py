@@ -2,16 +2,22 @@
 
 import json
 import math
+from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any
 
 import yaml
-from transformers.models.qwen2_5_vl.configuration_qwen2_5_vl import Qwen2_5_VLTextConfig, Qwen2_5_VLVisionConfig
 
-from fusargpt.errors import InputError, one_line
-from modeling_fusargpt import FusarGptConfig, TlmConfig
-from modeling_fusargpt.artefacts import ADAPTER_CONFIG_FILE, HUB_ID, ArtefactError, read_artefact
+from fusargpt.checkpoints import HUB_ID, shipped
+from fusargpt.errors import InputError, naming, one_line
+
+if TYPE_CHECKING:
+    from modeling_fusargpt import FusarGptConfig
+
+ADAPTER_CONFIG_FILE = "adapter_config.json"
+"""As in modeling_fusargpt.artefacts, whose import takes seconds."""
 
 
 @dataclass(frozen=True)
@@ -111,68 +117,125 @@ class Sizes:
         }
 
 
-def sizes_of(config: FusarGptConfig) -> Sizes:
-    """The sizes of a model with this configuration."""
-    text, vision = cast(Qwen2_5_VLTextConfig, config.text_config), cast(Qwen2_5_VLVisionConfig, config.vision_config)
-    tlm, patch, frames = cast(TlmConfig, config.tlm_config), vision.patch_size, vision.temporal_patch_size
-    assert isinstance(patch, int) and isinstance(frames, int) and text.num_key_value_heads is not None
-    whole = [index for index in vision.fullatt_block_indexes if index < vision.depth]
+def sizes_of(config: Mapping[str, Any]) -> Sizes:
+    """The sizes of a model with this configuration, as `config.json` holds it; of what it leaves out, the backbone's.
+
+    Raises:
+        InputError: a size that is no whole number above 0, or heads that do not share the width.
+    """
+    # The published backbones have the language model's fields beside the others.
+    inner = config.get("text_config") or {name: config[name] for name in _TEXT if name in config}
+    text = _Values(_TEXT, inner)
+    vision = _Values(_VISION, config.get("vision_config"))
+    tlm = _Values(_TLM, config.get("tlm_config"))
+    patch, hidden, heads = vision.whole("patch_size"), text.whole("hidden_size"), text.whole("num_attention_heads")
+    if hidden % heads:
+        raise InputError(f"hidden_size: found {hidden}; expected a multiple of the {heads} heads")
+    depth, whole = vision.whole("depth"), vision["fullatt_block_indexes"]
     return Sizes(
-        hidden=text.hidden_size,
-        query=text.hidden_size,
-        key_value=text.hidden_size // text.num_attention_heads * text.num_key_value_heads,
-        heads=text.num_attention_heads,
-        intermediate=text.intermediate_size,
-        layers=text.num_hidden_layers,
-        vocabulary=text.vocab_size,
-        tied=config.tie_word_embeddings,
-        vision_hidden=vision.hidden_size,
-        vision_heads=vision.num_heads,
-        vision_intermediate=vision.intermediate_size,
-        vision_layers=vision.depth,
-        vision_layers_of_whole_images=len(whole),
+        hidden=hidden,
+        query=hidden,
+        key_value=hidden
+        // heads
+        * (heads if text["num_key_value_heads"] is None else text.whole("num_key_value_heads")),
+        heads=heads,
+        intermediate=text.whole("intermediate_size"),
+        layers=text.whole("num_hidden_layers"),
+        vocabulary=text.whole("vocab_size"),
+        # Configurations before transformers 5 say it inside.
+        tied=bool(config.get("tie_word_embeddings") or inner.get("tie_word_embeddings")),
+        vision_hidden=vision.whole("hidden_size"),
+        vision_heads=vision.whole("num_heads"),
+        vision_intermediate=vision.whole("intermediate_size"),
+        vision_layers=depth,
+        vision_layers_of_whole_images=sum(isinstance(index, int) and index < depth for index in whole),
         patch=patch,
-        patch_values=vision.in_channels * frames * patch**2,
-        merge=vision.spatial_merge_size,
-        window=vision.window_size // patch,
-        prior=tlm.prior_size,
-        tlm_hidden=tlm.hidden_size if tlm.hidden_size is not None else max(128, 4 * text.hidden_size),
-        fusion=tlm.fusion,
+        patch_values=vision.whole("in_channels") * vision.whole("temporal_patch_size") * patch**2,
+        merge=vision.whole("spatial_merge_size"),
+        window=vision.whole("window_size") // patch,
+        prior=tlm.whole("prior_size"),
+        tlm_hidden=max(128, 4 * hidden) if tlm["hidden_size"] is None else tlm.whole("hidden_size"),
+        fusion=tlm["fusion"],
     )
 
 
+# What transformers' configurations of Qwen2.5-VL, and that of the TLM, have where nothing is said.
+_TEXT: dict[str, Any] = {
+    "vocab_size": 152064,
+    "hidden_size": 8192,
+    "intermediate_size": 29568,
+    "num_hidden_layers": 80,
+    "num_attention_heads": 64,
+    "num_key_value_heads": 8,
+}
+_VISION: dict[str, Any] = {
+    "depth": 32,
+    "hidden_size": 3584,
+    "intermediate_size": 3420,
+    "num_heads": 16,
+    "in_channels": 3,
+    "patch_size": 14,
+    "spatial_merge_size": 2,
+    "temporal_patch_size": 2,
+    "window_size": 112,
+    "fullatt_block_indexes": (7, 15, 23, 31),
+}
+_TLM: dict[str, Any] = {"prior_size": 64, "hidden_size": None, "fusion": "tlm"}
+
+
+class _Values:
+    """Values of one part of a configuration, by name, over what it has where nothing is said."""
+
+    def __init__(self, defaults: dict[str, Any], given: object) -> None:
+        if not isinstance(given, Mapping | None):
+            raise InputError(f"found {type(given).__name__} in place of a part's configuration; expected a JSON object")
+        self._values = defaults | {name: value for name, value in (given or {}).items() if name in defaults}
+
+    def __getitem__(self, name: str) -> Any:
+        return self._values[name]
+
+    def whole(self, name: str) -> int:
+        value = self._values[name]
+        if type(value) is not int or not 0 < value < 2**31:
+            raise InputError(f"{name}: found {value!r}; expected a whole number above 0")
+        return value
+
+
 QWEN_7B = "Qwen/Qwen2.5-VL-7B-Instruct"
+# From config.json of that model on the Hub, so that no Hub is needed.
+_QWEN_7B: dict[str, Any] = {
+    "text_config": {
+        "vocab_size": 152064,
+        "hidden_size": 3584,
+        "intermediate_size": 18944,
+        "num_hidden_layers": 28,
+        "num_attention_heads": 28,
+        "num_key_value_heads": 4,
+    },
+    "vision_config": {
+        "depth": 32,
+        "hidden_size": 1280,
+        "intermediate_size": 3420,
+        "num_heads": 16,
+        "out_hidden_size": 3584,
+        "fullatt_block_indexes": [7, 15, 23, 31],
+    },
+    "tie_word_embeddings": False,
+}
 
 
-def qwen_7b_config(**fields: Any) -> FusarGptConfig:
-    """The 7B with a TLM of the default sizes, from config.json of that model on the Hub, so that no Hub is needed.
+def qwen_7b_config(**fields: Any) -> "FusarGptConfig":
+    """The 7B with a TLM of the default sizes.
 
     Args:
         **fields: of `FusarGptConfig` beside the configurations of tower and language model, such as token ids.
     """
-    return FusarGptConfig(
-        text_config={
-            "vocab_size": 152064,
-            "hidden_size": 3584,
-            "intermediate_size": 18944,
-            "num_hidden_layers": 28,
-            "num_attention_heads": 28,
-            "num_key_value_heads": 4,
-        },
-        vision_config={
-            "depth": 32,
-            "hidden_size": 1280,
-            "intermediate_size": 3420,
-            "num_heads": 16,
-            "out_hidden_size": 3584,
-            "fullatt_block_indexes": [7, 15, 23, 31],
-        },
-        tie_word_embeddings=False,
-        **fields,
-    )
+    from modeling_fusargpt import FusarGptConfig
+
+    return FusarGptConfig(**deepcopy(_QWEN_7B), **fields)
 
 
-QWEN_7B_SIZES = sizes_of(qwen_7b_config())
+QWEN_7B_SIZES = sizes_of(_QWEN_7B)
 
 
 def find_model(name: str, revision: str = "main", recipes: Path | None = None) -> tuple[str, Sizes, int | None]:
@@ -225,19 +288,26 @@ def _outputs(recipes: Path) -> dict[str, str]:
 
 
 def _sizes(name: str, revision: str, tlm: dict[str, object] | None) -> Sizes:
+    path = Path(name) / "config.json"
+    config = _read_json(path if path.is_file() else _from_hub(name, revision))
+    kind = config.get("model_type")
+    if kind not in ("fusargpt", "qwen2_5_vl"):
+        raise InputError(f"model_name_or_path: {name} is of type {kind}; a plan knows fusargpt and qwen2_5_vl")
+    with naming(f"model_name_or_path: the configuration of {name} cannot be read"):
+        sizes = sizes_of(config)
+    return replace(sizes, **_tlm_fields(tlm))
+
+
+def _from_hub(name: str, revision: str) -> Path:
+    from huggingface_hub import hf_hub_download
+
     try:
-        kind = FusarGptConfig.get_config_dict(name, revision=revision)[0].get("model_type")
-        if kind not in ("fusargpt", "qwen2_5_vl"):
-            raise InputError(f"model_name_or_path: {name} is of type {kind}; a plan knows fusargpt and qwen2_5_vl")
-        config = FusarGptConfig.from_pretrained(name, revision=revision)
-    except InputError:
-        raise
-    # What transformers raises on values that it does not expect: of any type.
+        return Path(hf_hub_download(name, "config.json", revision=revision))
+    # The HTTP client's errors, whose classes differ between releases of huggingface_hub.
     except Exception as error:
         raise InputError(
             f"model_name_or_path: the configuration of {name} cannot be read ({one_line(error)})"
         ) from error
-    return replace(sizes_of(config), **_tlm_fields(tlm))
 
 
 def _tlm_fields(tlm: dict[str, object] | None) -> dict[str, Any]:
@@ -246,23 +316,39 @@ def _tlm_fields(tlm: dict[str, object] | None) -> dict[str, Any]:
 
 
 def _base(folder: Path) -> tuple[str, str] | None:
-    """Name and revision of what a stage's TLM or adapter belongs to; None for a whole model, or where there is none."""
-    if not any((folder / name).is_file() for name in ("config.json", ADAPTER_CONFIG_FILE)):
+    """Name and revision of what a stage's TLM or adapter belongs to; None for a whole model, or where there is none.
+
+    By the rules of `modeling_fusargpt.artefacts`, whose import takes seconds.
+    """
+    described, adapter = folder / "config.json", folder / ADAPTER_CONFIG_FILE
+    weights = "adapter" if adapter.is_file() else "whole"
+    if described.is_file():
+        config = _read_json(described)
+        weights = config.get("weights", "whole") if str(config.get("model_type")).startswith("fusargpt") else "whole"
+    if weights == "whole":
         return None
-    try:
-        artefact = read_artefact(str(folder))
-    except ArtefactError as error:
-        raise InputError(f"model_name_or_path: {error}") from error
-    return None if artefact.base is None else (artefact.base, artefact.base_revision or "main")
+    if weights not in ("tlm", "adapter"):
+        raise InputError(f"{described}: weights: found {weights!r}, expected whole or tlm or adapter")
+    source = described if weights == "tlm" else adapter
+    named = _read_json(source)
+    base, revision = named.get("base_model_name_or_path"), named.get(f"{'base_model_' * (weights == 'tlm')}revision")
+    if not isinstance(base, str) or not base:
+        raise InputError(f"model_name_or_path: {source}: base_model_name_or_path: found {base!r}, expected a name")
+    beside = folder / base
+    if base.split("/")[0] in (".", "..") and (described.is_file() or not Path(base).is_dir()):
+        if not beside.is_dir():
+            raise InputError(f"model_name_or_path: {source}: names {base}, but there is no folder {beside}")
+        base = str(beside.resolve())
+    return shipped(base), revision if isinstance(revision, str) else "main"
 
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read ({error}); expected a JSON file that a stage has written") from error
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"model_name_or_path: {path}: cannot be read ({one_line(error)}); expected JSON") from error
     if not isinstance(content, dict):
-        raise InputError(f"{path}: found {type(content).__name__}; expected a JSON object")
+        raise InputError(f"model_name_or_path: {path}: found {type(content).__name__}, expected a JSON object")
     return content
 
 

@@ -4,14 +4,12 @@ import json
 from pathlib import Path
 from typing import cast
 
-import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from fusargpt.errors import InputError
+from fusargpt.inference.devices import has_bfloat16_units
 from trl_recipes.running.atomic_runs import STATE, checkpoints
 
-# x86 processors from Cooper Lake and Zen 4 on, those with matrix units, and ARM's.
-_UNITS = ("avx512_bf16", "amx_bf16", "bf16")
 _KEPT = "Precision"  # of trainer_state.json's stateful_callbacks
 
 
@@ -23,13 +21,6 @@ class Precision(TrainerCallback):
     ) -> None:
         # transformers annotates it as what it is made from.
         cast(dict[str, object], state.stateful_callbacks)[_KEPT] = {"bf16": bool(args.bf16)}
-
-
-def has_bfloat16_units() -> bool:
-    """Whether the processor computes in bfloat16. Without, torch converts every operand: nano takes 6.6 times longer
-    than in float32."""
-    found = torch.cpu.get_capabilities()
-    return any(found.get(name, False) for name in _UNITS)
 
 
 def computes_in_bfloat16(output_dir: Path, resume: bool) -> bool:

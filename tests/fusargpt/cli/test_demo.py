@@ -36,5 +36,7 @@ def test_without_gradio_the_extra_is_named(capsys: pytest.CaptureFixture[str], m
 def test_the_page_is_served_where_asked(monkeypatch: pytest.MonkeyPatch):
     served = []
     monkeypatch.setattr("space_app.launch.serve", lambda *arguments: served.append(arguments))
-    assert main(["demo", "--model", "owner/model", "--host", "0.0.0.0", "--port", "8000"]) == 0
-    assert served == [("owner/model", "0.0.0.0", 8000)]
+    command = ["demo", "--model", "owner/model", "--host", "0.0.0.0", "--port", "8000"]
+    assert main(command) == main([*command, "--dtype", "bfloat16", "--quantization", "int8"]) == 0
+    where = ("owner/model", "0.0.0.0", 8000)
+    assert served == [(*where, None, "none"), (*where, "bfloat16", "int8")]

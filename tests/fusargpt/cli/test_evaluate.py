@@ -87,6 +87,21 @@ def test_the_prior_is_given_taken_away_and_exchanged(place: Path):
     assert shuffled["chip-0-count"] in others
 
 
+def test_another_engine_answers_and_is_kept_apart(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    from fusargpt.serving import engines
+
+    monkeypatch.setattr(engines, "choose_engine", lambda name: name)
+    monkeypatch.setattr(engines, "load_engine", lambda engine, model: predict.load(model, "cpu"))
+    command = [place / MODEL, place / "data", "--max-new-tokens", 10, "--out", tmp_path / "out"]
+    assert main(["evaluate", *map(str, command), "--engine", "vllm"]) == 0
+    assert answers(tmp_path / "out", TRUE) == answers(place / "done", TRUE)
+    assert read_results(tmp_path / "out")["settings"]["engine"] == "vllm"
+    assert "engine" in refused(capsys, *command)
+    assert "takes no --quantization" in refused(capsys, *command, "--engine", "vllm", "--quantization", "int8")
+
+
 def test_blind_is_the_own_prior_with_nothing_to_see(place: Path):
     predictor = predict.load(place / MODEL, "cpu")
     found = read_results(place / "done")["predictions"][BLIND]

@@ -98,6 +98,8 @@ def test_constrained_answers_are_read(verb: str, folder: Path, tmp_path: Path, c
         (["--out", "ships.geojson", "--no-prior", "--aoi", "absent.gpkg"], "--aoi: absent.gpkg: no such file"),
         (["--out", "ships.geojson", "--no-prior", "--bbox", "1", "1", "0", "0"], "bbox: found 1 1 0 0; expected west"),
         (["--out", "ships.geojson", "--no-prior", "--out-crs", "EPSG:3857"], "is in WGS84 longitude and latitude"),
+        (["--out", "ships.geojson", "--no-prior", "--engine", "vllm"], "engine: found 'vllm', which is not installed"),
+        (["--out", "ships.geojson", "--no-prior", "--engine", "vllm", "--dtype", "float32"], "takes no --dtype; leave"),
         (["--out", "ships.geojson", "--no-prior", "--device", "abacus"], "device: found 'abacus', which torch cannot"),
     ],
 )
@@ -186,6 +188,25 @@ def test_tiles_that_fail_are_listed_and_end_with_1(
     assert run("count", folder, "--no-prior", "--out", out) == 0
     assert len(json.loads(out.read_text())["features"]) == len(before["features"]) + 1
     assert sorted(path.name for path in tmp_path.iterdir()) == ["counts.geojson", "counts.geojson.png"]
+
+
+def test_another_engine_answers(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    from fusargpt.inference.predict import load
+    from fusargpt.serving import engines
+
+    asked: list[tuple[str, str]] = []
+
+    def load_engine(engine: str, model: str):
+        asked.append((engine, model))
+        return load(model, "cpu")
+
+    monkeypatch.setattr(engines, "choose_engine", lambda name: name)
+    monkeypatch.setattr(engines, "load_engine", load_engine)
+    outs = [tmp_path / f"{name}.geojson" for name in ("own", "other")]
+    assert run("count", folder, "--no-prior", "--out", outs[0]) == 0 and not asked
+    assert run("count", folder, "--no-prior", "--out", outs[1], "--engine", "vllm") == 0
+    assert asked == [("vllm", str(folder / "model"))]
+    assert json.loads(outs[0].read_text())["features"] == json.loads(outs[1].read_text())["features"]
 
 
 def test_what_is_there_is_not_written_over(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):

@@ -18,7 +18,9 @@ BOX = '[{{"bbox_2d": [{}, 4, {}, 20], "label": "ship"}}]'
 
 def evaluation(task: str, answers: list[str], reference: str) -> Evaluation:
     items = [
-        KnownItem(f"chip-{n}", task, "?", str(n), 1024, reference, 32, 32, f"image {n}", "")
+        KnownItem(
+            f"chip-{n}", task, "?", str(n), 1024, f"image {n}", reference=reference, width=32, height=32, prior=""
+        )
         for n in range(len(answers))
     ]
     given = {

@@ -11,7 +11,8 @@ from fusargpt.evaluation.priors import given_priors
 
 def items(priors: list[str]) -> list[KnownItem]:
     return [
-        KnownItem(f"row-{row}", "count", "?", str(row), 64, "1", 8, 8, "", prior) for row, prior in enumerate(priors)
+        KnownItem(f"row-{row}", "count", "?", str(row), 64, reference="1", width=8, height=8, prior=prior)
+        for row, prior in enumerate(priors)
     ]
 
 

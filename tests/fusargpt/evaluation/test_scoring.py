@@ -11,7 +11,9 @@ BOX = '[{"bbox_2d": [%s], "label": "ship"}]'
 
 
 def item(task: str, reference: str, name: str = "a", size: tuple[int, int] = (100, 50)) -> KnownItem:
-    return KnownItem(name, task, "?", "0", size[0] * size[1], reference, *size, "", "")
+    return KnownItem(
+        name, task, "?", "0", size[0] * size[1], reference=reference, width=size[0], height=size[1], prior=""
+    )
 
 
 def said(*texts: str, seen: tuple[int, int] = (100, 50)) -> dict[str, Answer]:

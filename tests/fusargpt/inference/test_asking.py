@@ -1,6 +1,7 @@
 """What a failure costs, whoever is asked: the items that fail, and no other."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -176,13 +177,28 @@ def test_every_item_is_answered_or_fails_once(
 @given(st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 3)), max_size=20))
 def test_like_inputs_stand_together(kinds: list[tuple[str, int]]) -> None:
     asked = [Item(str(index), task, "?", "", pixels) for index, (task, pixels) in enumerate(kinds)]
-    groups = list(alike(asked))
+    groups = list(alike(asked, "task"))
     assert all(len({item.task for item in group}) == 1 for group in groups)
     assert [item.pixels for group in groups for item in group] == [
         pixels
         for task in dict.fromkeys(task for task, _ in kinds)
         for pixels in sorted(p for t, p in kinds if t == task)
     ]
+
+
+@given(st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 3)), max_size=20))
+def test_questions_about_one_image_stand_together(kinds: list[tuple[str, int]]) -> None:
+    # An image's size goes with it; one that is not known is none of the others.
+    asked = [
+        Item(str(index), task, "?", "", 9 if image else 4, f"image {image}" if image else "")
+        for index, (task, image) in enumerate(kinds)
+    ]
+    ordered = [item for group in alike(asked, "image") for item in group]
+    assert sorted(ordered, key=lambda item: int(item.id)) == asked
+    assert [item.pixels for item in ordered] == sorted(item.pixels for item in asked)
+    images = [item.image for item in ordered if item.image]
+    runs = sum(one != next_one for one, next_one in pairwise(images)) + bool(images)
+    assert runs == len(set(images))
 
 
 def test_large_images_wait_in_smaller_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

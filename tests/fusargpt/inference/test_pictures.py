@@ -13,8 +13,9 @@ from PIL import Image
 from fusargpt.errors import InputError
 from fusargpt.evaluation.items import read_items
 from fusargpt.geo.image import check_8bit, read_image, to_rgb
+from fusargpt.geo.prior import PRIOR_EMBEDDINGS, PRIOR_POSITIONS
 from fusargpt.inference.predict import FusarGpt
-from fusargpt.inference.rows import load_rows, read_picture
+from fusargpt.inference.rows import SharedReading, load_rows, read_picture, simulated_rows
 from modeling_fusargpt.processing_fusargpt import check_8bit as check_8bit_of_remote_code
 from tests.tiny import tiny_model, tiny_processor
 from tests.trl_recipes.triplets import write_triplets
@@ -133,3 +134,13 @@ def test_transparent_pixels_are_black_as_in_a_file(tmp_path: Path) -> None:
     row = read_picture(as_row(tmp_path / "half.png"))
     assert np.array_equal(np.asarray(row), np.asarray(read_image(tmp_path / "half.png")))
     assert row.getpixel((40, 0)) == (0, 0, 0)
+
+
+def test_rows_about_one_image_in_succession_share_picture_and_prior():
+    rows: Any = [*simulated_rows("test", ("count", "detect"), 2)]
+    shared = SharedReading()
+    pictures, priors = [shared.picture(row) for row in rows], [shared.prior(row) for row in rows]
+    for found in (pictures, priors):
+        assert found[0] is found[1] and found[1] is not found[2] and found[2] is found[3]
+    assert pictures[3].tobytes() == read_picture(rows[3]).tobytes()
+    assert shared.prior(rows[0] | {PRIOR_EMBEDDINGS: [], PRIOR_POSITIONS: []}) is None

@@ -1,5 +1,6 @@
 import json
 import shutil
+import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ from transformers import BertConfig, TextStreamer
 from fusargpt.errors import InputError
 from fusargpt.geo.prior import Prior
 from fusargpt.inference.chat_template import render
+from fusargpt.inference.number_types import Quantization
 from fusargpt.inference.predict import FusarGpt, load
 from modeling_fusargpt.processing_fusargpt import FusarGptProcessor
 from tests.tiny import Backbone, plain_backbone, random_image, random_prior, stir_tlm, tiny_model, tiny_processor
@@ -44,6 +46,43 @@ def make_prior(anchors: int = 5, seed: int = 0) -> Prior:
 def test_weights_are_float32_on_the_cpu(predictor: FusarGpt):
     assert {parameter.dtype for parameter in predictor.model.parameters()} == {torch.float32}
     assert not predictor.model.training
+
+
+def test_bfloat16_is_what_it_says(folder: Path):
+    loaded = load(folder, device="cpu", dtype="bfloat16")
+    assert {parameter.dtype for parameter in loaded.model.parameters()} == {torch.bfloat16}
+    assert loaded.answer(random_image(40, 56), QUESTION, make_prior(), max_new_tokens=4)
+
+
+@pytest.mark.parametrize(("quantization", "package"), [("int8", "torchao"), ("nf4", "bitsandbytes")])
+def test_the_language_model_s_layers_alone_are_quantized(
+    quantization: Quantization, package: str, folder: Path, predictor: FusarGpt
+):
+    pytest.importorskip(package)
+    loaded = load(folder, device="cpu", quantization=quantization)
+    whole = dict(predictor.model.named_parameters())
+    changed = {
+        name
+        for name, parameter in loaded.model.named_parameters()
+        if type(parameter.data) is not torch.Tensor
+        or parameter.dtype != whole[name].dtype
+        or not torch.equal(parameter, whole[name])
+    }
+    linear = {
+        f"{name}.weight" for name, module in predictor.model.named_modules() if isinstance(module, torch.nn.Linear)
+    }
+    assert changed == {name for name in linear if ".language_model.layers." in name}
+    assert loaded.answer(random_image(40, 56), QUESTION, make_prior(), max_new_tokens=4)
+
+
+@pytest.mark.parametrize("quantization", ["int8", "nf4"])
+def test_a_package_that_is_missing_is_named_with_what_brings_it(
+    quantization: Quantization, folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    for package in ("torchao", "torchao.quantization", "bitsandbytes", "bitsandbytes.nn.modules"):
+        monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(InputError, match=f"quantization: {quantization} needs .*; this brings it: .*quantized"):
+        load(folder, device="cpu", quantization=quantization)
 
 
 def test_an_answer_is_repeatable_and_leaves_the_question_out(predictor: FusarGpt):

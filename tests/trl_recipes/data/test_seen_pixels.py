@@ -106,7 +106,7 @@ def test_scores_in_training_are_those_of_an_evaluation(processor: FusarGptProces
     collator = TripletCollator(processor)
     scoring = AnswerScores(collator, rows, 1, 8, 1)
     (seen,) = collator.seen_sizes([rows[0]])
-    item = KnownItem("a", "detect", "?", "0", WIDTH * HEIGHT, OWN, WIDTH, HEIGHT, "", "")
+    item = KnownItem("a", "detect", "?", "0", WIDTH * HEIGHT, reference=OWN, width=WIDTH, height=HEIGHT, prior="")
     given = Answer("a", "detect", "?", answer, (WIDTH, HEIGHT), seen, None, 0.0)
     expected = scores("detect", [item], {"a": given})
     found = scoring._scores([answer])  # pyright: ignore[reportPrivateUsage]

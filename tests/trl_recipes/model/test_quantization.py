@@ -106,8 +106,8 @@ def test_a_plan_s_weights_in_4_bits_are_those_that_are_held(double: bool):
         scales = [state.absmax] + ([state.state2.absmax] if double else [])
         held += layer.weight.nbytes + sum(tensor.nbytes for tensor in scales)
     run = Run(Stage("lora", 8, False, False), 4, 4, "sdpa", 8, sequences=1, gpus=1, double_quantization=double)
-    planned = memory_per_gpu(sizes_of(config), Shape(8, 8, 16, 15, None), run, "qlora").weights
-    assert planned - 4 * sizes_of(config).lora(8) == pytest.approx(held, rel=0.005)
+    planned = memory_per_gpu(sizes_of(config.to_dict()), Shape(8, 8, 16, 15, None), run, "qlora").weights
+    assert planned - 4 * sizes_of(config.to_dict()).lora(8) == pytest.approx(held, rel=0.005)
 
 
 def test_without_bitsandbytes_the_user_learns_what_to_install(monkeypatch: pytest.MonkeyPatch):

@@ -84,7 +84,7 @@ def make_batch(case: Case, config: FusarGptConfig, grid: tuple[int, int] = (12, 
 
     The loss without Triton is computed at all positions but the last.
     """
-    sizes, generator = sizes_of(config), torch.Generator().manual_seed(0)
+    sizes, generator = sizes_of(config.to_dict()), torch.Generator().manual_seed(0)
     visual = grid[0] * grid[1] // sizes.merge**2
     length = visual + TEXT_TOKENS
     ids = torch.randint(10, 250, (ROWS, length), generator=generator)  # no special tokens in either vocabulary

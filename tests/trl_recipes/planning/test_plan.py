@@ -1,5 +1,6 @@
 """Plans hold against what they foresee: torch's flop counter, what autograd keeps, two processes that train nano."""
 
+import dataclasses
 import json
 from collections import Counter
 from dataclasses import replace
@@ -11,6 +12,7 @@ import torch
 from torch import multiprocessing
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import LlamaConfig
+from trl.trainer.sft_config import SFTConfig
 
 from fusargpt.errors import InputError
 from modeling_fusargpt import FusarGptConfig, FusarGptForConditionalGeneration
@@ -31,6 +33,7 @@ from trl_recipes.model.parameters import part_of
 from trl_recipes.planning.flops import sequence_flops
 from trl_recipes.planning.memory import saved_activations
 from trl_recipes.planning.plan import GPUS, Data, Plan, make_plan
+from trl_recipes.planning.planned_recipe import TrainerFields, read_recipe, trainer_field_names
 from trl_recipes.planning.sizes import QWEN_7B, QWEN_7B_SIZES, Sizes, find_model, sizes_of
 
 TRAINS = ("tlm", "tlm+lora", "lora", "language", "all")
@@ -38,7 +41,7 @@ TRAINS = ("tlm", "tlm+lora", "lora", "language", "all")
 
 def plan(recipe: str = "stage1.yaml", *overrides: str, gpu: str = "a100-80g", gpus: int = 4, **options: Any) -> Plan:
     path = RECIPES / recipe
-    stage, config = parse([str(path), *overrides, "--use_cpu", "true"])
+    stage, config = read_recipe([str(path), *overrides])
     return make_plan(stage, config, gpu, gpus, recipes=path.parent, **options)
 
 
@@ -56,7 +59,7 @@ def test_parameters_are_those_of_the_model(overrides: Any):
     counted = Counter()
     for name, parameter in FusarGptForConditionalGeneration(config).named_parameters():
         counted[part_of(name)] += parameter.numel()
-    assert {part: count for part, count in sizes_of(config).parameters().items() if count} == dict(counted)
+    assert {part: count for part, count in sizes_of(config.to_dict()).parameters().items() if count} == dict(counted)
 
 
 def test_the_built_in_7b_has_the_parameters_of_the_published_one():
@@ -93,6 +96,73 @@ def test_the_built_in_7b_has_the_sizes_of_the_published_one():
     )
 
 
+def test_what_a_configuration_leaves_out_is_what_transformers_takes():
+    config = FusarGptConfig()
+    assert sizes_of({}) == sizes_of(config.to_dict())
+    # The published backbones have the fields of the language model beside the others.
+    whole = tiny_config().to_dict()
+    flat = {name: value for name, value in whole.items() if name != "text_config"} | whole["text_config"]
+    flat["tie_word_embeddings"] = whole["tie_word_embeddings"]
+    assert sizes_of(flat) == sizes_of(whole)
+
+
+# Recipes
+
+
+def test_fields_are_those_of_trl_s_configuration():
+    fields = {field.name: field for field in dataclasses.fields(SFTConfig)}
+    assert trainer_field_names() == set(fields)
+    for field in dataclasses.fields(TrainerFields):
+        default = fields[field.name].default
+        assert default == field.default or (field.name, default) == ("optim", "adamw_torch"), field.name
+
+
+@pytest.mark.parametrize(
+    "recipe", sorted(path.relative_to(RECIPES).as_posix() for path in RECIPES.glob("**/stage*.yaml"))
+)
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        (),
+        ("--train", "lora", "--lora_r", "4", "--num_train_epochs", "2", "--dataset_name", "one", "two"),
+        ("--activation-checkpointing", "false", "--learning_rate", "1e-4", "--resume", "--prior", "none"),
+    ],
+    ids=("plain", "lora", "flags"),
+)
+def test_a_recipe_is_read_as_training_reads_it(recipe: str, overrides: tuple[str, ...]):
+    path = str(RECIPES / recipe)
+    given = [path, *overrides] if "none" not in overrides else [path, *overrides, "--train", "lora"]
+    planned, fields = read_recipe(given)
+    stage, config = parse([*given, "--use_cpu", "true"])
+    assert planned == stage
+    assert (fields.checkpointing, fields.in_16_bits) == (config.activation_checkpointing, config.bf16 or config.fp16)
+    for name in (
+        "per_device_train_batch_size",
+        "gradient_accumulation_steps",
+        "num_train_epochs",
+        "max_steps",
+        "optim",
+    ):
+        assert vars(fields)[name] == vars(config)[name], name
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (("--learning_rat", "1"), "learning_rat"),
+        (("--train", "tower"), "train: found 'tower'; expected tlm or tlm\\+lora or"),
+        (("--lora_r", "four"), "lora_r: found 'four'; expected a whole number"),
+        (("--max_steps", "1", "2"), "max_steps: found 2 values; expected one"),
+        (("--packing", "true"), "packing: found True, expected false: images are not packed"),
+        (("--per_device_train_batch_size", "0"), "per_device_train_batch_size: found 0, expected more than 0"),
+        (("--num_train_epochs", "nan"), "num_train_epochs: found nan, expected a finite number"),
+    ],
+)
+def test_a_field_that_cannot_be_is_refused(overrides: tuple[str, ...], message: str):
+    with pytest.raises(InputError, match=message):
+        read_recipe([str(RECIPES / "stage1.yaml"), *overrides])
+
+
 # FLOPs
 
 
@@ -112,7 +182,7 @@ def count_flops(case: Case, config: FusarGptConfig, grid: tuple[int, int]) -> tu
         loss = loss_of(case, model, batch)
     with FlopCounterMode(display=False, custom_mapping=table) as backward:
         loss.backward()
-    work = sequence_flops(sizes_of(config), shape, case.stage).values()
+    work = sequence_flops(sizes_of(config.to_dict()), shape, case.stage).values()
     rows = len(batch["input_ids"])
     planned = rows * sum(part.forward for part in work), rows * sum(part.backward + part.recomputed for part in work)
     return planned, (forward.get_total_flops(), backward.get_total_flops())
@@ -157,7 +227,7 @@ def test_activations_of_nano_are_those_that_autograd_keeps(
     config, case = nano_config(), Case(train, checkpointing, dtype, autocast)
     batch, shape = make_batch(case, config)
     kept = kept_by_autograd(case, build(case, config), batch)
-    assert saved_activations(sizes_of(config), shape, case.run()) == pytest.approx(kept, rel=0.15)
+    assert saved_activations(sizes_of(config.to_dict()), shape, case.run()) == pytest.approx(kept, rel=0.15)
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])
@@ -165,7 +235,7 @@ def test_activations_of_windows_and_shared_heads_are_those_that_autograd_keeps(c
     config, case = tiny_config(), Case("all", checkpointing)
     batch, shape = make_batch(case, config, (20, 10))
     kept = kept_by_autograd(case, build(case, config), batch)
-    assert saved_activations(sizes_of(config), shape, case.run()) == pytest.approx(kept, rel=0.05)
+    assert saved_activations(sizes_of(config.to_dict()), shape, case.run()) == pytest.approx(kept, rel=0.05)
 
 
 @pytest.mark.slow
@@ -199,7 +269,7 @@ def test_memory_is_what_two_processes_measure(tmp_path: Path):
     for answer in answers:
         assert isinstance(answer, list), answer
         for case, measured in zip(cases, answer, strict=True):
-            planned = case.memory(sizes_of(config), make_batch(case, config)[1])
+            planned = case.memory(sizes_of(config.to_dict()), make_batch(case, config)[1])
             # A weight whose first dimension does not divide is padded.
             assert measured.weights == pytest.approx(planned.weights, rel=0.001), case
             assert measured.gradients == pytest.approx(planned.gradients, rel=0.001), case
@@ -218,7 +288,7 @@ def test_recipes_are_planned_without_the_hub(recipe: str, monkeypatch: pytest.Mo
         raise AssertionError("the Hub was asked")
 
     if "nano" not in recipe:
-        monkeypatch.setattr(FusarGptConfig, "get_config_dict", no_hub)
+        monkeypatch.setattr("huggingface_hub.hf_hub_download", no_hub)
     overrides = ("--model_name_or_path", str(NANO)) if "nano" in recipe else ()
     made = plan(recipe, *overrides)
     assert made.model == (str(NANO) if "nano" in recipe else QWEN_7B)
@@ -366,6 +436,7 @@ def broken(folder: Path, files: dict[str, str]) -> str:
         ({"config.json": "[]"}, "found list, expected a JSON object"),
         ({"config.json": '{"model_type": "fusargpt", "weights": "tlm"}'}, "base_model_name_or_path: found None"),
         ({"adapter_config.json": "{"}, "adapter_config.json: cannot be read"),
+        ({"config.json": '{"model_type": "fusargpt", "text_config": {"hidden_size": -1}}'}, "hidden_size: found -1"),
     ],
 )
 def test_a_model_that_cannot_be_planned_for_is_named(tmp_path: Path, files: dict[str, Any], message: str):

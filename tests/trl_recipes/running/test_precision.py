@@ -7,11 +7,12 @@ import pytest
 import torch
 
 from fusargpt.errors import InputError
+from fusargpt.inference.devices import has_bfloat16_units
 from tests.trl_recipes.stages import arguments, write_base
 from tests.trl_recipes.triplets import write_triplets
 from trl_recipes import sft
 from trl_recipes.running.atomic_runs import checkpoints
-from trl_recipes.running.precision import computes_in_bfloat16, has_bfloat16_units
+from trl_recipes.running.precision import computes_in_bfloat16
 
 FIELDS = {"train": "tlm", "bf16": True, "bf16_on_cpu": "with_units", "resume": True}
 SAVING = {"max_steps": 2, "save_strategy": "steps", "save_steps": 1}
