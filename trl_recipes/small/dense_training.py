@@ -2,7 +2,6 @@
 
 import argparse
 from collections.abc import Callable
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -114,9 +113,8 @@ def train(trainer: Resumable, finish: Callable[[Path], None], minutes: float | N
         InputError: another run is at work in it.
     """
     out = Path(str(trainer.args.output_dir))
-    with ExitStack() as stack:
-        stack.enter_context(holding(out))
-        refuse_finished(out)
+    refuse_finished(out)
+    with holding(out):
         if minutes is not None:
             trainer.add_callback(Clock(minutes))
         checkpoint = checkpoint_to_resume(out, resume=True)

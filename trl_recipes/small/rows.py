@@ -15,17 +15,13 @@ Boxes are asked for in pixels of that square, and named by its rows of tokens. S
 import argparse
 from collections.abc import Callable, Sequence
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, cast
 
 from datasets import Dataset
 from PIL import Image
-from pyarrow import parquet
-from tqdm import tqdm
 
 from fusargpt.errors import InputError
-from fusargpt.files import written_whole
 from fusargpt.geo.prior import PRIOR_EMBEDDINGS, PRIOR_LONLAT, PRIOR_POSITIONS
 from fusargpt.tasks.answers import LabelledBox
 from fusargpt.tasks.prompts import prompt
@@ -37,6 +33,7 @@ from trl_recipes.data.rows import Row
 from trl_recipes.small.drawing import Drawing, ordered, read_chips
 from trl_recipes.small.pictures import Picture, in_whole_pixels, scaled
 from trl_recipes.small.scenes import drawing_of, is_real, read_scenes, row_picture
+from trl_recipes.small.shards import Shard, write_shards
 from trl_recipes.small.sizes import MINI, SMALL_MODELS, SmallModel
 
 LAYOUTS = ("questions", "captions", "instructions")
@@ -126,35 +123,24 @@ def jobs(layout: str, size: SmallModel, pictures: Path, ssdd: Path | None, count
     return found
 
 
-_made: dict[str, Jobs] = {}
-"""In a worker: all jobs, given once, as they hold every chip."""
-
-
-def _take(made: dict[str, Jobs]) -> None:
-    _made.update(made)
-
-
-def _make(item: tuple[str, int]) -> list[Row]:
+def rows_at(made: dict[str, Jobs], item: tuple[str, int]) -> list[Row]:
+    """The rows of an item of a job."""
     name, index = item
-    make, _ = _made[name]
+    make, _ = made[name]
     return make(index)
 
 
 def write_rows(out: Path, made: dict[str, Jobs], workers: int) -> None:
     """Write shards of all jobs as the split `train`."""
-    out.mkdir(parents=True, exist_ok=True)
-    total = sum(items for _, items in made.values())
-    with get_context("spawn").Pool(workers, _take, (made,)) as pool, tqdm(total=total, unit="image") as progress:
-        for name, (_, items) in made.items():
-            for low in range(0, items, _SHARD):
-                numbers = [(name, index) for index in range(low, min(low + _SHARD, items))]
-                path = out / f"train-{name}-{low // _SHARD:05d}.parquet"
-                if not path.exists():
-                    rows = [row for part in pool.imap(_make, numbers, chunksize=25) for row in part]
-                    table = Dataset.from_list(rows, features=RECORD_FEATURES).data.table
-                    with written_whole(path) as part:
-                        parquet.write_table(table, part, row_group_size=_ROW_GROUP, compression="zstd")
-                progress.update(len(numbers))
+    shards = [
+        Shard(
+            out / f"train-{name}-{low // _SHARD:05d}.parquet",
+            [(name, index) for index in range(low, min(low + _SHARD, items))],
+        )
+        for name, (_, items) in made.items()
+        for low in range(0, items, _SHARD)
+    ]
+    write_shards(shards, partial(rows_at, made), RECORD_FEATURES, _ROW_GROUP, workers)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -165,7 +151,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--ssdd", type=Path, help="folder of SSDD; without it, simulated scenes alone")
     parser.add_argument("--count", type=int, default=16_000, help="drawn pictures (default: 16000)")
     parser.add_argument("--seed", type=int, default=1, help="of drawn pictures (default: 1; the tower has 0)")
-    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--workers", type=int, default=1, help="processes beside this one (default: 1)")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args(arguments)
     size = SMALL_MODELS[options.size]

@@ -9,19 +9,14 @@ together. Shards are written atomically; one that is there is kept, so an interr
 import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 from datasets import Dataset, Features, Image, Value, load_dataset
 from PIL import Image as PilImage
-from pyarrow import parquet
-from tqdm import tqdm
 
 from fusargpt.errors import InputError
-from fusargpt.files import written_whole
 from fusargpt.simulator.description import describe
 from fusargpt.simulator.records import SPLIT_SEEDS, scene_fields
 from fusargpt.simulator.simulated_scene import Scene, simulate_scene
@@ -31,6 +26,7 @@ from trl_recipes.data.rows import Row
 from trl_recipes.small.dense import scene_cover
 from trl_recipes.small.drawing import Chips, Drawing, Source, read_chips
 from trl_recipes.small.pictures import Picture
+from trl_recipes.small.shards import Shard, write_shards
 from trl_recipes.small.sizes import SmallModel
 
 PIXEL_SIZES_M = (2.5, 10.0)
@@ -48,31 +44,26 @@ _SHARD = 500
 _ROW_GROUP = 50  # a picture is read with its row group
 
 
-def scene_row(version: int, seed: int) -> Row:
-    """One scene as SAR, its cover and its description beside the columns that its questions share."""
+def scene_row(item: tuple[int, int]) -> list[Row]:
+    """One scene, of a version and a seed, as SAR: its cover and description beside what its questions share."""
+    version, seed = item
     scene: Scene = simulate_scene(seed) if version == 1 else simulate_pixels(seed, PIXEL_SIZES_M)
-    return {
-        **scene_fields(scene),
-        "cover": PilImage.fromarray(scene_cover(scene)),
-        "described": describe(scene),
-    }
+    cover = PilImage.fromarray(scene_cover(scene))
+    return [{**scene_fields(scene), "cover": cover, "described": describe(scene)}]
 
 
 def write_scenes(out: Path, versions: dict[int, int], start: int, workers: int) -> None:
     """Write shards `version1-...` and `version2-...` of as many scenes as `versions` says, from seed `start` on."""
-    out.mkdir(parents=True, exist_ok=True)
     first = SPLIT_SEEDS["train"] + start
-    with get_context("spawn").Pool(workers) as pool, tqdm(total=sum(versions.values()), unit="scene") as progress:
-        for version, scenes in versions.items():
-            for low in range(0, scenes, _SHARD):
-                seeds = range(first + low, first + min(low + _SHARD, scenes))
-                path = out / f"version{version}-{low // _SHARD:05d}.parquet"
-                if not path.exists():
-                    rows = list(pool.imap(partial(scene_row, version), seeds, chunksize=10))
-                    table = Dataset.from_list(rows, features=SCENE_FEATURES).data.table
-                    with written_whole(path) as part:
-                        parquet.write_table(table, part, row_group_size=_ROW_GROUP, compression="zstd")
-                progress.update(len(seeds))
+    shards = [
+        Shard(
+            out / f"version{version}-{low // _SHARD:05d}.parquet",
+            [(version, first + number) for number in range(low, min(low + _SHARD, scenes))],
+        )
+        for version, scenes in versions.items()
+        for low in range(0, scenes, _SHARD)
+    ]
+    write_shards(shards, scene_row, SCENE_FEATURES, _ROW_GROUP, workers)
 
 
 def read_scenes(folder: Path, version: int) -> Dataset:
@@ -138,7 +129,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--version1", type=int, default=8000, help="scenes of version 1 (default: 8000)")
     parser.add_argument("--version2", type=int, default=6000, help="scenes of version 2 (default: 6000)")
     parser.add_argument("--start", type=int, default=3_000_000, help="first seed of the training split")
-    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--workers", type=int, default=1, help="processes beside this one (default: 1)")
     parser.add_argument("--out", type=Path, default=Path("build/mini/scenes"))
     options = parser.parse_args(arguments)
     write_scenes(options.out, {1: options.version1, 2: options.version2}, options.start, options.workers)
