@@ -5,10 +5,10 @@ Floating-point operations of one forward pass, in 10^9, of an image and a questi
 | part | nano | mini |
 |---|---|---|
 | pixels, visual tokens | 168, 36 | 336, 144 |
-| vision tower, linear layers | 0.7 | 6.0 |
-| vision tower, attention | 0.1 | 1.1 |
+| vision tower, linear layers and patches | 0.7 | 6.2 |
+| vision tower, attention | 0.1 | 0.8 |
 | merger | 0.1 | 0.4 |
-| language model | 0.5 | 2.1 |
+| language model | 0.5 | 2.2 |
 
 A processor core reaches some 50 x 10^9 a second here, and a training step costs three times a forward pass. So the
 tower is what mini's hours go into: of its six layers four attend within windows of 112 pixels, and width and depth are
