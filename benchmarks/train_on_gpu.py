@@ -36,7 +36,17 @@ from trl_recipes.running.atomic_runs import STATE, checkpoints, finished_by
 
 SHARES = {"tower": 0.33, "pointing": 0.13, "pretrain": 0.17, "stage1": 0.05, "stage2": 0.1}
 """Of the minutes, spent in training steps; the rest is starting processes, making data, caching tokens, scoring."""
-ON_GPU = Amounts(3000, 200_000, 60_000, 8000, 20_000, 2000, 1500, 3000, 64)
+ON_GPU = Amounts(
+    scenes=3000,
+    tower=1_000_000,  # as many as the clock allows
+    pointing=1_000_000,
+    questions=8000,
+    pretrain_steps=100_000,
+    captions=2000,
+    instructions=1500,
+    chips=3000,
+    batch_size=64,
+)
 GPU_OVERRIDES = (
     *("--use_cpu", "false", "--bf16_on_cpu", "always", "--attn_implementation", "default"),
     *("--dataloader_num_workers", "8", "--dataset_num_proc", "12"),

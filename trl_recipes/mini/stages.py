@@ -8,6 +8,7 @@ from trl_recipes.running.atomic_runs import finished_by
 from trl_recipes.small.sizes import MINI
 
 RECIPES = Path(__file__).parent
+_NO_LIMIT = 1000
 _STARTS = {"scenes": 3_000_000, "captions": 3_100_000, "instructions": 3_200_000}
 """First seeds of the training split, so that no stage sees the places of another one."""
 
@@ -174,6 +175,8 @@ def _recipe(build: Path, name: str, before: str, data: Sequence[str], amounts: A
         fields["per_device_train_batch_size"] = amounts.batch_size
     if name in training.minutes:
         fields["train_minutes"] = training.minutes[name]
+        if name != "pretrain":
+            fields["num_train_epochs"] = _NO_LIMIT  # the clock ends it
     arguments = [text for field, value in fields.items() for text in (f"--{field}", str(value))]
     arguments += ["--dataset_name", *(str(build / "data" / part) for part in data), *training.overrides]
     return Stage(name, ("-m", "trl_recipes.sft", str(RECIPES / f"{name}.yaml"), *arguments), build / name)

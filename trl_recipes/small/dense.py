@@ -33,7 +33,7 @@ SLOT_WIDTH = len(TARGETS) + 4
 class DenseTargets:
     """Per visual token, row-major: cover fractions [T, COVERS], all 0 where none is known; per slot which class is
     there [T, SLOTS, classes], its box [T, SLOTS, 4], edges relative to the token's corner in units of the token, and
-    how many objects come before it in reading order, int64 [T, SLOTS]."""
+    how many objects of its class come before it in reading order, int64 [T, SLOTS]."""
 
     cover: NDArray[np.float32]
     present: NDArray[np.float32]
@@ -67,7 +67,7 @@ def dense_targets(picture: Picture, token_pixels: int = TOKEN_PIXELS) -> DenseTa
     box = np.zeros((grid * grid, SLOTS, 4), dtype=np.float32)
     order = np.zeros((grid * grid, SLOTS), dtype=np.int64)
     # In reading order, so that slots are ordered too.
-    for before, (edges, label) in enumerate(zip(picture.boxes, picture.labels, strict=True)):
+    for index, (edges, label) in enumerate(zip(picture.boxes, picture.labels, strict=True)):
         x1, y1, x2, y2 = edges
         row, column = int((y1 + y2) / 2 // token_pixels), int((x1 + x2) / 2 // token_pixels)
         token = row * grid + column
@@ -76,7 +76,7 @@ def dense_targets(picture: Picture, token_pixels: int = TOKEN_PIXELS) -> DenseTa
             present[token, slot, TARGETS.index(label)] = 1
             corner = np.array([column, row, column, row]) * token_pixels
             box[token, slot] = (edges - corner) / token_pixels
-            order[token, slot] = before
+            order[token, slot] = picture.labels[:index].count(label)  # an answer names one class
     return DenseTargets(cover, present, box, order)
 
 

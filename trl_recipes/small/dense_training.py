@@ -1,6 +1,7 @@
 """A stage on dense targets: its options, its trainer, and a result that is there whole or not at all."""
 
 import argparse
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from transformers import TrainingArguments, set_seed
 
+from fusargpt.errors import InputError
 from modeling_fusargpt import FusarGptForConditionalGeneration, FusarGptProcessor
 from trl_recipes.data.rows import Batch
 from trl_recipes.running.atomic_runs import RESULT, STATE, checkpoint_to_resume, holding, publish, refuse_finished
@@ -124,6 +126,14 @@ def train(trainer: Resumable, finish: Callable[[Path], None], minutes: float | N
         trainer.state.save_to_json(str(partial / STATE))
         finish(partial)
         publish(out)
+
+
+def exit_with(main: Callable[[], None], name: str) -> None:
+    """Run a stage's command; what was given wrongly ends it in one line."""
+    try:
+        main()
+    except (InputError, FileExistsError) as error:
+        sys.exit(f"{name}: error: {error}")
 
 
 def load(folder: Path, attention: str, seed: int) -> tuple[FusarGptForConditionalGeneration, FusarGptProcessor]:

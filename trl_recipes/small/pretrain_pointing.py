@@ -35,7 +35,15 @@ from trl_recipes.data.rows import Batch, Row
 from trl_recipes.model.attention import SDPA_FLOAT32, WINDOWS_FLOAT32, register_sdpa_float32
 from trl_recipes.model.patch_embedding import use_linear_patch_embedding
 from trl_recipes.small.dense import COVERS, dense_targets, draw, scene_picture, stack_targets
-from trl_recipes.small.dense_training import DenseTrainer, load, small_parser, train, training_arguments, with_defaults
+from trl_recipes.small.dense_training import (
+    DenseTrainer,
+    exit_with,
+    load,
+    small_parser,
+    train,
+    training_arguments,
+    with_defaults,
+)
 from trl_recipes.small.drawing import Drawing
 from trl_recipes.small.scenes import drawing_of
 from trl_recipes.small.sizes import SLOTS, TOKEN_PIXELS, SmallModel
@@ -212,4 +220,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    exit_with(main, "pretrain_pointing")

@@ -20,7 +20,15 @@ from trl_recipes.data.rows import Row
 from trl_recipes.model.attention import WINDOWS_FLOAT32, register_sdpa_float32
 from trl_recipes.model.patch_embedding import use_linear_patch_embedding
 from trl_recipes.small.dense import DenseHead, DenseScenes, dense_targets, stack_targets
-from trl_recipes.small.dense_training import DenseTrainer, load, small_parser, train, training_arguments, with_defaults
+from trl_recipes.small.dense_training import (
+    DenseTrainer,
+    exit_with,
+    load,
+    small_parser,
+    train,
+    training_arguments,
+    with_defaults,
+)
 from trl_recipes.small.drawing import Drawing
 from trl_recipes.small.scenes import drawing_of
 
@@ -117,4 +125,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    exit_with(main, "pretrain_tower")

@@ -40,17 +40,19 @@ LAYOUTS = ("questions", "captions", "instructions")
 _SHARD = 1000
 _ROW_GROUP = 500
 _DESCRIBED_SHARE = 0.25  # beside the drawn pictures of `questions`: whole scenes that are described
-_NOWHERE: Row = {
-    PRIOR_EMBEDDINGS: None,
-    PRIOR_POSITIONS: None,
-    PRIOR_LONLAT: None,
-    "year": 0,
-    "bounds": None,
-    "crs": "",
-    "polarization": "",
-    "resolution_m": 0.0,
-    "acquired": "",
-}
+_NOWHERE: Row = dict.fromkeys(
+    (
+        PRIOR_EMBEDDINGS,
+        PRIOR_POSITIONS,
+        PRIOR_LONLAT,
+        "year",
+        "bounds",
+        "crs",
+        "polarization",
+        "resolution_m",
+        "acquired",
+    )
+)
 
 Jobs = tuple[Callable[[int], list[Row]], int]
 """What makes the rows of an item, and how many items there are."""
@@ -85,6 +87,7 @@ def scene_rows(rows: Dataset, described: bool, asks: bool, side: int, index: int
     if described:
         turns.append(("describe", prompt("describe", TARGETS[0], whole_number(name)), row["described"]))
     columns = {key: value for key, value in row.items() if key not in ("cover", "described", "image", "objects")}
+    columns["resolution_m"] = row["resolution_m"] * row["image"].width / side
     return rows_of(name, picture, columns, turns)
 
 

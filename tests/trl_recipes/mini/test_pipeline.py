@@ -38,6 +38,7 @@ def test_commands_of_training_stages_are_understood(amounts: Amounts) -> None:
         recipe, config = parse([*found[name].command[2:], "--use_cpu", "true"])
         assert str(config.output_dir) == f"b/{name}"
         assert recipe.train_minutes == (0.5 if name == "stage1" else None)
+        assert (config.num_train_epochs > 100) == (name == "stage1")
     for module, name, before in ((pretrain_tower, "tower", "initial"), (pretrain_pointing, "pointing", "tower")):
         options = small_parser(module.__doc__ or "", before, name).parse_args(found[name].command[2:])
         assert (options.out, options.model, options.ssdd) == (Path("b", name), Path("b", before), Path("ssdd"))
