@@ -3,19 +3,21 @@
 Captions of simulated places, whose truth is known, get errors: planted at the rates that experts found in the authors'
 captions, or those of fusargpt-nano that captions the images itself. A student, which sees as fusarklip-nano does and
 has its words, but cannot read yet, learns from captions with errors; one from those without the rows whose matching
-score is below 0.5 (CapFilt); one from the half of the rows that matches best; one from those that `fusargpt scio` has
-cleaned; one from clean ones. All are asked to find clean texts of places that none has seen. A cell that is done is
-not made again, and one that was cut goes on.
+score is below 0.5 (CapFilt); one from the half of the rows that matches best, and one from any half; one from those
+that `fusargpt scio` has cleaned; one from clean ones. All are asked to find clean texts of places that none has seen. A
+cell that is done is not made again, and one that was cut goes on.
 """
 
 import argparse
 import json
+import sys
 from pathlib import Path
 
 from benchmarks.scio.cells import ARMS, RESULTS, Proof, all_cells, run_cell
 from benchmarks.scio.data import KINDS
 from benchmarks.scio.report import draw, tables
 from fusargpt.checkpoints import KLIP_NANO
+from fusargpt.errors import InputError
 from fusargpt.files import write_text_whole
 
 
@@ -34,6 +36,14 @@ def main() -> None:
     parser.add_argument("--min-auroc", type=float, default=0.65, help="as of fusargpt scio")
     parser.add_argument("--batch", type=int, default=64, help="rows a step")
     given = parser.parse_args()
+    try:
+        run(given)
+    except InputError as error:
+        sys.exit(str(error))
+
+
+def run(given: argparse.Namespace) -> None:
+    """All cells that are asked for; tables and picture after each."""
     proof = Proof(
         given.out,
         given.start,
