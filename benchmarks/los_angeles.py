@@ -7,8 +7,9 @@ counts as false.
 
 For each detector: how many boxes are on a ship, how many ships have a box (`benchmarks.ship_scores`), and how many of
 the false boxes touch land, which knowing the place could mend. Land is read of the scene itself (`land`). Detectors are
-fusargpt-nano, the adapter for SSDD, and CFAR (`benchmarks.cfar`), as it is and with what touches land thrown away.
-`--out` names a folder for the models' boxes and the pictures that they are drawn on, `--results` the file of the table.
+fusargpt-nano and the adapter for SSDD, or those that `--model` names, and CFAR (`benchmarks.cfar`), as it is and with
+what touches land thrown away. `--out` names a folder for the models' boxes and the pictures that they are drawn on,
+`--results` the file of the table.
 """
 
 import argparse
@@ -115,6 +116,7 @@ def read_decibels(path: Path) -> NDArray[np.float64]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("scene", type=Path)
+    parser.add_argument("--model", type=Path, action="append", help="folder of a model, in place of the shipped ones")
     parser.add_argument("--out", type=Path, default=Path("build/los_angeles"))
     parser.add_argument("--results", type=Path, default=RESULTS)
     options = parser.parse_args()
@@ -123,7 +125,7 @@ def main() -> None:
     decibels = read_decibels(options.scene)
     mask = land(decibels)
     detections: dict[str, list[Box]] = {}
-    for model in (NANO, NANO_SSDD):
+    for model in options.model or (NANO, NANO_SSDD):
         out, picture = options.out / f"{model.name}.geojson", options.out / f"{model.name}.png"
         for earlier in (out, picture):
             earlier.unlink(missing_ok=True)

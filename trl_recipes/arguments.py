@@ -103,6 +103,13 @@ class RecipeArguments:
             "the checkpoint before. continue: train on without this one."
         },
     )
+    train_minutes: float | None = field(
+        default=None,
+        metadata={
+            "help": "Minutes of training after which the stage ends, whatever its steps; its learning rate then "
+            "follows the clock on a cosine. Makes what takes a lent machine's time fit it; a resumed run begins anew."
+        },
+    )
     model_revision: str = field(default="main", metadata={"help": "Branch, tag or commit of a Hub model."})
     dtype: Dtype = field(default="float32", metadata={"help": "Type of the frozen weights; trained ones are float32."})
     quantization: Quantization = field(
@@ -216,6 +223,8 @@ class RecipeArguments:
             )
         if not 0 <= self.unreadable_share <= 1:
             raise InputError(f"unreadable_share: found {self.unreadable_share}, expected a share from 0 to 1")
+        if self.train_minutes is not None and self.train_minutes <= 0:
+            raise InputError(f"train_minutes: found {self.train_minutes}, expected more than 0")
         self._check_effect()
         self._check_feature_cache_and_pairs()
         self._check_quantization()

@@ -34,6 +34,7 @@ from trl_recipes.model.quantization import adapt_quantized, quantize
 from trl_recipes.model.sharding import whole_model
 from trl_recipes.running.answer_scores import AnswerScores
 from trl_recipes.running.atomic_runs import RESULT, STATE, checkpoint_to_resume, holding, publish, refuse_finished
+from trl_recipes.running.clock import Clock
 from trl_recipes.running.precision import computes_in_bfloat16
 from trl_recipes.running.processes import end_process_group
 from trl_recipes.running.stage_card import NAMED, Run, write_stage_cards
@@ -216,6 +217,8 @@ def _train(recipe: RecipeArguments, config: SFTConfig, output_dir: Path) -> None
     if checkpoint is not None:
         config.eval_on_start = False  # it is in the log
     trainer = make_trainer(recipe, config)
+    if recipe.train_minutes is not None:
+        trainer.add_callback(Clock(recipe.train_minutes))
     trainer.accelerator.print(parameter_table(trainer.model))
     trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     model = whole_model(trainer.model, trainer.accelerator)

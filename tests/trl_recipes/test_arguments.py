@@ -18,7 +18,7 @@ from fusargpt.errors import InputError
 from tests.paths import RECIPES
 from trl_recipes.arguments import DECIDED_HERE, parse
 
-FILES = sorted([*RECIPES.glob("*.yaml"), *RECIPES.glob("nano/*.yaml")])
+FILES = sorted([*RECIPES.glob("*.yaml"), *RECIPES.glob("nano/*.yaml"), *RECIPES.glob("mini/*.yaml")])
 # Kind and processes of each config.
 ACCELERATE = {
     "cpu": ("NO", 1),
@@ -54,7 +54,7 @@ def recipe(tmp_path: Path, **fields: object) -> str:
     return str(path)
 
 
-def test_there_are_recipes_for_both_sizes():
+def test_there_are_recipes_for_all_sizes():
     assert {path.relative_to(RECIPES).as_posix() for path in FILES} == {
         "stage1.yaml",
         "stage2.yaml",
@@ -63,6 +63,9 @@ def test_there_are_recipes_for_both_sizes():
         "nano/stage1.yaml",
         "nano/stage2.yaml",
         "nano/ssdd.yaml",
+        "mini/pretrain.yaml",
+        "mini/stage1.yaml",
+        "mini/stage2.yaml",
     }
 
 

@@ -1,6 +1,6 @@
 """Pre-train fusarklip-nano's image tower on dense targets per patch: python -m trl_recipes.klip.pretrain_tower --help
 
-As fusargpt-nano's tower (trl_recipes.nano.pretrain_tower), on patches of 14 pixels: land-cover fractions, and class
+As fusargpt-nano's tower (trl_recipes.small.pretrain_tower), on patches of 14 pixels: land-cover fractions, and class
 and box of up to two targets centred in a patch, read by a linear head that is thrown away. What is trained here has
 seen neither a text nor a prior. A tower that starts from it is called dense-initialised.
 """
@@ -15,15 +15,8 @@ from transformers.models.blip.image_processing_pil_blip import BlipImageProcesso
 from fusargpt.simulator.records import SPLIT_SEEDS
 from fusargpt.simulator.simulated_scene import IMAGE_SIZE
 from trl_recipes.data.rows import Row
-from trl_recipes.nano.pretrain_tower import (
-    DenseHead,
-    DenseScenes,
-    DenseTrainer,
-    dense_parser,
-    stack_targets,
-    train,
-    training_arguments,
-)
+from trl_recipes.small.dense import DenseHead, DenseScenes, stack_targets
+from trl_recipes.small.dense_training import DenseTrainer, dense_parser, train, training_arguments
 
 PATCH_PIXELS = 14
 TOWER = {
@@ -71,7 +64,6 @@ def main() -> None:
     parser = dense_parser(
         __doc__ or "", out=Path("build/klip/tower"), scenes=48_000, optical_share=0.4, learning_rate=1e-3
     )
-    parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
 
     torch.manual_seed(options.seed)
@@ -81,9 +73,13 @@ def main() -> None:
     arguments = training_arguments(options)
     # Attention of this tower is plain products, which bfloat16 makes slower on a CPU.
     arguments.bf16 = torch.cuda.is_available()
-    train(DenseTrainer(model=DensePatches(tower), args=arguments, train_dataset=scenes, data_collator=collate))
-    tower.save_pretrained(options.out)
-    image_processor.save_pretrained(options.out)
+    trainer = DenseTrainer(model=DensePatches(tower), args=arguments, train_dataset=scenes, data_collator=collate)
+
+    def finish(folder: Path) -> None:
+        tower.save_pretrained(folder)
+        image_processor.save_pretrained(folder)
+
+    train(trainer, finish)
 
 
 if __name__ == "__main__":

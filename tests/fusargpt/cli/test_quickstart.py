@@ -12,15 +12,16 @@ from fusargpt.cli.showcase import ask_everything, compared, modulation_strength,
 from fusargpt.inference.predict import FusarGpt, load
 from fusargpt.tasks.prompts import TASKS
 from tests.tiny import stir_tlm
-from trl_recipes.nano import model as nano_model
+from trl_recipes.small import model as small_model
+from trl_recipes.small.sizes import NANO as NANO_SIZE
 
 
 @pytest.fixture(scope="module")
 def untrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("nano")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(nano_model, "CORPUS_SCENES", 50)
-        nano_model.build(folder, seed=0)
+        patch.setattr(small_model, "CORPUS_SCENES", 50)
+        small_model.build(NANO_SIZE, folder, seed=0)
     return folder
 
 

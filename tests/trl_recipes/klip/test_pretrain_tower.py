@@ -5,7 +5,7 @@ from transformers import BlipVisionConfig, BlipVisionModel
 
 from fusargpt.simulator.simulated_scene import IMAGE_SIZE
 from trl_recipes.klip.pretrain_tower import PATCH_PIXELS, TOWER, DensePatches, build_image_processor, collate
-from trl_recipes.nano.pretrain_tower import DenseScenes
+from trl_recipes.small.dense import DenseScenes
 
 
 def test_a_tower_learns_from_the_dense_targets_of_its_patches() -> None:

@@ -287,12 +287,13 @@ def test_recipes_are_planned_without_the_hub(recipe: str, monkeypatch: pytest.Mo
     def no_hub(*_arguments: Any, **_options: Any):
         raise AssertionError("the Hub was asked")
 
-    if "nano" not in recipe:
+    small = recipe.startswith(("nano", "mini"))
+    if not small:
         monkeypatch.setattr("huggingface_hub.hf_hub_download", no_hub)
-    overrides = ("--model_name_or_path", str(NANO)) if "nano" in recipe else ()
+    overrides = ("--model_name_or_path", str(NANO)) if small else ()
     made = plan(recipe, *overrides)
-    assert made.model == (str(NANO) if "nano" in recipe else QWEN_7B)
-    assert (made.image_size, made.visual_tokens) == ((168, 36) if "nano" in recipe else (504, 324))
+    assert made.model == (str(NANO) if small else QWEN_7B)
+    assert (made.image_size, made.visual_tokens) == ((168, 36) if small else (504, 324))
     assert made.per_sequence.total > 0 and [scale.triplets for scale in made.scales] == [10_000, 1_000_000]
 
 

@@ -21,8 +21,8 @@ from tests.trl_recipes.stages import arguments, write_base
 from tests.trl_recipes.triplets import write_triplets
 from trl_recipes.klip.train import main as run_phase
 from trl_recipes.model.checkpoint import load_model
-from trl_recipes.nano.release import release_adapter
 from trl_recipes.sft import main
+from trl_recipes.small.release import release_adapter
 
 OF_THE_BASE = "---\nlicense: apache-2.0\nbase_model: someone/backbone\n---\n\n# base\n"
 EVALUATED = {"eval_strategy": "steps", "eval_steps": 1, "dataset_test_split": "train[:4]", "eval_answer_tokens": 2}

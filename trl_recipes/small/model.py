@@ -1,12 +1,13 @@
-"""fusargpt-nano before training: python -m trl_recipes.nano.model --out build/nano/initial
+"""A small model before training: python -m trl_recipes.small.model nano --out build/nano/initial
 
-The classes of the 7B with a few million parameters, and a tokenizer of about a thousand tokens with Qwen2.5-VL's
-special tokens and chat template. Two things differ on purpose: a number up to 999 is one token, and so is each fixed
-piece of the detection JSON, so that an answer is short and a coordinate is one decision.
+The classes of the 7B with a few million parameters (`trl_recipes.small.sizes`), and a tokenizer of about a thousand
+tokens with Qwen2.5-VL's special tokens and chat template. Two things differ on purpose: a number up to the image's side
+is one token, and so is each fixed piece of the detection JSON, so that an answer is short and a coordinate is one
+decision.
 """
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -16,12 +17,12 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLIm
 
 from fusargpt.simulator.records import question_answer
 from fusargpt.simulator.rendering import DISPLAY_DB
-from fusargpt.simulator.simulated_scene import IMAGE_SIZE, simulate_scene
+from fusargpt.simulator.simulated_scene import simulate_scene
 from fusargpt.tasks.prompts import TASKS
 from fusargpt.tasks.target_names import TARGETS
 from modeling_fusargpt import FusarGptConfig, FusarGptForConditionalGeneration, FusarGptProcessor
+from trl_recipes.small.sizes import NANO, SMALL_MODELS, SmallModel
 
-VOCABULARY_SIZE = 1024
 CORPUS_SCENES = 3000
 # In the order of Qwen2.5-VL's tokenizer; the ids differ.
 SPECIAL_TOKENS = (
@@ -51,18 +52,18 @@ _CONTENT = (
 )
 
 
-def corpus() -> Iterator[str]:
+def corpus(model: SmallModel) -> Iterator[str]:
     """Questions and answers of training scenes, and every number that a coordinate can be, often enough to matter."""
     for seed in range(CORPUS_SCENES):
         scene = simulate_scene(seed)
         for task in TASKS:
             yield from question_answer(scene, task)
     for _ in range(1000):
-        yield from (str(number) for number in range(IMAGE_SIZE + 1))
+        yield from (str(number) for number in range(model.image_size + 1))
     yield "You are a helpful assistant. system user assistant"
 
 
-def build_tokenizer() -> PreTrainedTokenizerFast:
+def build_tokenizer(model: SmallModel) -> PreTrainedTokenizerFast:
     """A byte-level BPE tokenizer trained on `corpus`."""
     tokenizer = Tokenizer(models.BPE())
     pieces = pre_tokenizers.Split(Regex(_PIECES), behavior="isolated")
@@ -71,12 +72,12 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
     )
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=VOCABULARY_SIZE,
+        vocab_size=model.vocabulary,
         special_tokens=[AddedToken(token, special=True) for token in SPECIAL_TOKENS],
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    tokenizer.train_from_iterator(corpus(), trainer)
+    tokenizer.train_from_iterator(corpus(model), trainer)
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         eos_token="<|im_end|>",
@@ -86,44 +87,45 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
-def build_processor() -> FusarGptProcessor:
-    """The processor: every image becomes 168 x 168 pixels, which are 36 visual tokens."""
-    image_processor = Qwen2VLImageProcessorPil(size={"shortest_edge": IMAGE_SIZE**2, "longest_edge": IMAGE_SIZE**2})
-    tokenizer = build_tokenizer()
+def build_processor(model: SmallModel) -> FusarGptProcessor:
+    """The processor: every image gets as many pixels as a square of `image_size` has."""
+    pixels = model.image_size**2
+    image_processor = Qwen2VLImageProcessorPil(size={"shortest_edge": pixels, "longest_edge": pixels})
+    tokenizer = build_tokenizer(model)
     return FusarGptProcessor(
         image_processor=image_processor,
         tokenizer=tokenizer,
         chat_template=tokenizer.chat_template,
+        image_size=model.image_size if model.squeezes else None,
         decibel_limits=DISPLAY_DB,
         targets=TARGETS,
     )
 
 
-def build_config(processor: FusarGptProcessor) -> FusarGptConfig:
-    """About 6 million parameters: 5 vision layers and 6 language layers of width 192."""
+def build_config(model: SmallModel, processor: FusarGptProcessor) -> FusarGptConfig:
+    """The configuration of the model's sizes."""
     tokenizer = processor.tokenizer
     identifier = tokenizer.convert_tokens_to_ids
     return FusarGptConfig(
         vision_config={
-            "depth": 5,
-            "hidden_size": 192,
-            "intermediate_size": 512,
-            "num_heads": 6,
-            "out_hidden_size": 192,
-            # 36 tokens are few: every layer attends to the whole image.
-            "fullatt_block_indexes": list(range(5)),
+            "depth": model.vision_depth,
+            "hidden_size": model.vision_width,
+            "intermediate_size": model.vision_intermediate,
+            "num_heads": model.vision_heads,
+            "out_hidden_size": model.text_width,
+            "fullatt_block_indexes": list(model.full_attention),
             "window_size": 112,
         },
         text_config={
             "vocab_size": len(tokenizer),
-            "hidden_size": 192,
-            "intermediate_size": 512,
-            "num_hidden_layers": 6,
-            "num_attention_heads": 6,
-            "num_key_value_heads": 6,
+            "hidden_size": model.text_width,
+            "intermediate_size": model.text_intermediate,
+            "num_hidden_layers": model.text_depth,
+            "num_attention_heads": model.text_heads,
+            "num_key_value_heads": model.text_heads,
             "max_position_embeddings": 2048,
-            # Rows and columns of tokens turn the slow frequencies. With the usual theta of 10,000 six columns differ
-            # by 0.02 radians, and a model of this size never learns where along x a token lies.
+            # Of heads of 32. Rows and columns of tokens turn the slow frequencies. With the usual theta of 10,000 six
+            # columns differ by 0.02 radians, and a model of this size never learns where along x a token lies.
             "rope_parameters": {"rope_type": "default", "rope_theta": 20.0, "mrope_section": [2, 7, 7]},
             "bos_token_id": None,
             "eos_token_id": identifier("<|im_end|>"),
@@ -138,22 +140,28 @@ def build_config(processor: FusarGptProcessor) -> FusarGptConfig:
     )
 
 
-def build(out: Path, seed: int) -> None:
+def build(size: SmallModel, out: Path, seed: int) -> None:
     """Write the untrained model and its processor to `out`."""
     torch.manual_seed(seed)
-    processor = build_processor()
-    model = FusarGptForConditionalGeneration(build_config(processor))
+    processor = build_processor(size)
+    model = FusarGptForConditionalGeneration(build_config(size, processor))
     model.generation_config.eos_token_id = processor.tokenizer.eos_token_id
     model.generation_config.pad_token_id = processor.tokenizer.pad_token_id
-    model.save_pretrained(out)
+    # The configuration last: it says that the folder is whole.
     processor.save_pretrained(out)
+    model.save_pretrained(out)
     counts = {name: sum(p.numel() for p in part.parameters()) for name, part in model.model.named_children()}
     print(f"{out}: {model.num_parameters():,} parameters {counts}, {len(processor.tokenizer)} tokens")
 
 
-if __name__ == "__main__":
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("build/nano/initial"))
+    parser.add_argument("size", choices=SMALL_MODELS, nargs="?", default=NANO.name, help="default: nano")
+    parser.add_argument("--out", type=Path, help="default: build/NAME/initial")
     parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
-    build(options.out, options.seed)
+    options = parser.parse_args(arguments)
+    build(SMALL_MODELS[options.size], options.out or Path("build", options.size, "initial"), options.seed)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,4 +1,4 @@
-"""A trained stage as a release folder: python -m trl_recipes.nano.release build/nano/stage2 --out DIR
+"""A trained stage as a release folder: python -m trl_recipes.small.release build/nano/stage2 --out DIR
 
 A whole model in bfloat16, half the bytes of the float32 weights that training leaves; with `--adapter` the LoRA adapter
 of a stage with `save: trained`, which names its base by the path from DIR. A README.md already in the folder

@@ -15,28 +15,22 @@ from modeling_fusargpt import FusarGptForConditionalGeneration, FusarGptProcesso
 from tests.tiny import tiny_model
 from trl_recipes.klip.pretrain_tower import PATCH_PIXELS
 from trl_recipes.model.patch_embedding import use_linear_patch_embedding
-from trl_recipes.nano import model as nano_model
-from trl_recipes.nano.pretrain_pointing import DensePointing, PointingCollator, PointingScenes
-from trl_recipes.nano.pretrain_tower import (
-    COVERS,
-    GRID,
-    TOKEN_PIXELS,
-    TOKEN_SCALE,
-    DenseScenes,
-    DenseTower,
-    collate,
-    dense_targets,
-    rescale_tokens,
-)
 from trl_recipes.running.curves import draw_curves
+from trl_recipes.small import model as small_model
+from trl_recipes.small.dense import COVERS, DenseScenes, dense_targets, draw, scene_picture
+from trl_recipes.small.pretrain_pointing import DensePointing, PointingCollator, PointingScenes
+from trl_recipes.small.pretrain_tower import TOKEN_SCALE, DenseTower, collate, rescale_tokens
+from trl_recipes.small.sizes import NANO, TOKEN_PIXELS
+
+GRID = NANO.grid
 
 
 @pytest.fixture(scope="module")
 def nano(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("nano")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(nano_model, "CORPUS_SCENES", 150)
-        nano_model.build(folder, seed=0)
+        patch.setattr(small_model, "CORPUS_SCENES", 150)
+        small_model.build(NANO, folder, seed=0)
     return folder
 
 
@@ -83,7 +77,7 @@ def test_dense_targets_are_the_scenes(token_pixels: int) -> None:
     grid = IMAGE_SIZE // token_pixels
     for seed in range(30):
         scene = simulate_scene(seed)
-        dense = dense_targets(scene, token_pixels)
+        dense = dense_targets(scene_picture(scene, draw(scene, 0.5)), token_pixels)
         assert np.allclose(dense.cover.sum(-1), 1, atol=1e-5)
         assert dense.cover.shape == (grid * grid, COVERS)
         found = set()
@@ -125,7 +119,7 @@ def test_pointing_moves_the_language_model_alone(nano: Path) -> None:
     before = {name: value.clone() for name, value in model.named_parameters()}
     scenes = PointingScenes(0, 3, optical_share=0.5)
     batch = PointingCollator(processor)([scenes[index] for index in range(3)])
-    pointing = DensePointing(model, processor, model.lm_head.in_features)
+    pointing = DensePointing(model, processor, NANO)
     optimizer = torch.optim.AdamW([p for p in pointing.parameters() if p.requires_grad], lr=1e-3)
     losses = []
     for _ in range(6):
@@ -143,7 +137,7 @@ def test_pointing_moves_the_language_model_alone(nano: Path) -> None:
 
 def test_pointing_has_each_weight_once_so_that_it_can_be_saved_on_the_way(nano: Path, tmp_path: Path) -> None:
     model = FusarGptForConditionalGeneration.from_pretrained(nano, dtype="float32")
-    pointing = DensePointing(model, FusarGptProcessor.from_pretrained(nano), model.lm_head.in_features)
+    pointing = DensePointing(model, FusarGptProcessor.from_pretrained(nano), NANO)
     save_file(pointing.state_dict(), tmp_path / "checkpoint.safetensors")
     assert model.lm_head.weight.data_ptr() == pointing.model.language_model.embed_tokens.weight.data_ptr()
 

@@ -1,8 +1,8 @@
-"""Teach nano's language model to point at what it sees: python -m trl_recipes.nano.pretrain_pointing --help
+"""Teach a small language model to point at what it sees: python -m trl_recipes.small.pretrain_pointing nano --help
 
 The tower knows each target's place inside its token but, attention being relative, not where the token is; and an
 answer that names a box has to find the one token in which that target is. From answers alone a small language model
-needs thousands of steps to begin with either. So it first learns both directly, on detection questions about scenes
+needs thousands of steps to begin with either. So it first learns both directly, on detection questions about pictures
 with targets:
 
 - its lower layers on dense targets. A linear head on the hidden states of the visual tokens, thrown away afterwards,
@@ -12,41 +12,44 @@ with targets:
 - the whole of it on the answers.
 """
 
+from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
-from typing import cast
 
 import torch
+from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import Dataset
-from transformers.models.qwen2_5_vl.configuration_qwen2_5_vl import Qwen2_5_VLTextConfig
 
 from fusargpt.simulator.records import SPLIT_SEEDS, answer
-from fusargpt.simulator.simulated_scene import IMAGE_SIZE, MAX_TARGETS, simulate_scene
+from fusargpt.simulator.simulated_scene import simulate_scene
+from fusargpt.tasks.answers import LabelledBox
 from fusargpt.tasks.prompts import prompt
+from fusargpt.tasks.questions import conversation, true_answer
 from fusargpt.tasks.target_names import TARGETS
 from modeling_fusargpt import FusarGptForConditionalGeneration, FusarGptProcessor
+from modeling_fusargpt.windows import WINDOWS_TOGETHER
 from trl_recipes.data.collator import IGNORED_LABEL, TripletCollator
 from trl_recipes.data.rows import Batch, Row
-from trl_recipes.model.attention import SDPA_FLOAT32, register_sdpa_float32
+from trl_recipes.model.attention import SDPA_FLOAT32, WINDOWS_FLOAT32, register_sdpa_float32
 from trl_recipes.model.patch_embedding import use_linear_patch_embedding
-from trl_recipes.nano.pretrain_tower import (
-    COVERS,
-    GRID,
-    SLOTS,
-    TOKEN_PIXELS,
+from trl_recipes.small.dense import COVERS, dense_targets, draw, scene_picture, stack_targets
+from trl_recipes.small.dense_training import (
     DenseTrainer,
-    dense_parser,
-    dense_targets,
-    draw,
-    stack_targets,
+    exit_with,
+    load,
+    small_parser,
     train,
     training_arguments,
+    with_defaults,
 )
+from trl_recipes.small.drawing import Drawing
+from trl_recipes.small.scenes import drawing_of
+from trl_recipes.small.sizes import SLOTS, TOKEN_PIXELS, SmallModel
 
-LAYER = 3  # of six: the layers above are left to language
 SEEDS_PER_ITEM = 16  # item i is the first of its seeds that has a target; seven of ten have
+_AFTER_THE_TOWER = 10_000_000  # numbers of drawn pictures
 
 
 class PointingScenes(Dataset[Row]):
@@ -64,11 +67,37 @@ class PointingScenes(Dataset[Row]):
         drawn = map(simulate_scene, count(self.first_seed + SEEDS_PER_ITEM * index))
         scene = next(scene for scene in drawn if scene.targets)
         label = scene.targets[0].label
+        image = draw(scene, self.optical_share)
         return {
-            "image": draw(scene, self.optical_share),
-            "prompt": [{"role": "user", "content": prompt("detect", label, index)}],
-            "completion": [{"role": "assistant", "content": answer(scene, "detect", label)}],
-            **vars(dense_targets(scene)),
+            "image": image,
+            **conversation("detect", prompt("detect", label, index), answer(scene, "detect", label)),
+            **vars(dense_targets(scene_picture(scene, image))),
+        }
+
+
+class PointingPictures(Dataset[Row]):
+    """The same of drawn pictures."""
+
+    def __init__(self, drawing: Drawing, pictures: int) -> None:
+        self.drawing = drawing
+        self.pictures = pictures
+
+    def __len__(self) -> int:
+        return self.pictures
+
+    def __getitem__(self, index: int) -> Row:
+        numbers = count(_AFTER_THE_TOWER + SEEDS_PER_ITEM * index)
+        picture = next(picture for _, picture in map(self.drawing.draw, numbers) if len(picture.labels))
+        label = picture.labels[0]
+        objects = [
+            LabelledBox([int(edge) for edge in box], name)
+            for box, name in zip(picture.boxes, picture.labels, strict=True)
+        ]
+        truth = true_answer("detect", label, objects, picture.width, picture.height)
+        return {
+            "image": Image.fromarray(picture.pixels),
+            **conversation("detect", prompt("detect", label, index), truth),
+            **vars(dense_targets(picture)),
         }
 
 
@@ -83,20 +112,22 @@ class PointingCollator:
 
 
 class DensePointing(nn.Module):
-    """The language model, with a linear head on its visual tokens at `LAYER`; vision tower and TLM stand still."""
+    """The language model, with a linear head on its visual tokens at a layer; vision tower and TLM stand still."""
 
-    def __init__(self, model: FusarGptForConditionalGeneration, processor: FusarGptProcessor, width: int) -> None:
+    def __init__(self, model: FusarGptForConditionalGeneration, processor: FusarGptProcessor, size: SmallModel) -> None:
         super().__init__()
+        self.size = size
+        width = size.text_width
         # Without lm_head, whose weight is that of the embeddings: a checkpoint holds every weight once.
         self.model = model.model
         self.model.visual.requires_grad_(False)
         self.model.tlm.requires_grad_(False)
         self.image_token_id = model.config.image_token_id
         self.norm = nn.RMSNorm(width)
-        self.widths = [GRID, GRID, COVERS, SLOTS * len(TARGETS), SLOTS * MAX_TARGETS]
+        self.widths = [size.grid, size.grid, COVERS, SLOTS * len(TARGETS), SLOTS * size.most_objects]
         self.head = nn.Linear(width, sum(self.widths))
         self.coordinates = nn.Linear(width, SLOTS * 4 * width)
-        numbers = [str(number) for number in range(IMAGE_SIZE + 1)]
+        numbers = [str(number) for number in range(size.image_size + 1)]
         self.number_ids = processor.tokenizer.convert_tokens_to_ids(numbers)
 
     def forward(
@@ -104,7 +135,7 @@ class DensePointing(nn.Module):
     ) -> dict[str, Tensor]:
         outputs = self.model(**conversations, output_hidden_states=True, use_cache=False)
         visual = conversations["input_ids"] == self.image_token_id
-        hidden = outputs.hidden_states[LAYER][visual].reshape(*cover.shape[:2], -1)
+        hidden = outputs.hidden_states[self.size.pointing_layer][visual].reshape(*cover.shape[:2], -1)
         losses = self.dense_losses(self.norm(hidden), cover, present, box, order)
         answers = labels[:, 1:] != IGNORED_LABEL
         embeddings = self.model.language_model.embed_tokens.weight
@@ -112,7 +143,13 @@ class DensePointing(nn.Module):
         expected = labels[:, 1:][answers]
         # Most of an answer is punctuation; the mean over its tokens would leave little to the coordinates.
         losses["answer"] = 4 * functional.cross_entropy(logits, expected)
-        total = losses["place"] + losses["cover"] + 10 * losses["presence"] + losses["order"] + losses["box"]
+        total = (
+            losses["place"]
+            + losses["cover"]
+            + 10 * self.size.grid**2 / 36 * losses["presence"]
+            + losses["order"]
+            + losses["box"]
+        )
         number_ids = torch.tensor(self.number_ids, device=labels.device)
         said = (expected[:, None] == number_ids).nonzero()
         error = (logits[said[:, 0]][:, number_ids].argmax(-1) - said[:, 1]).abs().float()
@@ -124,11 +161,12 @@ class DensePointing(nn.Module):
         """Losses of the heads on `tokens` [images, T, width]; `box_pixels` is the mean error of a coordinate."""
         images = len(tokens)
         rows, columns, cover_logits, presence, orders = self.head(tokens).float().split(self.widths, dim=-1)
-        token = torch.arange(GRID**2, device=cover.device)
-        row, column = token // GRID, token % GRID
+        token = torch.arange(self.size.grid**2, device=cover.device)
+        row, column = token // self.size.grid, token % self.size.grid
         place_loss = functional.cross_entropy(rows.flatten(0, 1), row.repeat(images))
         place_loss = place_loss + functional.cross_entropy(columns.flatten(0, 1), column.repeat(images))
-        cover_loss = -(cover * cover_logits.log_softmax(-1)).sum(-1).mean()
+        known = cover.sum(-1).mean().clamp(min=1e-6)
+        cover_loss = -(cover * cover_logits.log_softmax(-1)).sum(-1).mean() / known
         presence_loss = functional.binary_cross_entropy_with_logits(presence.unflatten(-1, (SLOTS, -1)), present)
         # Only slots with a target have an order and a box.
         there = present.any(-1)
@@ -149,33 +187,37 @@ class DensePointing(nn.Module):
         }
 
 
-def main() -> None:
-    parser = dense_parser(
-        __doc__ or "",
-        model=Path("build/nano/tower"),
-        out=Path("build/nano/pointing"),
-        scenes=16_800,
-        batch_size=24,
-        optical_share=0.7,
-        learning_rate=1.5e-3,
-    )
-    options = parser.parse_args()
+def main(arguments: Sequence[str] | None = None) -> None:
+    size, options = with_defaults(small_parser(__doc__ or "", before="tower", stage="pointing").parse_args(arguments))
     register_sdpa_float32()
-    processor = FusarGptProcessor.from_pretrained(options.model)
-    model = FusarGptForConditionalGeneration.from_pretrained(
-        options.model, dtype="float32", attn_implementation=SDPA_FLOAT32
-    )
+    on_gpu = torch.cuda.is_available()
+    model, processor = load(options.model, "sdpa" if on_gpu else SDPA_FLOAT32, options.seed)
+    if size.real_chips:
+        model.set_attn_implementation({"vision_config": WINDOWS_TOGETHER if on_gpu else WINDOWS_FLOAT32})
     patch_embedding = model.model.visual.patch_embed
     use_linear_patch_embedding(model.model)
-    dense = DensePointing(model, processor, cast(Qwen2_5_VLTextConfig, model.config.text_config).hidden_size)
-    # Places of their own: after those of language training and of the tower.
-    scenes = PointingScenes(SPLIT_SEEDS["train"] + 2_000_000, options.scenes, options.optical_share)
-    arguments = training_arguments(options)
-    train(DenseTrainer(model=dense, args=arguments, train_dataset=scenes, data_collator=PointingCollator(processor)))
-    model.model.visual.patch_embed = patch_embedding
-    model.save_pretrained(options.out)
-    processor.save_pretrained(options.out)
+    pictures: Dataset[Row]
+    if size.real_chips:
+        drawing = drawing_of(size, options.pictures, options.ssdd, options.seed)
+        pictures = PointingPictures(drawing, options.scenes)
+    else:
+        # Places of their own: after those of language training and of the tower.
+        pictures = PointingScenes(SPLIT_SEEDS["train"] + 2_000_000, options.scenes, options.optical_share)
+    trainer = DenseTrainer(
+        model=DensePointing(model, processor, size),
+        args=training_arguments(options),
+        train_dataset=pictures,
+        data_collator=PointingCollator(processor),
+    )
+
+    def finish(folder: Path) -> None:
+        model.to("cpu")
+        model.model.visual.patch_embed = patch_embedding
+        model.save_pretrained(folder)
+        processor.save_pretrained(folder)
+
+    train(trainer, finish, options.minutes)
 
 
 if __name__ == "__main__":
-    main()
+    exit_with(main, "pretrain_pointing")

@@ -1,0 +1,118 @@
+"""The making of mini: its size, its stored scenes, the rows of its language stages, and its dense stages."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from fusargpt.geo.prior import PRIOR_EMBEDDINGS
+from fusargpt.tasks.answers import parse_boxes
+from modeling_fusargpt import FusarGptForConditionalGeneration, FusarGptProcessor
+from tests.trl_recipes.small.test_drawing import made_chips
+from trl_recipes.small import model as small_model
+from trl_recipes.small.drawing import Drawing
+from trl_recipes.small.pretrain_pointing import DensePointing, PointingCollator, PointingPictures
+from trl_recipes.small.pretrain_tower import DensePictures, DenseTower, collate
+from trl_recipes.small.rows import jobs
+from trl_recipes.small.scenes import drawing_of, read_scenes, write_scenes
+from trl_recipes.small.sizes import MINI
+
+
+@pytest.fixture(scope="module")
+def mini(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("mini")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(small_model, "CORPUS_SCENES", 60)
+        small_model.build(MINI, folder, seed=0)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("scenes")
+    write_scenes(folder, {1: 6, 2: 4}, start=0, workers=0)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def ssdd(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return made_chips(tmp_path_factory.mktemp("chips") / "set")
+
+
+@pytest.fixture(scope="module")
+def drawing(scenes: Path, ssdd: Path) -> Drawing:
+    return drawing_of(MINI, scenes, ssdd, seed=0)
+
+
+def test_mini_fits_its_size_and_sees_a_square(mini: Path) -> None:
+    model = FusarGptForConditionalGeneration.from_pretrained(mini)
+    processor = FusarGptProcessor.from_pretrained(mini)
+    # Two bytes a parameter stay below 60 MB.
+    assert 9_000_000 < model.num_parameters() <= 25_000_000
+    assert processor.image_size == 336
+    assert all(len(processor.tokenizer.encode(str(number))) == 1 for number in range(337))
+
+
+def test_stored_scenes_are_kept_when_they_are_written_again(scenes: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in scenes.glob("*.parquet")}
+    assert len(before) == 2
+    write_scenes(scenes, {1: 6, 2: 4}, start=0, workers=0)
+    assert {path: path.stat().st_mtime_ns for path in scenes.glob("*.parquet")} == before
+    for version, count in ((1, 6), (2, 4)):
+        rows = read_scenes(scenes, version)
+        assert len(rows) == count and all(row["image"].size == row["cover"].size for row in rows)
+
+
+def test_rows_ask_about_the_square_that_the_model_sees(scenes: Path, ssdd: Path) -> None:
+    made = jobs("instructions", MINI, scenes, ssdd, count=6, seed=1)
+    assert list(made) == ["version1", "version2", "chips"]
+    for name, (make, items) in made.items():
+        rows: list[Any] = [row for index in range(items) for row in make(index)]
+        assert rows and all(row["image"].size == (336, 336) for row in rows)
+        # Nobody says where a real chip lies; a scene is somewhere.
+        assert all((row[PRIOR_EMBEDDINGS] is None) == (name == "chips") for row in rows)
+        assert name != "chips" or all("aircraft" not in row["prompt"][0]["content"] for row in rows)
+        for row in rows:
+            assert row["task"] != "describe"
+            if row["task"] == "detect":
+                (label,) = {"aircraft", "ship"} & set(row["prompt"][0]["content"].replace("ships", "ship").split())
+                found = [list(box) for box, _ in parse_boxes(row["completion"][0]["content"]).value]
+                assert found == [item["bbox_2d"] for item in row["objects"] if item["label"] == label]
+    described = jobs("captions", MINI, scenes, ssdd, count=0, seed=1)
+    assert {row["task"] for make, items in described.values() for n in range(items) for row in make(n)} == {"describe"}
+
+
+def test_questions_are_of_all_sources_and_without_priors(scenes: Path, ssdd: Path) -> None:
+    make, _ = jobs("questions", MINI, scenes, ssdd, count=30, seed=1)["drawn"]
+    rows = [row for index in range(30) for row in make(index)]
+    assert {row["sensor"] for row in rows} == {"SAR", "simulated SAR"}
+    assert all(row[PRIOR_EMBEDDINGS] is None for row in rows)
+
+
+def test_without_chips_it_says_that_pictures_are_simulated(scenes: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert len(drawing_of(MINI, scenes, None, seed=0).sources) == 2
+    assert "simulated scenes alone" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_tower_and_pointing_learn_from_drawn_pictures(mini: Path, drawing: Drawing) -> None:
+    torch.manual_seed(0)
+    model = FusarGptForConditionalGeneration.from_pretrained(mini, dtype="float32")
+    processor = FusarGptProcessor.from_pretrained(mini)
+    pictures = DensePictures(processor.image_processor, drawing, 4)
+    pointed = PointingPictures(drawing, 2)
+    steps = [
+        (DenseTower(model.model.visual, MINI.text_width), collate([pictures[index] for index in range(4)])),
+        (DensePointing(model, processor, MINI), PointingCollator(processor)([pointed[index] for index in range(2)])),
+    ]
+    for module, batch in steps:
+        optimizer = torch.optim.AdamW([p for p in module.parameters() if p.requires_grad], lr=1e-3)
+        losses = []
+        for _ in range(5):
+            loss = module(**batch)["loss"]
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            losses.append(loss.item())
+        assert losses[-1] < 0.9 * losses[0]

@@ -1,0 +1,182 @@
+"""The stages of mini in order: what each runs, what it leaves, and with how much of everything."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from trl_recipes.running.atomic_runs import finished_by
+from trl_recipes.small.sizes import MINI
+
+RECIPES = Path(__file__).parent
+_NO_LIMIT = 1000
+_STARTS = {"scenes": 3_000_000, "captions": 3_100_000, "instructions": 3_200_000}
+"""First seeds of the training split, so that no stage sees the places of another one."""
+
+
+@dataclass(frozen=True)
+class Amounts:
+    """How much of everything.
+
+    Attributes:
+        scenes: of each version of the simulator, for the tower, pointing and questions.
+        tower, pointing: pictures, each seen once.
+        questions: drawn pictures, simulated and real, that the language model is asked about.
+        pretrain_steps: of `pretrain.yaml`.
+        captions, instructions: scenes of each version, with priors.
+        chips: drawn pictures of real chips among the instructions.
+        batch_size: of dense stages and recipes; None leaves theirs.
+    """
+
+    scenes: int = 6000
+    tower: int = MINI.tower.pictures
+    pointing: int = MINI.pointing.pictures
+    questions: int = 12_000
+    pretrain_steps: int = 1125
+    captions: int = 3000
+    instructions: int = 2500
+    chips: int = 4000
+    batch_size: int | None = None
+
+
+TINY = Amounts(8, 32, 16, 12, 2, 8, 8, 4, 4)
+"""To try that everything runs: minutes, and nothing is learned."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One command.
+
+    Attributes:
+        name: of its log and its mark.
+        command: without Python itself.
+        result: folder of a training, whose manifest says that it is finished; None where a mark says so.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    result: Path | None = None
+
+    def is_done(self, build: Path) -> bool:
+        """Whether it need not be run again."""
+        return self.mark(build).exists() or (self.result is not None and finished_by(self.result) is not None)
+
+    def mark(self, build: Path) -> Path:
+        """The file that says that it has ended well."""
+        return build / "done" / self.name
+
+
+@dataclass(frozen=True)
+class Training:
+    """How the stages that train are run beside their recipes.
+
+    Attributes:
+        minutes: by stage, for a run by the clock; those without have their steps.
+        overrides: more arguments of every recipe.
+        workers: processes that make data, and that load it for the dense stages.
+    """
+
+    minutes: dict[str, float]
+    overrides: tuple[str, ...] = ()
+    workers: int = 1
+
+
+def stages(build: Path, ssdd: Path | None, amounts: Amounts, training: Training) -> list[Stage]:
+    """All of them, in an order in which each finds what it reads."""
+    real = () if ssdd is None else ("--ssdd", str(ssdd))
+    workers = ("--workers", str(training.workers))
+    pictures = ("--pictures", str(build / "scenes"))
+    found = [_module("initial", "small.model", "mini", "--out", str(build / "initial"))]
+    for name, start in _STARTS.items():
+        count = str(vars(amounts)[name])
+        out = build / ("scenes" if name == "scenes" else f"scenes_{name}")
+        versions = ("--version1", count, "--version2", count)
+        found.append(_module(out.name, "small.scenes", *versions, "--start", str(start), *workers, "--out", str(out)))
+    rows = [
+        ("questions", pictures, amounts.questions, real),
+        ("captions", ("--pictures", str(build / "scenes_captions")), 0, ()),
+        ("instructions", ("--pictures", str(build / "scenes_instructions")), amounts.chips, real),
+    ]
+    data = [
+        _module(
+            f"data_{layout}",
+            "small.rows",
+            *(layout, *read, "--count", str(count), *chips, *workers, "--out", str(build / "data" / layout)),
+        )
+        for layout, read, count, chips in rows
+    ]
+    dense = [
+        _dense(build, name, before, pictures_seen, (*pictures, *real, *workers), amounts, training)
+        for name, before, pictures_seen in (
+            ("tower", "initial", amounts.tower),
+            ("pointing", "tower", amounts.pointing),
+        )
+    ]
+    recipes = [
+        _recipe(build, "pretrain", "pointing", ["questions"], amounts, training),
+        _recipe(build, "stage1", "pretrain", ["captions"], amounts, training),
+        _recipe(build, "stage2", "stage1", ["instructions", "captions"], amounts, training),
+    ]
+    # Stage 3 (rewards that can be verified) has its place here: it reads build/stage2, and `release` its result.
+    released = _module("release", "small.release", str(build / "stage2"), "--out", str(build / "fusargpt-mini"))
+    return [*found, *dense, *data, *recipes, released]
+
+
+def score_stages(build: Path, ssdd: Path | None) -> list[Stage]:
+    """What tells how good the release is: SSDD's validation chips, whole."""
+    if ssdd is None:
+        return []
+    manifest, chips = build / "validation.csv", build / "validation"
+    return [
+        _verb(
+            "validation_manifest",
+            *("manifest", "voc", str(ssdd), "--images", "images", "--annotations", "annotations"),
+            *("--license", "apache-2.0", "--split", "validation=validation.txt", "--out", str(manifest)),
+        ),
+        _verb(
+            "validation_chips",
+            *("triplets", "build", str(manifest), "--chip-size", "0", "--missing-prior", "empty", "--out", str(chips)),
+        ),
+        _verb(
+            "validation_scores",
+            *("evaluate", str(build / "fusargpt-mini"), str(chips), "--split", "validation", "--prior", "none"),
+            *("--out", str(build / "scores")),
+        ),
+    ]
+
+
+def _module(name: str, module: str, *arguments: str) -> Stage:
+    return Stage(name, ("-m", f"trl_recipes.{module}", *arguments))
+
+
+def _verb(name: str, *arguments: str) -> Stage:
+    return Stage(name, ("-m", "fusargpt", *arguments))
+
+
+def _dense(
+    build: Path, name: str, before: str, pictures: int, read: Sequence[str], amounts: Amounts, training: Training
+) -> Stage:
+    arguments = ["mini", "--model", str(build / before), "--out", str(build / name), "--scenes", str(pictures), *read]
+    if amounts.batch_size is not None:
+        arguments += ["--batch-size", str(amounts.batch_size)]
+    if name in training.minutes:
+        arguments += ["--minutes", str(training.minutes[name])]
+    return Stage(name, ("-m", f"trl_recipes.small.pretrain_{name}", *arguments), build / name)
+
+
+def _recipe(build: Path, name: str, before: str, data: Sequence[str], amounts: Amounts, training: Training) -> Stage:
+    fields: dict[str, object] = {
+        "model_name_or_path": build / before,
+        "output_dir": build / name,
+        "feature_cache": build / "features",
+    }
+    if name == "pretrain":
+        fields["max_steps"] = amounts.pretrain_steps
+    if amounts.batch_size is not None:
+        fields["per_device_train_batch_size"] = amounts.batch_size
+    if name in training.minutes:
+        fields["train_minutes"] = training.minutes[name]
+        if name != "pretrain":
+            fields["num_train_epochs"] = _NO_LIMIT  # the clock ends it
+    arguments = [text for field, value in fields.items() for text in (f"--{field}", str(value))]
+    arguments += ["--dataset_name", *(str(build / "data" / part) for part in data), *training.overrides]
+    return Stage(name, ("-m", "trl_recipes.sft", str(RECIPES / f"{name}.yaml"), *arguments), build / name)

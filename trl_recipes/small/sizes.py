@@ -1,0 +1,131 @@
+"""The two small models that are made from nothing: how large each is, and how its tower and its pointing are trained.
+
+Floating-point operations of one forward pass, in 10^9, of an image and a question with its answer of 60 tokens:
+
+| part | nano | mini |
+|---|---|---|
+| pixels, visual tokens | 168, 36 | 336, 144 |
+| vision tower, linear layers and patches | 0.7 | 6.2 |
+| vision tower, attention | 0.1 | 0.8 |
+| merger | 0.1 | 0.4 |
+| language model | 0.5 | 2.2 |
+
+A processor core reaches some 50 x 10^9 a second here, and a training step costs three times a forward pass. So the
+tower is what mini's hours go into: of its six layers four attend within windows of 112 pixels, and width and depth are
+the largest with which it sees tens of thousands of images in an afternoon. `python -m trl_recipes.small.model` prints
+what each part holds.
+"""
+
+from dataclasses import dataclass
+
+PATCH_PIXELS = 14
+MERGE = 2
+TOKEN_PIXELS = PATCH_PIXELS * MERGE
+SLOTS = 2
+"""Objects that a visual token is asked about; of the tokens with ships in SSDD's chips 2 % hold more."""
+
+
+@dataclass(frozen=True)
+class DenseStage:
+    """A stage on dense targets: pictures seen once each, and how.
+
+    Attributes:
+        pictures: as many as are drawn.
+        batch_size: pictures of a step.
+        learning_rate: the highest, of a cosine.
+        optical_share: of simulated scenes, those shown in the optical-like rendering.
+    """
+
+    pictures: int
+    batch_size: int
+    learning_rate: float
+    optical_share: float
+
+
+@dataclass(frozen=True)
+class SmallModel:
+    """A small model, whole numbers throughout; widths in channels.
+
+    Attributes:
+        name: of its folder of recipes, and of `build/NAME`.
+        image_size: pixels along a side of the square that it sees, a multiple of the token's 28.
+        vocabulary: tokens of its tokenizer; every number up to `image_size` is one.
+        most_objects: in an image that it is taught to point at.
+        vision_depth, vision_width, vision_intermediate, vision_heads: of the tower.
+        full_attention: the layers of the tower that attend to the whole image, the others within windows.
+        text_depth, text_width, text_intermediate, text_heads: of the language model.
+        pointing_layer: of the language model, the one whose states tell where targets are; those above are left to
+            language.
+        squeezes: whether its processor makes a square of every image; otherwise it keeps the aspect ratio.
+        real_chips: whether it is trained on pictures of many sources, real chips among them, and not on the scenes of
+            version 1 of the simulator alone.
+        tower, pointing: its dense stages.
+    """
+
+    name: str
+    image_size: int
+    vocabulary: int
+    most_objects: int
+    vision_depth: int
+    vision_width: int
+    vision_intermediate: int
+    vision_heads: int
+    full_attention: tuple[int, ...]
+    text_depth: int
+    text_width: int
+    text_intermediate: int
+    text_heads: int
+    pointing_layer: int
+    squeezes: bool
+    real_chips: bool
+    tower: DenseStage
+    pointing: DenseStage
+
+    @property
+    def grid(self) -> int:
+        """Visual tokens along a side."""
+        return self.image_size // TOKEN_PIXELS
+
+
+NANO = SmallModel(
+    name="nano",
+    image_size=168,
+    vocabulary=1024,
+    most_objects=6,
+    vision_depth=5,
+    vision_width=192,
+    vision_intermediate=512,
+    vision_heads=6,
+    # 36 tokens are few: every layer attends to the whole image.
+    full_attention=(0, 1, 2, 3, 4),
+    text_depth=6,
+    text_width=192,
+    text_intermediate=512,
+    text_heads=6,
+    pointing_layer=3,
+    squeezes=False,
+    real_chips=False,
+    tower=DenseStage(pictures=48_000, batch_size=48, learning_rate=1e-3, optical_share=0.6),
+    pointing=DenseStage(pictures=16_800, batch_size=24, learning_rate=1.5e-3, optical_share=0.7),
+)
+MINI = SmallModel(
+    name="mini",
+    image_size=336,
+    vocabulary=1280,
+    most_objects=32,
+    vision_depth=6,
+    vision_width=256,
+    vision_intermediate=768,
+    vision_heads=8,
+    full_attention=(2, 5),
+    text_depth=6,
+    text_width=256,
+    text_intermediate=768,
+    text_heads=8,
+    pointing_layer=3,
+    squeezes=True,
+    real_chips=True,
+    tower=DenseStage(pictures=40_000, batch_size=16, learning_rate=7e-4, optical_share=0.0),
+    pointing=DenseStage(pictures=16_000, batch_size=16, learning_rate=1e-3, optical_share=0.0),
+)
+SMALL_MODELS = {model.name: model for model in (NANO, MINI)}
