@@ -9,6 +9,7 @@ from trl.trainer.sft_config import SFTConfig
 from fusargpt.checkpoints import shipped
 from fusargpt.errors import InputError
 from trl_recipes.recipe_parser import DECIDED_FOR_ALL, Decided, check_effect, parse_recipe
+from trl_recipes.stage_config import StageConfig
 
 Train = Literal["tlm", "tlm+lora", "lora", "all", "language"]
 Prior = Literal["true", "none"]
@@ -296,11 +297,11 @@ def parse(arguments: Sequence[str] | None = None) -> tuple[RecipeArguments, SFTC
             f"greater_is_better: found true with metric_for_best_model: {metric}, which is better when it is smaller; "
             "set greater_is_better: false"
         )
-    _check_evaluation(recipe, config)
+    check_evaluation(recipe, config)
     return recipe, config
 
 
-def _check_evaluation(recipe: RecipeArguments, config: SFTConfig) -> None:
+def check_evaluation(recipe: RecipeArguments, config: StageConfig) -> None:
     """Raises InputError for fields of evaluations in a recipe that has none."""
     if config.eval_strategy != "no":
         return
