@@ -16,7 +16,8 @@ examples:
   fusargpt train trl_recipes/klip/nano/p0.yaml
   accelerate launch --config_file trl_recipes/accelerate/ddp.yaml -m trl_recipes.sft trl_recipes/stage1.yaml
 
-`python -m trl_recipes.sft --help` lists the fields, `python -m trl_recipes.grpo.train --help` those of stage 3; `fusargpt plan RECIPE.yaml` says what a stage will cost."""
+`python -m trl_recipes.sft --help` lists the fields, `python -m trl_recipes.grpo.train --help` those of stage 3;
+`fusargpt plan RECIPE.yaml` says what a stage will cost."""
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -2,8 +2,8 @@
 
     reward = (1 - FORM) * score + FORM * form,    0 for an answer that did not end
 
-`score` and `form` lie in [0, 1]. The score is 1 for the true answer alone (of boxes, for all that overlap by 0.75), and is
-what is named below:
+`score` and `form` lie in [0, 1]. The score is 1 for the true answer alone (of boxes, for all that overlap by 0.75), and
+is what is named below:
 
 - count: 1 if a = n, else PARTIAL * max(0, 1 - |a - n| / max(n, 1));
 - localize: 1 if A = T, else PARTIAL * |A & T| / |A | T|, of the sets of named and true cells;

@@ -34,9 +34,7 @@ DECIDED_HERE: Decided = {
     "use_vllm": ((False,), _OWN_DECODING),
     # Those of vLLM are read by nothing here.
     **{
-        one.name: ((one.default,), _OWN_DECODING)
-        for one in fields(ReinforcementConfig)
-        if one.name.startswith("vllm_")
+        one.name: ((one.default,), _OWN_DECODING) for one in fields(ReinforcementConfig) if one.name.startswith("vllm_")
     },
     "num_generations_eval": ((1,), _GREEDY),
     "log_completions": ((False,), _GREEDY),
@@ -138,7 +136,7 @@ def parse(arguments: Sequence[str] | None = None) -> tuple[ReinforcementArgument
 
 
 def _check_steps(config: ReinforcementConfig) -> None:
-    """Raises InputError where a checkpoint would fall between steps that share drawn answers, which it does not hold."""
+    """Raises InputError where a checkpoint would fall between steps that share drawn answers: it does not hold them."""
     accumulated = config.gradient_accumulation_steps
     batches = (config.steps_per_generation or accumulated) * config.num_iterations
     if batches % accumulated and accumulated % batches:
@@ -149,6 +147,6 @@ def _check_steps(config: ReinforcementConfig) -> None:
     steps = max(batches // accumulated, 1)
     if steps > 1 and config.save_strategy == "steps" and config.save_steps % steps:
         raise InputError(
-            f"save_steps: found {config.save_steps}, expected a multiple of {steps}, the steps that share drawn answers "
-            "(steps_per_generation, num_iterations); a checkpoint does not hold them"
+            f"save_steps: found {config.save_steps}, expected a multiple of {steps}, the steps that share drawn "
+            "answers (steps_per_generation, num_iterations); a checkpoint does not hold them"
         )

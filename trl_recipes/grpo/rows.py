@@ -27,7 +27,9 @@ def questions(rows: Dataset, tasks: Sequence[str], seed: int) -> Dataset:
     """
     missing = [name for name in (TASK_COLUMN, "prompt") if name not in rows.column_names]
     if missing:
-        raise InputError(f"dataset_name: rows have no column {missing[0]}; reinforcement needs questions and their tasks")
+        raise InputError(
+            f"dataset_name: rows have no column {missing[0]}; reinforcement needs questions and their tasks"
+        )
     found = np.array([name or "" for name in rows[TASK_COLUMN]])
     numbered = rows.add_column(NUMBER, list(range(len(rows))))  # pyright: ignore[reportCallIssue]  # as documented
     parts, shares = [], []

@@ -162,9 +162,7 @@ class ReinforcementTrainer(StageFiles, GRPOTrainer):
             places += [place for one in batch for place in one.places]
         index = tuple(torch.tensor(places, device=input_ids.device).T)
         empty = values[0][0].new_zeros(len(input_ids), logits_to_keep)
-        log_probabilities, entropies = (
-            empty.index_put(index, torch.cat(parts)) for parts in zip(*values, strict=True)
-        )
+        log_probabilities, entropies = (empty.index_put(index, torch.cat(parts)) for parts in zip(*values, strict=True))
         return log_probabilities, entropies if compute_entropy else None, None
 
     def _compute_loss(self, model: torch.nn.Module, inputs: Batch) -> Tensor:

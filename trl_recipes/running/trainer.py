@@ -1,4 +1,4 @@
-"""The trainers of a stage: a slower vision tower, checkpoints of the TLM alone, one mean loss, and all of it watched."""
+"""The trainer of a stage: a slower vision tower, checkpoints of the TLM alone, one mean loss, and all of it watched."""
 
 from collections.abc import Sequence
 from pathlib import Path
