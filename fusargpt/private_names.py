@@ -139,7 +139,6 @@ ATTRIBUTES: tuple[str, ...] = (
     "transformers:Trainer._total_loss_scalar",
     "transformers:Trainer._tr_loss",
     "trl:GRPOTrainer._metrics",
-    "trl:GRPOTrainer._step",
     "trl:SFTTrainer._metrics",
     "trl:SFTTrainer._total_train_tokens",
     "vllm.lora.worker_manager:WorkerLoRAManager._adapter_manager",

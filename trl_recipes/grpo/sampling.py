@@ -81,6 +81,7 @@ def draw_answers(
         temperature=temperature,
         top_k=0,
         top_p=1.0,
+        repetition_penalty=1.0,
         eos_token_id=[*end_tokens, collator.processor.image_token_id],
         pad_token_id=collator.processor.tokenizer.pad_token_id,
         custom_generate=partial(

@@ -63,6 +63,8 @@ class ReinforcementTrainer(StageFiles, GRPOTrainer):
         self.replay = replay
         self.answers = answers
         self._rows: list[Row] = []  # what the answers at hand are to
+        self._log_probabilities = torch.empty(0)  # of these, as the model gave them last
+        self._last_batch = (-1, 0)  # of replay: the step, and which of its batches
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "You are using 'rollout_func'")
             super().__init__(
@@ -163,25 +165,34 @@ class ReinforcementTrainer(StageFiles, GRPOTrainer):
         index = tuple(torch.tensor(places, device=input_ids.device).T)
         empty = values[0][0].new_zeros(len(input_ids), logits_to_keep)
         log_probabilities, entropies = (empty.index_put(index, torch.cat(parts)) for parts in zip(*values, strict=True))
+        self._log_probabilities = log_probabilities.detach()
         return log_probabilities, entropies if compute_entropy else None, None
 
     def _compute_loss(self, model: torch.nn.Module, inputs: Batch) -> Tensor:
         # Where nothing but the reward pulls, an answer that earns what the others do pulls nowhere. The sum over tokens
         # is divided by a number that is known before.
-        if self.beta == 0.0 and self.loss_type == "dapo" and not self.args.entropy_coef:
+        rewards_alone = self.beta == 0.0 and not self.args.entropy_coef and self.args.top_entropy_quantile == 1.0
+        if rewards_alone and self.loss_type == "dapo":
             inputs = informative(inputs, inputs["advantages"])
         self._rows = inputs[ROWS]
         loss = super()._compute_loss(model, inputs)
+        differences = (self._log_probabilities - inputs["sampling_per_token_logps"])[inputs["completion_mask"].bool()]
+        self._metrics["train"]["sampling_difference"].append(differences.abs().mean().item())
         if self.replay is None:
             return loss
         accumulated = self.current_gradient_accumulation_steps
-        number = self.state.global_step * self.args.gradient_accumulation_steps + self._step % accumulated
-        batch = self.collator(self.replay.batch(number, self.accelerator.process_index))
+        batch = self.collator(self.replay.batch(self._batch_number(), self.accelerator.process_index))
         batch.pop("task_ids", None)
         with self.accelerator.autocast():
             replayed = model(**self._to_device(batch), fused_lm_head=True).loss
         self._metrics["train"]["replay_loss"].append(replayed.item())
         return loss + self.recipe.replay_weight * replayed / accumulated
+
+    def _batch_number(self) -> int:
+        """One for each batch of the run, whether it was cut or not."""
+        step = self.state.global_step
+        self._last_batch = (step, self._last_batch[1] + 1 if self._last_batch[0] == step else 0)
+        return step * self.args.gradient_accumulation_steps + self._last_batch[1]
 
     def evaluate(self, *arguments: Any, **options: Any) -> dict[str, float]:
         # Reading the test split draws from the generator of which answers are drawn: training goes on as if it had not.
@@ -207,7 +218,7 @@ class ReinforcementTrainer(StageFiles, GRPOTrainer):
         return EvalLoopOutput(predictions=(), label_ids=None, metrics=named, num_samples=len(answers.rows))
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        seconds = self._metrics["train"]["step_time"]
+        seconds = self._metrics["train"].get("step_time")
         if "loss" in logs and seconds:
             drawn = self.args.per_device_train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
             logs["answers_per_second"] = drawn * len(seconds) / sum(seconds)

@@ -168,7 +168,8 @@ def _told(loss: tuple[float, float]) -> str:
 def _batch(config: TrainingArguments) -> str:
     count = config.per_device_train_batch_size * config.gradient_accumulation_steps * config.world_size
     processes = "1 process" if config.world_size == 1 else f"{config.world_size} processes"
-    return f"{count:,} rows a step in {processes}"
+    what = "drawn answers" if isinstance(config, ReinforcementConfig) else "rows"
+    return f"{count:,} {what} a step in {processes}"
 
 
 def _recipe(run: Run) -> Iterable[tuple[str, object]]:
