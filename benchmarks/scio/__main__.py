@@ -10,12 +10,14 @@ not made again, and one that was cut goes on.
 
 import argparse
 import json
+import sys
 from pathlib import Path
 
 from benchmarks.scio.cells import ARMS, RESULTS, Proof, all_cells, run_cell
 from benchmarks.scio.data import KINDS
 from benchmarks.scio.report import draw, tables
 from fusargpt.checkpoints import KLIP_NANO
+from fusargpt.errors import InputError
 from fusargpt.files import write_text_whole
 
 
@@ -34,6 +36,14 @@ def main() -> None:
     parser.add_argument("--min-auroc", type=float, default=0.65, help="as of fusargpt scio")
     parser.add_argument("--batch", type=int, default=64, help="rows a step")
     given = parser.parse_args()
+    try:
+        run(given)
+    except InputError as error:
+        sys.exit(str(error))
+
+
+def run(given: argparse.Namespace) -> None:
+    """All cells that are asked for; tables and picture after each."""
     proof = Proof(
         given.out,
         given.start,

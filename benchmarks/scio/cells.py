@@ -35,6 +35,9 @@ class Proof:
         rounds: of SCIO.
         min_auroc: of planted errors, below which SCIO cleans nothing and the proof ends.
         batch: rows a step.
+
+    Raises:
+        InputError: a size below 1.
     """
 
     out: Path
@@ -46,6 +49,11 @@ class Proof:
     rounds: int
     min_auroc: float
     batch: int
+
+    def __post_init__(self) -> None:
+        for name in ("rows", "held_out", "steps", "judge_steps", "rounds", "batch"):
+            if vars(self)[name] < 1:
+                raise InputError(f"--{name.replace('_', '-')}: found {vars(self)[name]}, expected 1 or more")
 
     def sizes(self) -> dict[str, Any]:
         """What results depend on."""

@@ -94,6 +94,11 @@ def test_a_cell_of_the_proof_that_is_not_done_is_named(tmp_path: Path) -> None:
     assert source_of(CLEAN, tmp_path) == tmp_path / "data" / "clean"
 
 
+def test_sizes_are_checked_before_anything_is_made() -> None:
+    with pytest.raises(InputError, match="--form-places: found 0"):
+        Sizes(NANO_BACKBONE, 0, 2, 2, 2, 2)
+
+
 @pytest.mark.slow
 def test_cells_end_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cells, "MAX_NEW_TOKENS", 4)

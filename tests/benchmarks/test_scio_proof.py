@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from benchmarks.scio.cells import all_cells
@@ -10,12 +11,14 @@ from benchmarks.scio.cleaning import better_half, matched
 from benchmarks.scio.data import RIGHT, keep_rows, make_planted, read, truths, wrong_parts
 from benchmarks.scio.flags import flag_scores
 from benchmarks.scio.report import SCORES, draw, tables
+from benchmarks.scio.seen import areas, table
 from benchmarks.scio.student import UNREAD, make_student
 from fusargpt.checkpoints import KLIP_NANO
 from fusargpt.embedding.model_folder import read_klip
 from fusargpt.scio.dataset import CaptionRows, write_captions
 from fusargpt.scio.parts import Caption
 from fusargpt.scio.run import write_halves
+from fusargpt.scio.settings import ScioSettings
 from fusargpt.tasks.facts import DIMENSIONS
 from tests.fusargpt.scio.cleaning import SCENES, write_captions_with_errors
 
@@ -118,3 +121,20 @@ def test_a_student_sees_and_cannot_read(tmp_path: Path) -> None:
             assert torch.equal(weight, one.state_dict()[name]) and torch.equal(weight, other.state_dict()[name]), name
     read = "text_encoder.encoder.layer.0.attention.self.query.weight"
     assert len({tuple(model.state_dict()[read][5].tolist()) for model in (known, one, other)}) == 3
+
+
+def test_areas_tell_what_a_judge_sees_of_errors(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    dimensions = DIMENSIONS[:4]
+    names = [str(number) for number in range(80)]
+    wrong = {(name, dimensions[0]) for name in names[::4]}
+
+    def row(number: int, name: str) -> dict[str, Any]:
+        evidence = {part: (rng.normal(size=3) * 0.1 + 3 * ((name, part) in wrong)).tolist() for part in dimensions}
+        planted = {"dimension": dimensions[number % 4], "phrase": "", "evidence": [3.0, 3.0, 3.0]}
+        return {"id": name, "evidence": evidence, "planted": planted}
+
+    found = areas([[row(number, name) for number, name in enumerate(names)]], wrong, ScioSettings(out=tmp_path))
+    assert found[dimensions[0]] == found["all"] == 1 and found["planted"] > 0.9
+    assert np.isnan(found[dimensions[1]]), "nothing is wrong there"
+    assert f"| {dimensions[0]} | 1.00 |" in table({"judges": found})

@@ -1,6 +1,7 @@
 """Recipes are read strictly: every YAML of the project parses, and what no field knows fails."""
 
 import dataclasses
+from collections.abc import Iterator
 from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 import yaml
 from accelerate.commands.config.config_args import load_config_from_file
 from accelerate.commands.launch import launch_command_parser
+from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 from trl.trainer.sft_config import SFTConfig
 
 from fusargpt.errors import InputError
@@ -29,6 +31,13 @@ ACCELERATE = {
 }
 # Recipes for a GPU parse on a machine that has none.
 ON_CPU = ("--use_cpu", "true")
+
+
+@pytest.fixture
+def deepspeed_forgotten() -> Iterator[None]:
+    """transformers keeps the configuration of arguments that failed, and would make later models by it."""
+    yield
+    unset_hf_deepspeed_config()
 
 
 def recipe(tmp_path: Path, **fields: object) -> str:
@@ -299,6 +308,7 @@ def test_a_recipe_is_a_small_text_in_utf_8(tmp_path: Path):
 
 
 @pytest.mark.skipif(find_spec("deepspeed") is not None, reason="DeepSpeed is installed")
+@pytest.mark.usefixtures("deepspeed_forgotten")
 def test_a_package_that_a_field_needs_is_named(tmp_path: Path):
     (tmp_path / "ds.json").write_text("{}")
     with pytest.raises(InputError, match=r"a field needs a package that is not installed: .*deepspeed") as caught:

@@ -9,6 +9,7 @@ done is not made again, and one that was cut goes on.
 
 import argparse
 import json
+import sys
 from pathlib import Path
 
 from benchmarks.scio.cells import ARMS, RESULTS, all_cells
@@ -17,6 +18,7 @@ from benchmarks.scio.downstream.cells import run_cell, run_start
 from benchmarks.scio.downstream.report import draw, tables
 from benchmarks.scio.downstream.training import Sizes
 from fusargpt.checkpoints import NANO_BACKBONE
+from fusargpt.errors import InputError
 from fusargpt.files import write_text_whole
 
 
@@ -30,10 +32,18 @@ def main() -> None:
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=["none", "half", "scio", "clean"])
     parser.add_argument("--form-places", type=int, default=400, help="other places, whose captions show their form")
     parser.add_argument("--form-steps", type=int, default=120, help="in which the backbone learns the form")
-    parser.add_argument("--steps", type=int, default=120, help="of stage 1")
+    parser.add_argument("--steps", type=int, default=360, help="of stage 1")
     parser.add_argument("--batch", type=int, default=16, help="rows a step")
     parser.add_argument("--held-out", type=int, default=300, help="places that are described")
     given = parser.parse_args()
+    try:
+        run(given)
+    except InputError as error:
+        sys.exit(str(error))
+
+
+def run(given: argparse.Namespace) -> None:
+    """All cells that are asked for; tables and picture after each."""
     sizes = Sizes(given.backbone, given.form_places, given.form_steps, given.steps, given.batch, given.held_out)
     start = run_start(given.out, sizes)
     results = []

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from fusargpt.errors import InputError
 from trl_recipes.sft import run_recipe
 
 
@@ -16,6 +17,9 @@ class Sizes:
         steps: of stage 1 of every arm.
         batch: rows a step.
         held_out: places that are described.
+
+    Raises:
+        InputError: a size below 1.
     """
 
     backbone: Path
@@ -24,6 +28,11 @@ class Sizes:
     steps: int
     batch: int
     held_out: int
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if name != "backbone" and value < 1:
+                raise InputError(f"--{name.replace('_', '-')}: found {value}, expected 1 or more")
 
     def told(self) -> dict[str, str]:
         """As results keep them."""
