@@ -33,7 +33,6 @@ CALLED: dict[str, str | None] = {
     "transformers.trainer_pt_utils:nested_gather": "tensors, parallel_mode",
     "trl.trainer.utils:FusedCausalLMOutput": None,
     # Derived from by trl_recipes/data.
-    "trl.trainer.utils:RepeatSampler": "data_source, mini_repeat_count, batch_size, repeat_count, shuffle, seed",
     "trl.trainer.sft_trainer:DataCollatorForVisionLanguageModeling": (
         "processor, max_length, *, pad_to_multiple_of, assistant_only_loss, chat_template"
     ),

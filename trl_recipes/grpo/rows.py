@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 from datasets import Dataset, interleave_datasets
-from trl.trainer.utils import RepeatSampler
+from torch.utils.data import Sampler
 
 from fusargpt.errors import InputError
 from fusargpt.metrics.rewards import in_form, reward
@@ -54,12 +54,28 @@ def _check_references(task: str, rows: Dataset) -> None:
             raise InputError(f"dataset_name: a completion of {task}: {error}") from error
 
 
-class QuestionSampler(RepeatSampler):
-    """TRL's sampler, whose order in an epoch depends on seed and epoch alone: a resumed run asks what it would have."""
+class QuestionSampler(Sampler[int]):
+    """TRL's sampler, whose order in an epoch depends on seed and epoch alone: a resumed run asks what it would have.
+
+    Args:
+        sampler: as TRL makes it, which goes on in every epoch from where it was.
+        seed: of the run.
+    """
+
+    def __init__(self, sampler: Any, seed: int) -> None:
+        self.sampler = sampler
+        self.seed = seed
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.sampler)
+
+    def __len__(self) -> int:
+        return len(self.sampler)
 
     def set_epoch(self, epoch: int) -> None:
-        if self.shuffle:
-            self.generator.manual_seed((self.seed or 0) + epoch)
+        """Called by the trainer before it begins an epoch."""
+        if self.sampler.shuffle:
+            self.sampler.generator.manual_seed(self.seed + epoch)
 
 
 class Replay:

@@ -12,10 +12,10 @@ from typing import NamedTuple, cast
 import torch
 from torch import Tensor
 
+from fusargpt.geo.prior import PRIOR_FIELDS
 from fusargpt.inference.decoding import NO_TOKEN, decode
 from fusargpt.inference.faces import Generates
 from modeling_fusargpt import AnyFusarGpt
-from modeling_fusargpt.modeling_fusargpt import PRIOR_FIELDS
 from trl_recipes.data.collator import TripletCollator
 from trl_recipes.data.rows import Batch, Row
 

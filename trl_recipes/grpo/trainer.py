@@ -80,15 +80,7 @@ class ReinforcementTrainer(StageFiles, GRPOTrainer):
             )
 
     def _get_train_sampler(self, dataset: Dataset | None = None) -> QuestionSampler:
-        theirs = super()._get_train_sampler(dataset)
-        return QuestionSampler(
-            theirs.data_source,
-            theirs.mini_repeat_count,
-            theirs.batch_size,
-            theirs.repeat_count,
-            theirs.shuffle,
-            theirs.seed,
-        )
+        return QuestionSampler(super()._get_train_sampler(dataset), self.args.seed)
 
     def _generate_and_score_completions(self, inputs: list[Row]) -> dict[str, Any]:
         self._rows = inputs
@@ -142,14 +134,14 @@ class ReinforcementTrainer(StageFiles, GRPOTrainer):
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """Log-probabilities and entropies [answers, logits_to_keep] of the answers to the rows at hand."""
         unique, question_of = grouped(self._rows)
-        kept = attention_mask.bool()
-        tokens = [
-            [part[mask].tolist() for part, mask in zip(ids.tensor_split([-logits_to_keep]), kept, strict=True)]
-            for ids, kept in zip(input_ids, (row.tensor_split([-logits_to_keep]) for row in kept), strict=True)
-        ]
+        start = input_ids.shape[1] - logits_to_keep
+        prompts, answers = (
+            [ids[part][mask[part].bool()].tolist() for ids, mask in zip(input_ids, attention_mask, strict=True)]
+            for part in (slice(start), slice(start, None))
+        )
         processor = self.collator.processor
         image_token, pad_token = processor.image_token_id, processor.tokenizer.pad_token_id
-        packed = pack([of[0] for of in tokens], [of[1] for of in tokens], question_of, image_token, pad_token)
+        packed = pack(prompts, answers, question_of, image_token, pad_token)
         # Of several processes each calls the model as often as the others.
         most = TOKENS_AT_ONCE if self.accelerator.num_processes == 1 else sum(len(one.ids) for one in packed) ** 2
         values: list[tuple[Tensor, Tensor]] = []

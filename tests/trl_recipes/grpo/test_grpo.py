@@ -12,6 +12,7 @@ import torch
 import yaml
 from datasets import Dataset
 from torch import Tensor
+from trl.trainer.utils import RepeatSampler
 
 from fusargpt.cli.main import main as fusargpt
 from fusargpt.errors import InputError
@@ -226,7 +227,7 @@ def test_a_true_answer_that_cannot_be_read_is_refused_before_the_first_step(fold
 
 def test_the_order_of_questions_depends_on_seed_and_epoch_alone() -> None:
     def epoch(number: int, before: int = 0) -> list[int]:
-        sampler = QuestionSampler(range(12), mini_repeat_count=2, batch_size=3, seed=1)
+        sampler = QuestionSampler(RepeatSampler(range(12), mini_repeat_count=2, batch_size=3, seed=1), seed=1)
         for _ in range(before):
             list(sampler)
         sampler.set_epoch(number)
