@@ -108,6 +108,14 @@ OVERRIDDEN: dict[str, str] = {
     "transformers:Trainer._save": "self, output_dir, state_dict",
     "transformers:Trainer._save_checkpoint": "self, model, trial",
     "trl.trainer.sft_trainer:DataCollatorForVisionLanguageModeling.torch_call": "self, examples",
+    "trl:GRPOTrainer._compute_loss": "self, model, inputs",
+    "trl:GRPOTrainer._generate_and_score_completions": "self, inputs",
+    "trl:GRPOTrainer._get_per_token_logps_and_entropies": (
+        "self, model, input_ids, attention_mask, logits_to_keep, batch_size, compute_entropy, compute_aux_loss, "
+        "pixel_values, image_grid_thw, num_images, pixel_attention_mask, spatial_shapes, num_tiles, image_sizes, "
+        "token_type_ids, mm_token_type_ids, image_position_ids"
+    ),
+    "trl:GRPOTrainer._get_train_sampler": "self, dataset",
     "vllm.model_executor.models.qwen2_vl:Qwen2VLMultiModalDataParser._parse_image_data": "self, data",
     "vllm.model_executor.models.qwen2_vl:Qwen2VLMultiModalProcessor._get_cache_missing_processor_kwargs": (
         "self, inputs, mm_is_cached"
@@ -129,6 +137,7 @@ ATTRIBUTES: tuple[str, ...] = (
     "transformers:Trainer._globalstep_last_logged",
     "transformers:Trainer._total_loss_scalar",
     "transformers:Trainer._tr_loss",
+    "trl:GRPOTrainer._metrics",
     "trl:SFTTrainer._metrics",
     "trl:SFTTrainer._total_train_tokens",
     "vllm.lora.worker_manager:WorkerLoRAManager._adapter_manager",

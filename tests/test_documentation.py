@@ -23,6 +23,7 @@ from tests.pages import PAGES, commands, links, python_snippets, text
 from tests.paths import ROOT
 from tests.tiny import tiny_processor
 from trl_recipes.arguments import parse
+from trl_recipes.grpo.arguments import parse as parse_reinforcement
 from trl_recipes.klip.train import parse_any
 from trl_recipes.recipe_file import system_of
 
@@ -184,7 +185,7 @@ def test_commands_are_understood(
         # Nor is what comes with the package, whose names would be run.
         monkeypatch.setattr("fusargpt.checkpoints.SHIPPED", {})
     if verb == "train":
-        read = parse if system_of(arguments[0]) is None else parse_any
+        read = {None: parse, "fusar-gpt-grpo": parse_reinforcement}.get(system_of(arguments[0]), parse_any)
         _, config = read([*arguments, "--use_cpu", "true"])
         assert config.output_dir
     elif verb == "plan":

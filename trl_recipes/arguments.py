@@ -11,6 +11,8 @@ from trl_recipes.field_checks import DECIDED_FOR_ALL, Decided, check_effect
 if TYPE_CHECKING:
     from trl.trainer.sft_config import SFTConfig
 
+    from trl_recipes.stage_config import StageConfig
+
 Train = Literal["tlm", "tlm+lora", "lora", "all", "language"]
 Prior = Literal["true", "none"]
 Save = Literal["full", "trained"]
@@ -311,11 +313,11 @@ def parse(arguments: Sequence[str] | None = None) -> tuple[RecipeArguments, "SFT
             f"greater_is_better: found true with metric_for_best_model: {metric}, which is better when it is smaller; "
             "set greater_is_better: false"
         )
-    _check_evaluation(recipe, config)
+    check_evaluation(recipe, config)
     return recipe, config
 
 
-def _check_evaluation(recipe: RecipeArguments, config: "SFTConfig") -> None:
+def check_evaluation(recipe: RecipeArguments, config: "StageConfig") -> None:
     """Raises InputError for fields of evaluations in a recipe that has none."""
     if config.eval_strategy != "no":
         return

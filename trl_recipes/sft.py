@@ -1,14 +1,16 @@
 """Run one stage of training: ``python -m trl_recipes.sft trl_recipes/nano/stage1.yaml [--key value]``."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 from accelerate import PartialState
 from datasets import Dataset, concatenate_datasets
 from datasets import config as datasets_config
+from peft import LoraConfig, PeftModel
 from transformers import set_seed
 from trl.trainer.sft_config import SFTConfig
 
@@ -22,7 +24,7 @@ from trl_recipes.arguments import RecipeArguments, parse
 from trl_recipes.data.collator import TripletCollator
 from trl_recipes.data.pairs import check_pairs, hide_other_pairs, pair_rows
 from trl_recipes.data.parts import check_columns, read_part
-from trl_recipes.data.row_checks import keep_readable, used_rows, write_left_out
+from trl_recipes.data.row_checks import LeftOut, UsedRows, keep_readable, used_rows, write_left_out
 from trl_recipes.data.row_tasks import TASK_COLUMN, check_task_column, task_names
 from trl_recipes.data.trained_targets import trained_targets
 from trl_recipes.data.visual_tokens import cache_visual_tokens
@@ -38,7 +40,23 @@ from trl_recipes.running.clock import Clock
 from trl_recipes.running.precision import computes_in_bfloat16
 from trl_recipes.running.processes import end_process_group
 from trl_recipes.running.stage_card import NAMED, Run, write_stage_cards
-from trl_recipes.running.trainer import StageTrainer
+from trl_recipes.running.trainer import StageFiles, StageTrainer
+from trl_recipes.stage_config import StageConfig
+
+
+class Stage(NamedTuple):
+    """All that the trainer of a stage is made of, but for the form in which it takes the rows."""
+
+    model: AnyFusarGpt | PeftModel
+    adapter: LoraConfig | None
+    """That the trainer puts around the model; None where it is there already, or none is trained."""
+    processor: FusarGptProcessor
+    collator: TripletCollator
+    splits: list[Dataset]
+    """The training split and, with evaluations, the test split: one question a row."""
+    answers: AnswerScores | None
+    left_out: list[LeftOut]
+    used: list[UsedRows]
 
 
 def load_split(recipe: RecipeArguments, split: str) -> Dataset:
@@ -68,7 +86,7 @@ def load_parts(recipe: RecipeArguments, split: str) -> list[tuple[str, Dataset]]
 
 def prepare_data(
     recipe: RecipeArguments,
-    config: SFTConfig,
+    config: StageConfig,
     model: AnyFusarGpt,
     processor: FusarGptProcessor,
     splits: Sequence[Dataset],
@@ -96,7 +114,7 @@ def prepare_data(
     return collator, list(splits)
 
 
-def in_sequences(recipe: RecipeArguments, config: SFTConfig, splits: Sequence[Dataset]) -> list[Dataset]:
+def in_sequences(recipe: RecipeArguments, config: StageConfig, splits: Sequence[Dataset]) -> list[Dataset]:
     """The splits with the pairs about an image in one row, as the recipe has it.
 
     Raises InputError for images that cannot be read.
@@ -108,7 +126,7 @@ def in_sequences(recipe: RecipeArguments, config: SFTConfig, splits: Sequence[Da
 
 
 def answers_to_score(
-    recipe: RecipeArguments, config: SFTConfig, collator: TripletCollator, tests: Sequence[Dataset]
+    recipe: RecipeArguments, config: StageConfig, collator: TripletCollator, tests: Sequence[Dataset]
 ) -> AnswerScores | None:
     """The questions of every evaluation; None without evaluations, and where rows have no task or are ``messages``.
 
@@ -149,8 +167,8 @@ def load_processor(recipe: RecipeArguments) -> FusarGptProcessor:
         raise InputError(str(error)) from error
 
 
-def make_trainer(recipe: RecipeArguments, config: SFTConfig) -> StageTrainer:
-    """Model, processor, data and collator of a stage, in a trainer that is ready to run."""
+def prepare_stage(recipe: RecipeArguments, config: StageConfig) -> Stage:
+    """Model, processor, data and collator of a stage."""
     set_seed(config.seed)
     register_sdpa_float32()
     attention = None if recipe.attn_implementation == "default" else recipe.attn_implementation
@@ -182,41 +200,60 @@ def make_trainer(recipe: RecipeArguments, config: SFTConfig) -> StageTrainer:
     processor.targets = trained_targets(processor.targets, read[0][0])
     collator, splits = prepare_data(recipe, config, model, processor, [rows for rows, _ in read])
     answers = answers_to_score(recipe, config, collator, splits[1:])
-    splits = in_sequences(recipe, config, splits)
-    # Our collator makes the batches from the rows as they are, also where these hold a key instead of an image.
-    config.dataset_kwargs = {"skip_prepare_dataset": True}
     adapter = lora_config(recipe)
     adapted = adapt_quantized(model, adapter) if adapter is not None and recipe.quantization != "none" else None
-    return StageTrainer(
-        recipe=recipe,
-        left_out=[some for _, left_out in read for some in left_out],
-        used=used_rows(names, parts, [left_out for _, left_out in read]),
-        model=model if adapted is None else adapted,
-        args=config,
-        data_collator=collator,
-        answers=answers,
-        train_dataset=splits[0],
-        eval_dataset=splits[1] if len(splits) == 2 else None,
-        processing_class=processor,
-        peft_config=adapter if adapted is None else None,
+    return Stage(
+        model if adapted is None else adapted,
+        adapter if adapted is None else None,
+        processor,
+        collator,
+        splits,
+        answers,
+        [some for _, left_out in read for some in left_out],
+        used_rows(names, parts, [left_out for _, left_out in read]),
     )
 
 
-def run(recipe: RecipeArguments, config: SFTConfig) -> None:
+def make_trainer(recipe: RecipeArguments, config: SFTConfig) -> StageTrainer:
+    """The trainer of a stage, ready to run."""
+    stage = prepare_stage(recipe, config)
+    splits = in_sequences(recipe, config, stage.splits)
+    # Our collator makes the batches from the rows as they are, also where these hold a key instead of an image.
+    config.dataset_kwargs = {"skip_prepare_dataset": True}
+    return StageTrainer(
+        recipe=recipe,
+        left_out=stage.left_out,
+        used=stage.used,
+        model=stage.model,
+        args=config,
+        data_collator=stage.collator,
+        answers=stage.answers,
+        train_dataset=splits[0],
+        eval_dataset=splits[1] if len(splits) == 2 else None,
+        processing_class=stage.processor,
+        peft_config=stage.adapter,
+    )
+
+
+Make = Callable[[Any, Any], StageFiles]
+"""Makes a trainer of a recipe and its configuration, of the types that belong together."""
+
+
+def run(recipe: RecipeArguments, config: StageConfig, make: Make = make_trainer) -> None:
     """Train one stage and leave its result in ``config.output_dir``, where no other run may be at work."""
     output_dir = Path(str(config.output_dir))
     refuse_finished(output_dir)
     with holding(output_dir) if config.should_save else nullcontext():
         PartialState().wait_for_everyone()
         refuse_finished(output_dir)
-        _train(recipe, config, output_dir)
+        _train(recipe, config, output_dir, make)
 
 
-def _train(recipe: RecipeArguments, config: SFTConfig, output_dir: Path) -> None:
+def _train(recipe: RecipeArguments, config: StageConfig, output_dir: Path, make: Make) -> None:
     checkpoint = checkpoint_to_resume(output_dir, recipe.resume)
     if checkpoint is not None:
         config.eval_on_start = False  # it is in the log
-    trainer = make_trainer(recipe, config)
+    trainer = make(recipe, config)
     if recipe.train_minutes is not None:
         trainer.add_callback(Clock(recipe.train_minutes))
     trainer.accelerator.print(parameter_table(trainer.model))

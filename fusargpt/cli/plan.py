@@ -31,8 +31,15 @@ def main(arguments: Sequence[str]) -> None:
     """
     options, overrides = _parser().parse_known_args(arguments)
     with needs("planning needs", "train"):
-        from trl_recipes.recipe_file import recipe_path
+        from trl_recipes.recipe_file import recipe_path, system_of
     options.recipe = Path(recipe_path(str(options.recipe)))
+    system = system_of(str(options.recipe))
+    if system is not None:
+        raise InputError(
+            f"{options.recipe}: found system: {system}, expected a recipe of stage 1 or 2, whose cost follows from its "
+            "sequences; what a stage of reinforcement costs is decided by the answers that it draws, and FUSAR-KLIP's "
+            "phases are not planned"
+        )
     try:
         triplets = [int(number) for number in options.triplets.split(",")]
     except ValueError:

@@ -12,10 +12,12 @@ field of the recipe can be overridden; a key that no field has is an error.
 
 examples:
   fusargpt train trl_recipes/nano/stage2.yaml --max_steps 100
+  fusargpt train trl_recipes/nano/stage3.yaml
   fusargpt train trl_recipes/klip/nano/p0.yaml
   accelerate launch --config_file trl_recipes/accelerate/ddp.yaml -m trl_recipes.sft trl_recipes/stage1.yaml
 
-`python -m trl_recipes.sft --help` lists the fields; `fusargpt plan RECIPE.yaml` says what a stage will cost."""
+`python -m trl_recipes.sft --help` lists the fields, `python -m trl_recipes.grpo.train --help` those of stage 3;
+`fusargpt plan RECIPE.yaml` says what a stage will cost."""
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -37,7 +39,10 @@ def main(arguments: Sequence[str]) -> None:
                 f"no recipe: found {found}, expected a YAML file first, as in: fusargpt train nano/stage2.yaml"
             )
         arguments = [recipe_path(arguments[0]), *arguments[1:]]
-        if system_of(arguments[0]) is not None:
+        system = system_of(arguments[0])
+        if system == "fusar-gpt-grpo":
+            from trl_recipes.grpo.train import run_recipe
+        elif system is not None:
             from trl_recipes.klip.train import run_recipe
         else:
             from trl_recipes.sft import run_recipe

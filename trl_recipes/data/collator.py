@@ -11,7 +11,7 @@ from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
 from fusargpt.geo.image import to_rgb
 from fusargpt.geo.prior import PRIOR_COLUMNS
 from fusargpt.inference.user_texts import UserTexts
-from fusargpt.tasks.answers import scale_boxes
+from fusargpt.tasks.answers import SCORED_DIGITS, scale_boxes
 from modeling_fusargpt import FusarGptProcessor
 from modeling_fusargpt.processing_fusargpt import batch_priors
 from trl_recipes.data.feature_cache import FeatureCache
@@ -90,7 +90,7 @@ class TripletCollator(DataCollatorForVisionLanguageModeling):
 
     def torch_call(self, examples: list[Row]) -> Batch:
         images = self._images(examples)
-        grids = self._token_grids(images)
+        grids = self.token_grids(images)
         sequences = self._sequences(self._in_seen_pixels(examples, images), grids)
         # The tokens come first: what comes first tells the trainer the size of the batch.
         output = self._padded(sequences) | images
@@ -108,7 +108,7 @@ class TripletCollator(DataCollatorForVisionLanguageModeling):
         """
         images = self._images(examples)
         prompts = [list(example["prompt"]) for example in self._in_seen_pixels(examples, images)]
-        rows = self._rendered(prompts, self._token_grids(images), ask=True)
+        rows = self._rendered(prompts, self.token_grids(images), ask=True)
         # Answers are decoded from the right end, so that padding must be on the left.
         input_ids = _pad(rows, self.processor.tokenizer.pad_token_id, "left")
         tokens = {
@@ -117,6 +117,18 @@ class TripletCollator(DataCollatorForVisionLanguageModeling):
             "mm_token_type_ids": (input_ids == self.processor.image_token_id).long(),
         }
         return tokens | images | self._priors(examples)
+
+    def shown(self, examples: list[Row]) -> Batch:
+        """Images and priors of rows, as a batch of training has them."""
+        return self._images(examples) | self._priors(examples)
+
+    def seen_answers(self, examples: list[Row]) -> list[str]:
+        """The true answers of rows, boxes in pixels of their images as the model sees them, and so answers."""
+        sizes = zip(map(self.own_size, examples), self.seen_sizes(examples), strict=True)
+        return [
+            scale_boxes(example["completion"][-1]["content"], *size, SCORED_DIGITS)
+            for example, size in zip(examples, sizes, strict=True)
+        ]
 
     def seen_sizes(self, examples: list[Row]) -> list[tuple[int, int]]:
         """(width, height) to which the processor resizes the image of every row."""
@@ -153,8 +165,8 @@ class TripletCollator(DataCollatorForVisionLanguageModeling):
         encoded, grids = self.features.batch(example["image_key"] for example in examples)
         return {"mm_encoder_outputs": {"image": encoded}, "image_grid_thw": grids}
 
-    def _token_grids(self, images: Batch) -> list[tuple[int, int]]:
-        """Rows and columns of each image's tokens."""
+    def token_grids(self, images: Batch) -> list[tuple[int, int]]:
+        """Rows and columns of the tokens of each image of a batch."""
         merge_size = self.processor.image_processor.merge_size
         return [(rows // merge_size, columns // merge_size) for _, rows, columns in images["image_grid_thw"].tolist()]
 

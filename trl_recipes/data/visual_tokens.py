@@ -13,7 +13,6 @@ from datasets import Dataset, Image, concatenate_datasets
 from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm import tqdm
-from trl.trainer.sft_config import SFTConfig
 
 from fusargpt.errors import InputError
 from fusargpt.files import read_regular
@@ -22,11 +21,12 @@ from fusargpt.private_names import attention_of, count_image_tokens
 from modeling_fusargpt import AnyFusarGpt, FusarGptProcessor, FusarGptQwen3ForConditionalGeneration
 from trl_recipes.data.feature_cache import SHARD_BYTES, FeatureCache
 from trl_recipes.data.rows import Row
+from trl_recipes.stage_config import StageConfig
 
 IMAGES_AT_ONCE = 8
 
 
-def autocast_type(config: SFTConfig) -> torch.dtype | None:
+def autocast_type(config: StageConfig) -> torch.dtype | None:
     """The type that training computes in where it differs from that of the weights."""
     return torch.bfloat16 if config.bf16 else torch.float16 if config.fp16 else None
 
@@ -117,7 +117,7 @@ def cache_visual_tokens(
     processor: FusarGptProcessor,
     folder: Path,
     limit_bytes: int,
-    config: SFTConfig,
+    config: StageConfig,
     datasets: Sequence[Dataset],
 ) -> tuple[FeatureCache, list[Dataset]]:
     """Compute the visual tokens that are not in `folder` yet, and put keys in the place of images.
@@ -187,7 +187,7 @@ def _encode(
     images: _Images,
     keys: list[str],
     cache: FeatureCache,
-    config: SFTConfig,
+    config: StageConfig,
     autocast: torch.dtype | None,
     progress: "tqdm[NoReturn]",
 ) -> None:

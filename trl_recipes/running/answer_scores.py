@@ -12,7 +12,6 @@ from datasets import Dataset
 from fusargpt.errors import InputError
 from fusargpt.inference.faces import Generates
 from fusargpt.metrics.scores import TALLIES, task_scores
-from fusargpt.tasks.answers import SCORED_DIGITS, scale_boxes
 from modeling_fusargpt import AnyFusarGpt
 from trl_recipes.data.collator import TripletCollator
 from trl_recipes.data.row_tasks import TASK_COLUMN
@@ -59,7 +58,11 @@ class AnswerScores:
         self.batch_size = batch_size
         self.rows = rows.select(choose_rows(list(rows[TASK_COLUMN]), count))
         self.tasks = list(self.rows[TASK_COLUMN])
-        self.references = [reference for rows in self._batches(range(len(self.rows))) for reference in self._seen(rows)]
+        self.references = [
+            reference
+            for places in self._batches(range(len(self.rows)))
+            for reference in collator.seen_answers([self.rows[place] for place in places])
+        ]
         try:
             self._scores(self.references)  # before the first step, not at the first evaluation
         except InputError as error:
@@ -83,15 +86,6 @@ class AnswerScores:
 
     def _batches(self, places: range) -> list[range]:
         return [places[start : start + self.batch_size] for start in range(0, len(places), self.batch_size)]
-
-    def _seen(self, places: range) -> list[str]:
-        """The references of rows, boxes in pixels of their images as the model sees them, and so answers."""
-        rows = [self.rows[place] for place in places]
-        sizes = zip(map(self.collator.own_size, rows), self.collator.seen_sizes(rows), strict=True)
-        return [
-            scale_boxes(row["completion"][-1]["content"], *size, SCORED_DIGITS)
-            for row, size in zip(rows, sizes, strict=True)
-        ]
 
     @torch.no_grad()
     def _answers(self, model: AnyFusarGpt, inputs: Batch) -> list[str]:

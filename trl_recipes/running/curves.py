@@ -68,7 +68,8 @@ class Panel:
         """Those of its curves that were logged; NaN is left out."""
         found = []
         for name, curve in self.curves.items():
-            logged = [(entry["step"], entry[name]) for entry in history if name in entry]
+            # TRL logs null where a reward fell on no answer.
+            logged = [(entry["step"], entry[name]) for entry in history if entry.get(name) is not None]
             points = [(step, value) for step, value in logged if not math.isnan(value)]
             if points:
                 steps, values = zip(*points, strict=True)
@@ -120,6 +121,10 @@ LOSS_PARTS = {
     "mim": "masked patches",
 }
 
+# Of reinforcement.
+REWARDS = {f"rewards/{task}/mean": Curve(task, TASK_COLOURS[task]) for task in sorted(TASKS) if task != "describe"}
+FORMS = {f"form/{task}": Curve(task, TASK_COLOURS[task]) for task in sorted(TASKS) if task != "describe"}
+
 # Of each task the numbers that are read first.
 SCORES = {
     "eval_classify_accuracy": Curve("classify, exact", TASK_COLOURS["classify"]),
@@ -137,6 +142,8 @@ def panels_of(logs: Sequence[Sequence[LogEntry]]) -> list[Panel]:
     tasks = sorted(name.removeprefix(TASK_LOSS) for name in names if name.startswith(TASK_LOSS))
     by_task = {TASK_LOSS + task: Curve(task, TASK_COLOURS.get(task, COLOURS[-1])) for task in tasks}
     losses = {"loss": Curve("training", COLOURS[0]), "eval_loss": Curve("test split", COLOURS[1])}
+    if "reward" in names:  # the loss of reinforcement says nothing: it is of advantages, whose mean is 0
+        losses = {}
     health = {
         "tlm_gamma": Curve("mean |gamma|", COLOURS[0]),
         "tlm_beta": Curve("mean |beta|", COLOURS[1]),
@@ -152,11 +159,16 @@ def panels_of(logs: Sequence[Sequence[LogEntry]]) -> list[Panel]:
         Panel("parts of the loss", parts),
         Panel("matching, share right", matching, top=1),
         Panel("training loss by task", by_task, "log"),
+        Panel("reward of drawn answers", REWARDS, top=1),
+        Panel("drawn answers in form", FORMS, top=1),
+        Panel("entropy of a token", {"entropy": Curve("entropy", COLOURS[0])}),
+        Panel("loss on true answers", {"replay_loss": Curve("replay", COLOURS[0])}),
         Panel("score of answers", SCORES, top=1),
         Panel("score of classes", classes, top=1),
         Panel("TLM", health),
         Panel("temperature", {"temperature": Curve("temperature", COLOURS[0])}),
         Panel("images per second", {"images_per_second": Curve("images", COLOURS[0])}),
+        Panel("answers per second", {"answers_per_second": Curve("answers", COLOURS[0])}),
     ]
 
 

@@ -67,6 +67,11 @@ class Resumable(Trainer):
         self.add_callback(_LogShortRuns())
         self.add_callback(Precision())
 
+    def weights_are_sharded(self) -> bool:
+        """Whether no process holds the whole model."""
+        deepspeed = self.accelerator.state.deepspeed_plugin
+        return self.is_fsdp_enabled or (deepspeed is not None and deepspeed.zero_stage == 3)
+
     def rows_a_batch(self, batch_size: int) -> int:
         """Rows that a process fetches together in training, for a batch of `batch_size`."""
         return batch_size

@@ -16,6 +16,7 @@ from fusargpt.conversion.model_card import Card, Form, Origin, table, write_card
 from modeling_fusargpt.artefacts import HUB_ID
 from trl_recipes.arguments import RecipeArguments
 from trl_recipes.data.row_checks import UsedRows
+from trl_recipes.stage_config import ReinforcementConfig
 
 # Of a recipe's own fields, what says where things lie and how a run goes on, and nothing about the model.
 _ELSEWHERE = {
@@ -27,6 +28,11 @@ _ELSEWHERE = {
 _TRAINERS = (
     *("per_device_train_batch_size", "gradient_accumulation_steps", "learning_rate", "lr_scheduler_type"),
     *("warmup_steps", "optim", "weight_decay", "max_grad_norm", "bf16", "seed", "data_seed"),
+)
+# And a stage of reinforcement.
+_DRAWING = (
+    *("num_generations", "max_completion_length", "temperature", "num_iterations", "loss_type", "scale_rewards"),
+    *("beta", "epsilon", "entropy_coef"),
 )
 _PACKAGES = ("torch", "transformers", "trl", "peft", "datasets")
 _PICTURE = "curves.png"  # as trl_recipes.running.curves draws it, whose import brings matplotlib
@@ -140,8 +146,9 @@ def _training(run: Run, step: int, picture: bool) -> str:
         (f"`{shown(some.dataset)}`", some.split, some.use, f"{some.rows:,}", f"{some.left_out:,}") for some in run.used
     ]
     losses = [(entry["step"], entry["loss"]) for entry in run.state.log_history if "loss" in entry]
-    first, last = (losses[0], losses[-1]) if losses else (None, None)
-    curve = "" if first is None or last is None else f" The training loss was {_told(first)} and {_told(last)}."
+    earned = [(entry["step"], entry["reward"]) for entry in run.state.log_history if entry.get("reward") is not None]
+    what, told = ("mean reward of drawn answers", earned) if earned else ("training loss", losses)
+    curve = f" The {what} was {_told(told[0])} and {_told(told[-1])}." if told else ""
     parts = [
         table(("data", "split", "for", "rows", "left out as unreadable"), rows),
         f"{run.state.global_step:,} steps, {run.state.epoch or 0:.3g} epochs"
@@ -161,7 +168,8 @@ def _told(loss: tuple[float, float]) -> str:
 def _batch(config: TrainingArguments) -> str:
     count = config.per_device_train_batch_size * config.gradient_accumulation_steps * config.world_size
     processes = "1 process" if config.world_size == 1 else f"{config.world_size} processes"
-    return f"{count:,} rows a step in {processes}"
+    what = "drawn answers" if isinstance(config, ReinforcementConfig) else "rows"
+    return f"{count:,} {what} a step in {processes}"
 
 
 def _recipe(run: Run) -> Iterable[tuple[str, object]]:
@@ -171,7 +179,8 @@ def _recipe(run: Run) -> Iterable[tuple[str, object]]:
         said = one.name in run.named or one.default is MISSING or value != one.default
         if said and one.name not in _ELSEWHERE:
             yield one.name, value
-    for name in _TRAINERS:
+    drawing = _DRAWING if isinstance(run.config, ReinforcementConfig) else ()
+    for name in (*_TRAINERS, *drawing):
         value = getattr(run.config, name)
         if value is not None:
             yield name, getattr(value, "value", value)  # enumerations
@@ -184,7 +193,11 @@ def _saved_step(run: Run) -> int:
 
 
 def _last_evaluation(history: Sequence[LogEntry]) -> LogEntry:
-    return next((entry for entry in reversed(history) if "eval_loss" in entry), {})
+    return next((entry for entry in reversed(history) if _is_evaluation(entry)), {})
+
+
+def _is_evaluation(entry: LogEntry) -> bool:
+    return "eval_runtime" in entry
 
 
 def _answer_scores(run: Run, scored: LogEntry) -> list[tuple[str, str, float]]:
@@ -210,8 +223,13 @@ def _scores(run: Run, scored: LogEntry, step: int, why: str) -> str:
     if answers:
         counts = Counter(run.asked)
         rows = [(task, metric, counts[task], f"{value:.4g}") for task, metric, value in answers]
+        head: tuple[str, ...] = ("task", "metric", "questions", "value")
+        before = next((entry for entry in run.state.log_history if _is_evaluation(entry) and entry["step"] == 0), None)
+        if before is not None and at != 0:  # eval_on_start
+            head = (*head, "before the stage")
+            rows = [(*row, f"{before[f'eval_{row[0]}_{row[1]}']:.4g}") for row in rows]
         of = f"{where}: {len(run.asked):,} questions."
-        return f"{of}{later}{rounded}\n\n{table(('task', 'metric', 'questions', 'value'), rows)}"
+        return f"{of}{later}{rounded}\n\n{table(head, rows)}"
     speed = re.compile(r"eval_(runtime|.*_per_second|model_preparation_time)")
     losses = [
         (name.removeprefix("eval_"), f"{value:.4g}")

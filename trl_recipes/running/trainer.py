@@ -5,8 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import PeftModel
-from transformers import PreTrainedModel
 
 from modeling_fusargpt import AnyFusarGpt, FusarGptProcessor
 from modeling_fusargpt.artefacts import TLM_FILE, load_tlm
@@ -15,20 +13,22 @@ from trl_recipes.data.row_checks import LeftOut, UsedRows
 from trl_recipes.model.checkpoint import load_model, save_tlm, tlm_weights
 from trl_recipes.model.parameters import part_of, without_adapters
 from trl_recipes.model.sharding import check_sharding, compute_in_given_types, gather_head
+from trl_recipes.running.answer_scores import AnswerScores
+from trl_recipes.running.resumable import Resumable
 from trl_recipes.running.watched_trainer import WatchedTrainer
 
 
-class StageTrainer(WatchedTrainer):
-    """``SFTTrainer`` of one stage, watched.
+class StageFiles(Resumable):
+    """``Trainer`` of a stage, whatever it learns by: what its optimizer moves at which rate, and what it writes.
 
     Args:
-        recipe: the stage's own fields; everything else goes to ``WatchedTrainer`` unchanged.
+        recipe: the stage's own fields; everything else goes to ``Resumable`` unchanged.
         left_out: rows of the datasets that are not among those given.
         used: how many of each are, for the card.
     """
 
-    model: PreTrainedModel | PeftModel
     processing_class: FusarGptProcessor
+    answers: AnswerScores | None
 
     def __init__(
         self,
@@ -42,13 +42,6 @@ class StageTrainer(WatchedTrainer):
         self.left_out = left_out
         self.used = used
         super().__init__(on_full_disk=recipe.on_full_disk, **arguments)
-        # Qwen2.5-VL says that its own loss takes no count of tokens, and then a step's loss would be a mean of means of
-        # micro-batches and processes. TRL's loss takes it.
-        self.model_accepts_loss_kwargs = True
-        check_sharding(self.accelerator, recipe)
-        if self.accelerator.is_fsdp2:
-            compute_in_given_types(self.accelerator)
-            gather_head(without_adapters(self.accelerator.unwrap_model(self.model)))
 
     def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
         optimizer = super().create_optimizer(model)
@@ -98,3 +91,17 @@ class StageTrainer(WatchedTrainer):
             super()._load_best_model()
         else:
             self._load_from_checkpoint(str(self.state.best_model_checkpoint))
+
+
+class StageTrainer(StageFiles, WatchedTrainer):
+    """``SFTTrainer`` of one stage, watched; arguments as of both."""
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        # Qwen2.5-VL says that its own loss takes no count of tokens, and then a step's loss would be a mean of means of
+        # micro-batches and processes. TRL's loss takes it.
+        self.model_accepts_loss_kwargs = True
+        check_sharding(self.accelerator, self.recipe)
+        if self.accelerator.is_fsdp2:
+            compute_in_given_types(self.accelerator)
+            gather_head(without_adapters(self.accelerator.unwrap_model(self.model)))

@@ -38,17 +38,13 @@ class WatchedTrainer(ResumableTrainer):
     ) -> None:
         super().__init__(data_collator=data_collator, **arguments)
         self.answers = answers
-        if answers is not None and self._weights_are_sharded():
+        if answers is not None and self.weights_are_sharded():
             raise InputError(
                 "eval_answers: found a model whose weights are sharded (FSDP, ZeRO-3), expected a whole one in every "
                 "process; set eval_answers: 0, and score checkpoints when the stage is done"
             )
         self.watch = Watch(self.model, data_collator.tasks)
         self.add_callback(self.watch.throughput)
-
-    def _weights_are_sharded(self) -> bool:
-        deepspeed = self.accelerator.state.deepspeed_plugin
-        return self.is_fsdp_enabled or (deepspeed is not None and deepspeed.zero_stage == 3)
 
     def get_batch_samples(
         self, epoch_iterator: Iterator[Batch], num_batches: int, device: torch.device

@@ -1,0 +1,71 @@
+"""Run a stage of reinforcement: ``python -m trl_recipes.grpo.train trl_recipes/nano/stage3.yaml [--key value]``."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from fusargpt.errors import InputError
+from trl_recipes.grpo.arguments import ReinforcementArguments, parse
+from trl_recipes.grpo.rows import Replay, questions
+from trl_recipes.grpo.trainer import ReinforcementTrainer
+from trl_recipes.running.precision import computes_in_bfloat16
+from trl_recipes.running.processes import end_process_group
+from trl_recipes.sft import in_sequences, prepare_stage, run
+from trl_recipes.stage_config import ReinforcementConfig
+
+
+def make_trainer(recipe: ReinforcementArguments, config: ReinforcementConfig) -> ReinforcementTrainer:
+    """The trainer of a stage of reinforcement, ready to run.
+
+    Raises InputError for rows without tasks or with true answers that cannot be read, and for evaluations without
+    questions that can be scored.
+    """
+    stage = prepare_stage(recipe, config)
+    seed = config.seed if config.data_seed is None else config.data_seed
+    replay = None
+    if recipe.replay_weight > 0:
+        (rows,) = in_sequences(recipe, config, stage.splits[:1])
+        replay = Replay(rows, recipe.replay_batch_size, seed)
+    if config.eval_strategy != "no" and stage.answers is None:
+        raise InputError(
+            "eval_strategy: found evaluations that answer no question, expected eval_answers above 0 and a test split "
+            "whose rows have a task; a stage of reinforcement has no other loss to evaluate"
+        )
+    return ReinforcementTrainer(
+        recipe=recipe,
+        left_out=stage.left_out,
+        used=stage.used,
+        collator=stage.collator,
+        replay=replay,
+        answers=stage.answers,
+        model=stage.model,
+        args=config,
+        train_dataset=questions(stage.splits[0], recipe.tasks, seed),
+        eval_dataset=stage.splits[1] if len(stage.splits) == 2 else None,
+        processing_class=stage.processor,
+        peft_config=stage.adapter,
+    )
+
+
+def run_recipe(arguments: Sequence[str] | None = None) -> None:
+    """Run what a recipe and the arguments after it say; those of the command line when None."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    recipe, config = parse(given)
+    if config.bf16 and recipe.bf16_on_cpu == "with_units" and config.device.type == "cpu":
+        # Read again, because more follows from it than the one field.
+        bf16 = computes_in_bfloat16(Path(str(config.output_dir)), recipe.resume)
+        recipe, config = parse([*given, "--bf16", str(bf16)])
+    run(recipe, config, make_trainer)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point; ``arguments`` are those of the command line when None."""
+    run_recipe(arguments)
+    end_process_group()
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (InputError, FileExistsError, FileNotFoundError) as error:
+        sys.exit(f"trl_recipes.grpo.train: error: {error}")
