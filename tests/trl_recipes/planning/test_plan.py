@@ -35,8 +35,12 @@ from trl_recipes.planning.memory import saved_activations
 from trl_recipes.planning.plan import GPUS, Data, Plan, make_plan
 from trl_recipes.planning.planned_recipe import TrainerFields, read_recipe, trainer_field_names
 from trl_recipes.planning.sizes import QWEN_7B, QWEN_7B_SIZES, Sizes, find_model, sizes_of
+from trl_recipes.recipe_file import system_of
 
 TRAINS = ("tlm", "tlm+lora", "lora", "language", "all")
+PLANNED = sorted(
+    path.relative_to(RECIPES).as_posix() for path in RECIPES.glob("**/stage*.yaml") if system_of(str(path)) is None
+)
 
 
 def plan(recipe: str = "stage1.yaml", *overrides: str, gpu: str = "a100-80g", gpus: int = 4, **options: Any) -> Plan:
@@ -117,9 +121,7 @@ def test_fields_are_those_of_trl_s_configuration():
         assert default == field.default or (field.name, default) == ("optim", "adamw_torch"), field.name
 
 
-@pytest.mark.parametrize(
-    "recipe", sorted(path.relative_to(RECIPES).as_posix() for path in RECIPES.glob("**/stage*.yaml"))
-)
+@pytest.mark.parametrize("recipe", PLANNED)
 @pytest.mark.parametrize(
     "overrides",
     [
@@ -280,9 +282,7 @@ def test_memory_is_what_two_processes_measure(tmp_path: Path):
 # Plans
 
 
-@pytest.mark.parametrize(
-    "recipe", sorted(path.relative_to(RECIPES).as_posix() for path in RECIPES.glob("**/stage*.yaml"))
-)
+@pytest.mark.parametrize("recipe", PLANNED)
 def test_recipes_are_planned_without_the_hub(recipe: str, monkeypatch: pytest.MonkeyPatch):
     def no_hub(*_arguments: Any, **_options: Any):
         raise AssertionError("the Hub was asked")
