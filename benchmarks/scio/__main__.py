@@ -3,9 +3,9 @@
 Captions of simulated places, whose truth is known, get errors: planted at the rates that experts found in the authors'
 captions, or those of fusargpt-nano that captions the images itself. A student, which sees as fusarklip-nano does and
 has its words, but cannot read yet, learns from captions with errors; one from those without the rows whose matching
-score is below 0.5 (CapFilt); one from the half of the rows that matches best; one from those that `fusargpt scio` has
-cleaned; one from clean ones. All are asked to find clean texts of places that none has seen. A cell that is done is
-not made again, and one that was cut goes on.
+score is below 0.5 (CapFilt); one from the half of the rows that matches best, and one from any half; one from those
+that `fusargpt scio` has cleaned; one from clean ones. All are asked to find clean texts of places that none has seen. A
+cell that is done is not made again, and one that was cut goes on.
 """
 
 import argparse

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.scio.cleaning import better_half, clean_by_scio, make_noisy, match_scores, matched
+from benchmarks.scio.cleaning import any_half, better_half, clean_by_scio, make_noisy, match_scores, matched
 from benchmarks.scio.data import keep_rows, make_clean
 from benchmarks.scio.flags import flag_scores
 from benchmarks.scio.scores import scores
@@ -15,8 +15,8 @@ from fusargpt.errors import InputError
 from fusargpt.files import write_text_whole
 from trl_recipes.klip.train import run_recipe
 
-ARMS = ("none", "capfilt", "half", "scio", "clean")
-KEPT = {"capfilt": matched, "half": better_half}
+ARMS = ("none", "capfilt", "half", "any", "scio", "clean")
+KEPT = {"capfilt": matched, "half": better_half, "any": any_half}
 """Arms that drop rows by their matching scores, and how."""
 RECIPE = Path(__file__).parent / "student.yaml"
 RESULTS = "results.json"

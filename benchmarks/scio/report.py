@@ -29,6 +29,7 @@ TITLES = {
     "none": "as they are",
     "capfilt": "CapFilt, 0.5",
     "half": "better half",
+    "any": "any half",
     "scio": "SCIO",
     "clean": "clean captions",
 }

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from benchmarks.scio.cells import all_cells
-from benchmarks.scio.cleaning import better_half, matched
+from benchmarks.scio.cleaning import any_half, better_half, matched
 from benchmarks.scio.data import RIGHT, keep_rows, make_planted, read, truths, wrong_parts
 from benchmarks.scio.flags import flag_scores
 from benchmarks.scio.report import SCORES, draw, tables
@@ -111,6 +111,7 @@ def test_rows_are_dropped_by_their_scores() -> None:
     assert matched(scores) == ["b", "c"]
     assert better_half(scores) == ["c", "b"]
     assert better_half({**scores, "f": 0.0}) == ["c", "b", "a"]
+    assert any_half(scores) == ["a", "b"]
 
 
 def test_a_student_sees_and_cannot_read(tmp_path: Path) -> None:

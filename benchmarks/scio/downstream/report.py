@@ -18,9 +18,17 @@ from fusargpt.metrics.captions import describe_tallies
 from fusargpt.metrics.tally import Score, Tally, difference
 
 SCORES = {"bleu4": "BLEU-4", "rouge_l": "ROUGE-L", "facts": "facts"}
-PAIRS = (("scio", "none"), ("half", "none"), ("scio", "half"), ("clean", "none"), ("clean", "scio"))
+PAIRS = (
+    ("scio", "none"),
+    ("half", "none"),
+    ("any", "none"),
+    ("half", "any"),
+    ("scio", "half"),
+    ("clean", "none"),
+    ("clean", "scio"),
+)
 BEFORE = "before stage 1"
-COLOURS = {"none": "#9aa7b5", "half": "#d0743c", "scio": "#1f5fa8", "clean": "#4f8f5b"}
+COLOURS = {"none": "#9aa7b5", "half": "#d0743c", "any": "#e3b58c", "scio": "#1f5fa8", "clean": "#4f8f5b"}
 
 Result = Mapping[str, Any]
 Tallies = Mapping[str, Tally]
