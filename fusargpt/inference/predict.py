@@ -352,7 +352,8 @@ def load(
     loaded, processor = load_parts(str(model), chosen_dtype(dtype, device))
     # transformers wraps `to` in a way that hides its signature.
     loaded.to(device)  # pyright: ignore[reportArgumentType]
-    quantize_language_model(loaded, quantization)
+    if quantization != "none":
+        quantize_language_model(loaded, quantization)
     return FusarGpt(loaded.eval(), processor)
 
 

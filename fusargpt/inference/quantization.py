@@ -14,12 +14,15 @@ from fusargpt.inference.number_types import Quantization
 from fusargpt.installation import command_for
 from modeling_fusargpt import AnyFusarGpt
 
+NF4_BLOCK = 64
+"""Weights that share a scale; kernels for CPUs take whole blocks alone."""
+
 
 def quantize_language_model(model: AnyFusarGpt, quantization: Quantization) -> None:
     """Quantize layer after layer, in place and on the model's device.
 
     Raises:
-        InputError: the package that the quantization needs is not installed.
+        InputError: the package that the quantization needs is not installed, or a width that it does not take.
     """
     layers: Any = model.model.language_model.layers
     quantize_linear_layers(layers, quantization)
@@ -46,7 +49,14 @@ def quantize_linear_layers(module: nn.Module, quantization: Quantization) -> Non
             return
         for name, layer in list(module.named_modules()):
             if isinstance(layer, nn.Linear):
-                module.set_submodule(name, in_4_bits(layer, True, layer.weight.dtype, layer.weight.device))
+                # First, so that a package that is missing is told before a width.
+                quantized = in_4_bits(layer, True, layer.weight.dtype, layer.weight.device)
+                if layer.in_features % NF4_BLOCK:
+                    raise InputError(
+                        f"quantization: nf4 takes layers whose width is a multiple of {NF4_BLOCK}; this model has one "
+                        f"of {layer.in_features}; take int8"
+                    )
+                module.set_submodule(name, quantized)
     except ModuleNotFoundError as error:
         package = str(error.name).partition(".")[0]
         if package not in _PACKAGES:

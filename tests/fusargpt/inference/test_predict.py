@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import BertConfig, TextStreamer
 
+from fusargpt.checkpoints import NANO
 from fusargpt.errors import InputError
 from fusargpt.geo.prior import Prior
 from fusargpt.inference.chat_template import render
@@ -54,25 +55,31 @@ def test_bfloat16_is_what_it_says(folder: Path):
     assert loaded.answer(random_image(40, 56), QUESTION, make_prior(), max_new_tokens=4)
 
 
-@pytest.mark.parametrize(("quantization", "package"), [("int8", "torchao"), ("nf4", "bitsandbytes")])
-def test_the_language_model_s_layers_alone_are_quantized(
-    quantization: Quantization, package: str, folder: Path, predictor: FusarGpt
-):
-    pytest.importorskip(package)
-    loaded = load(folder, device="cpu", quantization=quantization)
-    whole = dict(predictor.model.named_parameters())
+def check_quantized(loaded: FusarGpt, whole: FusarGpt) -> None:
+    """The linear layers of the language model are not what they were, all else is."""
+    before = dict(whole.model.named_parameters())
     changed = {
         name
         for name, parameter in loaded.model.named_parameters()
         if type(parameter.data) is not torch.Tensor
-        or parameter.dtype != whole[name].dtype
-        or not torch.equal(parameter, whole[name])
+        or parameter.dtype != before[name].dtype
+        or not torch.equal(parameter, before[name])
     }
-    linear = {
-        f"{name}.weight" for name, module in predictor.model.named_modules() if isinstance(module, torch.nn.Linear)
-    }
+    linear = {f"{name}.weight" for name, module in whole.model.named_modules() if isinstance(module, torch.nn.Linear)}
     assert changed == {name for name in linear if ".language_model.layers." in name}
     assert loaded.answer(random_image(40, 56), QUESTION, make_prior(), max_new_tokens=4)
+
+
+def test_in_8_bits_are_the_language_models_layers_alone(folder: Path, predictor: FusarGpt):
+    pytest.importorskip("torchao")
+    check_quantized(load(folder, device="cpu", quantization="int8"), predictor)
+
+
+def test_in_4_bits_too_where_widths_are_whole_blocks(folder: Path):
+    pytest.importorskip("bitsandbytes")
+    check_quantized(load(NANO, device="cpu", quantization="nf4"), load(NANO, device="cpu"))
+    with pytest.raises(InputError, match="nf4 takes layers whose width is a multiple of 64; this model has one of 32"):
+        load(folder, device="cpu", quantization="nf4")
 
 
 @pytest.mark.parametrize("quantization", ["int8", "nf4"])
