@@ -71,12 +71,17 @@ def test_rows_tell_the_captions_with_errors_and_leave_out_what_is_not_trusted(tm
 
 
 def test_the_form_is_shown_by_captions_of_other_places() -> None:
-    rows = form_rows(3)
-    assert len(rows) == 6
+    rows = form_rows(40)
+    assert len(rows) == 80
+    asked = set()
     for own, form in zip(rows[::2], rows[1::2], strict=True):
         assert own["image"] == form["image"] and own["id"] != form["id"]
         said = read_caption(form["completion"][0]["content"])
-        assert set(said) == set(PARTS) and said != {part: phrases_of(own)[part] for part in PARTS}
+        assert said and form["prompt"][0]["content"] == question(list(said))
+        asked.add(tuple(said))
+    own, said = phrases_of(rows[0]), read_caption(rows[1]["completion"][0]["content"])
+    assert said != {part: own[part] for part in said}
+    assert PARTS in asked and len(asked) > 10 and {part for parts in asked for part in parts} == set(PARTS)
 
 
 def test_facts_are_right_where_they_are_told_and_true() -> None:

@@ -31,7 +31,7 @@ def main() -> None:
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=["planted"], help="of errors")
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=["none", "half", "any", "scio", "clean"])
     parser.add_argument("--form-places", type=int, default=400, help="other places, whose captions show their form")
-    parser.add_argument("--form-steps", type=int, default=120, help="in which the backbone learns the form")
+    parser.add_argument("--form-steps", type=int, default=240, help="in which the backbone learns the form")
     parser.add_argument("--steps", type=int, default=360, help="of stage 1")
     parser.add_argument("--batch", type=int, default=16, help="rows a step")
     parser.add_argument("--held-out", type=int, default=300, help="places that are described")
