@@ -100,7 +100,7 @@ def training_arguments(options: argparse.Namespace) -> TrainingArguments:
         dataloader_drop_last=True,
         remove_unused_columns=False,
         logging_steps=50,
-        save_steps=250,
+        save_steps=100,
         save_total_limit=1,
         report_to="none",
         seed=options.seed,

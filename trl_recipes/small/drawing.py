@@ -36,7 +36,7 @@ _ROWS = (1, 2, 3)
 _ROW_SHARES = (0.65, 0.25, 0.1)
 _SMALLEST_PART = 0.4  # of either side
 _WHOLE_SHARE = 0.3  # of pictures by themselves: those that are not cut
-_EMPTY_SHARE = 0.15  # of parts: those that may show no object
+_EMPTY_SHARE = 0.15  # of parts: those that show no object, where one is found
 _TRIES = 20
 _OTHER_TONE_SHARE = 0.4
 _GAMMA = (0.7, 1.4)
@@ -141,7 +141,7 @@ def _part(picture: Picture, rng: np.random.Generator) -> Picture:
     """A part that cuts no object, or the whole."""
     if rng.random() < _WHOLE_SHARE:
         return picture
-    may_be_empty = rng.random() < _EMPTY_SHARE or not len(picture.labels)
+    wants_empty = rng.random() < _EMPTY_SHARE
     for _ in range(_TRIES):
         # Sides of their own: ships are slimmer or stouter then, as a squeezed picture shows them.
         share = rng.uniform(_SMALLEST_PART, 1)
@@ -151,8 +151,10 @@ def _part(picture: Picture, rng: np.random.Generator) -> Picture:
         )
         left, top = int(rng.integers(picture.width - across + 1)), int(rng.integers(picture.height - down + 1))
         part = (left, top, left + across, top + down)
-        if not cuts(picture, part) and (may_be_empty or len(cut(picture, part).labels)):
-            return cut(picture, part)
+        if not cuts(picture, part):
+            found = cut(picture, part)
+            if not picture.labels or bool(found.labels) != wants_empty:
+                return found
     return picture
 
 

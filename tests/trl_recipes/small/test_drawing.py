@@ -47,7 +47,7 @@ def test_only_the_chips_of_the_list_are_read(chips: Chips) -> None:
 def test_drawn_pictures_show_their_objects_and_no_others(chips: Chips) -> None:
     drawing = Drawing([chips], [1.0], 336, 12, seed=0)
     counts = set()
-    for number in range(40):
+    for number in range(80):
         which, picture = drawing.draw(number)
         counts.add(len(picture.labels))
         assert which == 0 and picture.pixels.shape == picture.cover.shape == (336, 336)
