@@ -13,10 +13,11 @@ import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from fusargpt.inference.number_types import Quantization
 from fusargpt.inference.quantization import quantize_linear_layers
@@ -46,15 +47,20 @@ class DecoderLinears(nn.Module):
         )
 
     def forward(self, rows: int, dtype: torch.dtype) -> list[Tensor]:
-        return [layer(torch.ones(rows, layer.in_features, dtype=dtype)) for layer in self.layers]
+        return [layer(torch.ones(rows, linear(layer).in_features, dtype=dtype)) for layer in self.layers]
+
+
+def linear(layer: nn.Module) -> nn.Linear:
+    """A layer of `DecoderLinears`; what is quantized stays one."""
+    return cast(nn.Linear, layer)
 
 
 def held_bytes(module: nn.Module) -> int:
     """Of parameters and buffers, those that a packed tensor holds among them."""
     total = 0
     for tensor in [*module.parameters(), *module.buffers()]:
-        names = tensor.__tensor_flatten__()[0] if hasattr(tensor, "__tensor_flatten__") else None
-        parts = [tensor] if names is None else [getattr(tensor, name) for name in names]
+        packed = is_traceable_wrapper_subclass(tensor)
+        parts = [getattr(tensor, name) for name in cast(Any, tensor).__tensor_flatten__()[0]] if packed else [tensor]
         total += sum(part.numel() * part.element_size() for part in parts)
     return total
 
@@ -74,13 +80,15 @@ def measure(kind: str, share: float, repeats: int) -> dict[str, Any]:
     dtype, quantization = KINDS[kind]
     torch.manual_seed(0)
     module = DecoderLinears(share).to(dtype)
-    reference = [layer.weight.float() @ torch.ones(layer.in_features) for layer in module.layers]
+    layers = [linear(layer) for layer in module.layers]
+    reference = [layer.weight.float() @ torch.ones(layer.in_features) for layer in layers]
+    biases: list[Tensor | None] = [layer.bias for layer in layers]
     if quantization != "none":
         quantize_linear_layers(module, quantization)
     found = [output[0].float() for output in module(1, dtype)]
     errors = [
-        float((one - (layer.bias.float() if layer.bias is not None else 0) - two).norm() / two.norm())
-        for layer, one, two in zip(module.layers, found, reference, strict=True)
+        float((one - (0 if bias is None else bias.float()) - two).norm() / two.norm())
+        for bias, one, two in zip(biases, found, reference, strict=True)
     ]
     return {
         "bytes": held_bytes(module),

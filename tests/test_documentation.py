@@ -9,7 +9,7 @@ import sys
 import tomllib
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import yaml
@@ -185,7 +185,8 @@ def test_commands_are_understood(
         # Nor is what comes with the package, whose names would be run.
         monkeypatch.setattr("fusargpt.checkpoints.SHIPPED", {})
     if verb == "train":
-        read = {None: parse, "fusar-gpt-grpo": parse_reinforcement}.get(system_of(arguments[0]), parse_any)
+        system = cast("str | None", system_of(arguments[0]))
+        read = {None: parse, "fusar-gpt-grpo": parse_reinforcement}.get(system, parse_any)
         _, config = read([*arguments, "--use_cpu", "true"])
         assert config.output_dir
     elif verb == "plan":

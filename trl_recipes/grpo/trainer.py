@@ -7,6 +7,7 @@ loss on true answers, evaluations that answer greedily, and checkpoints that a k
 import warnings
 from typing import Any, cast
 
+import numpy as np
 import torch
 from datasets import Dataset
 from torch import Tensor
@@ -69,7 +70,7 @@ class ReinforcementTrainer(StageFiles, GRPOTrainer):
             warnings.filterwarnings("ignore", "You are using 'rollout_func'")
             super().__init__(
                 recipe=recipe,
-                reward_funcs=reward_functions(recipe.tasks, lambda: self.eos_token_ids),
+                reward_funcs=reward_functions(recipe.tasks, lambda: self.end_tokens),
                 rollout_func=self._draw,
                 **arguments,
             )
@@ -79,7 +80,16 @@ class ReinforcementTrainer(StageFiles, GRPOTrainer):
                 "process, which draws answers from it; use ddp.yaml or zero2.yaml"
             )
 
-    def _get_train_sampler(self, dataset: Dataset | None = None) -> QuestionSampler:
+    @property
+    def end_tokens(self) -> list[int]:
+        """Tokens that end an answer."""
+        # TRL annotates them as what a tokenizer may hold.
+        return cast(list[int], self.eos_token_ids)
+
+    # TRL's own name of the argument, which is not transformers'.
+    def _get_train_sampler(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, dataset: Dataset | None = None
+    ) -> QuestionSampler:
         return QuestionSampler(super()._get_train_sampler(dataset), self.args.seed)
 
     def _generate_and_score_completions(self, inputs: list[Row]) -> dict[str, Any]:
@@ -104,9 +114,9 @@ class ReinforcementTrainer(StageFiles, GRPOTrainer):
                     self.collator,
                     unique,
                     question_of,
-                    self.eos_token_ids,
+                    self.end_tokens,
                     self.temperature,
-                    self.max_completion_length,
+                    cast(int, self.max_completion_length),  # a field of the recipe
                     self._to_device,
                 )
         finally:
@@ -207,7 +217,7 @@ class ReinforcementTrainer(StageFiles, GRPOTrainer):
         with self.compute_loss_context_manager():
             scores = answers(model, self._to_device)
         named = {f"{metric_key_prefix}_{name}": value for name, value in scores.items()}
-        return EvalLoopOutput(predictions=(), label_ids=None, metrics=named, num_samples=len(answers.rows))
+        return EvalLoopOutput(predictions=np.empty(0), label_ids=None, metrics=named, num_samples=len(answers.rows))
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         seconds = self._metrics["train"].get("step_time")

@@ -63,11 +63,11 @@ def cut(picture: Picture, part: tuple[int, int, int, int]) -> Picture:
     """The part between whole edges x1, y1, x2, y2, with the boxes that lie wholly in it; cut ones are left out."""
     x1, y1, x2, y2 = part
     low, high = np.array([x1, y1, x1, y1]), np.array([x2, y2, x2, y2])
-    inside = ((picture.boxes >= low) & (picture.boxes <= high)).all(1)
+    inside: NDArray[np.bool_] = np.all((picture.boxes >= low) & (picture.boxes <= high), axis=1)
     return Picture(
         picture.pixels[y1:y2, x1:x2],
         picture.boxes[inside] - low,
-        tuple(label for label, kept in zip(picture.labels, inside, strict=True) if kept),
+        tuple(label for label, kept in zip(picture.labels, inside.tolist(), strict=True) if kept),
         picture.cover[y1:y2, x1:x2],
     )
 

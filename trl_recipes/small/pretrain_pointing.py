@@ -15,6 +15,7 @@ with targets:
 from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
+from typing import cast
 
 import torch
 from PIL import Image
@@ -211,7 +212,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
 
     def finish(folder: Path) -> None:
-        model.to("cpu")
+        cast(nn.Module, model).to("cpu")  # transformers annotates its own as something else
         model.model.visual.patch_embed = patch_embedding
         model.save_pretrained(folder)
         processor.save_pretrained(folder)

@@ -7,6 +7,7 @@ scenes of version 1, mini's on pictures drawn from stored scenes of both version
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import torch
 from PIL import Image
@@ -115,7 +116,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
 
     def finish(folder: Path) -> None:
-        tower.to("cpu")
+        cast(nn.Module, tower).to("cpu")  # transformers annotates its own as something else
         tower.patch_embed = patch_embedding
         rescale_tokens(tower, collate([pictures[index] for index in range(min(_SCALED_BY, len(pictures)))]))
         model.save_pretrained(folder)

@@ -77,7 +77,7 @@ def read_scenes(folder: Path, version: int) -> Dataset:
         raise InputError(
             f"{folder}: no scenes of version {version}; python -m trl_recipes.small.scenes --out {folder} writes them"
         )
-    return cast(Dataset, load_dataset("parquet", data_files=files, split="train", features=SCENE_FEATURES))
+    return load_dataset("parquet", data_files=files, split="train", features=SCENE_FEATURES)
 
 
 def row_picture(row: Row) -> Picture:

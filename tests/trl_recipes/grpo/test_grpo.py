@@ -312,7 +312,8 @@ def test_every_recipe_parses(name: str) -> None:
     stage, config = parse([str(RECIPES / name), "--use_cpu", "true"])
     written = yaml.safe_load((RECIPES / name).read_text())
     assert stage.tasks == written["tasks"] and config.learning_rate == written["learning_rate"]
-    assert config.generation_batch_size is not None and config.generation_batch_size % config.num_generations == 0
+    drawn, each = config.generation_batch_size, config.num_generations
+    assert drawn is not None and each is not None and drawn % each == 0
     # The answers to a question stay in one batch, and are read with it once.
     assert config.per_device_train_batch_size == config.generation_batch_size
 

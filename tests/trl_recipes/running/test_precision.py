@@ -41,7 +41,7 @@ def test_a_run_computes_in_what_the_processor_has_and_goes_on_in_it(
     used: list[bool] = []
     train = sft._train  # pyright: ignore[reportPrivateUsage]
     monkeypatch.setattr(
-        sft, "_train", lambda recipe, config, out: (used.append(config.bf16), train(recipe, config, out))
+        sft, "_train", lambda recipe, config, *others: (used.append(config.bf16), train(recipe, config, *others))
     )
     given = arguments(tmp_path, tmp_path / "out", **FIELDS, **SAVING)
     sft.main(given)

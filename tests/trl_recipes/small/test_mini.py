@@ -60,7 +60,7 @@ def test_stored_scenes_are_kept_when_they_are_written_again(scenes: Path) -> Non
     write_scenes(scenes, {1: 6, 2: 4}, start=0, workers=0)
     assert {path: path.stat().st_mtime_ns for path in scenes.glob("*.parquet")} == before
     for version, count in ((1, 6), (2, 4)):
-        rows = read_scenes(scenes, version)
+        rows: list[Any] = list(read_scenes(scenes, version))
         assert len(rows) == count and all(row["image"].size == row["cover"].size for row in rows)
 
 
