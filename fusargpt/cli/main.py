@@ -63,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return USAGE_ERROR
     options = parser.parse_args(arguments)
     # Of kernels for few bits that nothing here needs, and of names that libraries will drop from each other.
-    for package in ("bitsandbytes", "torchao"):
+    for package in ("bitsandbytes", "torch.utils._pytree", "torchao"):
         logging.getLogger(package).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
     try:

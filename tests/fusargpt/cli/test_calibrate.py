@@ -95,6 +95,7 @@ def test_what_cannot_be_calibrated_is_said_in_one_line(
         for word in arguments
         for rest in [word.split("/")[1:]]
     ]
+    capsys.readouterr()  # the bar of the model that was written
     assert main(["calibrate", *given, "--out", str(tmp_path / "fitted")]) == 2
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1
