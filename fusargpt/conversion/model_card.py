@@ -58,7 +58,9 @@ class Card:
         origin: what it was made from; for a TLM or an adapter its base.
         sections: by their headings, in Markdown.
         path: of the folder, as the snippet names it; the title when empty.
-        tags, datasets, results: of the header; `datasets` are ids on the Hub.
+        tags: of the header.
+        datasets: of the header, ids on the Hub.
+        results: of the header.
     """
 
     title: str

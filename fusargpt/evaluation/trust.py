@@ -60,7 +60,9 @@ def said_and_right(
     """Of each image, every confidence with whether it was right; None where right is nothing that can be told.
 
     Args:
-        task, answers, references: as of `trust_tallies`.
+        task: as of `trust_tallies`.
+        answers: as there.
+        references: as there.
         values: the score of each image that is 1 where an answer is right.
     """
     if task == "describe" or any(answer.confidence is None for answer in answers):
