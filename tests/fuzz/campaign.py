@@ -21,7 +21,7 @@ from tests.fuzz import material
 from tests.fuzz.kinds import KINDS
 from tests.fuzz.material import Material
 from tests.fuzz.trial import WAIT, Finding, try_input
-from trl_recipes.sft import make_trainer
+from trl_recipes.sft import Make
 
 
 def chosen(inputs: int, seed: int, only: Sequence[str] = ()) -> list[tuple[str, int]]:
@@ -61,9 +61,9 @@ def _prepared(folder: Path) -> Generator[Material]:
     def nothing(*_: Any) -> None:
         return None
 
-    def first_batch(recipe: Any, config: Any, _output_dir: Path) -> None:
+    def first_batch(recipe: Any, config: Any, _output_dir: Path, make: Make) -> None:
         """In place of a stage."""
-        next(iter(make_trainer(recipe, config).get_train_dataloader()))
+        next(iter(make(recipe, config).get_train_dataloader()))
 
     before = Path.cwd()
     with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
