@@ -34,7 +34,7 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLIm
 
 from fusargpt.checkpoints import NANO
 from fusargpt.simulator.records import SPLIT_SEEDS, rows
-from fusargpt.triplets.features import RECORD_FEATURES
+from fusargpt.triplets.features import CAPTION_FEATURES, RECORD_FEATURES
 from modeling_fusargpt import FusarGptConfig, FusarGptForConditionalGeneration, FusarGptProcessor
 from trl_recipes.arguments import parse
 from trl_recipes.model.parameters import without_adapters
@@ -202,7 +202,8 @@ def make_data(folder: Path, layout: str, scenes: int) -> Path:
     seeds = range(SPLIT_SEEDS["train"], SPLIT_SEEDS["train"] + scenes)
     data = folder / f"{layout}-{scenes}"
     data.mkdir(exist_ok=True)
-    table = Dataset.from_list([row for seed in seeds for row in rows(seed, layout, "sar")], features=RECORD_FEATURES)
+    features = CAPTION_FEATURES if layout == "captions" else RECORD_FEATURES
+    table = Dataset.from_list([row for seed in seeds for row in rows(seed, layout, "sar")], features=features)
     table.to_parquet(data / "train-00000-of-00001.parquet")
     return data
 
