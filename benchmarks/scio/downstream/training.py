@@ -35,8 +35,8 @@ class Sizes:
                 raise InputError(f"--{name.replace('_', '-')}: found {value}, expected 1 or more")
 
     def told(self) -> dict[str, str]:
-        """As results keep them."""
-        return {name: str(value) for name, value in vars(self).items()}
+        """As results keep them: the backbone by its name, wherever it is."""
+        return {name: str(value) for name, value in vars(self).items()} | {"backbone": self.backbone.name}
 
 
 def train(
