@@ -125,7 +125,7 @@ def _of_kind(results: Sequence[Result], kind: str) -> list[Result]:
 def _sizes(results: Sequence[Result]) -> str:
     sizes = results[0]["sizes"]
     return (
-        f"Stage 1 from {Path(sizes['backbone']).name} with {sizes['form_steps']} steps on the form of captions, "
+        f"Stage 1 from {sizes['backbone']} with {sizes['form_steps']} steps on the form of captions, "
         f"{sizes['steps']} steps of {sizes['batch']}; {sizes['held_out']} held-out places, described in {len(PARTS)} "
         "parts with the prior of each. Percent; mean over seeds (standard deviation). Facts: parts that are told and "
         "true, of all."
