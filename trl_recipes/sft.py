@@ -235,8 +235,10 @@ def make_trainer(recipe: RecipeArguments, config: SFTConfig) -> StageTrainer:
     )
 
 
+Read = Callable[[Sequence[str]], tuple[Any, Any]]
+"""Reads a recipe's fields and its trainer's."""
 Make = Callable[[Any, Any], StageFiles]
-"""Makes a trainer of a recipe and its configuration, of the types that belong together."""
+"""Makes a trainer of both, of the types that belong together."""
 
 
 def run(recipe: RecipeArguments, config: StageConfig, make: Make = make_trainer) -> None:
@@ -281,15 +283,15 @@ def _train(recipe: RecipeArguments, config: StageConfig, output_dir: Path, make:
     trainer.accelerator.print(f"The stage's result: {output_dir} (fusargpt ask IMAGE QUESTION --model {output_dir})")
 
 
-def run_recipe(arguments: Sequence[str] | None = None) -> None:
+def run_recipe(arguments: Sequence[str] | None = None, read: Read = parse, make: Make = make_trainer) -> None:
     """Run what a recipe and the arguments after it say; those of the command line when None."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    recipe, config = parse(given)
+    recipe, config = read(given)
     if config.bf16 and recipe.bf16_on_cpu == "with_units" and config.device.type == "cpu":
         # Read again, because more follows from it than the one field.
         bf16 = computes_in_bfloat16(Path(str(config.output_dir)), recipe.resume)
-        recipe, config = parse([*given, "--bf16", str(bf16)])
-    run(recipe, config)
+        recipe, config = read([*given, "--bf16", str(bf16)])
+    run(recipe, config, make)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

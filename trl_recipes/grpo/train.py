@@ -2,15 +2,14 @@
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from fusargpt.errors import InputError
+from trl_recipes import sft
 from trl_recipes.grpo.arguments import ReinforcementArguments, parse
 from trl_recipes.grpo.rows import Replay, questions
 from trl_recipes.grpo.trainer import ReinforcementTrainer
-from trl_recipes.running.precision import computes_in_bfloat16
 from trl_recipes.running.processes import end_process_group
-from trl_recipes.sft import in_sequences, prepare_stage, run
+from trl_recipes.sft import in_sequences, prepare_stage
 from trl_recipes.stage_config import ReinforcementConfig
 
 
@@ -49,13 +48,7 @@ def make_trainer(recipe: ReinforcementArguments, config: ReinforcementConfig) ->
 
 def run_recipe(arguments: Sequence[str] | None = None) -> None:
     """Run what a recipe and the arguments after it say; those of the command line when None."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    recipe, config = parse(given)
-    if config.bf16 and recipe.bf16_on_cpu == "with_units" and config.device.type == "cpu":
-        # Read again, because more follows from it than the one field.
-        bf16 = computes_in_bfloat16(Path(str(config.output_dir)), recipe.resume)
-        recipe, config = parse([*given, "--bf16", str(bf16)])
-    run(recipe, config, make_trainer)
+    sft.run_recipe(arguments, parse, make_trainer)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -196,12 +196,6 @@ class ReinforcementTrainer(StageFiles, GRPOTrainer):
         self._last_batch = (step, self._last_batch[1] + 1 if self._last_batch[0] == step else 0)
         return step * self.args.gradient_accumulation_steps + self._last_batch[1]
 
-    def evaluate(self, *arguments: Any, **options: Any) -> dict[str, float]:
-        # Reading the test split draws from the generator of which answers are drawn: training goes on as if it had not.
-        devices = [self.args.device] if self.args.device.type == "cuda" else []
-        with torch.random.fork_rng(devices):
-            return super().evaluate(*arguments, **options)
-
     def evaluation_loop(
         self,
         dataloader: DataLoader[Batch],

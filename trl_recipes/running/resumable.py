@@ -102,6 +102,13 @@ class Resumable(Trainer):
         self._globalstep_last_logged = curve["logged_at"]
         self._total_loss_scalar = curve["total_loss"]
 
+    def evaluate(self, *arguments: Any, **options: Any) -> dict[str, float]:
+        # Reading the test split draws from the generator of which dropout and answers are drawn: training goes on as
+        # if it had not.
+        devices = [self.args.device] if self.args.device.type == "cuda" else []
+        with torch.random.fork_rng(devices):
+            return super().evaluate(*arguments, **options)
+
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         if "train_loss" in logs:  # the parent divides by the steps since the process began
             logs["train_loss"] = self._total_loss_scalar / max(self.state.global_step, 1)

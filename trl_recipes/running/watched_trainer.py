@@ -79,12 +79,6 @@ class WatchedTrainer(ResumableTrainer):
     def _add_up(self, values: Tensor) -> Tensor:
         return cast(Tensor, self.accelerator.reduce(values, reduction="sum"))
 
-    def evaluate(self, *arguments: Any, **options: Any) -> dict[str, float]:
-        # Reading the test split draws from the generator of which dropout draws: training goes on as if it had not.
-        devices = [self.args.device] if self.args.device.type == "cuda" else []
-        with torch.random.fork_rng(devices):
-            return super().evaluate(*arguments, **options)
-
     def evaluation_loop(
         self,
         dataloader: DataLoader[Batch],
