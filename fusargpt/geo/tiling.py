@@ -24,10 +24,13 @@ TOKEN_SIDE = 28
 MIN_PIXELS, MAX_PIXELS = 3136, 12_845_056
 """Area within which the processor of the published Qwen2.5-VL checkpoints leaves images."""
 _MAX_ASPECT_RATIO = 200
+_NEIGHBOURHOOD = 1024
+"""Pixels. Chips go square by square of this side: of a block of AlphaEarth in memory as many as lie on it are cut, and
+of a file in strips, as Sentinel-1 products are, a thousand rows are enough."""
 
 
 def chip_windows(width: int, height: int, size: int = CHIP_SIZE, overlap: int = 0) -> list[Window]:
-    """Windows that cover a scene of `width` x `height` pixels, row by row.
+    """Windows that cover a scene of `width` x `height` pixels, in the order of `by_neighbourhood`.
 
     Args:
         size: of a chip's side; 0 for the whole scene.
@@ -44,7 +47,13 @@ def chip_windows(width: int, height: int, size: int = CHIP_SIZE, overlap: int = 
         return [_window(0, 0, width, height)]
     columns, rows = _starts(width, size, overlap), _starts(height, size, overlap)
     across, down = min(size, width), min(size, height)
-    return [_window(x, y, across, down) for y in rows for x in columns]
+    return [_window(x, y, across, down) for x, y in by_neighbourhood([(x, y) for y in rows for x in columns])]
+
+
+def by_neighbourhood(corners: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Upper left corners (x, y) of chips so that those near each other follow each other: what lies beneath them is
+    then read seldom. Squares of 1,024 pixels row by row, and within each its chips row by row."""
+    return sorted(corners, key=lambda corner: (corner[1] // _NEIGHBOURHOOD, corner[0] // _NEIGHBOURHOOD, *corner[::-1]))
 
 
 def _window(left: int, top: int, width: int, height: int) -> Window:

@@ -5,11 +5,9 @@ from dataclasses import dataclass
 from rasterio.windows import Window
 
 from fusargpt.errors import InputError
-from fusargpt.geo.tiling import chip_windows
+from fusargpt.geo.tiling import by_neighbourhood, chip_windows
 
 MAX_TILES = 1_000_000
-_NEIGHBOURHOOD = 1024
-"""Pixels. Tiles go square by square of this side, so that blocks of scene and field are read once."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +32,7 @@ class Tile:
 
 
 def cut(width: int, height: int, side: int, overlap: int) -> list[Tile]:
-    """Tiles that cover a scene.
+    """Tiles that cover a scene, in the order of `fusargpt.geo.tiling.by_neighbourhood`.
 
     With an overlap none reaches over the edge of a scene that is large enough: what does not fit is spread over all of
     them, as over training chips. Without one they are the cells of a regular grid, so that no place counts twice.
@@ -55,7 +53,6 @@ def cut(width: int, height: int, side: int, overlap: int) -> list[Tile]:
         raise InputError(f"{width} x {height} pixels in tiles of {side}: more than {MAX_TILES:,}; use larger ones")
     if overlap:
         windows = chip_windows(max(width, side), max(height, side), side, overlap)
-        tiles = [Tile(window.col_off, window.row_off, side) for window in windows]
-    else:
-        tiles = [Tile(left, top, side) for top in range(0, height, side) for left in range(0, width, side)]
-    return sorted(tiles, key=lambda t: (t.top // _NEIGHBOURHOOD, t.left // _NEIGHBOURHOOD, t.top, t.left))
+        return [Tile(window.col_off, window.row_off, side) for window in windows]
+    corners = [(left, top) for top in range(0, height, side) for left in range(0, width, side)]
+    return [Tile(left, top, side) for left, top in by_neighbourhood(corners)]

@@ -26,7 +26,7 @@ from fusargpt.triplets.manifest import SceneRow
 from fusargpt.triplets.scene_chips import ChipImage, SceneChips, open_chips
 from fusargpt.triplets.settings import BuildSettings
 
-BUILDER_VERSION = 4
+BUILDER_VERSION = 5
 """Raised by every change of what a scene yields, so that parts of an earlier release are not mixed in."""
 CHIPS_PER_PART = 256
 """What one worker does at a time of a large scene."""
@@ -39,7 +39,7 @@ class Part:
     Attributes:
         row: of the manifest.
         targets: the classes that the annotations of the whole dataset cover.
-        first: number of the first chip, counting row by row.
+        first: number of the first chip, in the order of `fusargpt.geo.tiling.chip_windows`.
         last: number after the last chip.
     """
 

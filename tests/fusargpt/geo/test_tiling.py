@@ -1,6 +1,7 @@
 """How scenes are cut, and in what size the model sees the chips."""
 
-from itertools import pairwise
+from collections import OrderedDict
+from itertools import pairwise, product
 
 import numpy as np
 import pytest
@@ -28,6 +29,26 @@ def test_chips_cover_the_scene_and_overlap_as_asked(width: int, height: int, siz
         assert all(first + extent - second >= overlap for first, second in pairwise(starts))
     assert all((window.width, window.height) == (min(size, width), min(size, height)) for window in windows)
     assert len({(window.col_off, window.row_off) for window in windows}) == len(windows)
+
+
+def reads(windows: list[Window]) -> int:
+    """Of AlphaEarth's blocks of 1,024 pixels, of which four are kept, that lie aslant of a scene of as large pixels."""
+    kept: OrderedDict[tuple[int, int], None] = OrderedDict()
+    found = 0
+    for window in windows:
+        left, top = window.col_off + 370, window.row_off + 510
+        for block in product((top // 1024, (top + 504) // 1024), (left // 1024, (left + 504) // 1024)):
+            found += block not in kept
+            kept[block] = None
+            kept.move_to_end(block)
+            if len(kept) > 4:
+                kept.popitem(last=False)
+    return found
+
+
+def test_blocks_beneath_a_large_scene_are_read_seldom() -> None:
+    windows = chip_windows(25_000, 16_700, 504)
+    assert reads(windows) < 0.7 * reads(sorted(windows, key=lambda window: (window.row_off, window.col_off)))
 
 
 def test_a_scene_can_stay_whole() -> None:
