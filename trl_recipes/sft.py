@@ -20,6 +20,7 @@ from fusargpt.geo.prior import PRIOR_COLUMNS
 from fusargpt.inference.backbones import read_processor
 from fusargpt.inference.chat_template import check_template
 from modeling_fusargpt import AnyFusarGpt, FusarGptProcessor
+from modeling_fusargpt.prepared import BatchPreparation
 from trl_recipes.arguments import RecipeArguments, parse
 from trl_recipes.data.collator import TripletCollator
 from trl_recipes.data.pairs import check_pairs, hide_other_pairs, pair_rows
@@ -110,6 +111,7 @@ def prepare_data(
         features=features,
         hide_earlier_answers=recipe.hides_earlier_answers,
         tasks=task_names(splits),
+        prepare=BatchPreparation(model.model.visual.config, processor.image_token_id),
     )
     return collator, list(splits)
 
