@@ -123,7 +123,7 @@ def _with(recipe: Path, settings: dict[str, object]) -> str:
 
 
 def _by_number(found: Counter[str]) -> dict[str, int]:
-    return dict(found.most_common())
+    return dict((+found).most_common())
 
 
 def write_data(folder: Path, scenes: int) -> None:

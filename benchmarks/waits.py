@@ -54,7 +54,8 @@ class Waits(TorchDispatchMode):
     Attributes:
         operators: how many, of all kinds.
         reads: of what the device has, by `module:function`.
-        copies: to the device, of tensors of the host. Each waits as well, as `.to(device)` does.
+        copies: to the device, of tensors of the host. Each waits as well, as `.to(device)` does; where code decides
+            itself about `non_blocking` it is left out.
     """
 
     def __init__(self) -> None:
@@ -99,9 +100,9 @@ class Waits(TorchDispatchMode):
         else:
             self.copies[place()] += 1
 
-    def sent(self, tensor: Tensor) -> Tensor:
+    def sent(self, tensor: Tensor, waits: bool) -> Tensor:
         """A tensor of the host as one of the device."""
-        self.copies[place()] += 1
+        self.copies[place()] += waits
         with torch.utils._python_dispatch._disable_current_modes():
             return tensor.clone()
 
@@ -125,7 +126,7 @@ class _Functions(TorchFunctionMode):
         if func in _FETCHES:
             self._waits.fetched(args[0], _FETCHES[func])
         if func is Tensor.to and self._waits.is_of_host(args[0]) and _names_device(args[1:], kwargs):
-            return self._waits.sent(func(*args, **kwargs))
+            return self._waits.sent(func(*args, **kwargs), waits="non_blocking" not in kwargs)
         result = func(*args, **kwargs)
         if func in _MAKES:
             of_numbers = func in (torch.tensor, torch.as_tensor, torch.from_numpy)

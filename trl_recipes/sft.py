@@ -170,7 +170,16 @@ def load_processor(recipe: RecipeArguments) -> FusarGptProcessor:
 
 
 def prepare_stage(recipe: RecipeArguments, config: StageConfig) -> Stage:
-    """Model, processor, data and collator of a stage."""
+    """Model, processor, data and collator of a stage.
+
+    Raises InputError for a process that would spread its batches over several GPUs itself: what is in them does not
+    come apart by its first axis.
+    """
+    if config.n_gpu > 1:
+        raise InputError(
+            f"accelerate: found one process with {config.n_gpu} GPUs, expected one GPU each; set "
+            "CUDA_VISIBLE_DEVICES=0, or run `accelerate launch --config_file trl_recipes/accelerate/ddp.yaml -m trl_recipes.sft RECIPE.yaml`"
+        )
     set_seed(config.seed)
     register_sdpa_float32()
     attention = None if recipe.attn_implementation == "default" else recipe.attn_implementation

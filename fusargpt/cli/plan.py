@@ -80,8 +80,8 @@ def _heading(plan: "Plan") -> list[str]:
         f"train     {plan.train}: {plan.trained:,} parameters",
         f"sequence  {plan.image_size} x {plan.image_size} pixels in {plan.visual_tokens} visual tokens, {prior}; "
         f"{pairs} in {plan.text_tokens} tokens",
-        f"on        {plan.gpus} x {plan.gpu} at {_share(plan.utilisation)} ({plan.utilisation_basis}) of the peak of dense "
-        "bfloat16 products",
+        f"on        {plan.gpus} x {plan.gpu} at {_share(plan.utilisation)} ({plan.utilisation_basis}) of the peak of "
+        "dense bfloat16 products",
     ]
 
 

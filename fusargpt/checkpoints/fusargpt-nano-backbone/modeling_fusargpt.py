@@ -255,10 +255,11 @@ class ModulatedModel(LoadsArtefacts):
         grids, encoder_outputs = arguments.get("image_grid_thw"), arguments.get("mm_encoder_outputs")
         encoded = None if encoder_outputs is None else encoder_outputs.get("image")
         has_images = grids is not None and (pixel_values is not None or encoded is not None)
-        if prepared is not None and not (has_images and videos is None and arguments.get("position_ids") is not None):
+        is_whole = has_images and (pixel_values is None) != (encoded is None) and videos is None
+        if prepared is not None and not (is_whole and arguments.get("position_ids") is not None):
             raise ValueError(
-                "prepared: found without images and position_ids, expected both and no video, of one batch, as "
-                "TripletCollator makes them."
+                "prepared: found without images and position_ids, expected position_ids and either pixel_values or "
+                "mm_encoder_outputs, of one batch, as TripletCollator makes them."
             )
         if not has_images:
             check_no_priors(priors)
@@ -329,6 +330,8 @@ class ModulatedForConditionalGeneration(LoadsArtefacts, GenerationMixin):
         # `generate` encodes and modulates every image here, once, before it expands beams or returned sequences, and
         # drops the encoder's arguments. It would drop a prior beside images encoded before, or without an image, just
         # as quietly.
+        if model_kwargs.get("prepared") is not None:
+            raise ValueError("prepared: found in generate, expected None; it is of rows that are padded on the right.")
         if model_kwargs.get("pixel_values") is None:
             priors = {name: model_kwargs.get(name) for name in PRIOR_FIELDS}
             encoded = (model_kwargs.get("mm_encoder_outputs") or {}).get("image")

@@ -110,11 +110,10 @@ def test_a_prepared_pass_reads_nothing_from_the_device(processor: FusarGptProces
     for batch in (prepared, plain):
         batch.pop("labels")
         with Waits() as waits:
-            model(**batch).logits.sum().backward()
+            model(**batch, use_cache=False).logits.sum().backward()
         # On a CPU windows are attended by their lengths; torch's attention of packed sequences reads none.
-        counts.append({place for place in waits.reads if "in_batches" not in place} | set(waits.copies))
-    # The few numbers that a GPU takes without being waited for.
-    assert counts[0] <= {"tlm:gaussian_alignment"} and len(counts[1]) > 8
+        counts.append({place for place in waits.reads if "in_batches" not in place} | set(+waits.copies))
+    assert counts[0] == set() and len(counts[1]) > 8
 
 
 def test_cached_tokens_are_prepared_too(processor: FusarGptProcessor) -> None:
