@@ -178,7 +178,8 @@ def prepare_stage(recipe: RecipeArguments, config: StageConfig) -> Stage:
     if config.n_gpu > 1:
         raise InputError(
             f"accelerate: found one process with {config.n_gpu} GPUs, expected one GPU each; set "
-            "CUDA_VISIBLE_DEVICES=0, or run `accelerate launch --config_file trl_recipes/accelerate/ddp.yaml -m trl_recipes.sft RECIPE.yaml`"
+            "CUDA_VISIBLE_DEVICES=0, or run `accelerate launch --config_file trl_recipes/accelerate/ddp.yaml -m "
+            "trl_recipes.sft RECIPE.yaml`"
         )
     set_seed(config.seed)
     register_sdpa_float32()
