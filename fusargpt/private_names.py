@@ -53,6 +53,12 @@ CALLED: dict[str, str | None] = {
     "transformers.utils.generic:is_flash_attention_requested": "config",
     "transformers.utils.hub:cached_file": "path_or_repo_id, filename",
     "transformers.utils.hub:cached_files": "path_or_repo_id, filenames, *, _raise_exceptions_for_missing_entries",
+    "transformers.vision_utils:get_vision_attention_seqlens": "grid_thw, config",
+    "transformers.vision_utils:get_vision_interpolation_indices_and_weights": (
+        "grid_thw, num_grid_per_side, *, mode, align_corners, spatial_merge_size"
+    ),
+    "transformers.vision_utils:get_vision_position_ids": "grid_thw, spatial_merge_size",
+    "transformers.vision_utils:get_vision_window_index": "grid_thw, spatial_merge_size, window_size, patch_size",
     # Called by modeling_fusarklip.
     "transformers.models.blip.modeling_blip_text:BlipTextOnlyMLMHead": "config",
     "transformers.utils.generic:ModelOutput": None,

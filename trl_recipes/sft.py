@@ -20,6 +20,7 @@ from fusargpt.geo.prior import PRIOR_COLUMNS
 from fusargpt.inference.backbones import read_processor
 from fusargpt.inference.chat_template import check_template
 from modeling_fusargpt import AnyFusarGpt, FusarGptProcessor
+from modeling_fusargpt.prepared import BatchPreparation
 from trl_recipes.arguments import RecipeArguments, parse
 from trl_recipes.data.collator import TripletCollator
 from trl_recipes.data.pairs import check_pairs, hide_other_pairs, pair_rows
@@ -110,6 +111,7 @@ def prepare_data(
         features=features,
         hide_earlier_answers=recipe.hides_earlier_answers,
         tasks=task_names(splits),
+        prepare=BatchPreparation(model.model.visual.config, processor.image_token_id),
     )
     return collator, list(splits)
 
@@ -168,7 +170,17 @@ def load_processor(recipe: RecipeArguments) -> FusarGptProcessor:
 
 
 def prepare_stage(recipe: RecipeArguments, config: StageConfig) -> Stage:
-    """Model, processor, data and collator of a stage."""
+    """Model, processor, data and collator of a stage.
+
+    Raises InputError for a process that would spread its batches over several GPUs itself: what is in them does not
+    come apart by its first axis.
+    """
+    if config.n_gpu > 1:
+        raise InputError(
+            f"accelerate: found one process with {config.n_gpu} GPUs, expected one GPU each; set "
+            "CUDA_VISIBLE_DEVICES=0, or run `accelerate launch --config_file trl_recipes/accelerate/ddp.yaml -m "
+            "trl_recipes.sft RECIPE.yaml`"
+        )
     set_seed(config.seed)
     register_sdpa_float32()
     attention = None if recipe.attn_implementation == "default" else recipe.attn_implementation

@@ -80,7 +80,8 @@ def _heading(plan: "Plan") -> list[str]:
         f"train     {plan.train}: {plan.trained:,} parameters",
         f"sequence  {plan.image_size} x {plan.image_size} pixels in {plan.visual_tokens} visual tokens, {prior}; "
         f"{pairs} in {plan.text_tokens} tokens",
-        f"on        {plan.gpus} x {plan.gpu} at {plan.utilisation:.0%} of the peak of dense bfloat16 products",
+        f"on        {plan.gpus} x {plan.gpu} at {_share(plan.utilisation)} ({plan.utilisation_basis}) of the peak of "
+        "dense bfloat16 products",
     ]
 
 
@@ -129,6 +130,10 @@ def _scales(plan: "Plan") -> list[str]:
     return _table([(name, *values) for name, values in rows])
 
 
+def _share(share: float) -> str:
+    return f"{share:.0%}" if share >= 0.1 else f"{share:.1%}"
+
+
 def _hours(hours: float) -> str:
     return f"{hours:,.1f}" if hours >= 1 else f"{hours:.2g}"
 
@@ -170,8 +175,7 @@ def _parser() -> argparse.ArgumentParser:
         "--utilisation",
         metavar="SHARE",
         type=float,
-        default=0.35,
-        help="share of their peak that is reached (default: 0.35, a supposition; an H100 reached 0.10 with sdpa)",
+        help="share of their peak that is reached (default: by micro-batch and attention, as measured or modelled)",
     )
     parser.add_argument(
         "--triplets", default="10000,1000000", metavar="N,N", help="numbers to plan for (default: 10000,1000000)"

@@ -131,11 +131,7 @@ def test_4_bits_change_the_hardware_and_not_what_is_learned():
         "quantization",
         "double_quantization",
         "attn_implementation",
-        "per_device_train_batch_size",
-        "gradient_accumulation_steps",
     }
-    batches = [r["per_device_train_batch_size"] * r["gradient_accumulation_steps"] for r in (whole, quantized)]
-    assert batches[0] == batches[1]
 
 
 def test_an_unknown_key_in_yaml_fails_and_is_named(tmp_path: Path):

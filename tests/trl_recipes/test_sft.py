@@ -9,6 +9,7 @@ import torch
 from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
+from trl.trainer.sft_config import SFTConfig
 
 from fusargpt.conversion.model_card import sections_of
 from fusargpt.errors import InputError
@@ -53,6 +54,12 @@ def test_stage_1_moves_the_tlm_and_nothing_else(folder: Path, tmp_path: Path):
     assert moved(before, after) == {"TLM"}
     for (name, old), new in zip(before.model.tlm.named_parameters(), after.model.tlm.parameters(), strict=True):
         assert not torch.equal(old, new), name
+
+
+def test_one_process_does_not_spread_a_batch_over_gpus(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(SFTConfig, "n_gpu", 2)
+    with pytest.raises(InputError, match="found one process with 2 GPUs, expected one GPU each; set CUDA_VISIBLE"):
+        main(arguments(folder, tmp_path / "out", train="tlm"))
 
 
 def test_stage_1_with_lora_moves_both_and_nothing_else(folder: Path, tmp_path: Path):

@@ -13,6 +13,7 @@ from fusargpt.geo.prior import PRIOR_COLUMNS
 from fusargpt.inference.user_texts import UserTexts
 from fusargpt.tasks.answers import SCORED_DIGITS, scale_boxes
 from modeling_fusargpt import FusarGptProcessor
+from modeling_fusargpt.prepared import BatchPreparation
 from modeling_fusargpt.processing_fusargpt import batch_priors
 from trl_recipes.data.feature_cache import FeatureCache
 from trl_recipes.data.pairs import CONVERSATION, PADDING, join_pairs, one_conversation, pair_positions
@@ -45,14 +46,15 @@ class TripletCollator(DataCollatorForVisionLanguageModeling):
         features: visual tokens computed before; None processes images.
         hide_earlier_answers: whether each of ``pairs`` is read as if it were alone; otherwise as one conversation.
         tasks: names that the rows' column ``task`` may hold, in the order of their ids; empty when there is none.
+        prepare: works out what the model would derive from a batch; None leaves it to the model.
 
     Returns (when called on a list of rows):
         ``input_ids``, ``attention_mask``, ``mm_token_type_ids``, ``labels`` [batch, tokens] padded on the right,
         ``pixel_values`` (with ``features`` ``mm_encoder_outputs``), ``image_grid_thw`` [batch, 3], and with priors
         ``prior_embeddings`` float32 [batch, S_max, 64], ``prior_positions`` float32 [batch, S_max, 2] (y, x) in [0, 1],
-        ``prior_mask`` bool [batch, S_max]. For hidden pairs also ``pair_ids`` [batch, tokens] and ``position_ids``
-        [3, batch, tokens]. With ``tasks`` also ``task_ids`` [batch, tokens], -1 where no task's loss falls; the model
-        does not take them.
+        ``prior_mask`` bool [batch, S_max]. For hidden pairs also ``pair_ids`` [batch, tokens], with ``prepare`` the
+        model's ``prepared``, and for either ``position_ids`` [3, batch, tokens]. With ``tasks`` also ``task_ids``
+        [batch, tokens], -1 where no task's loss falls; the model does not take them.
 
     Raises:
         KeyError: when a row lacks the image, a prior column or the conversation, or its image is not in ``features``.
@@ -65,6 +67,7 @@ class TripletCollator(DataCollatorForVisionLanguageModeling):
     features: FeatureCache | None = None
     hide_earlier_answers: bool = False
     tasks: tuple[str, ...] = ()
+    prepare: BatchPreparation | None = None
 
     def __post_init__(self) -> None:
         if self.max_length is not None:
@@ -95,11 +98,20 @@ class TripletCollator(DataCollatorForVisionLanguageModeling):
         # The tokens come first: what comes first tells the trainer the size of the batch.
         output = self._padded(sequences) | images
         if self.hide_earlier_answers:
-            output |= self._pairs_apart(sequences, grids)
+            output["pair_ids"] = _pad([pairs for _, _, pairs in sequences], PADDING)
+        if self.hide_earlier_answers or self.prepare is not None:
+            output["position_ids"] = self._positions(sequences, grids)
         if self.tasks:
             tasks = [self._tasks_of_answers(example) for example in examples]
             output["task_ids"] = answer_tasks(output["labels"], tasks, IGNORED_LABEL)
-        return output | self._priors(examples)
+        return self.prepared(output | self._priors(examples))
+
+    def prepared(self, batch: Batch) -> Batch:
+        """A batch whose rows are padded on the right, with what the model would derive from it where that is wanted."""
+        if self.prepare is None:
+            return batch
+        encodes = "mm_encoder_outputs" not in batch
+        return {**batch, "prepared": self.prepare(batch["input_ids"], batch["image_grid_thw"], encodes)}
 
     def questions(self, examples: list[Row]) -> Batch:
         """What ``generate`` takes to answer the ``prompt`` of every row; otherwise as a batch of training, left-padded.
@@ -279,17 +291,14 @@ class TripletCollator(DataCollatorForVisionLanguageModeling):
             "labels": _pad([labels for _, labels, _ in sequences], IGNORED_LABEL),
         }
 
-    def _pairs_apart(
+    def _positions(
         self, sequences: list[tuple[list[int], list[int], list[int]]], grids: list[tuple[int, int]]
-    ) -> dict[str, Tensor]:
+    ) -> Tensor:
         token = self.processor.image_token_id
         positions = [
             pair_positions(ids, pairs, token, grid).T for (ids, _, pairs), grid in zip(sequences, grids, strict=True)
         ]
-        return {
-            "pair_ids": _pad([pairs for _, _, pairs in sequences], PADDING),
-            "position_ids": pad_sequence(positions, batch_first=True).permute(2, 0, 1).contiguous(),
-        }
+        return pad_sequence(positions, batch_first=True).permute(2, 0, 1).contiguous()
 
 
 def in_seen_pixels(example: Row, own: tuple[int, int], seen: tuple[int, int]) -> Row:

@@ -160,7 +160,7 @@ class ReinforcementTrainer(StageFiles, GRPOTrainer):
             shown = self.collator.shown([unique[one.question] for one in batch])
             text = padded(batch, self.collator.token_grids(shown), image_token, pad_token)
             with self.accelerator.autocast():
-                outputs = model(**self._to_device(text | shown), fused_lm_head=True)
+                outputs = model(**self._to_device(self.collator.prepared(text | shown)), fused_lm_head=True)
             carries = outputs.label_mask
             values.append((outputs.log_probs[carries], outputs.entropy[carries]))
             places += [place for one in batch for place in one.places]

@@ -38,6 +38,8 @@ class Run:
         optimizer_bytes: states of one trained parameter.
         sequences: per device and micro-batch.
         gpus: that share the work.
+        masked: whether the language model attends through a mask, as pairs do that are hidden from each other. Rows
+            that are padded on the right do without.
         triton: whether the loss is computed by kernels, as on GPUs.
         double_quantization: whether the scales of weights in 4 bits are quantised too.
     """
@@ -49,6 +51,7 @@ class Run:
     optimizer_bytes: float
     sequences: int
     gpus: int
+    masked: bool = False
     triton: bool = True
     double_quantization: bool = True
 
@@ -232,14 +235,14 @@ def _language_layer(sizes: Sizes, shape: Shape, run: Run) -> int:
     kept += _inputs(sizes.hidden, 3, run, trained, lora) + _inputs(sizes.hidden, 2, run, trained, lora)
     kept += product * 3 * sizes.intermediate + _inputs(sizes.intermediate, 1, run, trained, lora)
     kept += 7 * run.stage.lora_r * product if lora else 0
-    # Without flash attention keys and values are repeated for every head where rows are padded.
-    heads = 2 * (sizes.key_value if run.attention == "flash_attention_2" else sizes.query) + sizes.query
+    # Keys and values are repeated for every head where there is a mask.
+    heads = 2 * (sizes.query if run.masked or run.attention == "eager" else sizes.key_value) + sizes.query
     if run.attention == "eager":
         scores = sizes.heads * length * (FLOAT32 + (product if product != FLOAT32 else 0))
         return kept + product * heads + scores + _inputs(sizes.query, 1, run, trained, lora)
     attended = FLOAT32 if run.attention == "sdpa_float32" else product
     kept += attended * (heads + sizes.query) + FLOAT32 * sizes.heads
-    kept += 0 if run.attention == "flash_attention_2" else attended * length  # the mask, for each layer anew
+    kept += attended * length if run.masked else 0  # the mask, for each layer anew
     if lora and product != FLOAT32:
         kept += _inputs(sizes.query, 1, run, trained, lora)
     return kept

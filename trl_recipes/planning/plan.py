@@ -14,6 +14,7 @@ from trl_recipes.planning.flops import Shape, Stage, Work, sequence_flops
 from trl_recipes.planning.memory import RUNTIME, Attention, Memory, Run, Strategy, memory_per_gpu, trained_parameters
 from trl_recipes.planning.planned_recipe import TrainerFields
 from trl_recipes.planning.sizes import Sizes, find_model
+from trl_recipes.planning.utilisation import Basis, Conditions, Utilisation, expected
 
 
 @dataclass(frozen=True)
@@ -142,6 +143,7 @@ class Plan:
         gpu: name in `GPUS`.
         gpus: how many.
         utilisation: share of the GPU's peak that is reached.
+        utilisation_basis: whether that was given, measured under these conditions, or modelled.
         sequences_per_gpu: in a micro-batch.
         image_size: pixels.
         visual_tokens: of one image.
@@ -161,6 +163,7 @@ class Plan:
     gpu: str
     gpus: int
     utilisation: float
+    utilisation_basis: Basis
     sequences_per_gpu: int
     image_size: int
     visual_tokens: int
@@ -199,7 +202,7 @@ def make_plan(
     gpu: str,
     gpus: int,
     *,
-    utilisation: float = 0.35,
+    utilisation: float | None = None,
     triplets: Sequence[int] = (10_000, 1_000_000),
     data: Data | None = None,
     recipes: Path | None = None,
@@ -211,7 +214,8 @@ def make_plan(
         config: the trainer's.
         gpu: a name in `GPUS`.
         gpus: how many share the work, at least 1.
-        utilisation: share of the GPU's peak that training reaches, above 0 and at most 1.
+        utilisation: share of the GPU's peak that training reaches, above 0 and at most 1; None for what is expected by
+            micro-batch and attention, as `trl_recipes.planning.utilisation` says.
         triplets: numbers to plan for.
         data: what is supposed of the data.
         recipes: folder in which the recipe of the stage before is looked for, where its model is not there yet.
@@ -224,7 +228,7 @@ def make_plan(
         raise InputError(f"--gpu: found {gpu}; expected one of {', '.join(GPUS)}")
     if gpus < 1:
         raise InputError(f"--gpus: found {gpus}; expected 1 or more")
-    if not 0 < utilisation <= 1:
+    if utilisation is not None and not 0 < utilisation <= 1:
         raise InputError(f"--utilisation: found {utilisation}; expected a share of the peak above 0, at most 1")
     if not triplets or min(triplets) < 1:
         raise InputError(f"--triplets: found {', '.join(map(str, triplets)) or 'none'}; expected 1 or more")
@@ -236,6 +240,11 @@ def make_plan(
     text, answers = pairs * (data.prompt_tokens + data.answer_tokens), pairs * data.answer_tokens
     shape = Shape(side, side, text, answers, data.anchors if recipe.prior == "true" else None)
     flops = sequence_flops(sizes, shape, run.stage)
+    if utilisation is None:
+        work = run.sequences * sum(flops.values(), Work()).total
+        reached = expected(_conditions(recipe, run, gpu), work, GPUS[gpu].flops)
+    else:
+        reached = Utilisation(utilisation, "given")
     plan = Plan(
         model=model,
         train=recipe.train,
@@ -243,7 +252,8 @@ def make_plan(
         trained=trained_parameters(sizes, run.stage),
         gpu=gpu,
         gpus=gpus,
-        utilisation=utilisation,
+        utilisation=reached.share,
+        utilisation_basis=reached.basis,
         sequences_per_gpu=run.sequences,
         image_size=side * sizes.patch,
         visual_tokens=shape.visual_tokens(sizes),
@@ -259,6 +269,18 @@ def make_plan(
     once = encode["vision tower"].forward + encode["merger"].forward if run.stage.feature_cache else 0
     scales = [_scale(plan, config, data, number, pairs_per_image, run, sizes, once) for number in triplets]
     return replace(plan, scales=scales)
+
+
+def _conditions(recipe: RecipeArguments, run: Run, gpu: str) -> Conditions:
+    return Conditions(
+        gpu=gpu,
+        sequences=run.sequences,
+        attention=recipe.attn_implementation,
+        checkpointing=run.stage.checkpointing,
+        trains_adapter=recipe.train != "tlm",
+        quantized=recipe.quantization != "none",
+        cached=run.stage.feature_cache,
+    )
 
 
 def _run(recipe: RecipeArguments, config: TrainerFields, gpus: int) -> Run:
@@ -290,6 +312,7 @@ def _run(recipe: RecipeArguments, config: TrainerFields, gpus: int) -> Run:
         optimizer_bytes=OPTIMIZERS[config.optim],
         sequences=config.per_device_train_batch_size,
         gpus=gpus,
+        masked=recipe.hides_earlier_answers,
         double_quantization=recipe.double_quantization,
     )
 

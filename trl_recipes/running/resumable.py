@@ -11,7 +11,6 @@ from peft import PeftModel
 from torch.utils.data import DataLoader
 from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import TrainOutput
-from trl.trainer.sft_trainer import SFTTrainer
 
 from fusargpt.conversion.model_card import CARD
 from fusargpt.errors import InputError
@@ -29,6 +28,7 @@ from trl_recipes.running.atomic_runs import (
     rotate,
     to_disk,
 )
+from trl_recipes.running.non_blocking_trainer import NonBlockingTrainer
 from trl_recipes.running.precision import Precision
 
 CURVE = "CurveSoFar"  # of trainer_state.json's stateful_callbacks
@@ -210,12 +210,13 @@ class Resumable(Trainer):
         return remedy if self.on_full_disk == "continue" else f"{remedy}, or set on_full_disk: continue"
 
 
-class ResumableTrainer(Resumable, SFTTrainer):
+class ResumableTrainer(Resumable, NonBlockingTrainer):
     """``SFTTrainer``, resumable; what it counts beside the loss goes into ``trainer_state.json`` as well."""
 
     model: PreTrainedModel | PeftModel
 
     def curve_so_far(self) -> CurveSoFar:
+        self.read_sums()
         return {
             **super().curve_so_far(),
             "tokens": self._total_train_tokens,

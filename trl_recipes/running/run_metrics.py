@@ -72,7 +72,8 @@ class TlmHealth:
         """What the TLM tells its observer."""
         if not self.model.training:
             return
-        tokens = torch.tensor(len(coverage), device=beta.device, dtype=torch.float32)
+        # Filled there: a number that is sent over would be waited for.
+        tokens = torch.full((), len(coverage), device=beta.device, dtype=torch.float32)
         none = torch.zeros_like(tokens)
         sizes = none if gamma is None else gamma.abs().mean() * tokens
         modulated = (coverage > MODULATED_FROM).sum()

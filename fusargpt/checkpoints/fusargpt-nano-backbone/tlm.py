@@ -42,7 +42,9 @@ def gaussian_alignment(
     """
     patches_a_cell = 1 if gaussian_grid == "patch" else merge_size
     cells_a_token = merge_size // patches_a_cell
-    grids = torch.tensor(patch_grids, device=positions.device) // patches_a_cell
+    # A GPU takes these few numbers without being waited for.
+    on_device = torch.tensor(patch_grids).to(positions.device, non_blocking=positions.is_cuda)
+    grids = on_device // patches_a_cell
     height, width = (max(sizes) // patches_a_cell for sizes in zip(*patch_grids, strict=True))
 
     # The Gaussian of a squared distance is a product over the axes, so exp runs over S (H + W) cells, not S H W.
@@ -184,6 +186,7 @@ def check_priors(
     prior_mask: Tensor | None,
     num_images: int,
     prior_size: int,
+    values: bool = True,
 ) -> tuple[Tensor, Tensor, Tensor] | None:
     """The prior, which is then a usable one, or None where no field of it is given.
 
@@ -193,6 +196,7 @@ def check_priors(
         prior_mask: bool `[num_images, S]`.
         num_images: Images in the batch.
         prior_size: Width of an embedding.
+        values: Whether values are checked as well, for which the device that holds them is waited for.
 
     Raises:
         ValueError: If only some of the fields are given, or one has a wrong shape, dtype or value. The message names
@@ -228,16 +232,17 @@ def check_priors(
                 f"for the {num_images} images of this batch, in their order."
             )
 
-    counted_positions = prior_positions[prior_mask]
+    if not values:
+        return prior_embeddings, prior_positions, prior_mask
+    masked = ~prior_mask[..., None]
+    inside = (prior_positions >= 0) & (prior_positions <= 1)
     embeddings_finite, positions_inside = torch.stack(
-        [
-            prior_embeddings[prior_mask].isfinite().all(),
-            ((counted_positions >= 0) & (counted_positions <= 1)).all(),
-        ]
+        [(prior_embeddings.isfinite() | masked).all(), (inside | masked).all()]
     ).tolist()
     if not embeddings_finite:
         raise ValueError("prior_embeddings: found NaN or infinity in an unmasked anchor, expected finite values.")
     if not positions_inside:
+        counted_positions = prior_positions[prior_mask]
         raise ValueError(
             f"prior_positions: found values from {counted_positions.min():g} to {counted_positions.max():g} in "
             "unmasked anchors, expected (y, x) within [0, 1]."

@@ -25,14 +25,16 @@ from transformers.modeling_outputs import BaseModelOutputWithPast, BaseModelOutp
 from transformers.models.qwen2_5_vl.configuration_qwen2_5_vl import Qwen2_5_VLTextConfig, Qwen2_5_VLVisionConfig
 from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLForConditionalGeneration, Qwen2_5_VLModel
 from transformers.models.qwen3_vl.configuration_qwen3_vl import Qwen3VLTextConfig, Qwen3VLVisionConfig
-from transformers.utils.generic import can_return_tuple, is_flash_attention_requested
+from transformers.utils.generic import can_return_tuple
 
 from .artefacts import LoadsArtefacts
 from .configuration_fusargpt import FusarGptConfig, FusarGptQwen3Config, TlmConfig
+from .prepared import PreparedBatch, tower_arguments
 from .tlm import TokenwiseLinearModulation, check_priors
-from .windows import WINDOWS_TOGETHER, equal_windows_together
+from .windows import WINDOWS_TOGETHER
 
 PRIOR_FIELDS = ("prior_embeddings", "prior_positions", "prior_mask")
+_BESIDE = (*PRIOR_FIELDS, "prepared")  # the backbone's arguments
 
 # Published Qwen2.5-VL checkpoints name the language model `model.*` and the vision tower `visual.*`. Conversions are
 # looked up by class, so without these ours would load such a checkpoint without its language model.
@@ -81,18 +83,18 @@ class _BackboneForConditionalGeneration(Protocol):
 
 
 def by_the_names_of(backbone: type, ours: Callable[..., Any]) -> Callable[..., Any]:
-    """The method `ours`, called as that of `backbone` is, with the prior beside.
+    """The method `ours`, called as that of `backbone` is, with the prior, and what was prepared, beside.
 
     `generate` and the trainer look up by name what a method takes, and releases of transformers rename it (the cache
     is `past_key_values` up to 5.23). So the names, and their order, are those of the backbone that is installed.
 
     Args:
         backbone: Has a method of the same name.
-        ours: Takes all that the backbone's names as one dictionary, then the prior's fields and what has no name.
+        ours: Takes all that the backbone's names as one dictionary, then what is beside them and what has no name.
     """
     signature = inspect.signature(getattr(backbone, ours.__name__))
     *named, further = signature.parameters.values()
-    priors = [value for name, value in inspect.signature(ours).parameters.items() if name in PRIOR_FIELDS]
+    beside = [value for name, value in inspect.signature(ours).parameters.items() if name in _BESIDE]
     names = [parameter.name for parameter in named[1:]]
 
     @wraps(ours)
@@ -101,7 +103,7 @@ def by_the_names_of(backbone: type, ours: Callable[..., Any]) -> Callable[..., A
         arguments |= {name: keywords.pop(name) for name in names if name in keywords}
         return ours(self, arguments, **keywords)
 
-    vars(method)["__signature__"] = signature.replace(parameters=[*named, *priors, further])
+    vars(method)["__signature__"] = signature.replace(parameters=[*named, *beside, further])
     return method
 
 
@@ -141,10 +143,6 @@ class ModulatedModel(LoadsArtefacts):
         else:
             initialization.zeros_(module.output_projection.weight)
 
-    def tower_arguments(self, image_grid_thw: Tensor) -> dict[str, Tensor | int]:
-        """What the tower takes for images of these grids beside them; nothing here."""
-        return {}
-
     @can_return_tuple
     def get_image_features(
         self,
@@ -153,6 +151,7 @@ class ModulatedModel(LoadsArtefacts):
         prior_embeddings: Tensor | None = None,
         prior_positions: Tensor | None = None,
         prior_mask: Tensor | None = None,
+        prepared: PreparedBatch | None = None,
         **kwargs: object,
     ) -> BaseModelOutputWithPooling:
         """Visual tokens of every image, modulated by its prior.
@@ -165,6 +164,7 @@ class ModulatedModel(LoadsArtefacts):
             prior_positions: float `[num_images, S, 2]`, (y, x) in [0, 1]; 0 and 1 are the centres of the first and
                 last row or column.
             prior_mask: bool `[num_images, S]`, False for padding.
+            prepared: What was derived from the grids before; the priors have been checked then.
 
         Returns:
             An output whose `pooler_output` holds `[h w, C]` for each image; of Qwen3-VL also `deepstack_features`,
@@ -174,9 +174,18 @@ class ModulatedModel(LoadsArtefacts):
             ValueError: If a prior field is missing, does not fit the images, or holds NaN or positions off the image.
         """
         parent = cast(_BackboneModel, super())
-        kwargs = {**self.tower_arguments(image_grid_thw), **kwargs}
-        outputs = parent.get_image_features(pixel_values, image_grid_thw, return_dict=True, **kwargs)
-        return self.modulate(outputs, image_grid_thw, prior_embeddings, prior_positions, prior_mask)
+        # Read once here, and then nowhere else.
+        grids = image_grid_thw.cpu() if prepared is None else torch.tensor(prepared["grids"])
+        if prepared is None:
+            derived = tower_arguments(_parts(self.config)[1], grids)
+            tower = {
+                name: value.to(image_grid_thw.device) if isinstance(value, Tensor) else value
+                for name, value in derived.items()
+            }
+        else:
+            tower = prepared["tower"]
+        outputs = parent.get_image_features(pixel_values, grids, return_dict=True, **{**tower, **kwargs})
+        return self.modulate(outputs, grids, prior_embeddings, prior_positions, prior_mask, prepared)
 
     def modulate(
         self,
@@ -185,6 +194,7 @@ class ModulatedModel(LoadsArtefacts):
         prior_embeddings: Tensor | None = None,
         prior_positions: Tensor | None = None,
         prior_mask: Tensor | None = None,
+        prepared: PreparedBatch | None = None,
     ) -> BaseModelOutputWithPooling:
         """`outputs` of the vision tower with its visual tokens modulated by the priors; what is given stays as it is.
 
@@ -192,7 +202,7 @@ class ModulatedModel(LoadsArtefacts):
 
         Args:
             outputs: Its `pooler_output` holds `[h w, C]` for each image, not modulated yet.
-            image_grid_thw: As in `get_image_features`, and so are the three prior fields.
+            image_grid_thw: As in `get_image_features`, and so are the three prior fields and `prepared`.
 
         Raises:
             ValueError: If tokens do not fit their grid, a prior field is missing, does not fit the images, or holds NaN
@@ -200,14 +210,16 @@ class ModulatedModel(LoadsArtefacts):
         """
         _, vision_config, tlm_config = _parts(self.config)
         num_images = len(image_grid_thw)
-        priors = check_priors(prior_embeddings, prior_positions, prior_mask, num_images, tlm_config.prior_size)
+        values = prepared is None
+        priors = check_priors(prior_embeddings, prior_positions, prior_mask, num_images, tlm_config.prior_size, values)
         if priors is None:
             return outputs
         # One [h w, C] for each image, whatever the parent's annotation says.
         levels = [cast(tuple[Tensor, ...], outputs.pooler_output)]
         if tlm_config.deepstack == "modulated":
             levels += cast(_WithDeepstack, outputs).deepstack_features
-        patch_grids = [(height, width) for _, height, width in image_grid_thw.tolist()]
+        grids = image_grid_thw.tolist() if prepared is None else prepared["grids"]
+        patch_grids = [(height, width) for _, height, width in grids]
         expected = [height * width // vision_config.spatial_merge_size**2 for height, width in patch_grids]
         found = [len(image_tokens) for image_tokens in levels[0]]
         if found != expected:
@@ -223,15 +235,18 @@ class ModulatedModel(LoadsArtefacts):
         prior_embeddings: Tensor | None = None,
         prior_positions: Tensor | None = None,
         prior_mask: Tensor | None = None,
+        prepared: PreparedBatch | None = None,
         **kwargs: object,
     ) -> tuple[object, ...] | BaseModelOutputWithPast:
         """As the parent's, with the prior that `get_image_features` describes.
 
         The visual tokens of `mm_encoder_outputs["image"]`, computed before, stand in for `pixel_values`: they are
-        modulated where a prior is given beside them, and taken as they are where none is.
+        modulated where a prior is given beside them, and taken as they are where none is. With `prepared`, which
+        `BatchPreparation` works out, the mask of right-padded rows is left out.
 
         Raises:
-            ValueError: If a prior is given without images, or is not a usable one.
+            ValueError: If a prior is given without images, or is not a usable one, or if `prepared` is given without
+                images or positions.
         """
         priors: dict[str, Tensor | None] = dict(
             zip(PRIOR_FIELDS, (prior_embeddings, prior_positions, prior_mask), strict=True)
@@ -239,11 +254,18 @@ class ModulatedModel(LoadsArtefacts):
         pixel_values, videos = arguments.get("pixel_values"), arguments.get("pixel_values_videos")
         grids, encoder_outputs = arguments.get("image_grid_thw"), arguments.get("mm_encoder_outputs")
         encoded = None if encoder_outputs is None else encoder_outputs.get("image")
-        if grids is None or (pixel_values is None and encoded is None):
+        has_images = grids is not None and (pixel_values is not None or encoded is not None)
+        is_whole = has_images and (pixel_values is None) != (encoded is None) and videos is None
+        if prepared is not None and not (is_whole and arguments.get("position_ids") is not None):
+            raise ValueError(
+                "prepared: found without images and position_ids, expected position_ids and either pixel_values or "
+                "mm_encoder_outputs, of one batch, as TripletCollator makes them."
+            )
+        if not has_images:
             check_no_priors(priors)
         elif encoder_outputs is None and videos is None:
             features = self.get_image_features(
-                cast(Tensor, pixel_values), grids, *priors.values(), **kwargs, return_dict=True
+                cast(Tensor, pixel_values), cast(Tensor, grids), *priors.values(), prepared, **kwargs, return_dict=True
             )
             arguments = {**arguments, "pixel_values": None, "mm_encoder_outputs": {"image": features}}
         elif any(value is not None for value in priors.values()):
@@ -252,10 +274,19 @@ class ModulatedModel(LoadsArtefacts):
                     "prior_embeddings: found beside pixel_values_videos, or both pixel_values and mm_encoder_outputs; "
                     "expected pixel_values or mm_encoder_outputs of images alone."
                 )
-            modulated = self.modulate(encoded, grids, **priors)
+            modulated = self.modulate(encoded, cast(Tensor, grids), **priors, prepared=prepared)
             arguments = {**arguments, "mm_encoder_outputs": {**(encoder_outputs or {}), "image": modulated}}
+        if prepared is not None:
+            arguments = self.with_images_placed({**arguments, "attention_mask": None}, prepared)
         parent = cast(_BackboneModel, super())
         return parent.forward(**arguments, **kwargs)
+
+    def with_images_placed(self, arguments: dict[str, Any], prepared: PreparedBatch) -> dict[str, Any]:
+        """The parent's arguments with the visual tokens among those of the text, if that needs no mask of places.
+
+        Here they are left to the parent.
+        """
+        return arguments
 
 
 class ModulatedForConditionalGeneration(LoadsArtefacts, GenerationMixin):
@@ -278,18 +309,19 @@ class ModulatedForConditionalGeneration(LoadsArtefacts, GenerationMixin):
         prior_embeddings: Tensor | None = None,
         prior_positions: Tensor | None = None,
         prior_mask: Tensor | None = None,
+        prepared: PreparedBatch | None = None,
         **kwargs: object,
     ) -> tuple[object, ...] | CausalLMOutputWithPast:
-        """As the parent's, with the prior that `ModulatedModel.get_image_features` describes.
+        """As the parent's, with what `ModulatedModel.forward` takes beside.
 
         Raises:
-            ValueError: If a prior is given without images, or is not a usable one.
+            ValueError: As that one.
         """
         priors: dict[str, Tensor | None] = dict(
             zip(PRIOR_FIELDS, (prior_embeddings, prior_positions, prior_mask), strict=True)
         )
         parent = cast(_BackboneForConditionalGeneration, super())
-        return parent.forward(**arguments, **priors, **kwargs)
+        return parent.forward(**arguments, **priors, prepared=prepared, **kwargs)
 
     # The parent is annotated to return a tensor, and returns this.
     def _prepare_multimodal_encoder_kwargs_for_generation(  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -298,6 +330,8 @@ class ModulatedForConditionalGeneration(LoadsArtefacts, GenerationMixin):
         # `generate` encodes and modulates every image here, once, before it expands beams or returned sequences, and
         # drops the encoder's arguments. It would drop a prior beside images encoded before, or without an image, just
         # as quietly.
+        if model_kwargs.get("prepared") is not None:
+            raise ValueError("prepared: found in generate, expected None; it is of rows that are padded on the right.")
         if model_kwargs.get("pixel_values") is None:
             priors = {name: model_kwargs.get(name) for name in PRIOR_FIELDS}
             encoded = (model_kwargs.get("mm_encoder_outputs") or {}).get("image")
@@ -340,14 +374,12 @@ class FusarGptModel(ModulatedModel, Qwen2_5_VLModel):  # pyright: ignore[reportI
     config: FusarGptConfig  # pyright: ignore[reportIncompatibleVariableOverride]
     forward = by_the_names_of(Qwen2_5_VLModel, ModulatedModel.forward)
 
-    def tower_arguments(self, image_grid_thw: Tensor) -> dict[str, Tensor | int]:
-        """The order of windows in which those of equal length stand together, where they are attended together."""
-        vision_config = cast(Qwen2_5_VLVisionConfig, self.config.vision_config)
-        if not is_flash_attention_requested(vision_config):
-            return {}
-        merge = vision_config.spatial_merge_size
-        side = vision_config.window_size // merge // cast(int, vision_config.patch_size)
-        return equal_windows_together(image_grid_thw, side, merge)
+    def with_images_placed(self, arguments: dict[str, Any], prepared: PreparedBatch) -> dict[str, Any]:
+        """The visual tokens stand where `prepared` says, which the parent would look for."""
+        embedded = self.get_input_embeddings()(arguments["input_ids"])
+        images = torch.cat(arguments["mm_encoder_outputs"]["image"].pooler_output).to(embedded)
+        placed = embedded.flatten(0, 1).index_copy(0, prepared["image_places"], images)
+        return {**arguments, "input_ids": None, "mm_encoder_outputs": None, "inputs_embeds": placed.view_as(embedded)}
 
 
 class FusarGptForConditionalGeneration(  # pyright: ignore[reportIncompatibleMethodOverride]

@@ -40,6 +40,7 @@ class Case:
     attention: str = "sdpa"
     strategy: Strategy = "ddp"
     gpus: int = 1
+    masked: bool = False
 
     @property
     def prior(self) -> bool:
@@ -53,7 +54,7 @@ class Case:
         weight = 4 if self.dtype == "float32" else 2
         product: Any = 2 if self.autocast else weight
         attention: Any = self.attention
-        return Run(self.stage, weight, product, attention, 8, ROWS, self.gpus, triton=False)
+        return Run(self.stage, weight, product, attention, 8, ROWS, self.gpus, self.masked, triton=False)
 
     def memory(self, sizes: Sizes, shape: Shape) -> Memory:
         return memory_per_gpu(sizes, shape, self.run(), self.strategy)
@@ -80,7 +81,9 @@ def build(case: Case, config: FusarGptConfig) -> nn.Module:
 
 
 def make_batch(case: Case, config: FusarGptConfig, grid: tuple[int, int] = (12, 12)) -> tuple[dict[str, Tensor], Shape]:
-    """A batch of `ROWS` sequences with an image of `grid` patches each, one of them padded, and its shape for a plan.
+    """A batch of `ROWS` sequences with an image of `grid` patches each, and its shape for a plan.
+
+    With a mask one of them is padded; as training has it, rows need none.
 
     The loss without Triton is computed at all positions but the last.
     """
@@ -98,7 +101,7 @@ def make_batch(case: Case, config: FusarGptConfig, grid: tuple[int, int] = (12, 
     batch = {
         "input_ids": ids,
         "labels": labels,
-        "attention_mask": attended,
+        **({"attention_mask": attended} if case.masked else {}),
         "mm_token_type_ids": (ids == config.image_token_id).int(),
         "pixel_values": torch.randn(ROWS * grid[0] * grid[1], sizes.patch_values, generator=generator),
         "image_grid_thw": torch.tensor([[1, *grid]] * ROWS),

@@ -35,6 +35,7 @@ from trl_recipes.planning.memory import saved_activations
 from trl_recipes.planning.plan import GPUS, Data, Plan, make_plan
 from trl_recipes.planning.planned_recipe import TrainerFields, read_recipe, trainer_field_names
 from trl_recipes.planning.sizes import QWEN_7B, QWEN_7B_SIZES, Sizes, find_model, sizes_of
+from trl_recipes.planning.utilisation import MOST, Conditions, expected
 from trl_recipes.recipe_file import system_of
 
 TRAINS = ("tlm", "tlm+lora", "lora", "language", "all")
@@ -232,9 +233,9 @@ def test_activations_of_nano_are_those_that_autograd_keeps(
     assert saved_activations(sizes_of(config.to_dict()), shape, case.run()) == pytest.approx(kept, rel=0.15)
 
 
-@pytest.mark.parametrize("checkpointing", [False, True])
-def test_activations_of_windows_and_shared_heads_are_those_that_autograd_keeps(checkpointing: bool):
-    config, case = tiny_config(), Case("all", checkpointing)
+@pytest.mark.parametrize(("checkpointing", "masked"), [(False, False), (False, True), (True, False)])
+def test_activations_of_windows_and_shared_heads_are_those_that_autograd_keeps(checkpointing: bool, masked: bool):
+    config, case = tiny_config(), Case("all", checkpointing, masked=masked)
     batch, shape = make_batch(case, config, (20, 10))
     kept = kept_by_autograd(case, build(case, config), batch)
     assert saved_activations(sizes_of(config.to_dict()), shape, case.run()) == pytest.approx(kept, rel=0.05)
@@ -323,13 +324,63 @@ def test_hours_follow_from_flops_gpus_and_utilisation():
     assert scale.flops == 5000 * 30 * made.per_sequence.total
     assert scale.gpu_hours == pytest.approx(scale.flops / (312e12 * 0.4 * 3600))
     assert scale.hours == pytest.approx(scale.gpu_hours / 4)
-    assert scale.steps == 2344  # 30 times 5,000 sequences, 4 GPUs of 4, over 4 micro-batches
+    assert scale.steps == 2344  # 30 times 5,000 sequences, 4 GPUs of 16
+
+
+@pytest.mark.parametrize(
+    ("recipe", "sequences", "seconds_a_step"),
+    [("stage1.yaml", "4", 2.233), ("stage2.yaml", "4", 2.934), ("stage2_qlora.yaml", "1", 10.789)],
+)
+def test_what_was_measured_is_planned_with_and_what_is_modelled_agrees_with_it(
+    recipe: str, sequences: str, seconds_a_step: float
+):
+    """The runs of benchmarks/results/training_7b.json, whose sequences are a little shorter."""
+    overrides = ("--per_device_train_batch_size", sequences, "--attn_implementation")
+    made = plan(recipe, *overrides, "sdpa", gpu="h100", gpus=1)
+    assert made.utilisation_basis == "measured"
+    peak = GPUS["h100"].flops
+    assert 16 * made.per_sequence.total / (peak * made.utilisation) == pytest.approx(seconds_a_step, rel=0.2)
+    # Another name of the same GPU: modelled, of the same runs.
+    conditions = Conditions("h200", int(sequences), "sdpa", True, "stage1" not in recipe, "qlora" in recipe, False)
+    modelled = expected(conditions, int(sequences) * made.per_sequence.total, peak)
+    assert modelled.basis == "modelled" and modelled.share == pytest.approx(made.utilisation, rel=0.2)
+
+
+def test_larger_micro_batches_and_windows_in_one_call_reach_more_of_the_peak():
+    by_attention = {}
+    for attention in ("sdpa", "default", "flash_attention_2"):
+        shares = [
+            plan(
+                "stage2.yaml",
+                "--per_device_train_batch_size",
+                str(count),
+                "--attn_implementation",
+                attention,
+                gpu="h100",
+            ).utilisation
+            for count in (1, 4, 8, 16)
+        ]
+        assert shares == sorted(set(shares)) and shares[-1] <= MOST
+        by_attention[attention] = shares
+    assert by_attention["default"] == by_attention["flash_attention_2"]
+    assert all(one < other for one, other in zip(by_attention["sdpa"], by_attention["default"], strict=True))
+    assert plan(utilisation=0.4).utilisation_basis == "given"
+
+
+def test_the_recipes_fit_the_gpus_that_they_are_for():
+    for recipe, gpu in (("stage1.yaml", "a100-40g"), ("stage2.yaml", "a100-40g"), ("stage2_qlora.yaml", "rtx-4090")):
+        made = plan(recipe, gpu=gpu, gpus=1)
+        assert made.options[0].fits and made.options[0].checkpointing, recipe
+        assert made.sequences_per_gpu == 16
+    for recipe in ("stage1.yaml", "stage2.yaml"):
+        without = plan(recipe, "--activation_checkpointing", "false", gpus=1).options[0]
+        assert without.fits and not without.checkpointing, recipe
 
 
 def test_max_steps_end_a_run_whatever_the_data():
     made = plan("stage1.yaml", "--max_steps", "10", gpus=2)
     assert {scale.steps for scale in made.scales} == {10}
-    assert {scale.flops for scale in made.scales} == {10 * 2 * 4 * 4 * made.per_sequence.total}
+    assert {scale.flops for scale in made.scales} == {10 * 2 * 16 * made.per_sequence.total}
 
 
 def test_pairs_about_one_image_share_its_tokens():
