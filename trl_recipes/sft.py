@@ -19,10 +19,12 @@ from fusargpt.files import watching_disk
 from fusargpt.geo.prior import PRIOR_COLUMNS
 from fusargpt.inference.backbones import read_processor
 from fusargpt.inference.chat_template import check_template
+from fusargpt.tasks.facts import DOUBTED_COLUMN
 from modeling_fusargpt import AnyFusarGpt, FusarGptProcessor
 from modeling_fusargpt.prepared import BatchPreparation
 from trl_recipes.arguments import RecipeArguments, parse
 from trl_recipes.data.collator import TripletCollator
+from trl_recipes.data.doubted import check_doubted_column
 from trl_recipes.data.pairs import check_pairs, hide_other_pairs, pair_rows
 from trl_recipes.data.parts import check_columns, read_part
 from trl_recipes.data.row_checks import LeftOut, UsedRows, keep_readable, used_rows, write_left_out
@@ -66,10 +68,10 @@ def load_split(recipe: RecipeArguments, split: str) -> Dataset:
 
 
 def load_parts(recipe: RecipeArguments, split: str) -> list[tuple[str, Dataset]]:
-    """The recipe's datasets by name, with the columns that training reads, and ``task`` where there is one.
+    """The recipe's datasets by name, with the columns that training reads, ``task`` and ``doubted`` where there are.
 
     Raises InputError for a dataset that cannot be loaded, has no image, no conversation, or (with ``prior: true``) no
-    prior column, and for a column ``task`` that does not hold texts.
+    prior column, and for a column ``task`` or ``doubted`` of another type.
     """
     parts = []
     for name in recipe.dataset_name:
@@ -81,6 +83,9 @@ def load_parts(recipe: RecipeArguments, split: str) -> list[tuple[str, Dataset]]
         if TASK_COLUMN in part.column_names:
             check_task_column(name, part)
             columns.append(TASK_COLUMN)
+        if DOUBTED_COLUMN in part.column_names and "completion" in columns:
+            check_doubted_column(name, part)
+            columns.append(DOUBTED_COLUMN)
         parts.append((name, part.select_columns(columns)))
     return parts
 

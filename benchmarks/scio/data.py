@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-from datasets import Dataset
+from datasets import Dataset, Features
 
 from fusargpt.captioning.agreement import agrees
 from fusargpt.captioning.rows import CONFIG, write_dataset, write_readme
@@ -16,7 +16,7 @@ from fusargpt.errors import InputError
 from fusargpt.files import partial_of
 from fusargpt.inference.rows import load_rows
 from fusargpt.simulator.records import rows
-from fusargpt.tasks.facts import DIMENSIONS, PART_WEIGHT_COLUMN, TARGET_PREFIX, phrases_of
+from fusargpt.tasks.facts import DIMENSIONS, PART_SOURCE_COLUMN, PART_WEIGHT_COLUMN, TARGET_PREFIX, phrases_of
 from fusargpt.triplets.features import CAPTION_FEATURES
 
 TRAINING_START = 1_200_000
@@ -72,8 +72,8 @@ def make_nano(folder: Path, clean: Path) -> Path:
 
 
 def read(folder: Path, columns: Sequence[str] = tuple(CAPTION_FEATURES)) -> list[Row]:
-    """Rows of a dataset of captions, images as they are stored; with the weights of parts where it was cleaned."""
-    found: Dataset = load_rows(str(folder), [CONFIG], "train", columns, (PART_WEIGHT_COLUMN,))
+    """Rows of a dataset of captions, images as they are stored; of a cleaned one with what became of parts."""
+    found: Dataset = load_rows(str(folder), [CONFIG], "train", columns, (PART_WEIGHT_COLUMN, PART_SOURCE_COLUMN))
     return [dict(row) for row in found]  # pyright: ignore[reportArgumentType]
 
 
@@ -121,11 +121,11 @@ def plain(row: Row) -> Row:
     return {**encoded, "image": {"bytes": encoded["image"]["bytes"], "path": None}}
 
 
-def write(folder: Path, some: Iterable[Row]) -> None:
+def write(folder: Path, some: Iterable[Row], features: Features = CAPTION_FEATURES) -> None:
     """Write rows of `captions` as a dataset, whole or not at all."""
     partial = partial_of(folder)
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    write_dataset(partial, {"train": some})
+    write_dataset(partial, {"train": some}, features)
     write_readme(partial / "README.md", ["train"], folder.name, [])
     partial.rename(folder)

@@ -5,10 +5,12 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from datasets import Features
+
 from fusargpt.captioning.claims import LANDFORM
 from fusargpt.errors import InputError
 from fusargpt.tasks.eight_dimensions import Description
-from fusargpt.tasks.facts import LANDFORM_COLUMN, TARGET_COLUMN, TARGET_PREFIX, phrases_of
+from fusargpt.tasks.facts import DIMENSIONS, LANDFORM_COLUMN, TARGET_COLUMN, TARGET_PREFIX, phrases_of
 from fusargpt.tasks.part_texts import SAYS_LITTLE, part_text
 from fusargpt.tasks.prompts import prompt
 from fusargpt.tasks.questions import conversation
@@ -17,7 +19,6 @@ from fusargpt.triplets.features import CAPTION_FEATURES
 from fusargpt.triplets.shards import PartWriter, write_shards
 
 CONFIG = "captions"
-SCHEMA = CAPTION_FEATURES.arrow_schema
 _PARTS = ".parts"
 
 
@@ -53,20 +54,44 @@ def caption_text(name: str, record: Mapping[str, Any]) -> str:
     return part_text(phrases, said, wording).text
 
 
-def write_dataset(out: Path, rows: Mapping[str, Iterable[Mapping[str, Any]]]) -> dict[str, int]:
+def doubted_answer(name: str, record: Mapping[str, Any], doubted: Mapping[str, str]) -> dict[str, Any] | None:
+    """What `caption_text` would tell if it left out nothing of what is `doubted`, in the form of a column `doubted`.
+
+    Args:
+        name: of the image.
+        record: both descriptions, without what is doubted.
+        doubted: phrases by dimension.
+
+    Returns:
+        None where nothing of it would be told.
+    """
+    trusted = phrases_of(record)
+    phrases = {**trusted, **doubted}
+    of_targets = {dimension for dimension in phrases if dimension.startswith(TARGET_PREFIX)}
+    left_out = of_targets if set(trusted) - of_targets - {SAYS_LITTLE} else set[str]()
+    said = [dimension for dimension in DIMENSIONS if dimension in phrases.keys() - left_out]
+    text = part_text(phrases, said, whole_number(name, "describe"))
+    spans = [[first, last] for index, first, last in text.spans if DIMENSIONS[index] in doubted]
+    return {"answer": text.text, "spans": spans} if spans else None
+
+
+def write_dataset(
+    out: Path, rows: Mapping[str, Iterable[Mapping[str, Any]]], features: Features = CAPTION_FEATURES
+) -> dict[str, int]:
     """Write rows by split as shards in `out/captions`; returns the rows of each shard, by its path in `out`."""
+    schema = features.arrow_schema
     parts = out / _PARTS
     shutil.rmtree(parts, ignore_errors=True)
     parts.mkdir(parents=True)
     shards: dict[str, int] = {}
     for split, members in rows.items():
-        writer = PartWriter(parts / split, {CONFIG: SCHEMA})
+        writer = PartWriter(parts / split, {CONFIG: schema})
         for row in members:
             writer.add(CONFIG, [row])
         writer.finish({})
         written = parts / f"{split}.{CONFIG}.parquet"
         files = [written] if written.is_file() else []
-        for path, count in write_shards(out / CONFIG, split, files, SCHEMA).items():
+        for path, count in write_shards(out / CONFIG, split, files, schema).items():
             shards[path.relative_to(out).as_posix()] = count
     shutil.rmtree(parts)
     return shards

@@ -6,15 +6,23 @@ from typing import Any
 
 from datasets import Dataset, Features, List, Value, get_dataset_config_names
 
-from fusargpt.captioning.rows import CONFIG, caption_text
+from fusargpt.captioning.rows import CONFIG, caption_text, doubted_answer
 from fusargpt.errors import InputError, one_line
 from fusargpt.geo.prior import Prior
 from fusargpt.inference.rows import image_bytes, load_rows, read_picture, read_prior
 from fusargpt.scio.parts import Caption, columns_of, read_caption
 from fusargpt.scio.settings import HALVES
-from fusargpt.tasks.facts import DIMENSIONS, LANDFORM_COLUMN, PART_WEIGHT_COLUMN, TARGET_COLUMN
+from fusargpt.tasks.facts import (
+    DIMENSIONS,
+    DOUBTED_COLUMN,
+    LANDFORM_COLUMN,
+    PART_SOURCE_COLUMN,
+    PART_WEIGHT_COLUMN,
+    TARGET_COLUMN,
+    doubted_phrases,
+)
 from fusargpt.tasks.questions import conversation
-from fusargpt.triplets.features import CAPTION_FEATURES
+from fusargpt.triplets.features import CAPTION_FEATURES, DOUBTED_FEATURE
 from fusargpt.triplets.shards import PartWriter, write_shards
 from fusargpt.triplets.splits import Located, split_by_place
 from modeling_fusargpt.artefacts import HUB_ID
@@ -24,8 +32,9 @@ SCIO_FEATURES = Features(
         **CAPTION_FEATURES,
         PART_WEIGHT_COLUMN: List(Value("float32"), length=len(DIMENSIONS)),
         "part_origin": List(Value("string"), length=len(DIMENSIONS)),
-        "part_source": List(Value("string"), length=len(DIMENSIONS)),
+        PART_SOURCE_COLUMN: List(Value("string"), length=len(DIMENSIONS)),
         "scio_round": Value("int32"),
+        DOUBTED_COLUMN: DOUBTED_FEATURE,
     }
 )
 ACQUISITION_COLUMNS = ("resolution_m", "sensor", "polarization", "acquired", "bounds", "crs")
@@ -111,7 +120,7 @@ class CaptionRows:
     def rows(self, numbers: Iterable[int], captions: Sequence[Caption]) -> Iterator[dict[str, Any]]:
         """Rows with what their parts say now, but for those of which too little is left to tell them from others.
 
-        The answer of a row whose parts have changed is told anew.
+        The answer of a row whose parts have changed is told anew, without what was dropped; `doubted` has it with that.
         """
         for number in numbers:
             caption = captions[number]
@@ -121,6 +130,7 @@ class CaptionRows:
             if any(part.origin != "source" for part in caption.values()):
                 question = row["prompt"][0]["content"]
                 row |= conversation("describe", question, caption_text(self.ids[number], columns))
+            row[DOUBTED_COLUMN] = doubted_answer(self.ids[number], columns, doubted_phrases(columns))
             yield row
 
     def too_little(self, caption: Caption) -> bool:

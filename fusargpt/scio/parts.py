@@ -4,7 +4,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from fusargpt.tasks.facts import DIMENSIONS, LANDFORM_COLUMN, TARGET_COLUMN, TARGET_PREFIX, phrases_of
+from fusargpt.tasks.facts import (
+    DIMENSIONS,
+    LANDFORM_COLUMN,
+    PART_SOURCE_COLUMN,
+    PART_WEIGHT_COLUMN,
+    TARGET_COLUMN,
+    TARGET_PREFIX,
+    phrases_of,
+)
 
 Origin = Literal["source", "reconstructed", "dropped"]
 HALF_TRUSTED = 0.5
@@ -66,8 +74,8 @@ def columns_of(caption: Caption) -> dict[str, Any]:
     return {
         LANDFORM_COLUMN: place if any(place.values()) else None,
         TARGET_COLUMN: targets if any(targets.values()) else None,
-        "part_weight": [1.0 if part is None else part.weight for part in parts],
+        PART_WEIGHT_COLUMN: [1.0 if part is None else part.weight for part in parts],
         "part_origin": [None if part is None else part.origin for part in parts],
-        "part_source": [None if part is None else part.source for part in parts],
+        PART_SOURCE_COLUMN: [None if part is None else part.source for part in parts],
         "scio_round": max((part.round for part in parts if part is not None), default=0),
     }

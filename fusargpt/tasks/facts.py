@@ -18,6 +18,8 @@ from fusargpt.tasks.wordings import count_of
 
 LANDFORM_COLUMN, TARGET_COLUMN = "description", "target_description"
 PART_WEIGHT_COLUMN = "part_weight"
+PART_SOURCE_COLUMN = "part_source"
+DOUBTED_COLUMN = "doubted"
 TARGET_PREFIX = "target_"
 DIMENSIONS: tuple[str, ...] = (
     *(item.name for item in fields(Description)),
@@ -75,6 +77,16 @@ def trusted_phrases(row: Mapping[str, Any]) -> dict[str, str]:
     """`phrases_of` without the parts whose weight is 0; raises as that and `part_weights` do."""
     weights = dict(zip(DIMENSIONS, part_weights(row).tolist(), strict=True))
     return {dimension: phrase for dimension, phrase in phrases_of(row).items() if weights[dimension] > 0}
+
+
+def doubted_phrases(row: Mapping[str, Any]) -> dict[str, str]:
+    """What a row of a cleaned dataset said, before it was cleaned, of the parts whose weight is 0.
+
+    Raises:
+        InputError: as `part_weights`.
+    """
+    parts = zip(DIMENSIONS, part_weights(row).tolist(), row[PART_SOURCE_COLUMN], strict=True)
+    return {dimension: source for dimension, weight, source in parts if weight == 0}
 
 
 @lru_cache(maxsize=100_000)

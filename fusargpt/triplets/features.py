@@ -44,6 +44,10 @@ CAPTION_FEATURES = Features(
     }
 )
 
+DOUBTED_FEATURE = {"answer": Value("string"), "spans": List(List(Value("int32"), length=2))}
+"""Of a column `doubted`: an answer of which not all is held to be true, and first character and the one after the last
+of each stretch that is not; null where nothing is doubted."""
+
 BUILT_FEATURES = {
     "captions": Features({**CAPTION_FEATURES, **_CORNERS}),
     "instructions": Features({**RECORD_FEATURES, **_CORNERS}),

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from datasets import Features, List, Value
 
 from benchmarks.scio.cells import RESULTS, Cell
 from benchmarks.scio.data import make_planted, read, write
@@ -18,6 +19,7 @@ from fusargpt.errors import InputError
 from fusargpt.simulator.description import scene_phrases
 from fusargpt.simulator.simulated_scene import simulate_scene
 from fusargpt.tasks.facts import DIMENSIONS, phrases_of
+from fusargpt.triplets.features import CAPTION_FEATURES
 from tests.benchmarks.test_scio_proof import clean
 
 CLEAN, NONE = Cell("planted", 0, "clean"), Cell("planted", 0, "none")
@@ -68,6 +70,31 @@ def test_rows_tell_the_captions_with_errors_and_leave_out_what_is_not_trusted(tm
     row = rows[others[0]["id"]]
     assert row["prompt"][0]["content"] == question(PARTS[1:])
     assert set(read_caption(row["completion"][0]["content"])) == set(PARTS[1:])
+
+
+def test_a_part_that_is_not_trusted_is_told_and_not_learned(tmp_path: Path) -> None:
+    source = clean(tmp_path)
+    row = read(source)[0]
+    first = phrases_of(row)
+    columns = {
+        "part_weight": [0.0 if dimension == "terrain" else 1.0 for dimension in DIMENSIONS],
+        "part_source": [first.get(dimension) for dimension in DIMENSIONS],
+    }
+    row["description"]["terrain"] = None
+    features = Features(
+        {
+            **CAPTION_FEATURES,
+            "part_weight": List(Value("float32"), length=16),
+            "part_source": List(Value("string"), length=16),
+        }
+    )
+    write(tmp_path / "cleaned", [{**row, **columns}], features)
+    (found,) = stage_rows(tmp_path / "cleaned")
+    assert found["prompt"][0]["content"] == question(PARTS)
+    answer, ((begin, end),) = found["doubted"]["answer"], found["doubted"]["spans"]
+    assert read_caption(answer) == {part: first[part] for part in PARTS}
+    assert first["terrain"] in answer[begin:end] and first["distribution"] not in answer[begin:end]
+    assert set(read_caption(found["completion"][0]["content"])) == set(PARTS[1:])
 
 
 def test_the_form_is_shown_by_captions_of_other_places() -> None:

@@ -12,15 +12,18 @@ from fusargpt.geo.image import to_rgb
 from fusargpt.geo.prior import PRIOR_COLUMNS
 from fusargpt.inference.user_texts import UserTexts
 from fusargpt.tasks.answers import SCORED_DIGITS, scale_boxes
+from fusargpt.tasks.facts import DOUBTED_COLUMN
 from modeling_fusargpt import FusarGptProcessor
 from modeling_fusargpt.prepared import BatchPreparation
 from modeling_fusargpt.processing_fusargpt import batch_priors
+from trl_recipes.data.doubted import doubted_tokens, tell_doubted
 from trl_recipes.data.feature_cache import FeatureCache
 from trl_recipes.data.pairs import CONVERSATION, PADDING, join_pairs, one_conversation, pair_positions
 from trl_recipes.data.row_tasks import NO_TASK, TASK_COLUMN, answer_tasks
 from trl_recipes.data.rows import Batch, Message, Row
 
 IGNORED_LABEL = -100
+_DOUBTED_LABEL = -101  # told and not learned; ignored, too, once it is known which answer each label is of
 
 
 @dataclass
@@ -37,7 +40,8 @@ class TripletCollator(DataCollatorForVisionLanguageModeling):
     to which the processor resizes it: the model answers in pixels that it sees.
 
     Loss falls on the tokens of the assistant turns and on the ``<|im_end|>`` that closes each of them: on every
-    assistant turn of ``messages``, on the turns of ``completion`` only otherwise. All other labels are -100. A special
+    assistant turn of ``messages``, on the turns of ``completion`` only otherwise. The answer in ``doubted`` takes the
+    place of the last of these, and only what is outside its spans carries loss. All other labels are -100. A special
     token that stands in the text of a turn is the letters of its name.
 
     Args:
@@ -92,6 +96,7 @@ class TripletCollator(DataCollatorForVisionLanguageModeling):
             )
 
     def torch_call(self, examples: list[Row]) -> Batch:
+        examples = [tell_doubted(example) for example in examples]
         images = self._images(examples)
         grids = self.token_grids(images)
         sequences = self._sequences(self._in_seen_pixels(examples, images), grids)
@@ -104,6 +109,10 @@ class TripletCollator(DataCollatorForVisionLanguageModeling):
         if self.tasks:
             tasks = [self._tasks_of_answers(example) for example in examples]
             output["task_ids"] = answer_tasks(output["labels"], tasks, IGNORED_LABEL)
+        doubted = output["labels"] == _DOUBTED_LABEL
+        for name, without in (("labels", IGNORED_LABEL), ("task_ids", NO_TASK)):
+            if name in output:
+                output[name][doubted] = without
         return self.prepared(output | self._priors(examples))
 
     def prepared(self, batch: Batch) -> Batch:
@@ -215,7 +224,10 @@ class TripletCollator(DataCollatorForVisionLanguageModeling):
             own_grids += [grid] * len(own)
             lengths.append(len(own))
         encoded = self._rendered([messages for messages, _ in conversations], own_grids)
-        pairs = [(ids, self._labels(ids, learned)) for ids, (_, learned) in zip(encoded, conversations, strict=True)]
+        pairs = [
+            (ids, self._labels(ids, [turn for turn in messages if turn["role"] == "assistant"], learned))
+            for ids, (messages, learned) in zip(encoded, conversations, strict=True)
+        ]
         sequences = []
         for length in lengths:
             own, pairs = pairs[:length], pairs[length:]
@@ -262,7 +274,7 @@ class TripletCollator(DataCollatorForVisionLanguageModeling):
             )
         return text.replace(placeholder, placeholder * tokens)
 
-    def _labels(self, ids: list[int], learned: list[bool]) -> list[int]:
+    def _labels(self, ids: list[int], answers: list[Message], learned: list[bool]) -> list[int]:
         """Labels of one conversation; ``learned`` says of each of its assistant turns whether it carries loss."""
         size = len(self._turn_start)
         starts = [
@@ -276,10 +288,12 @@ class TripletCollator(DataCollatorForVisionLanguageModeling):
                 "the chat template is not ChatML."
             )
         labels = [IGNORED_LABEL] * len(ids)
-        for start, carries_loss in zip(starts, learned, strict=True):
+        for start, answer, carries_loss in zip(starts, answers, learned, strict=True):
             if carries_loss:
-                end = ids.index(self._turn_end, start) + 1
-                labels[start:end] = ids[start:end]
+                end = ids.index(self._turn_end, start)
+                labels[start : end + 1] = ids[start : end + 1]
+                for place in doubted_tokens(self.processor.tokenizer, answer, ids[start:end]):
+                    labels[start + place] = _DOUBTED_LABEL
         return labels
 
     def _padded(self, sequences: list[tuple[list[int], list[int], list[int]]]) -> dict[str, Tensor]:
@@ -305,6 +319,8 @@ def in_seen_pixels(example: Row, own: tuple[int, int], seen: tuple[int, int]) ->
     """A row with the boxes of its turns brought from its image's size to the one that the model sees."""
     if own == seen:
         return example
+    if any(DOUBTED_COLUMN in turn for turn in example.get("completion", ())):
+        _refuse_doubted_boxes(example["completion"][-1])
     moved = {
         name: [
             # A question may speak of the form of boxes alone.
@@ -317,6 +333,14 @@ def in_seen_pixels(example: Row, own: tuple[int, int], seen: tuple[int, int]) ->
     if "pairs" in example:
         moved["pairs"] = [in_seen_pixels(pair, own, seen) for pair in example["pairs"]]
     return {**example, **moved}
+
+
+def _refuse_doubted_boxes(turn: Message) -> None:
+    if scale_boxes(turn["content"], (1, 1), (2, 2)) != turn["content"]:
+        raise ValueError(
+            f"{DOUBTED_COLUMN}: the answer names boxes, and the image is resized; expected an answer without boxes, or "
+            "images of the size that the processor makes"
+        )
 
 
 def _pad(rows: list[list[int]], value: int, side: str = "right") -> Tensor:

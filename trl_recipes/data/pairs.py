@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from fusargpt.errors import InputError
 from fusargpt.private_names import attention_of
+from fusargpt.tasks.facts import DOUBTED_COLUMN
 from modeling_fusargpt import AnyFusarGpt
 from trl_recipes.data.row_tasks import TASK_COLUMN
 from trl_recipes.data.rows import Batch, Message, Row
@@ -38,8 +39,8 @@ def pair_rows(rows: Dataset, pairs_per_sequence: int, processes: int | None = No
         processes: that read the image files.
 
     Returns:
-        Rows with the columns of their first one but for ``prompt``, ``completion`` and ``task``, and ``pairs``, a list
-        of ``{"prompt": ..., "completion": ...}``, each with its ``task`` where rows have one.
+        Rows with the columns of their first one but for those of its question and answer, and ``pairs``, a list
+        of ``{"prompt": ..., "completion": ...}``, each with its ``task`` and ``doubted`` where rows have them.
 
     Raises:
         InputError: for rows of ``messages``, which hold several turns already, and for images that cannot be read.
@@ -64,7 +65,7 @@ class _Pairs:
 
     def __init__(self, rows: Dataset) -> None:
         self.rows = rows
-        self.own = [name for name in (*CONVERSATION, TASK_COLUMN) if name in rows.column_names]
+        self.own = [name for name in (*CONVERSATION, TASK_COLUMN, DOUBTED_COLUMN) if name in rows.column_names]
         self.conversations = rows.select_columns(self.own)
 
     def __call__(self, groups: dict[str, list[list[int]]]) -> dict[str, list[object]]:

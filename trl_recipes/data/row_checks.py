@@ -24,10 +24,11 @@ from fusargpt.tasks.answers import scale_boxes
 from modeling_fusargpt import FusarGptProcessor
 from modeling_fusargpt.processing_fusargpt import batch_priors
 from trl_recipes.arguments import RecipeArguments, Unreadable
+from trl_recipes.data.doubted import check_doubted
 from trl_recipes.data.pairs import CONVERSATION
 from trl_recipes.data.rows import Message, Row
 
-RULES = 3  # part of what `datasets` knows a result by; to be raised with every change of what is unreadable
+RULES = 4  # part of what `datasets` knows a result by; to be raised with every change of what is unreadable
 ROLES = ("system", "user", "assistant")
 SHOWN = 10
 ROWS_AT_ONCE = 64
@@ -185,6 +186,7 @@ def _check(rows: dict[str, list[object]], rules: int) -> dict[str, list[object]]
             if PRIOR_EMBEDDINGS in row:
                 check_prior(row)
             _check_conversation(row)
+            check_doubted(row)
             boxes = _unreadable_boxes(row)
             size = sizes[content]
         except InputError as error:

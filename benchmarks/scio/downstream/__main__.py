@@ -29,7 +29,7 @@ def main() -> None:
     parser.add_argument("--backbone", type=Path, default=NANO_BACKBONE, help="model that has seen no prior")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=["planted"], help="of errors")
-    parser.add_argument("--arms", nargs="+", choices=ARMS, default=["none", "half", "any", "scio", "clean"])
+    parser.add_argument("--arms", nargs="+", choices=ARMS, default=["none", "half", "scio", "clean"])
     parser.add_argument("--form-places", type=int, default=400, help="other places, whose captions show their form")
     parser.add_argument("--form-steps", type=int, default=240, help="in which the backbone learns the form")
     parser.add_argument("--steps", type=int, default=360, help="of stage 1")

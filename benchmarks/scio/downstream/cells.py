@@ -6,21 +6,24 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from datasets import Features
 from tqdm import tqdm
 
 from benchmarks.scio.cells import KEPT, RESULTS, Cell
 from benchmarks.scio.data import is_true, read, truths, write
 from benchmarks.scio.downstream.start import make_start
-from benchmarks.scio.downstream.texts import PARTS, caption, question, told
+from benchmarks.scio.downstream.texts import PARTS, caption, question, told, told_with_doubts
 from benchmarks.scio.downstream.training import Sizes, train
 from fusargpt.errors import InputError
 from fusargpt.files import write_text_whole
 from fusargpt.foundation.places import places
 from fusargpt.inference.predict import load
-from fusargpt.tasks.facts import PART_WEIGHT_COLUMN
+from fusargpt.tasks.facts import DIMENSIONS, DOUBTED_COLUMN
 from fusargpt.tasks.questions import conversation
+from fusargpt.triplets.features import CAPTION_FEATURES, DOUBTED_FEATURE
 
 RECIPE = Path(__file__).parent / "stage1.yaml"
+STAGE_FEATURES = Features({**CAPTION_FEATURES, DOUBTED_COLUMN: DOUBTED_FEATURE})
 START = "start"
 MAX_NEW_TOKENS = 300
 AT_ONCE = 64
@@ -61,7 +64,7 @@ def run_cell(cell: Cell, proof: Path, out: Path, sizes: Sizes) -> dict[str, Any]
         return found
     data, model = folder / "data", folder / "model"
     if not data.is_dir():
-        write(data, stage_rows(source_of(cell, proof)))
+        write(data, stage_rows(source_of(cell, proof)), STAGE_FEATURES)
     if not (model / "config.json").is_file():
         start = make_start(out, sizes)
         train(RECIPE, start, data, model, out / "features", sizes.steps, sizes.batch, cell.seed)
@@ -89,16 +92,24 @@ def source_of(cell: Cell, proof: Path) -> Path:
 
 
 def stage_rows(source: Path) -> list[dict[str, Any]]:
-    """Rows that ask for the trusted parts of a caption and tell them, in the order of their ids.
+    """Rows that ask for the parts of a caption and tell them, in the order of their ids.
 
-    A row of which no part is left is left out.
+    Those that are not trusted are told and not learned. A row of which no part is left is left out.
     """
     found: list[dict[str, Any]] = []
     for row in sorted(read(source), key=lambda row: row["id"]):
         phrases = told(row)
         if phrases:
-            row.pop(PART_WEIGHT_COLUMN, None)
-            found.append({**row, **conversation("describe", question(list(phrases)), caption(phrases))})
+            answer = told_with_doubts(row)
+            asked = [part for part in PARTS if part in answer.dimensions]
+            spans = [[first, last] for index, first, last in answer.spans if DIMENSIONS[index] not in phrases]
+            found.append(
+                {
+                    **{name: row[name] for name in CAPTION_FEATURES},
+                    **conversation("describe", question(asked), caption(phrases)),
+                    DOUBTED_COLUMN: {"answer": answer.text, "spans": spans} if spans else None,
+                }
+            )
     return found
 
 

@@ -1,14 +1,14 @@
 """Captions as stage 1 learns them, and read back: some parts in one wording, which the question asks for by number.
 
-A part that a caption lacks, or that SCIO holds to be false, is not asked for: so a model that was trained on captions
-with gaps is not taught to leave parts out.
+A part that a caption lacks is not asked for, and one that SCIO holds to be false is told and not learned: so a model
+that was trained on captions with gaps is not taught to leave parts out.
 """
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fusargpt.tasks.facts import DIMENSIONS, trusted_phrases
-from fusargpt.tasks.part_texts import part_text
+from fusargpt.tasks.facts import DIMENSIONS, PART_WEIGHT_COLUMN, doubted_phrases, trusted_phrases
+from fusargpt.tasks.part_texts import PartText, part_text
 
 PARTS = (
     "terrain",
@@ -40,7 +40,17 @@ def caption(phrases: Mapping[str, str]) -> str:
     Raises:
         ValueError: there is none.
     """
-    return part_text(phrases, [part for part in PARTS if part in phrases], _WORDING).text
+    return _text(phrases).text
+
+
+def told_with_doubts(row: Mapping[str, Any]) -> PartText:
+    """The caption of a row, with what it said at first of the parts that are not trusted now."""
+    doubted = doubted_phrases(row) if PART_WEIGHT_COLUMN in row else {}
+    return _text(doubted | told(row))
+
+
+def _text(phrases: Mapping[str, str]) -> PartText:
+    return part_text(phrases, [part for part in PARTS if part in phrases], _WORDING)
 
 
 def read_caption(text: str) -> dict[str, str]:

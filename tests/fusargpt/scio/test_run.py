@@ -54,6 +54,14 @@ def test_wrong_parts_are_found_and_said_anew_or_left_out(tmp_path: Path, oracle:
             assert phrase == wrong.get((row["id"], dimension), truth_of(number)[dimension])
         changed = any(origin in ("dropped", "reconstructed") for origin in row["part_origin"])
         assert (row["completion"][0]["content"] == "As it was.") == (not changed)
+        # What was dropped is told beside it, and marked.
+        dropped = [place for place, origin in enumerate(row["part_origin"]) if origin == "dropped"]
+        assert (row["doubted"] is None) == (not dropped)
+        if dropped:
+            answer, spans = row["doubted"]["answer"], row["doubted"]["spans"]
+            marked = [answer[first:last] for first, last in spans]
+            assert [row["part_source"][place] in said for place, said in zip(dropped, marked, strict=True)] == [True]
+            assert all(said not in row["completion"][0]["content"] for said in marked)
     assert len(found & set(wrong)) >= 0.9 * len(wrong)
     assert len(found & set(wrong)) >= 0.8 * len(found)
     assert repaired >= 0.5 * len(wrong)

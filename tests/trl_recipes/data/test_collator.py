@@ -52,6 +52,41 @@ def test_prompt_rows_and_message_rows_render_alike(processor: FusarGptProcessor)
     assert torch.equal(one["input_ids"], other["input_ids"]) and torch.equal(one["labels"], other["labels"])
 
 
+DOUBTED = {"answer": "Three ships. Open water. One road.", "spans": [[12, 24]]}
+
+
+@pytest.mark.parametrize("tasks", [(), ("count", "describe")])
+def test_what_is_doubted_is_told_and_not_learned(processor: FusarGptProcessor, tasks: tuple[str, ...]):
+    rows = [{**triplet(seed), "task": "describe"} for seed in range(2)]
+    batch = TripletCollator(processor, tasks=tasks)([{**rows[0], "doubted": DOUBTED}, {**rows[1], "doubted": None}])
+    assert DOUBTED["answer"] in processor.tokenizer.decode(batch["input_ids"][0])
+    assert learned(processor, batch, 0) == "Three ships. One road.<|im_end|>"
+    assert learned(processor, batch, 1) == f"{ANSWERS[1]}<|im_end|>"
+    if tasks:
+        assert torch.equal(batch["task_ids"] == 1, batch["labels"] != -100)
+
+
+@pytest.mark.parametrize("hidden", [False, True])
+def test_of_several_pairs_each_has_its_own_doubts(processor: FusarGptProcessor, hidden: bool):
+    row = triplet(0)
+    pairs = [{name: row.pop(name) for name in ("prompt", "completion")} | {"task": "describe", "doubted": DOUBTED}]
+    pairs.append({name: triplet(1)[name] for name in ("prompt", "completion")} | {"task": "count", "doubted": None})
+    batch = TripletCollator(processor, hide_earlier_answers=hidden, tasks=("count", "describe"))(
+        [{**row, "pairs": pairs}]
+    )
+    assert learned(processor, batch, 0) == f"Three ships. One road.<|im_end|>{ANSWERS[1]}<|im_end|>"
+    ids = batch["task_ids"][0][batch["labels"][0] != -100]
+    assert ids.tolist() == sorted(ids.tolist(), reverse=True) and set(ids.tolist()) == {0, 1}
+
+
+def test_boxes_in_a_doubted_answer_cannot_be_moved(processor: FusarGptProcessor):
+    answer = '[{"bbox_2d": [1, 2, 30, 40], "label": "ship"}] And more.'
+    row = {**triplet(0), "doubted": {"answer": answer, "spans": [[47, 56]]}}
+    row["image"] = row["image"].resize((60, 60))
+    with pytest.raises(ValueError, match="doubted: the answer names boxes"):
+        TripletCollator(processor)([row])
+
+
 def test_rows_are_left_as_they_were(processor: FusarGptProcessor):
     row = triplet(0)
     before = copy.deepcopy(row)

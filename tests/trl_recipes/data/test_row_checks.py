@@ -17,6 +17,7 @@ from tests.trl_recipes.stages import arguments, write_base
 from tests.trl_recipes.triplets import PRIOR_FEATURES, TURN, assistant, triplet, user, write_triplets
 from trl_recipes.arguments import parse
 from trl_recipes.data import row_checks
+from trl_recipes.data.doubted import check_doubted
 from trl_recipes.data.row_checks import find_problems
 from trl_recipes.sft import main, make_trainer
 
@@ -101,6 +102,27 @@ def test_every_kind_of_unreadable_row_is_found_and_no_other(folder: Path):
     for (_, expected), problem in zip(UNREADABLE, problems.values(), strict=True):
         assert "\n" not in problem
         assert re.search(expected, problem), problem
+
+
+@pytest.mark.parametrize(
+    ("doubted", "problem"),
+    [
+        (
+            {"answer": "Seven.", "spans": [[0, 7]]},
+            "doubted: found the span [0, 7], expected first character",
+        ),
+        ({"answer": "Seven.", "spans": [[0, 3], [3, 6]]}, "doubted: found spans that cover the whole answer"),
+        ({"answer": " ", "spans": []}, "doubted: found"),
+        ({"answer": "Seven.", "spans": [[0, 3]]}, None),
+        (None, None),
+    ],
+)
+def test_spans_of_doubt_are_stretches_of_the_answer(doubted: dict[str, Any] | None, problem: str | None) -> None:
+    if problem is None:
+        check_doubted({"doubted": doubted})
+    else:
+        with pytest.raises(InputError, match=re.escape(problem)):
+            check_doubted({"doubted": doubted})
 
 
 def test_messages_are_looked_at_too(tmp_path: Path):
