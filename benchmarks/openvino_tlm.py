@@ -4,8 +4,8 @@
     python -m benchmarks.openvino_tlm
 
 Told for nano's sizes and the 7B's: operators of the graph, bytes of its weights, the largest difference from PyTorch,
-and processor time of one image on one thread. The grid of patches is a constant of the graph, one graph for each size of
-image; the number of anchors is free. Neither tower nor language model is exported.
+and processor time of one image on one thread. The grid of patches is a constant of the graph, one graph for each size
+of image; the number of anchors is free. Neither tower nor language model is exported.
 """
 
 import argparse
