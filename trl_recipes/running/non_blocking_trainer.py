@@ -63,7 +63,7 @@ class NonBlockingTrainer(SFTTrainer):
         return (
             self.args.loss_type == "nll"
             and self.label_smoother is None
-            and self.compute_loss_func is None
+            and self.compute_loss_func is None  # pyright: ignore[reportUnnecessaryComparison]  # annotated too narrowly
             and not self.aux_loss_enabled
             and self.accelerator.parallelism_config is None
         )
