@@ -14,6 +14,7 @@ import cProfile
 import json
 import pstats
 from collections import Counter
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -111,10 +112,10 @@ def counted(name: str, folder: Path, options: argparse.Namespace) -> dict[str, A
     }
 
 
-def _with(recipe: Path, settings: dict[str, object]) -> str:
+def _with(recipe: Path, settings: Mapping[str, object]) -> str:
     import yaml
 
-    fields = yaml.safe_load(recipe.read_text()) | settings
+    fields = {**yaml.safe_load(recipe.read_text()), **settings}
     fields = {key: value for key, value in fields.items() if value is not None or key == "max_length"}
     if fields["pairs_per_sequence"] == 1:
         fields.pop("earlier_answers", None)

@@ -6,16 +6,16 @@ On a CPU neither can be seen: there is one memory. So tensors that are made with
 are followed as those of the host, and all others count as the device's.
 """
 
-import sys
+import inspect
 from collections import Counter
 from types import FrameType, TracebackType
-from typing import Any, Self, cast
+from typing import Any, Self
 from weakref import WeakValueDictionary
 
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes  # pyright: ignore[reportPrivateUsage]
 from torch.utils._pytree import tree_leaves
 
 # Their result is a number, or has as many elements as a tensor's values say.
@@ -68,7 +68,7 @@ class Waits(TorchDispatchMode):
 
     def __enter__(self) -> Self:
         self._functions.__enter__()
-        return cast(Self, super().__enter__())
+        return super().__enter__()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -103,7 +103,7 @@ class Waits(TorchDispatchMode):
     def sent(self, tensor: Tensor, waits: bool) -> Tensor:
         """A tensor of the host as one of the device."""
         self.copies[place()] += waits
-        with torch.utils._python_dispatch._disable_current_modes():
+        with _disable_current_modes():
             return tensor.clone()
 
     def fetched(self, tensor: Tensor, how: str) -> None:
@@ -146,7 +146,7 @@ def _names_device(values: tuple[Any, ...], keywords: dict[str, Any]) -> bool:
 
 def place() -> str:
     """Module and function, outside torch, that has called."""
-    frame: FrameType | None = sys._getframe(1)
+    frame: FrameType | None = inspect.currentframe()
     while frame is not None:
         name = frame.f_globals.get("__name__", "")
         if not name.startswith(("torch.", "benchmarks.waits")) and name != "torch":

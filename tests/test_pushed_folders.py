@@ -49,6 +49,7 @@ def test_the_model_folder_holds_remote_code_and_its_card_alone() -> None:
         "configuration_fusargpt.py",
         "modeling_fusargpt.py",
         "modeling_fusargpt_qwen3.py",
+        "prepared.py",
         "processing_fusargpt.py",
         "tlm.py",
         "transformers_release.py",

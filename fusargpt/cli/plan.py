@@ -131,7 +131,7 @@ def _scales(plan: "Plan") -> list[str]:
 
 
 def _share(share: float) -> str:
-    return f"{share:.0%}" if share >= 0.1 else f"{share:.1%}"
+    return f"{share:.0%}" if share >= 0.1 else f"{100 * share:.2g}%"
 
 
 def _hours(hours: float) -> str:

@@ -242,7 +242,7 @@ def make_plan(
     flops = sequence_flops(sizes, shape, run.stage)
     if utilisation is None:
         work = run.sequences * sum(flops.values(), Work()).total
-        reached = expected(_conditions(recipe, run, gpu), work, GPUS[gpu].flops)
+        reached = expected(_conditions(recipe, run, gpu, sizes.layers), work, GPUS[gpu].flops)
     else:
         reached = Utilisation(utilisation, "given")
     plan = Plan(
@@ -271,9 +271,10 @@ def make_plan(
     return replace(plan, scales=scales)
 
 
-def _conditions(recipe: RecipeArguments, run: Run, gpu: str) -> Conditions:
+def _conditions(recipe: RecipeArguments, run: Run, gpu: str, layers: int) -> Conditions:
     return Conditions(
         gpu=gpu,
+        layers=layers,
         sequences=run.sequences,
         attention=recipe.attn_implementation,
         checkpointing=run.stage.checkpointing,

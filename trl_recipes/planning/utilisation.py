@@ -28,6 +28,7 @@ class Conditions:
 
     Attributes:
         gpu: name in `GPUS`.
+        layers: of the language model, and about as many of the tower: what is launched grows with them.
         sequences: in a micro-batch, with an image each.
         attention: as the recipe names it.
         checkpointing: of activations.
@@ -37,6 +38,7 @@ class Conditions:
     """
 
     gpu: str
+    layers: int
     sequences: int
     attention: str
     checkpointing: bool
@@ -53,6 +55,7 @@ class Utilisation:
     basis: Basis
 
 
+_LAYERS = 28  # of the 7B, which was run
 # Of an H100, sdpa, with checkpointing, images not cached.
 _MEASURED = {
     # trains_adapter, quantized, sequences
@@ -80,9 +83,10 @@ def expected(conditions: Conditions, work: float, peak: float) -> Utilisation:
     one_by_one = conditions.attention in ONE_BY_ONE and not conditions.cached
     kind = (conditions.trains_adapter or conditions.quantized, conditions.quantized)
     measured = _MEASURED.get((*kind, conditions.sequences))
-    if conditions.gpu == "h100" and one_by_one and conditions.checkpointing and measured is not None:
+    as_there = conditions.gpu == "h100" and conditions.layers == _LAYERS and conditions.checkpointing and one_by_one
+    if as_there and measured is not None:
         return Utilisation(measured, "measured")
     launches = _LAUNCHES[kind][conditions.checkpointing]
     windows = WINDOWS_SECONDS * conditions.sequences if one_by_one else 0.0
-    seconds = launches + windows + work / (PRODUCTS * peak)
-    return Utilisation(round(min(work / (peak * seconds), MOST), 3), "modelled")
+    seconds = (launches + windows) * conditions.layers / _LAYERS + work / (PRODUCTS * peak)
+    return Utilisation(float(f"{min(work / (peak * seconds), MOST):.3g}"), "modelled")

@@ -8,7 +8,10 @@ from functools import cached_property
 from typing import Any, cast
 
 import torch
+from peft import PeftModel
 from torch import Tensor
+from transformers import PreTrainedModel
+from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
 from trl_recipes.data.rows import Batch
@@ -20,6 +23,9 @@ class NonBlockingTrainer(SFTTrainer):
     Losses other than the plain one (``loss_type``, ``label_smoothing_factor``) and training in which several processes
     share a sequence are TRL's own, with what it reads.
     """
+
+    args: SFTConfig
+    model: PreTrainedModel | PeftModel
 
     def __init__(self, **arguments: Any) -> None:
         super().__init__(**arguments)
@@ -48,7 +54,8 @@ class NonBlockingTrainer(SFTTrainer):
         parts = (tokens, outputs.entropy.detach().sum(), outputs.is_top1.sum(), inputs["attention_mask"].sum())
         sums = torch.stack([part.float() for part in parts])
         mode = "train" if self.model.training else "eval"
-        self._sums[mode].append(self.accelerator.gather_for_metrics(sums[None]).sum(0))
+        gathered = cast(Tensor, self.accelerator.gather_for_metrics(sums[None]))
+        self._sums[mode].append(gathered.sum(0))
         return loss
 
     @cached_property
@@ -56,7 +63,7 @@ class NonBlockingTrainer(SFTTrainer):
         return (
             self.args.loss_type == "nll"
             and self.label_smoother is None
-            and self.compute_loss_func is None
+            and self.compute_loss_func is None  # pyright: ignore[reportUnnecessaryComparison]  # annotated too narrowly
             and not self.aux_loss_enabled
             and self.accelerator.parallelism_config is None
         )

@@ -264,8 +264,9 @@ class ModulatedModel(LoadsArtefacts):
         if not has_images:
             check_no_priors(priors)
         elif encoder_outputs is None and videos is None:
+            pixels, patches = cast(Tensor, pixel_values), cast(Tensor, grids)
             features = self.get_image_features(
-                cast(Tensor, pixel_values), cast(Tensor, grids), *priors.values(), prepared, **kwargs, return_dict=True
+                pixels, patches, *priors.values(), prepared=prepared, **kwargs, return_dict=True
             )
             arguments = {**arguments, "pixel_values": None, "mm_encoder_outputs": {"image": features}}
         elif any(value is not None for value in priors.values()):

@@ -28,6 +28,7 @@ MODULES = [
     "artefacts.py",
     "configuration_fusargpt.py",
     "modeling_fusargpt.py",
+    "prepared.py",
     "processing_fusargpt.py",
     "tlm.py",
     "transformers_release.py",

@@ -30,7 +30,7 @@ def test_a_plan_is_printed_as_tables(capsys: pytest.CaptureFixture[str]):
     output = run(capsys, STAGE, "--gpus", 4, "--gpu", "a100-80g")
     heading, flops, memory, scales = output.split("\n\n")
     assert "Qwen/Qwen2.5-VL-7B-Instruct: 8,395,866,112 parameters" in heading
-    assert "4 x a100-80g at 35% of the peak" in heading
+    assert "4 x a100-80g at 35% (modelled) of the peak" in heading
     assert "\nlanguage model  " in flops
     assert [line.split()[0] for line in memory.splitlines()[1:]] == ["ddp", "zero2", "fsdp2", "qlora"] * 2
     assert memory.count("(recipe)") == 4

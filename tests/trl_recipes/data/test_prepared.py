@@ -159,5 +159,6 @@ def test_rows_of_messages_have_positions_too(processor: FusarGptProcessor) -> No
 def test_windows_stand_together_where_they_are_attended_together() -> None:
     config = model_to_train("qwen2_5").model.visual.config
     assert is_flash_attention_requested(config)
-    lengths = tower_arguments(config, torch.tensor([[1, 18, 22]]))["cu_window_seqlens"].diff().tolist()
+    ends: Any = tower_arguments(config, torch.tensor([[1, 18, 22]]))["cu_window_seqlens"]
+    lengths = ends.diff().tolist()
     assert lengths == sorted(lengths, reverse=True)
