@@ -1,12 +1,14 @@
 """The batch that rows leave answers what `generate` answers of each row alone."""
 
+from functools import wraps
 from typing import Any
 
 import pytest
 import torch
+from transformers.cache_utils import DynamicLayer
 
 from fusargpt.inference.decoding import GrowingLayer
-from fusargpt.inference.predict import FusarGpt
+from fusargpt.inference.predict import Asked, FusarGpt
 from tests.fusargpt.inference.test_predict import make_prior
 from tests.tiny import Backbone, random_image, stir_tlm, tiny_model, tiny_processor
 
@@ -53,9 +55,56 @@ def test_rows_that_share_images_and_end_apart_answer_as_alone(predictor: FusarGp
     expected = [generated(predictor, *each, count) for each in asked]
     assert len({len(answer) for answer in expected}) > 2
     columns = [list(column) for column in zip(*asked, strict=True)]
-    for batch_size in (2, 7):
+    for batch_size in (2, 3, 7):
         images, questions, priors = columns
         assert predictor.answer_tokens(images, questions, priors, count, batch_size) == expected
+
+
+def test_places_are_taken_as_answers_end(predictor: FusarGpt, monkeypatch: pytest.MonkeyPatch):
+    """And no question is taken before there is a place for it, but for the one that is next."""
+    image, prior, count = random_image(40, 56), make_prior(5), 24
+    free = [generated(predictor, image, question, prior, count) for question in QUESTIONS]
+    monkeypatch.setattr(predictor.model.generation_config, "eos_token_id", [answer[9] for answer in free[::2]])
+    expected = [generated(predictor, image, question, prior, count) for question in QUESTIONS * 3]
+    taken, passes, forward = [], [], predictor.model.forward
+
+    @wraps(forward)
+    def counted(*args: Any, **kwargs: Any):
+        passes.append(tuple(kwargs["input_ids"].shape))
+        return forward(*args, **kwargs)
+
+    def asked():
+        for number, question in enumerate(QUESTIONS * 3):
+            taken.append(number)
+            # Another object each, so that they come one by one.
+            yield Asked(image.copy(), question, prior)
+
+    monkeypatch.setattr(predictor.model, "forward", counted)
+    answers: dict[int, str] = {}
+    for ended in predictor.in_turn(asked(), count, 4):
+        assert len(taken) <= len(answers) + 4 + 1
+        answers |= ended
+    decode = predictor.processor.tokenizer.decode
+    assert [answers[number] for number in range(len(expected))] == [
+        decode(tokens, skip_special_tokens=True).strip() for tokens in expected
+    ]
+    steps = [rows for rows, tokens in passes if tokens == 1]
+    assert max(steps) == 4 and steps.count(4) > len(steps) / 2
+    # In batches of four, each would have as many steps as its longest answer.
+    by_batches = sum(max(map(len, expected[start : start + 4])) - 1 for start in range(0, len(expected), 4))
+    assert len(steps) < 0.8 * by_batches
+
+
+def test_settings_that_count_from_the_beginning_of_a_batch_keep_others_from_joining(
+    predictor: FusarGpt, monkeypatch: pytest.MonkeyPatch
+):
+    image, prior, count = random_image(40, 56), make_prior(5), 40
+    free = [generated(predictor, image, question, prior, count) for question in QUESTIONS]
+    monkeypatch.setattr(predictor.model.generation_config, "eos_token_id", [answer[3] for answer in free])
+    monkeypatch.setattr(predictor.model.generation_config, "min_new_tokens", 20)
+    expected = [generated(predictor, image, question, prior, count) for question in QUESTIONS]
+    found = predictor.answer_tokens([image.copy() for _ in QUESTIONS], QUESTIONS, [prior] * len(QUESTIONS), count, 2)
+    assert found == expected and len({len(answer) for answer in found}) > 1
 
 
 def test_an_image_is_encoded_once_for_its_questions(predictor: FusarGpt, monkeypatch: pytest.MonkeyPatch):
@@ -82,8 +131,6 @@ def test_what_generation_configurations_ask_for_is_done(predictor: FusarGpt, mon
 
 
 def test_a_growing_layer_holds_what_a_cache_that_copies_holds():
-    from transformers.cache_utils import DynamicLayer
-
     generator = torch.Generator().manual_seed(0)
     copying, growing = DynamicLayer(), DynamicLayer()
     for layer in (copying, growing):
@@ -97,3 +144,27 @@ def test_a_growing_layer_holds_what_a_cache_that_copies_holds():
             for layer in (copying, growing):
                 layer.batch_select_indices(torch.tensor([2, 0]))
     assert growing.get_seq_length() == copying.get_seq_length() == 155
+
+
+@pytest.mark.parametrize(("theirs", "unused"), [(3, 0), (3, 2), (9, 0), (9, 4), (200, 5)])
+def test_rows_that_join_a_layer_end_where_its_rows_end(theirs: int, unused: int):
+    generator = torch.Generator().manual_seed(0)
+
+    def layer(rows: int, tokens: int) -> GrowingLayer:
+        made = DynamicLayer()
+        made.update(*torch.randn(2, rows, 2, tokens, 4, generator=generator))
+        return GrowingLayer(made)
+
+    ours, new = layer(3, 7), layer(2, theirs)
+    for tokens in (1, 1, 1):
+        ours.update(*torch.randn(2, 3, 2, tokens, 4, generator=generator))
+    ours.batch_select_indices(torch.tensor([2, 0]))
+    before, joined = ours.keys.clone()[:, :, unused:], new.keys.clone()
+    for _ in range(2):
+        ours.join(new, unused)
+        length = max(before.shape[2], theirs)
+        assert ours.get_seq_length() == length
+        assert torch.equal(ours.keys[: len(before), :, length - before.shape[2] :], before)
+        assert torch.equal(ours.keys[len(before) :, :, length - theirs :], joined)
+        assert ours.keys.isfinite().all() and ours.values.isfinite().all()
+        before, unused = ours.keys.clone(), 0
