@@ -26,6 +26,7 @@ from transformers.cache_utils import Cache, DynamicLayer
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from fusargpt.inference.counts import ALTERNATIVES, STEPS
+from fusargpt.inference.drafts import Context, Drafts
 from modeling_fusargpt import AnyFusarGpt
 
 
@@ -41,6 +42,7 @@ class RunningRow:
 
     Attributes:
         number: of its question.
+        questioned: tokens of the question, with its image.
         task: of `fusargpt.tasks.prompts.TASKS`; None of a free question.
         held: the form that it is held to; None decodes it freely.
         tell: is told of each token.
@@ -48,6 +50,8 @@ class RunningRow:
         log_probabilities: of each, as they are where nothing is restricted.
         alternatives: of each of the first `STEPS` tokens of a count the most probable ones, with their
             log-probabilities.
+        context: the task and the tokens, as `Drafts` keeps them.
+        ended: whether nothing follows.
     """
 
     number: int
@@ -57,6 +61,12 @@ class RunningRow:
     tokens: list[int] = field(default_factory=list[int])
     log_probabilities: list[float] = field(default_factory=list[float])
     alternatives: list[list[tuple[int, float]]] = field(default_factory=list[list[tuple[int, float]]])
+    context: Context = field(default_factory=Context)
+    questioned: int = 0
+    ended: bool = False
+
+    def __post_init__(self) -> None:
+        self.context.append(self.task)
 
 
 Choose = Callable[[Tensor, Sequence[RunningRow]], Tensor]
@@ -108,6 +118,7 @@ def begin(
     image_of_row: Tensor,
     shared: int,
     choose: Choose = best,
+    drafts: Drafts | None = None,
     **model_kwargs: object,
 ) -> "RunningBatch":
     """Read questions, and decode the first token of each answer. Called by `generate`.
@@ -122,6 +133,7 @@ def begin(
             are equal up to `shared`.
         shared: columns.
         choose: of the tokens.
+        drafts: of the tokens to come; None decodes one token a pass.
     """
     outputs = _read_questions(model, input_ids, image_of_row, shared, model_kwargs)
     # It is `cache` or, up to transformers 5.23, `past_key_values`.
@@ -141,10 +153,14 @@ def begin(
         logits_processor,
         criteria,
         choose,
+        drafts,
         alone=any(type(one) not in _BY_ROW for one in (*logits_processor, *criteria))
         or any(type(layer) is not GrowingLayer for cache in caches.values() for layer in cache.layers),
     )
-    batch.take(outputs.logits[:, -1])
+    lengths = batch.ids.new_ones(input_ids.shape) if batch.mask is None else batch.mask
+    for row, length in zip(rows, lengths.sum(1).tolist(), strict=True):
+        row.questioned = length
+    batch.take(outputs.logits[:, -1:], [[]] * len(rows))
     return batch
 
 
@@ -166,7 +182,8 @@ class RunningBatch:
         caches: one, by the name that the model has for it.
         logits_processor, stopping_criteria: of all rows.
         choose: of the tokens.
-        alone: whether no rows may join these.
+        drafts: of the tokens to come; None where there are none.
+        alone: whether no rows may join these, and none of their tokens is drafted.
     """
 
     model: AnyFusarGpt
@@ -179,51 +196,118 @@ class RunningBatch:
     logits_processor: LogitsProcessorList
     stopping_criteria: StoppingCriteriaList
     choose: Choose
+    drafts: Drafts | None
     alone: bool
 
     def step(self) -> None:
-        """One more token of each row."""
+        """One more token of each row, and those of its draft that the model would have written too."""
+        drafts = self._drafted()
+        fed = 1 + max(map(len, drafts))
+        tokens = self.ids[:, -1:]
+        if fed > 1:
+            filled_up = [[*draft, *[0] * (fed - 1 - len(draft))] for draft in drafts]
+            tokens = torch.cat([tokens, torch.tensor(filled_up, device=tokens.device)], dim=1)
+            self.mask = torch.ones_like(self.ids[:, 1:]) if self.mask is None else self.mask
         if self.mask is not None:
-            self.mask = pad(self.mask, (0, 1), value=1)
+            self.mask = pad(self.mask, (0, fed), value=1)
+        places = torch.arange(fed, device=tokens.device)
         outputs = cast(Any, self.model)(
-            input_ids=self.ids[:, -1:],
+            input_ids=tokens,
             attention_mask=self.mask,
-            position_ids=self.positions,
+            position_ids=self.positions + places,
             use_cache=True,
             return_dict=True,
             **self.caches,
         )
-        self.positions = self.positions + 1
-        self.take(outputs.logits[:, -1])
+        taken = self.take(outputs.logits, drafts)
+        if fed > 1:
+            counts = torch.tensor(taken, device=tokens.device)[:, None]
+            self.positions = self.positions + counts
+            # What was not taken stays in the cache where another row has taken more, and is never looked at.
+            self._give_up(fed - max(taken))
+            self.mask = cast(Tensor, self.mask)
+            self.mask[:, self.mask.shape[1] - max(taken) :] = (places[: max(taken)] < counts).to(self.mask.dtype)
+        else:
+            self.positions = self.positions + 1
 
-    def take(self, logits: Tensor) -> None:
-        """Each row goes on with the token that is chosen by `logits` [rows, vocabulary]."""
-        scores = self.logits_processor(cast(Any, self.ids), cast(Any, logits.float()))
-        tokens = self.choose(scores, self.rows)
+    def _drafted(self) -> list[list[int]]:
+        """Of each row."""
+        most = 0 if self.drafts is None or self.alone else self.drafts.most(len(self.rows))
+        if self.drafts is None or most == 0:
+            return [[] for _ in self.rows]
+        return [self.drafts.draft(row.context, min(most, self.most - len(row.tokens) - 1)) for row in self.rows]
+
+    def _give_up(self, columns: int) -> None:
+        """The last ones, which are nobody's."""
+        if columns:
+            self.mask = None if self.mask is None else self.mask[:, :-columns]
+            for cache in self.caches.values():
+                for layer in cache.layers:
+                    cast(GrowingLayer, layer).give_up(columns)
+
+    def take(self, logits: Tensor, drafts: Sequence[Sequence[int]]) -> list[int]:
+        """Each row goes on with the tokens that are chosen, as long as they are those of its draft, and the one behind.
+
+        Args:
+            logits: [rows, columns, vocabulary], behind the last token and behind each of the draft.
+            drafts: of each row, `columns` - 1 tokens at most.
+
+        Returns:
+            How many tokens each row has got.
+        """
+        before, ids, places = [len(row.tokens) for row in self.rows], self.ids, list(range(len(self.rows)))
+        for column in range(logits.shape[1]):
+            rows = [self.rows[place] for place in places]
+            of_rows = logits[:, column] if len(rows) == len(logits) else logits[places, column]
+            scores = self.logits_processor(cast(Any, ids), cast(Any, of_rows.float()))
+            tokens = self.choose(scores, rows)
+            ids = torch.cat([ids, tokens[:, None]], dim=1)
+            self._note(rows, tokens, scores, self.stopping_criteria(cast(Any, ids), cast(Any, None)))
+            agree = [
+                number
+                for number, (row, place) in enumerate(zip(rows, places, strict=True))
+                if not row.ended and drafts[place][column : column + 1] == row.tokens[-1:]
+            ]
+            if not agree:
+                break
+            ids, places = ids[agree], [places[number] for number in agree]
+        taken = [len(row.tokens) - count for row, count in zip(self.rows, before, strict=True)]
+        most = max(taken)
+        new = [[*row.tokens[-count:], *[0] * (most - count)] for row, count in zip(self.rows, taken, strict=True)]
+        self.ids = torch.cat([self.ids, torch.tensor(new, device=ids.device)], dim=1)
+        if min(taken) < most:
+            # To the right; what a row begins with stands there once more.
+            columns = torch.arange(self.ids.shape[1], device=ids.device)
+            moved = torch.tensor([most - count for count in taken], device=ids.device)
+            self.ids = self.ids.gather(1, (columns - moved[:, None]).clamp(min=0))
+        return taken
+
+    def _note(self, rows: Sequence[RunningRow], tokens: Tensor, scores: Tensor, at_end: Tensor) -> None:
+        """The token that each row goes on with, and how probable it and others were."""
         total = scores.logsumexp(-1, keepdim=True)
         chosen = (scores.gather(1, tokens[:, None]) - total)[:, 0].tolist()
-        counting = [place for place, row in enumerate(self.rows) if row.task == "count" and len(row.tokens) < STEPS]
+        counting = [place for place, row in enumerate(rows) if row.task == "count" and len(row.tokens) < STEPS]
         if counting:
             others = scores[counting].topk(min(ALTERNATIVES, scores.shape[1]))
             values = (others.values - total[counting]).tolist()
             for place, *of_row in zip(counting, others.indices.tolist(), values, strict=True):
-                self.rows[place].alternatives.append(list(zip(*of_row, strict=True)))
-        self.ids = torch.cat([self.ids, tokens[:, None]], dim=1)
-        for row, token, log_probability in zip(self.rows, tokens.tolist(), chosen, strict=True):
+                rows[place].alternatives.append(list(zip(*of_row, strict=True)))
+        for row, token, probability, ended in zip(rows, tokens.tolist(), chosen, at_end.tolist(), strict=True):
             row.tokens.append(token)
-            row.log_probabilities.append(log_probability)
+            row.log_probabilities.append(probability)
+            row.ended = ended or len(row.tokens) >= self.most
             row.tell(token)
             if row.held is not None:
                 row.held.take(token)
+            if self.drafts is not None:
+                self.drafts.learn(row.context, token, ended)
 
     def leave(self) -> list[RunningRow]:
         """Take out the rows that have ended, and return them."""
-        done = self.stopping_criteria(cast(Any, self.ids), cast(Any, None)).tolist()
-        ended = [row for row, at_end in zip(self.rows, done, strict=True) if at_end or len(row.tokens) >= self.most]
+        ended = [row for row in self.rows if row.ended]
         if not ended:
             return []
-        stays = [not at_end and len(row.tokens) < self.most for row, at_end in zip(self.rows, done, strict=True)]
-        places = _close_ranks(stays)
+        places = _close_ranks([not row.ended for row in self.rows])
         self.rows = [self.rows[place] for place in places]
         if places:
             kept = torch.tensor(places, device=self.ids.device)
@@ -235,17 +319,16 @@ class RunningBatch:
 
     def join(self, new: "RunningBatch") -> "RunningBatch":
         """These rows and those of another batch, whose last columns stand below each other."""
-        masks = [
-            batch.ids.new_ones(batch.ids[:, 1:].shape) if batch.mask is None else batch.mask for batch in (self, new)
-        ]
+        masks = [torch.ones_like(batch.ids[:, 1:]) if batch.mask is None else batch.mask for batch in (self, new)]
         # Columns of rows that have left.
         unused = int(masks[0].any(0).int().argmax())
         for cache, other in zip(self.caches.values(), new.caches.values(), strict=True):
             for layer, further in zip(cache.layers, other.layers, strict=True):
                 cast(GrowingLayer, layer).join(cast(GrowingLayer, further), unused)
         self.mask = _below(masks[0][:, unused:], masks[1], 0)
+        longest = max(row.questioned + len(row.tokens) for row in self.rows)
         # What a row begins with once more: a penalty for repetition looks at all that is there.
-        self.ids = _below(self.ids[:, unused:], new.ids, None)
+        self.ids = _below(self.ids[:, -longest:], new.ids, None)
         self.positions = torch.cat([self.positions, new.positions], dim=1)
         self.rows += new.rows
         return self
@@ -284,6 +367,10 @@ class GrowingLayer(DynamicLayer):
         for held in (self.keys, self.values):
             held[places[moved]] = held[indices[moved]]
         self._show(count, self._first, self.get_seq_length())
+
+    def give_up(self, columns: int) -> None:
+        """The last ones."""
+        self._show(len(self.keys), self._first, self.get_seq_length() - columns)
 
     def join(self, other: DynamicLayer, unused: int) -> None:
         """Take in the rows of another layer, the last token of all in one column.

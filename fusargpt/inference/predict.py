@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from itertools import groupby, islice
+from itertools import groupby, islice, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, cast
 
@@ -27,12 +27,14 @@ from fusargpt.inference.chat_template import check_template, render
 from fusargpt.inference.confidences import Decoded, ScoredAnswer, scored
 from fusargpt.inference.decoding import RunningBatch, RunningRow, begin, decode
 from fusargpt.inference.devices import chosen_device, chosen_dtype
+from fusargpt.inference.drafts import Context, Drafts
 from fusargpt.inference.faces import Generates, LoadingReport
 from fusargpt.inference.number_types import Dtype, Quantization
 from fusargpt.inference.quantization import quantize_language_model
 from fusargpt.inference.user_texts import UserTexts
 from fusargpt.tasks.grammar import AnswerForm
-from fusargpt.tasks.prompts import MAX_NEW_TOKENS, check_question
+from fusargpt.tasks.prompts import MAX_NEW_TOKENS, check_question, format_boxes
+from fusargpt.tasks.target_names import TARGETS
 from modeling_fusargpt import AnyFusarGpt
 from modeling_fusargpt.artefacts import ADAPTER_CONFIG_FILE, ArtefactError
 from modeling_fusargpt.processing_fusargpt import FusarGptProcessor
@@ -42,6 +44,8 @@ if TYPE_CHECKING:
 
 # The image processor of Qwen2-VL takes no longer strips.
 _MAX_ASPECT_RATIO = 200
+# Boxes with numbers of two and of three digits, which some tokenizers write digit by digit.
+_EXAMPLES = ((12, 34, 56, 78), (123, 145, 167, 189))
 # One of them says what a model is; an adapter as peft writes it has the second alone.
 _DESCRIPTIONS = ("config.json", ADAPTER_CONFIG_FILE)
 _PICKLES = ("pytorch_model*.bin", "adapter_model*.bin", "model*.bin")
@@ -59,10 +63,17 @@ class Asked(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class FusarGpt:
-    """A model and its processor, ready to answer. Made by `load`."""
+    """A model and its processor, ready to answer. Made by `load`.
+
+    Attributes:
+        model, processor: as they are loaded.
+        drafting: whether tokens are drafted by what followed in answers before, see `fusargpt.inference.drafts`, which
+            changes how many passes an answer takes, and no token of it. `dataclasses.replace` makes one without.
+    """
 
     model: AnyFusarGpt
     processor: FusarGptProcessor
+    drafting: bool = True
 
     def answer(
         self,
@@ -234,8 +245,9 @@ class FusarGpt:
                 if not waiting or len(batch) + len(waiting[0]) > free:
                     break
                 batch += waiting.pop()
-            return self._begin(batch, max_new_tokens, streamer) if batch else None
+            return self._begin(batch, max_new_tokens, drafts, streamer) if batch else None
 
+        drafts = self._new_drafts() if self.drafting else None
         decoding = decode(read, places)
         while True:
             # Not around what is yielded: whoever takes it would be within it.
@@ -247,7 +259,11 @@ class FusarGpt:
                 yield ended
 
     def _begin(
-        self, asked: Sequence[tuple[int, Asked]], max_new_tokens: int, streamer: BaseStreamer | None
+        self,
+        asked: Sequence[tuple[int, Asked]],
+        max_new_tokens: int,
+        drafts: Drafts | None,
+        streamer: BaseStreamer | None,
     ) -> RunningBatch:
         """The questions read, with the first token of each answer."""
         pairs = [(id(one.image), id(one.prior)) for _, one in asked]
@@ -289,6 +305,7 @@ class FusarGpt:
                 image_of_row=image_of_row.to(self.model.device),
                 shared=before["input_ids"].shape[1],
                 choose=self._choose,
+                drafts=drafts,
             ),
             do_sample=False,
             # Published generation configurations carry these, and greedy decoding warns about them.
@@ -337,6 +354,21 @@ class FusarGpt:
         from fusargpt.inference.constrained import ConstrainedAnswer
 
         return ConstrainedAnswer(self._grammars, form, size, max_new_tokens)
+
+    def _new_drafts(self) -> Drafts:
+        """They know the form of boxes, as no answer has written it yet."""
+        drafts = Drafts(self._numbers)
+        for names in pairwise(TARGETS):
+            before: Context = ["detect"]
+            for token in self.processor.tokenizer(format_boxes(_EXAMPLES, names))["input_ids"]:
+                drafts.learn(before, token, is_end=False)
+        return drafts
+
+    @cached_property
+    def _numbers(self) -> frozenset[int]:
+        """Tokens of digits alone, with or without a space before them."""
+        vocabulary = self.processor.tokenizer.get_vocab()
+        return frozenset(token for text, token in vocabulary.items() if text.lstrip(" \u0120\u2581").isdecimal())
 
     def _choose(self, scores: Tensor, rows: Sequence[RunningRow]) -> Tensor:
         if all(row.held is None for row in rows):

@@ -1,6 +1,5 @@
-"""The batch that rows leave answers what `generate` answers of each row alone."""
+"""The batch that rows leave and join, with drafts or without, answers what `generate` answers of each row alone."""
 
-from functools import wraps
 from typing import Any
 
 import pytest
@@ -8,7 +7,7 @@ import torch
 from transformers.cache_utils import DynamicLayer
 
 from fusargpt.inference.decoding import GrowingLayer
-from fusargpt.inference.predict import Asked, FusarGpt
+from fusargpt.inference.predict import FusarGpt
 from tests.fusargpt.inference.test_predict import make_prior
 from tests.tiny import Backbone, random_image, stir_tlm, tiny_model, tiny_processor
 
@@ -64,43 +63,8 @@ def test_places_are_taken_as_answers_end(predictor: FusarGpt, monkeypatch: pytes
     """And no question is taken before there is a place for it, but for the one that is next."""
     image, prior, count = random_image(40, 56), make_prior(5), 24
     free = [generated(predictor, image, question, prior, count) for question in QUESTIONS]
-    monkeypatch.setattr(predictor.model.generation_config, "eos_token_id", [answer[9] for answer in free[::2]])
-    expected = [generated(predictor, image, question, prior, count) for question in QUESTIONS * 3]
-    taken, passes, forward = [], [], predictor.model.forward
-
-    @wraps(forward)
-    def counted(*args: Any, **kwargs: Any):
-        passes.append(tuple(kwargs["input_ids"].shape))
-        return forward(*args, **kwargs)
-
-    def asked():
-        for number, question in enumerate(QUESTIONS * 3):
-            taken.append(number)
-            # Another object each, so that they come one by one.
-            yield Asked(image.copy(), question, prior)
-
-    monkeypatch.setattr(predictor.model, "forward", counted)
-    answers: dict[int, str] = {}
-    for ended in predictor.in_turn(asked(), count, 4):
-        assert len(taken) <= len(answers) + 4 + 1
-        answers |= ended
-    decode = predictor.processor.tokenizer.decode
-    assert [answers[number] for number in range(len(expected))] == [
-        decode(tokens, skip_special_tokens=True).strip() for tokens in expected
-    ]
-    steps = [rows for rows, tokens in passes if tokens == 1]
-    assert max(steps) == 4 and steps.count(4) > len(steps) / 2
-    # In batches of four, each would have as many steps as its longest answer.
-    by_batches = sum(max(map(len, expected[start : start + 4])) - 1 for start in range(0, len(expected), 4))
-    assert len(steps) < 0.8 * by_batches
-
-
-def test_settings_that_count_from_the_beginning_of_a_batch_keep_others_from_joining(
-    predictor: FusarGpt, monkeypatch: pytest.MonkeyPatch
-):
-    image, prior, count = random_image(40, 56), make_prior(5), 40
-    free = [generated(predictor, image, question, prior, count) for question in QUESTIONS]
-    monkeypatch.setattr(predictor.model.generation_config, "eos_token_id", [answer[3] for answer in free])
+    ends = [answer[place] for answer in free for place in (3, 25)]
+    monkeypatch.setattr(predictor.model.generation_config, "eos_token_id", ends)
     monkeypatch.setattr(predictor.model.generation_config, "min_new_tokens", 20)
     expected = [generated(predictor, image, question, prior, count) for question in QUESTIONS]
     found = predictor.answer_tokens([image.copy() for _ in QUESTIONS], QUESTIONS, [prior] * len(QUESTIONS), count, 2)
