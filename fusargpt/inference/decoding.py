@@ -4,6 +4,10 @@
 boxes. Here a row that has ended costs nothing any more, the next questions are read as soon as there is room for them,
 and an image that several rows ask about is read once. What surrounds the loop, caches, positions, logits processors
 and stopping criteria, is `generate`'s: pass `begin` as its `custom_generate`, and what it returns to `decode`.
+
+Which rows stand together, and how many tokens of each one pass reads, is nothing to an answer but for rounding: sums
+are taken in another order, so that probabilities differ in about the sixth digit (in float32), and a token may where
+the two best ones are as close. The token is always the best one by the scores of the pass that decides.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -42,7 +46,6 @@ class RunningRow:
 
     Attributes:
         number: of its question.
-        questioned: tokens of the question, with its image.
         task: of `fusargpt.tasks.prompts.TASKS`; None of a free question.
         held: the form that it is held to; None decodes it freely.
         tell: is told of each token.
@@ -51,6 +54,7 @@ class RunningRow:
         alternatives: of each of the first `STEPS` tokens of a count the most probable ones, with their
             log-probabilities.
         context: the task and the tokens, as `Drafts` keeps them.
+        questioned: columns of the question, from its first token on.
         ended: whether nothing follows.
     """
 
@@ -142,24 +146,28 @@ def begin(
         cache.layers = [GrowingLayer(layer) if type(layer) is DynamicLayer else layer for layer in cache.layers]
     # It counts the columns of a batch, not the tokens of an answer.
     criteria = StoppingCriteriaList(one for one in stopping_criteria if not isinstance(one, MaxLengthCriteria))
+    mask = cast("Tensor | None", model_kwargs["attention_mask"])
+    first = torch.zeros_like(input_ids[:, :1]) if mask is None else mask.int().argmax(1, keepdim=True)
+    for row, column in zip(rows, first[:, 0].tolist(), strict=True):
+        row.questioned = input_ids.shape[1] - column
+    if mask is not None:
+        # Padding becomes a token that is in the row anyway: `_of_rows` does not tell it from others.
+        input_ids = torch.where(mask.bool(), input_ids, input_ids.gather(1, first))
     batch = RunningBatch(
         model,
         list(rows),
         cast(int, generation_config.max_length) - input_ids.shape[1],
         input_ids,
-        cast("Tensor | None", model_kwargs["attention_mask"]),
+        mask,
         cast(Tensor, model_kwargs["position_ids"])[..., -1:] + 1,
         caches,
-        logits_processor,
+        _of_rows(logits_processor),
         criteria,
         choose,
         drafts,
         alone=any(type(one) not in _BY_ROW for one in (*logits_processor, *criteria))
         or any(type(layer) is not GrowingLayer for cache in caches.values() for layer in cache.layers),
     )
-    lengths = batch.ids.new_ones(input_ids.shape) if batch.mask is None else batch.mask
-    for row, length in zip(rows, lengths.sum(1).tolist(), strict=True):
-        row.questioned = length
     batch.take(outputs.logits[:, -1:], [[]] * len(rows))
     return batch
 
@@ -168,15 +176,26 @@ _BY_ROW = (EosTokenCriteria, RepetitionPenaltyLogitsProcessor, SuppressTokensLog
 """What looks at the tokens of each row alone. Others may count columns or seconds from the beginning of a batch."""
 
 
+def _of_rows(processors: LogitsProcessorList) -> LogitsProcessorList:
+    """The same for rows that come and go: the penalty for repetition knows by place what is padding."""
+    return LogitsProcessorList(
+        RepetitionPenaltyLogitsProcessor(one.penalty) if isinstance(one, RepetitionPenaltyLogitsProcessor) else one
+        for one in processors
+    )
+
+
 @dataclass(eq=False)
 class RunningBatch:
-    """Rows that are decoded together, in the midst of it. All end in the last column, whatever their lengths.
+    """Rows that are decoded together, in the midst of it.
+
+    Rows of all lengths end in the last columns of the cache. Between the tokens of one there may be columns that are
+    masked, where others took more of their drafts; positions tell their order.
 
     Attributes:
         model: that decodes them.
         rows: the answers.
         most: tokens that an answer may have.
-        ids: [rows, columns] tokens of questions and answers; padding on the left.
+        ids: [rows, tokens] of questions and answers, whole; in place of padding stands what a row begins with.
         mask: [rows, columns], whether the cache holds a token of the row there; None where it does everywhere.
         positions: [axes, rows, 1] of the last token, which the model has not read yet.
         caches: one, by the name that the model has for it.
@@ -276,7 +295,7 @@ class RunningBatch:
         new = [[*row.tokens[-count:], *[0] * (most - count)] for row, count in zip(self.rows, taken, strict=True)]
         self.ids = torch.cat([self.ids, torch.tensor(new, device=ids.device)], dim=1)
         if min(taken) < most:
-            # To the right; what a row begins with stands there once more.
+            # To the right.
             columns = torch.arange(self.ids.shape[1], device=ids.device)
             moved = torch.tensor([most - count for count in taken], device=ids.device)
             self.ids = self.ids.gather(1, (columns - moved[:, None]).clamp(min=0))
@@ -327,7 +346,6 @@ class RunningBatch:
                 cast(GrowingLayer, layer).join(cast(GrowingLayer, further), unused)
         self.mask = _below(masks[0][:, unused:], masks[1], 0)
         longest = max(row.questioned + len(row.tokens) for row in self.rows)
-        # What a row begins with once more: a penalty for repetition looks at all that is there.
         self.ids = _below(self.ids[:, -longest:], new.ids, None)
         self.positions = torch.cat([self.positions, new.positions], dim=1)
         self.rows += new.rows
