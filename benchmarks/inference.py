@@ -239,9 +239,7 @@ def measure_batches(predictor: FusarGpt, tasks: tuple[str, ...], options: argpar
     return {
         "answers": count,
         "equal_answers": count,
-        "processor_time_over_that_of_the_largest": {
-            str(size): ratio(str(size), str(max(options.batch_sizes))) for size in options.batch_sizes
-        },
+        "processor_time_over_that_of_the_largest": {name: ratio(name, str(max(options.batch_sizes))) for name in sides},
         "processor_time_without_drafts_over_with": {
             str(size): ratio(f"{size} without drafts", str(size)) for size in options.batch_sizes
         },
