@@ -203,8 +203,9 @@ def count_passes(monitored: list[int]) -> Callable[[], None]:
         monitored.append(1)
         step(batch)
 
-    RunningBatch.step = counted
-    return partial(setattr, RunningBatch, "step", step)
+    put = partial(setattr, RunningBatch, "step")
+    put(counted)
+    return partial(put, step)
 
 
 def measure_batches(predictor: FusarGpt, tasks: tuple[str, ...], options: argparse.Namespace) -> dict[str, Any]:

@@ -205,12 +205,13 @@ def test_rows_that_join_a_layer_end_where_its_rows_end(theirs: int, unused: int)
     for tokens in (1, 1, 1):
         ours.update(*torch.randn(2, 3, 2, tokens, 4, generator=generator))
     ours.batch_select_indices(torch.tensor([2, 0]))
-    before, joined = ours.keys.clone()[:, :, unused:], new.keys.clone()
+    before, joined = ours.held[0].clone()[:, :, unused:], new.held[0].clone()
     for _ in range(2):
         ours.join(new, unused)
+        keys, values = ours.held
         length = max(before.shape[2], theirs)
         assert ours.get_seq_length() == length
-        assert torch.equal(ours.keys[: len(before), :, length - before.shape[2] :], before)
-        assert torch.equal(ours.keys[len(before) :, :, length - theirs :], joined)
-        assert ours.keys.isfinite().all() and ours.values.isfinite().all()
-        before, unused = ours.keys.clone(), 0
+        assert torch.equal(keys[: len(before), :, length - before.shape[2] :], before)
+        assert torch.equal(keys[len(before) :, :, length - theirs :], joined)
+        assert keys.isfinite().all() and values.isfinite().all()
+        before, unused = keys.clone(), 0
