@@ -131,7 +131,9 @@ def begin(
         model: whose `generate` calls this.
         input_ids: [rows, L]: up to column `shared` the image and what stands before it, then what is asked, each
             padded on the left.
-        logits_processor, stopping_criteria, generation_config, model_kwargs: as `generate` prepares them.
+        logits_processor: as `generate` prepares it, and so are the next two, and all that has no name here.
+        stopping_criteria: ends answers.
+        generation_config: says how long they may be.
         rows: the answers, which get the tokens.
         image_of_row: [rows], which of the images in `mm_encoder_outputs` each row asks about; rows about the same one
             are equal up to `shared`.
