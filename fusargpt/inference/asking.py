@@ -125,9 +125,8 @@ class Asking(Generic[AnyItem]):
             except Exception as error:
                 if isinstance(error, OptionError | ImportError) or error is self._unwritten:
                     raise
-                if len(asked) == 1:
-                    (question,) = asked.values()
-                    return [self._failure(question.item, error)]
+                if len(asked) <= 1:
+                    return [self._failure(question.item, error) for question in asked.values()]
                 again = self._split(list(asked.values()), error)
                 break
             now = time.perf_counter()

@@ -219,9 +219,9 @@ def test_items_that_fail_cost_no_others(
     def stumble(self: Any, questions: Any, *options: int):
         def taken():
             for question in questions:
-                yield question
                 if question.item.id == "chip-2-count":
                     raise torch.OutOfMemoryError("too large")
+                yield question
 
         return plain(self, taken(), *options)
 

@@ -121,6 +121,17 @@ def test_only_what_is_being_answered_is_asked_again(tmp_path: Path) -> None:
     assert model.batches == [["0?", "1?"], ["0?", "2?"], ["2?"], ["3?"], ["4?"]]
 
 
+def test_a_model_that_fails_with_nothing_left_to_answer_costs_no_item(tmp_path: Path) -> None:
+    class Late(Model):
+        def answers(self, questions: Iterable[Question], batch_size: int, max_new_tokens: int) -> Iterator[Answered]:
+            for question in questions:
+                yield [(question, "yes")]
+                raise torch.OutOfMemoryError("too late")
+
+    engine, journal = asking(Late(), tmp_path)
+    assert engine.run(items(5)) == [] and len(journal.answers) == 5
+
+
 def test_one_that_does_not_fit_alone_costs_itself(tmp_path: Path) -> None:
     class Narrow(Model):
         def of_batch(self, questions: Sequence[Question]) -> list[str]:
