@@ -75,7 +75,7 @@ def masks(rows: int, steps: int) -> dict[str, Any]:
     # A twin of each grammar, which the mask of all tokens is read from.
     matchers = [grammars.matcher(form, SIZE) for _ in range(rows)]
     masks, scores = (
-        Masks(answers, VOCABULARY),
+        Masks(VOCABULARY),
         torch.randn(rows, VOCABULARY, generator=torch.Generator().manual_seed(0)),
     )
     seconds: dict[str, list[float]] = {"argmax of all tokens": [], "choose": [], "take": [], "expanded": []}
@@ -84,7 +84,7 @@ def masks(rows: int, steps: int) -> dict[str, Any]:
         begun = [time.process_time()]
         scores.argmax(-1)
         begun.append(time.process_time())
-        chosen = masks.choose(scores)
+        chosen = masks.choose(scores, answers)
         begun.append(time.process_time())
         before = expanded(matchers, scores)
         begun.append(time.process_time())
@@ -92,7 +92,8 @@ def masks(rows: int, steps: int) -> dict[str, Any]:
         tokens = chosen.tolist()
         kept = [row for row, token in enumerate(tokens) if token != end]
         begun.append(time.process_time())
-        masks.take(tokens, kept)
+        for answer, token in zip(answers, tokens, strict=True):
+            answer.take(token)
         begun.append(time.process_time())
         if len(answers) > rows / 2:
             argmax, choose, before_it, _, take = np.diff(begun)

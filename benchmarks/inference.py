@@ -1,6 +1,7 @@
 """Images per second beside a loop that does what the authors' release does, and beside transformers' own batches.
 
     python -m benchmarks.inference
+    python -m benchmarks.inference --batch-sizes 1 16 64
 
 All answer the same questions about the same simulated scenes with the same weights of fusargpt-nano in float32. The
 release's loop takes one image and one question at a time, runs the tower for each, and at every call builds the
@@ -9,6 +10,9 @@ Ours is `FusarGpt.answers`: an image is encoded and read once for its questions,
 batch, and rows leave the batch as their answers end. `generate` of transformers gets the same questions in batches of
 the same size, padded on the left: what a user has who batches without this package's decoding. All take turns in one
 process, so that a busy machine slows all. The answers must be the same token for token, or the run fails.
+
+With `--batch-sizes`, ours beside ours: batches of several sizes with and without drafts of the tokens to come
+(`fusargpt.inference.drafts`), by processor time and passes of the decoder.
 """
 
 import argparse
@@ -16,7 +20,8 @@ import json
 import statistics
 import time
 from collections.abc import Callable
-from functools import partial
+from dataclasses import replace
+from functools import partial, wraps
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -30,12 +35,14 @@ from transformers.utils import logging
 from fusargpt.checkpoints import NANO
 from fusargpt.geo.embeddings import dequantize
 from fusargpt.geo.prior import PRIOR_EMBEDDINGS, PRIOR_POSITIONS, Prior
+from fusargpt.inference.decoding import RunningBatch
 from fusargpt.inference.predict import FusarGpt, load
 from fusargpt.simulator.records import LAYOUTS, SPLIT_SEEDS, rows
 from fusargpt.tasks.prompts import MAX_NEW_TOKENS
 from modeling_fusargpt.tlm import EPSILON, TokenwiseLinearModulation
 
 RESULT = Path(__file__).parent / "results" / "inference.json"
+BATCHES_RESULT = RESULT.with_name("inference_batches.json")
 # Which tasks are asked about each scene.
 SETTINGS = {"five tasks": LAYOUTS["questions"], "detect": ("detect",), "count": ("count",)}
 
@@ -187,6 +194,60 @@ def measure(predictor: FusarGpt, tasks: tuple[str, ...], options: argparse.Names
     }
 
 
+def count_passes(monitored: list[int]) -> Callable[[], None]:
+    """Put 1 into `monitored` for each pass that decodes; returns what ends it."""
+    step = RunningBatch.step
+
+    @wraps(step)
+    def counted(batch: RunningBatch) -> None:
+        monitored.append(1)
+        step(batch)
+
+    put = partial(setattr, RunningBatch, "step")
+    put(counted)
+    return partial(put, step)
+
+
+def measure_batches(predictor: FusarGpt, tasks: tuple[str, ...], options: argparse.Namespace) -> dict[str, Any]:
+    """Sizes of batches, with and without drafts, in turns over the same scenes; SystemExit when an answer differs."""
+    sides = {
+        f"{size}{'' if drafting else ' without drafts'}": (size, replace(predictor, drafting=drafting))
+        for size in options.batch_sizes
+        for drafting in (True, False)
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in sides}
+    passes = dict.fromkeys(sides, 0)
+    count = 0
+    for turn in range(options.turns):
+        questions = scenes(turn * options.images, options.images, tasks)
+        images, texts, priors = (list(column) for column in zip(*questions, strict=True))
+        found: dict[str, list[list[int]]] = {}
+        for name, (size, model) in sorted(sides.items(), reverse=bool(turn % 2)):
+            monitored: list[int] = []
+            stop = count_passes(monitored)
+            answer = partial(model.answer_tokens, images, texts, priors, options.max_new_tokens, size)
+            found[name], taken = timed(answer)
+            stop()
+            seconds[name].append(float(taken[1]))
+            passes[name] += len(monitored)
+            if found[name] != next(iter(found.values())):
+                raise SystemExit(f"batches of {name}: other answers than {next(iter(found))}")
+        count += len(questions)
+
+    def ratio(one: str, other: str) -> float:
+        return round(statistics.median(a / b for a, b in zip(seconds[one], seconds[other], strict=True)), 2)
+
+    return {
+        "answers": count,
+        "equal_answers": count,
+        "processor_time_over_that_of_the_largest": {name: ratio(name, str(max(options.batch_sizes))) for name in sides},
+        "processor_time_without_drafts_over_with": {
+            str(size): ratio(f"{size} without drafts", str(size)) for size in options.batch_sizes
+        },
+        "passes_an_answer": {name: round(number / count, 2) for name, number in passes.items()},
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=48, help="scenes a turn")
@@ -194,7 +255,9 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=240, help="questions that are decoded together")
     parser.add_argument("--max-new-tokens", type=int, default=MAX_NEW_TOKENS)
     parser.add_argument("--threads", type=int, default=1, help="of torch, for all")
-    parser.add_argument("--out", type=Path, default=RESULT)
+    parser.add_argument("--batch-sizes", type=int, nargs="+", help="measure ours by size of batch, and nothing else")
+    parser.add_argument("--asked", nargs="+", choices=SETTINGS, default=list(SETTINGS), help="about each scene")
+    parser.add_argument("--out", type=Path, help="default: in benchmarks/results")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     logging.disable_progress_bar()
@@ -203,14 +266,16 @@ def main() -> None:
         "model": NANO.name,
         "dtype": "float32",
         "threads": options.threads,
-        "batch_size": options.batch_size,
+        "batch_size": options.batch_sizes or options.batch_size,
         "torch": torch.__version__,
     }
-    for name, tasks in SETTINGS.items():
-        result[name] = measure(predictor, tasks, options)
+    for name in options.asked:
+        tasks = SETTINGS[name]
+        result[name] = (measure_batches if options.batch_sizes else measure)(predictor, tasks, options)
         print(f"{name}: {json.dumps(result[name])}", flush=True)
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(result, indent=1) + "\n")
+    out: Path = options.out or (BATCHES_RESULT if options.batch_sizes else RESULT)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(result, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard, cast
 
 if TYPE_CHECKING:
     from torch import Tensor
-    from transformers import PreTrainedConfig, PreTrainedModel, TrainingArguments
+    from transformers import PreTrainedConfig, TrainingArguments
     from transformers.hf_argparser import DataClassType
     from transformers.models.qwen2_5_vl.processing_qwen2_5_vl import Qwen2_5_VLProcessor
     from trl.trainer.utils import FusedCausalLMOutput
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 CALLED: dict[str, str | None] = {
     # Called below. Parameters as they are passed, those behind * by name; None where nothing is called.
     "rasterio._err:CPLE_BaseError": None,
-    "transformers:GenerationMixin._update_model_kwargs_for_generation": "self, outputs, model_kwargs",
     "transformers:Qwen2_5_VLProcessor._get_num_multimodal_tokens": "self, *, image_sizes",
     "transformers.dynamic_module_utils:custom_object_save": "obj, folder",
     "transformers.hf_argparser:DataClassType": None,
@@ -177,12 +176,6 @@ def save_code(model: type, folder: Path) -> None:
     from transformers.dynamic_module_utils import custom_object_save
 
     custom_object_save(model, folder)
-
-
-def after_step(model: "PreTrainedModel", outputs: object, model_kwargs: dict[str, Any]) -> dict[str, Any]:
-    """What the next step of `generate` takes, given what the last one took and its outputs."""
-    generating: Any = model
-    return generating._update_model_kwargs_for_generation(outputs, model_kwargs)
 
 
 def parsed_types(*types: type) -> "list[DataClassType]":

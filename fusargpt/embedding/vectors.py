@@ -5,7 +5,7 @@ fails costs no other.
 """
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,7 @@ from PIL import Image
 
 from fusargpt.embedding.embedder import Embedder
 from fusargpt.errors import InputError
-from fusargpt.inference.questions import Question
+from fusargpt.inference.questions import Answered, Question, batch_by_batch
 
 
 class VectorAnswerer:
@@ -26,8 +26,11 @@ class VectorAnswerer:
     def __init__(self, embedder: Embedder) -> None:
         self._embedder = embedder
 
-    def answers(self, questions: Sequence[Question], max_new_tokens: int) -> list[str]:
+    def answers(self, questions: Iterable[Question], batch_size: int, max_new_tokens: int) -> Iterator[Answered]:
         """One text of `as_text` each; raises InputError where a vector is not finite."""
+        return batch_by_batch(self._vectors, questions, batch_size)
+
+    def _vectors(self, questions: Sequence[Question]) -> list[str]:
         vectors = self._embedder.images(
             [question.image for question in questions],
             [question.prior for question in questions],

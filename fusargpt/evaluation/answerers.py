@@ -1,8 +1,9 @@
 """Whoever answers a benchmark: FUSAR-GPT, other vision-language models, and the majority answer."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import NamedTuple, cast
 
 import torch
@@ -18,7 +19,7 @@ from fusargpt.inference.devices import chosen_dtype
 from fusargpt.inference.faces import Generates, LoadingReport, Processes
 from fusargpt.inference.number_types import Dtype, Quantization
 from fusargpt.inference.predict import FusarGpt, load
-from fusargpt.inference.questions import Answerer, FusarGptAnswerer, Question
+from fusargpt.inference.questions import Answered, Answerer, FusarGptAnswerer, Question, batch_by_batch
 from fusargpt.inference.rows import only_message
 from fusargpt.inference.user_texts import UserTexts
 from fusargpt.tasks.prompts import NONE_ANSWER, TASKS
@@ -48,7 +49,10 @@ class AnyModelAnswerer:
         if processor.tokenizer.pad_token is None:
             processor.tokenizer.pad_token = processor.tokenizer.eos_token
 
-    def answers(self, questions: Sequence[Question], max_new_tokens: int) -> list[str]:
+    def answers(self, questions: Iterable[Question], batch_size: int, max_new_tokens: int) -> Iterator[Answered]:
+        return batch_by_batch(partial(self._answers, max_new_tokens=max_new_tokens), questions, batch_size)
+
+    def _answers(self, questions: Sequence[Question], max_new_tokens: int) -> list[str]:
         features = self._processor(
             # A list for each text: the one form that all processors understand alike.
             images=[[question.image] for question in questions],
@@ -88,8 +92,11 @@ class MajorityAnswerer:
         del counts["detect"][NONE_ANSWER]
         self._answers = {task: answers.most_common(1)[0][0] for task, answers in counts.items() if answers}
 
-    def answers(self, questions: Sequence[Question], max_new_tokens: int) -> list[str]:
+    def answers(self, questions: Iterable[Question], batch_size: int, max_new_tokens: int) -> Iterator[Answered]:
         """Raises InputError for a task that the training split does not ask."""
+        return batch_by_batch(self._most_frequent, questions, batch_size)
+
+    def _most_frequent(self, questions: Sequence[Question]) -> list[str]:
         for question in questions:
             if question.item.task not in self._answers:
                 raise InputError(f"{MAJORITY}: the training split has no answer to {question.item.task}")

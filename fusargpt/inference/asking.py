@@ -1,14 +1,16 @@
-"""The one engine by which items are asked: in batches of like inputs, with a journal, and failures at the end.
+"""The one engine by which items are asked: like inputs together, with a journal, and failures at the end.
 
-Whole scenes, benchmarks, batches (here or on a cluster) and the ablation stand on it. What fails alone costs no other
-item: one that cannot be read is left out of its batch, and a batch that fails is asked again in smaller ones.
+Whole scenes, benchmarks, batches (here or on a cluster) and the ablation stand on it. A model gets the questions as a
+stream, and takes further ones as it has room. What fails alone costs no other item: one that cannot be read is left
+out, and what was being answered when a model failed is asked again, in smaller batches or one by one.
 """
 
 import gc
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
+from itertools import chain
 from typing import Any, Generic, Literal, TypeVar
 
 import torch
@@ -40,7 +42,7 @@ class Asking(Generic[AnyItem]):
         read: the question of an item, or its answer where the model need not be asked, called by a thread of its own.
             What it raises costs the item.
         journal: holds what is answered, and gets every further answer as it comes.
-        batch_size: questions that are answered together. It shrinks when a batch does not fit into memory.
+        batch_size: questions that are answered together. It shrinks when they do not fit into memory.
         max_new_tokens: where an answer is cut.
         advance: is told of items as they are done, however they end.
     """
@@ -58,6 +60,8 @@ class Asking(Generic[AnyItem]):
         self._answerer, self._read, self._journal = answerer, read, journal
         self._batch_size, self._max_new_tokens = batch_size, max_new_tokens
         self._advance = advance
+        # What the journal raised: it is nobody's answer, and ends the run.
+        self._unwritten: Exception | None = None
 
     def run(self, items: Sequence[AnyItem], order: Order = "task") -> list[Failure]:
         """Ask all items that the journal does not hold.
@@ -77,68 +81,90 @@ class Asking(Generic[AnyItem]):
         left = [item for item in items if item.id not in self._journal.answers]
         failures: list[Failure] = []
         for group in [left] if order == "given" else alike(left, order):
-            questions: list[Question] = []
-            settled: list[Answer] = []
-            pixels = 0
-            # As many are read while a batch is answered as go into the next one.
+            # As many are read while others are answered as are answered together.
             with closing(read_ahead(group, self._read, self._batch_size, _BATCH_PIXELS)) as outcomes:
-                for item, found in outcomes:
-                    # Whatever is wrong with one item, and whatever a library says to it, costs no other.
-                    if isinstance(found, Exception):
-                        failures.append(self._failure(item, found))
-                        continue
-                    if isinstance(found, Question):
-                        questions.append(found)
-                        pixels += found.image.width * found.image.height
-                    else:
-                        settled.append(found)
-                    full = len(questions) >= self._batch_size or pixels >= _BATCH_PIXELS
-                    if full or len(settled) >= _SETTLED_AT_ONCE:
-                        failures += self._flush(questions, settled)
-                        pixels = 0
-            failures += self._flush(questions, settled)
+                failures += self._ask_all(self._questions(outcomes, failures))
         return failures
 
-    def _flush(self, questions: list[Question], settled: list[Answer]) -> list[Failure]:
+    def _questions(
+        self, outcomes: Iterable[tuple[AnyItem, Question | Answer | Exception]], failures: list[Failure]
+    ) -> Iterator[Question]:
+        """What is put to the model; what needs no asking is kept, and what could not be read is among the failures."""
+        settled: list[Answer] = []
+        for item, found in outcomes:
+            # Whatever is wrong with one item, and whatever a library says to it, costs no other.
+            if isinstance(found, Exception):
+                failures.append(self._failure(item, found))
+            elif isinstance(found, Question):
+                yield found
+            else:
+                settled.append(found)
+            if len(settled) >= _SETTLED_AT_ONCE:
+                self._keep(settled)
+                settled.clear()
         self._keep(settled)
-        failures = self._ask(questions) if questions else []
-        questions.clear()
-        settled.clear()
+
+    def _ask_all(self, questions: Iterator[Question]) -> list[Failure]:
+        failures: list[Failure] = []
+        for question in questions:
+            failures += self._ask(question, questions)
         return failures
 
-    def _ask(self, questions: Sequence[Question]) -> list[Failure]:
+    def _ask(self, first: Question, further: Iterator[Question]) -> list[Failure]:
+        """Ask until there are no more, too many pixels wait, or the model fails, which is asked again."""
+        asked = {first.item.id: first}
+        taken = self._taken(chain([first], further), asked)
+        answers = self._answerer.answers(taken, self._batch_size, self._max_new_tokens)
         started = time.perf_counter()
-        try:
-            texts = self._answerer.answers(questions, self._max_new_tokens)
-            seen = [self._answerer.seen_size(question.image) for question in questions]
-        except (OptionError, ImportError):
-            raise
-        except Exception as error:
-            if len(questions) == 1:
-                return [self._failure(questions[0].item, error)]
-            smaller = self._split(questions, error)
-        else:
-            seconds = round((time.perf_counter() - started) / len(questions), 4)
-            self._keep([_answer(*parts, seconds) for parts in zip(questions, texts, seen, strict=True)])
-            return []
+        while True:
+            try:
+                answered = next(answers, None)
+                if answered is None:
+                    return []
+                seen = [self._answerer.seen_size(question.image) for question, _ in answered]
+            except Exception as error:
+                if isinstance(error, OptionError | ImportError) or error is self._unwritten:
+                    raise
+                if len(asked) <= 1:
+                    return [self._failure(question.item, error) for question in asked.values()]
+                again = self._split(list(asked.values()), error)
+                break
+            now = time.perf_counter()
+            seconds, started = round((now - started) / len(answered), 4), now
+            for question, _ in answered:
+                del asked[question.item.id]
+            self._keep([_answer(*parts, size, seconds) for parts, size in zip(answered, seen, strict=True)])
         # Outside of the handler, whose traceback holds the tensors of the batch that failed.
-        return [failure for batch in smaller for failure in self._ask(batch)]
+        return [failure for batch in again for failure in self._ask_all(iter(batch))]
+
+    @staticmethod
+    def _taken(questions: Iterator[Question], asked: dict[str, Question]) -> Iterator[Question]:
+        """Questions, which are in `asked` until they are answered; no further ones where large images wait in it."""
+        for question in questions:
+            asked[question.item.id] = question
+            yield question
+            if sum(one.image.width * one.image.height for one in asked.values()) >= _BATCH_PIXELS:
+                return
 
     def _split(self, questions: Sequence[Question], error: Exception) -> list[Sequence[Question]]:
-        if not out_of_memory(error):
+        size = min(self._batch_size, len(questions))
+        if not out_of_memory(error) or size == 1:
             _tell(f"A batch of {len(questions)} failed, and is asked one by one: {one_line(error)}")
             return [[question] for question in questions]
-        half = (len(questions) + 1) // 2
-        self._batch_size = min(self._batch_size, half)
-        _tell(f"A batch of {len(questions)} does not fit into memory; from here on there are at most {half} in one.")
+        self._batch_size = (size + 1) // 2
+        _tell(f"A batch of {size} does not fit into memory; from here on there are at most {self._batch_size} in one.")
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-        return [questions[:half], questions[half:]]
+        return [questions]
 
     def _keep(self, answers: Sequence[Answer]) -> None:
         if answers:
-            self._journal.add(answers)
+            try:
+                self._journal.add(answers)
+            except Exception as error:
+                self._unwritten = error
+                raise
             self._advance(len(answers))
 
     def _failure(self, item: Item, error: Exception) -> Failure:

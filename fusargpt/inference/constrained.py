@@ -100,42 +100,40 @@ class ConstrainedAnswer:
 
 
 class Masks:
-    """The answers of a batch, some of which may be free.
+    """What the answers of a batch may go on with.
 
     A step asks for the few tokens that each answer may go on with, and compares their scores alone: of a vocabulary of
     152,064, a grammar lets about ten through.
 
     Args:
-        answers: one a row; None for a free one.
         vocabulary: width of the model's logits.
     """
 
-    def __init__(self, answers: Sequence[ConstrainedAnswer | None], vocabulary: int) -> None:
-        self._answers = list(answers)
-        self._bits = np.zeros((len(self._answers), -(-vocabulary // 64)), np.int64)
+    def __init__(self, vocabulary: int) -> None:
+        self._bits = np.zeros((0, -(-vocabulary // 64)), np.int64)
 
-    def choose(self, scores: Tensor) -> Tensor:
-        """The best token [rows] by `scores` [rows, vocabulary] that may be next; the first where several are."""
-        held = [(row, answer) for row, answer in enumerate(self._answers) if answer is not None]
+    def choose(self, scores: Tensor, answers: Sequence[ConstrainedAnswer | None]) -> Tensor:
+        """The best token [rows] by `scores` [rows, vocabulary] that may be next; the first where several are.
+
+        Args:
+            scores: of every token.
+            answers: one a row; None for a free one.
+        """
+        held = [(row, answer) for row, answer in enumerate(answers) if answer is not None]
         if not held:
             return scores.argmax(-1)
         allowed = torch.from_numpy(self._allowed([answer for _, answer in held])).to(scores.device)
         rows = torch.tensor([row for row, _ in held], device=scores.device)
         best = scores[rows[:, None], allowed].argmax(-1, keepdim=True)
         chosen = allowed.gather(1, best)[:, 0]
-        if len(held) == len(self._answers):
+        if len(held) == len(answers):
             return chosen
         return scores.argmax(-1).index_copy(0, rows, chosen)
 
-    def take(self, tokens: Sequence[int], kept: Sequence[int]) -> None:
-        """Each row goes on with its token; then only the rows `kept` stay, in this order."""
-        for answer, token in zip(self._answers, tokens, strict=True):
-            if answer is not None:
-                answer.take(token)
-        self._answers = [self._answers[row] for row in kept]
-
     def _allowed(self, answers: Sequence[ConstrainedAnswer]) -> NDArray[np.int64]:
         """Tokens [answers, most], ascending; those of an answer with fewer are filled up with its first."""
+        if len(answers) > len(self._bits):
+            self._bits = np.zeros((len(answers), self._bits.shape[1]), np.int64)
         bits = self._bits[: len(answers)]
         for answer, row in zip(answers, bits, strict=True):
             answer.fill(row)

@@ -1,157 +1,375 @@
-"""Greedy decoding of a batch whose rows leave it as their answers end.
+"""Greedy decoding of rows that leave as their answers end, and whose places others take.
 
 `generate` keeps every row until the longest answer of the batch has ended, and "None" stays beside a list of forty
-boxes. Here a row that has ended costs nothing any more, and an image that several rows ask about is read once. What
-surrounds the loop, caches, positions, logits processors and stopping criteria, is `generate`'s: pass `decode` as its
-`custom_generate`.
+boxes. Here a row that has ended costs nothing any more, the next questions are read as soon as there is room for them,
+and an image that several rows ask about is read once. What surrounds the loop, caches, positions, logits processors
+and stopping criteria, is `generate`'s: pass `begin` as its `custom_generate`, and what it returns to `decode`.
+
+Which rows stand together, and how many tokens of each one pass reads, is nothing to an answer but for rounding: sums
+are taken in another order, so that probabilities differ in about the sixth digit (in float32), and a token may where
+the two best ones are as close. The token is always the best one by the scores of the pass that decides.
 """
 
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor
-from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList
+from torch.nn.functional import pad
+from transformers import (
+    EosTokenCriteria,
+    GenerationConfig,
+    LogitsProcessorList,
+    MaxLengthCriteria,
+    RepetitionPenaltyLogitsProcessor,
+    StoppingCriteriaList,
+    SuppressTokensLogitsProcessor,
+)
 from transformers.cache_utils import Cache, DynamicLayer
-from transformers.generation.streamers import BaseStreamer
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
-from fusargpt.private_names import after_step
+from fusargpt.inference.counts import ALTERNATIVES, STEPS
+from fusargpt.inference.drafts import Context, Drafts
+from fusargpt.inference.growing_layer import GrowingLayer
 from modeling_fusargpt import AnyFusarGpt
 
-NO_TOKEN = -1
+
+class Held(Protocol):
+    """An answer that is held to a form, as `fusargpt.inference.constrained.ConstrainedAnswer`."""
+
+    def take(self, token: int) -> None: ...
 
 
-class Restriction(Protocol):
-    """What may be decoded, as `fusargpt.inference.constrained.Masks`."""
+@dataclass(eq=False)
+class RunningRow:
+    """One answer as it is decoded.
 
-    def choose(self, scores: Tensor) -> Tensor: ...
+    Attributes:
+        number: of its question.
+        task: of `fusargpt.tasks.prompts.TASKS`; None of a free question.
+        held: the form that it is held to; None decodes it freely.
+        tell: is told of each token.
+        tokens: with the one that ends it, unless it was cut.
+        log_probabilities: of each, as they are where nothing is restricted.
+        alternatives: of each of the first `STEPS` tokens of a count the most probable ones, with their
+            log-probabilities.
+        context: the task and the tokens, as `Drafts` keeps them.
+        questioned: columns of the question, from its first token on.
+        ended: whether nothing follows.
+    """
 
-    def take(self, tokens: list[int], kept: list[int]) -> None: ...
+    number: int
+    task: str | None = None
+    held: Held | None = None
+    tell: Callable[[int], object] = lambda token: None
+    tokens: list[int] = field(default_factory=list[int])
+    log_probabilities: list[float] = field(default_factory=list[float])
+    alternatives: list[list[tuple[int, float]]] = field(default_factory=list[list[tuple[int, float]]])
+    context: Context = field(default_factory=Context)
+    questioned: int = 0
+    ended: bool = False
+
+    def __post_init__(self) -> None:
+        self.context.append(self.task)
 
 
-def decode(
+Choose = Callable[[Tensor, Sequence[RunningRow]], Tensor]
+"""The next token [rows] of each row, by scores [rows, vocabulary]."""
+
+
+def best(scores: Tensor, rows: Sequence[RunningRow]) -> Tensor:
+    """The token with the highest score."""
+    return scores.argmax(-1)
+
+
+def decode(read: Callable[[int], "RunningBatch | None"], places: int) -> Iterator[list[RunningRow]]:
+    """Decode rows until there are no more.
+
+    Args:
+        read: begins more rows, as many as the number of places at most; None where the next ones need more, or there
+            are none left. With all places it gives none only at the end.
+        places: rows that are decoded together.
+
+    Returns:
+        After each step the rows that have ended in it, which may be none.
+    """
+    batch: RunningBatch | None = None
+    # Rows that come alone cost a pass each to be read.
+    enough = -(-places // 4)
+    while True:
+        free = places - (0 if batch is None else len(batch.rows))
+        may_join = batch is None or (free >= enough and not batch.alone)
+        if may_join and (new := read(free)) is not None:
+            yield new.leave()
+            if new.rows:
+                batch = new if batch is None else batch.join(new)
+        elif batch is None:
+            return
+        else:
+            batch.step()
+            yield batch.leave()
+        if batch is not None and not batch.rows:
+            batch = None
+
+
+def begin(
     model: AnyFusarGpt,
     input_ids: Tensor,
     logits_processor: LogitsProcessorList,
     stopping_criteria: StoppingCriteriaList,
     generation_config: GenerationConfig,
+    rows: Sequence[RunningRow],
     image_of_row: Tensor,
     shared: int,
-    streamer: BaseStreamer | None = None,
-    restriction: Restriction | None = None,
-    log_probabilities: Tensor | None = None,
-    alternatives: tuple[Tensor, Tensor] | None = None,
+    choose: Choose = best,
+    drafts: Drafts | None = None,
     **model_kwargs: object,
-) -> Tensor:
-    """Called by `generate`.
+) -> "RunningBatch":
+    """Read questions, and decode the first token of each answer. Called by `generate`.
 
     Args:
         model: whose `generate` calls this.
         input_ids: [rows, L]: up to column `shared` the image and what stands before it, then what is asked, each
             padded on the left.
-        logits_processor, stopping_criteria, generation_config, model_kwargs: as `generate` prepares them.
+        logits_processor: as `generate` prepares it, and so are the next two, and all that has no name here.
+        stopping_criteria: ends answers.
+        generation_config: says how long they may be.
+        rows: the answers, which get the tokens.
         image_of_row: [rows], which of the images in `mm_encoder_outputs` each row asks about; rows about the same one
             are equal up to `shared`.
         shared: columns.
-        streamer: receives the tokens of every step.
-        restriction: of the tokens; None decodes freely.
-        log_probabilities: float32 [rows, most steps] in which those of the chosen tokens are written, as they are where
-            nothing is restricted; None writes none.
-        alternatives: int64 and float32 [rows, steps, k] in which the most probable tokens of the first steps and their
-            log-probabilities are written likewise; None writes none.
-
-    Returns:
-        [rows, L + steps], the questions and the answers, with `NO_TOKEN` behind the end of each. (A model may
-        well say the padding token in the middle of an answer.)
+        choose: of the tokens.
+        drafts: of the tokens to come; None decodes one token a pass.
     """
-    parent: Any = model
-    rows, length = input_ids.shape
-    limit = cast(int, generation_config.max_length) - length
-    whole = torch.cat([input_ids, input_ids.new_full((rows, limit), NO_TOKEN)], dim=1)
-    present = torch.arange(rows, device=input_ids.device)
     outputs = _read_questions(model, input_ids, image_of_row, shared, model_kwargs)
-    for cache in model_kwargs.values():
-        if isinstance(cache, Cache):
-            cache.layers = [GrowingLayer(layer) if type(layer) is DynamicLayer else layer for layer in cache.layers]
-    # Positions are known, and images are in the cache.
-    model_kwargs = {name: value for name, value in model_kwargs.items() if name not in _OF_THE_FIRST_STEP}
-    while True:
-        model_kwargs = after_step(model, outputs, model_kwargs)
-        scores = logits_processor(input_ids, outputs.logits[:, -1].float())
-        tokens = scores.argmax(-1) if restriction is None else restriction.choose(scores)
-        if log_probabilities is not None:
-            chosen = scores.gather(1, tokens[:, None])[:, 0] - scores.logsumexp(-1)
-            log_probabilities[present, input_ids.shape[1] - length] = chosen
-        if alternatives is not None and (step := input_ids.shape[1] - length) < alternatives[0].shape[1]:
-            best = scores.topk(alternatives[0].shape[2])
-            alternatives[0][present, step] = best.indices
-            alternatives[1][present, step] = best.values - scores.logsumexp(-1, keepdim=True)
-        if streamer is not None:
-            streamer.put(tokens.cpu())
-        input_ids = torch.cat([input_ids, tokens[:, None]], dim=1)
-        whole[present, input_ids.shape[1] - 1] = tokens
-        kept = _close_ranks(~stopping_criteria(input_ids, cast(Any, None)))
-        if restriction is not None:
-            restriction.take(tokens.tolist(), kept.tolist())
-        if len(kept) == 0:
-            break
-        if len(kept) < len(tokens):
-            input_ids, present = input_ids[kept], present[kept]
-            model_kwargs = _select(model_kwargs, kept)
-        outputs = model(
-            **parent.prepare_inputs_for_generation(input_ids, next_sequence_length=1, **model_kwargs), return_dict=True
-        )
-    if streamer is not None:
-        streamer.end()
-    return whole[:, : input_ids.shape[1]]
+    # It is `cache` or, up to transformers 5.23, `past_key_values`.
+    caches = {name: value for name, value in model_kwargs.items() if isinstance(value, Cache)}
+    for cache in caches.values():
+        cache.layers = [GrowingLayer(layer) if type(layer) is DynamicLayer else layer for layer in cache.layers]
+    # It counts the columns of a batch, not the tokens of an answer.
+    criteria = StoppingCriteriaList(one for one in stopping_criteria if not isinstance(one, MaxLengthCriteria))
+    mask = cast("Tensor | None", model_kwargs["attention_mask"])
+    first = torch.zeros_like(input_ids[:, :1]) if mask is None else mask.int().argmax(1, keepdim=True)
+    for row, column in zip(rows, first[:, 0].tolist(), strict=True):
+        row.questioned = input_ids.shape[1] - column
+    if mask is not None:
+        # Padding becomes a token that is in the row anyway: `_of_rows` does not tell it from others.
+        input_ids = torch.where(mask.bool(), input_ids, input_ids.gather(1, first))
+    batch = RunningBatch(
+        model,
+        list(rows),
+        cast(int, generation_config.max_length) - input_ids.shape[1],
+        input_ids,
+        mask,
+        cast(Tensor, model_kwargs["position_ids"])[..., -1:] + 1,
+        caches,
+        _of_rows(logits_processor),
+        criteria,
+        choose,
+        drafts,
+        alone=any(type(one) not in _BY_ROW for one in (*logits_processor, *criteria))
+        or any(type(layer) is not GrowingLayer for cache in caches.values() for layer in cache.layers),
+    )
+    batch.take(cast(Tensor, outputs.logits)[:, -1:], [[]] * len(rows))
+    return batch
 
 
-class GrowingLayer(DynamicLayer):
-    """A cache layer with room for tokens to come, so that not every token copies all that were before it.
+_BY_ROW = (EosTokenCriteria, RepetitionPenaltyLogitsProcessor, SuppressTokensLogitsProcessor)
+"""What looks at the tokens of each row alone. Others may count columns or seconds from the beginning of a batch."""
 
-    Args:
-        layer: as the first step has left it.
+
+def _of_rows(processors: LogitsProcessorList) -> LogitsProcessorList:
+    """The same for rows that come and go: the penalty for repetition knows by place what is padding."""
+    return LogitsProcessorList(
+        RepetitionPenaltyLogitsProcessor(one.penalty) if isinstance(one, RepetitionPenaltyLogitsProcessor) else one
+        for one in processors
+    )
+
+
+@dataclass(eq=False)
+class RunningBatch:
+    """Rows that are decoded together, in the midst of it.
+
+    Rows of all lengths end in the last columns of the cache. Between the tokens of one there may be columns that are
+    masked, where others took more of their drafts; positions tell their order.
+
+    Attributes:
+        model: that decodes them.
+        rows: the answers.
+        most: tokens that an answer may have.
+        ids: [rows, tokens] of questions and answers, whole; in place of padding stands what a row begins with.
+        mask: [rows, columns], whether the cache holds a token of the row there; None where it does everywhere.
+        positions: [axes, rows, 1] of the last token, which the model has not read yet.
+        caches: one, by the name that the model has for it.
+        logits_processor, stopping_criteria: of all rows.
+        choose: of the tokens.
+        drafts: of the tokens to come; None where there are none.
+        alone: whether no rows may join these, and none of their tokens is drafted.
     """
 
-    def __init__(self, layer: DynamicLayer) -> None:
-        super().__init__()
-        keys, values = cast(Tensor, layer.keys), cast(Tensor, layer.values)
-        self.lazy_initialization(keys, values)
-        self.keys, self.values = keys, values
-        self._room: tuple[Tensor, Tensor] = keys, values
+    model: AnyFusarGpt
+    rows: list[RunningRow]
+    most: int
+    ids: Tensor
+    mask: Tensor | None
+    positions: Tensor
+    caches: dict[str, Cache]
+    logits_processor: LogitsProcessorList
+    stopping_criteria: StoppingCriteriaList
+    choose: Choose
+    drafts: Drafts | None
+    alone: bool
 
-    def update(
-        self, key_states: Tensor, value_states: Tensor, *args: object, **kwargs: object
-    ) -> tuple[Tensor, Tensor]:
-        """Keys and values [rows, heads, tokens, width] with the new ones behind them."""
-        past = self.get_seq_length()
-        length = past + key_states.shape[2]
-        if length > self._room[0].shape[2]:
-            rows, heads, _, width = key_states.shape
-            keys, values = (old.new_empty(rows, heads, length + _ROOM, width) for old in self._room)
-            keys[:, :, :past], values[:, :, :past] = (old[:, :, :past] for old in self._room)
-            self._room = keys, values
-        self._room[0][:, :, past:length], self._room[1][:, :, past:length] = key_states, value_states
-        self.keys, self.values = (room[:, :, :length] for room in self._room)
-        return self.keys, self.values
+    def step(self) -> None:
+        """One more token of each row, and those of its draft that the model would have written too."""
+        drafts = self._drafted()
+        fed = 1 + max(map(len, drafts))
+        tokens = self.ids[:, -1:]
+        if fed > 1:
+            filled_up = [[*draft, *[0] * (fed - 1 - len(draft))] for draft in drafts]
+            tokens = torch.cat([tokens, torch.tensor(filled_up, device=tokens.device)], dim=1)
+            self.mask = torch.ones_like(self.ids[:, 1:]) if self.mask is None else self.mask
+        if self.mask is not None:
+            self.mask = pad(self.mask, (0, fed), value=1)
+        places = torch.arange(fed, device=tokens.device)
+        outputs = cast(Any, self.model)(
+            input_ids=tokens,
+            attention_mask=self.mask,
+            position_ids=self.positions + places,
+            use_cache=True,
+            return_dict=True,
+            **self.caches,
+        )
+        taken = self.take(outputs.logits, drafts)
+        if fed > 1:
+            counts = torch.tensor(taken, device=tokens.device)[:, None]
+            self.positions = self.positions + counts
+            # What was not taken stays in the cache where another row has taken more, and is never looked at.
+            self._give_up(fed - max(taken))
+            self.mask = cast(Tensor, self.mask)
+            self.mask[:, self.mask.shape[1] - max(taken) :] = (places[: max(taken)] < counts).to(self.mask.dtype)
+        else:
+            self.positions = self.positions + 1
 
-    def batch_select_indices(self, indices: Tensor) -> None:
-        """Keep these rows only; those that stay where they are are not copied."""
-        length, count = self.get_seq_length(), len(indices)
-        places = torch.arange(count, device=indices.device)
-        moved = indices != places
-        for room in self._room:
-            room[places[moved], :, :length] = room[indices[moved], :, :length]
-        self._room = self._room[0][:count], self._room[1][:count]
-        self.keys, self.values = (room[:, :, :length] for room in self._room)
+    def _drafted(self) -> list[list[int]]:
+        """Of each row."""
+        most = 0 if self.drafts is None or self.alone else self.drafts.most(len(self.rows))
+        if self.drafts is None or most == 0:
+            return [[] for _ in self.rows]
+        return [self.drafts.draft(row.context, min(most, self.most - len(row.tokens) - 1)) for row in self.rows]
+
+    def _give_up(self, columns: int) -> None:
+        """The last ones, which are nobody's."""
+        if columns:
+            self.mask = None if self.mask is None else self.mask[:, :-columns]
+            for cache in self.caches.values():
+                for layer in cache.layers:
+                    cast(GrowingLayer, layer).give_up(columns)
+
+    def take(self, logits: Tensor, drafts: Sequence[Sequence[int]]) -> list[int]:
+        """Each row goes on with the tokens that are chosen, as long as they are those of its draft, and the one behind.
+
+        Args:
+            logits: [rows, columns, vocabulary], behind the last token and behind each of the draft.
+            drafts: of each row, `columns` - 1 tokens at most.
+
+        Returns:
+            How many tokens each row has got.
+        """
+        before, ids, places = [len(row.tokens) for row in self.rows], self.ids, list(range(len(self.rows)))
+        for column in range(logits.shape[1]):
+            rows = [self.rows[place] for place in places]
+            of_rows = logits[:, column] if len(rows) == len(logits) else logits[places, column]
+            scores = self.logits_processor(cast(Any, ids), cast(Any, of_rows.float()))
+            tokens = self.choose(scores, rows)
+            ids = torch.cat([ids, tokens[:, None]], dim=1)
+            self._note(rows, tokens, scores, self.stopping_criteria(cast(Any, ids), cast(Any, None)))
+            agree = [
+                number
+                for number, (row, place) in enumerate(zip(rows, places, strict=True))
+                if not row.ended and drafts[place][column : column + 1] == row.tokens[-1:]
+            ]
+            if not agree:
+                break
+            ids, places = ids[agree], [places[number] for number in agree]
+        taken = [len(row.tokens) - count for row, count in zip(self.rows, before, strict=True)]
+        most = max(taken)
+        new = [[*row.tokens[-count:], *[0] * (most - count)] for row, count in zip(self.rows, taken, strict=True)]
+        self.ids = torch.cat([self.ids, torch.tensor(new, device=ids.device)], dim=1)
+        if min(taken) < most:
+            # To the right.
+            columns = torch.arange(self.ids.shape[1], device=ids.device)
+            moved = torch.tensor([most - count for count in taken], device=ids.device)
+            self.ids = self.ids.gather(1, (columns - moved[:, None]).clamp(min=0))
+        return taken
+
+    def _note(self, rows: Sequence[RunningRow], tokens: Tensor, scores: Tensor, at_end: Tensor) -> None:
+        """The token that each row goes on with, and how probable it and others were."""
+        total = scores.logsumexp(-1, keepdim=True)
+        chosen = (scores.gather(1, tokens[:, None]) - total)[:, 0].tolist()
+        counting = [place for place, row in enumerate(rows) if row.task == "count" and len(row.tokens) < STEPS]
+        if counting:
+            others = scores[counting].topk(min(ALTERNATIVES, scores.shape[1]))
+            values = (others.values - total[counting]).tolist()
+            for place, *of_row in zip(counting, others.indices.tolist(), values, strict=True):
+                rows[place].alternatives.append(list(zip(*of_row, strict=True)))
+        for row, token, probability, ended in zip(rows, tokens.tolist(), chosen, at_end.tolist(), strict=True):
+            row.tokens.append(token)
+            row.log_probabilities.append(probability)
+            row.ended = ended or len(row.tokens) >= self.most
+            row.tell(token)
+            if row.held is not None:
+                row.held.take(token)
+            if self.drafts is not None:
+                self.drafts.learn(row.context, token, ended)
+
+    def leave(self) -> list[RunningRow]:
+        """Take out the rows that have ended, and return them."""
+        ended = [row for row in self.rows if row.ended]
+        if not ended:
+            return []
+        places = _close_ranks([not row.ended for row in self.rows])
+        self.rows = [self.rows[place] for place in places]
+        if places:
+            kept = torch.tensor(places, device=self.ids.device)
+            self.ids, self.positions = self.ids[kept], self.positions[:, kept]
+            self.mask = None if self.mask is None else self.mask[kept]
+            for cache in self.caches.values():
+                cache.batch_select_indices(kept)
+        return ended
+
+    def join(self, new: "RunningBatch") -> "RunningBatch":
+        """These rows and those of another batch, whose last columns stand below each other."""
+        masks = [torch.ones_like(batch.ids[:, 1:]) if batch.mask is None else batch.mask for batch in (self, new)]
+        # Columns of rows that have left.
+        unused = int(masks[0].any(0).int().argmax())
+        for cache, other in zip(self.caches.values(), new.caches.values(), strict=True):
+            for layer, further in zip(cache.layers, other.layers, strict=True):
+                cast(GrowingLayer, layer).join(cast(GrowingLayer, further), unused)
+        self.mask = _below(masks[0][:, unused:], masks[1], 0)
+        longest = max(row.questioned + len(row.tokens) for row in self.rows)
+        self.ids = _below(self.ids[:, -longest:], new.ids, None)
+        self.positions = torch.cat([self.positions, new.positions], dim=1)
+        self.rows += new.rows
+        return self
 
 
-def _close_ranks(stays: Tensor) -> Tensor:
+def _below(above: Tensor, below: Tensor, fill: int | None) -> Tensor:
+    """Rows of both, which end in one column; before them stands `fill`, or what they begin with."""
+    columns = max(above.shape[1], below.shape[1])
+    filled: list[Tensor] = []
+    for rows in (above, below):
+        before = rows[:, :1].expand(-1, columns - rows.shape[1])
+        filled.append(torch.cat([before if fill is None else torch.full_like(before, fill), rows], dim=1))
+    return torch.cat(filled)
+
+
+def _close_ranks(stays: Sequence[bool]) -> list[int]:
     """The rows that stay, the last of them in the places of those that leave, so that few have to move."""
-    count = int(stays.sum())
-    kept = torch.arange(count, device=stays.device)
-    kept[~stays[:count]] = stays[count:].nonzero()[:, 0] + count
-    return kept
+    count = sum(stays)
+    last = iter([place for place in range(count, len(stays)) if stays[place]])
+    return [place if stays[place] else next(last) for place in range(count)]
 
 
 def _read_questions(
@@ -177,17 +395,11 @@ def _columns(value: object, count: int) -> object:
     return value[..., :count] if isinstance(value, Tensor) else value
 
 
-_ROOM = 64
-_OF_THE_FIRST_STEP = ("mm_token_type_ids", "mm_encoder_outputs", "image_grid_thw")
-
-
 def _select(model_kwargs: dict[str, Any], rows: Tensor) -> dict[str, Any]:
-    """What belongs to the rows that stay, in the cache too."""
+    """What belongs to these rows."""
     selected = dict(model_kwargs)
     for name, value in model_kwargs.items():
-        if isinstance(value, Cache):
-            value.batch_select_indices(rows)
-        elif isinstance(value, Tensor):
+        if isinstance(value, Tensor):
             # Positions are [axes, rows, L].
             selected[name] = value[:, rows] if name == "position_ids" else value[rows]
     return selected

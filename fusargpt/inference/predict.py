@@ -1,10 +1,11 @@
 """Questions and images in, answers out: a loaded model with its processor, decoding greedily."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
+from itertools import groupby, islice, pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Literal, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -24,35 +25,55 @@ from fusargpt.geo.tiling import seen_size
 from fusargpt.inference.backbones import model_class, read_config, read_processor
 from fusargpt.inference.chat_template import check_template, render
 from fusargpt.inference.confidences import Decoded, ScoredAnswer, scored
-from fusargpt.inference.counts import ALTERNATIVES, STEPS
-from fusargpt.inference.decoding import NO_TOKEN, decode
+from fusargpt.inference.decoding import RunningBatch, RunningRow, begin, decode
 from fusargpt.inference.devices import chosen_device, chosen_dtype
+from fusargpt.inference.drafts import Context, Drafts
 from fusargpt.inference.faces import Generates, LoadingReport
 from fusargpt.inference.number_types import Dtype, Quantization
 from fusargpt.inference.quantization import quantize_language_model
 from fusargpt.inference.user_texts import UserTexts
 from fusargpt.tasks.grammar import AnswerForm
-from fusargpt.tasks.prompts import MAX_NEW_TOKENS, check_question
+from fusargpt.tasks.prompts import MAX_NEW_TOKENS, check_question, format_boxes
+from fusargpt.tasks.target_names import TARGETS
 from modeling_fusargpt import AnyFusarGpt
 from modeling_fusargpt.artefacts import ADAPTER_CONFIG_FILE, ArtefactError
 from modeling_fusargpt.processing_fusargpt import FusarGptProcessor
 
 if TYPE_CHECKING:
-    from fusargpt.inference.constrained import Grammars, Masks
+    from fusargpt.inference.constrained import ConstrainedAnswer, Grammars, Masks
 
 # The image processor of Qwen2-VL takes no longer strips.
 _MAX_ASPECT_RATIO = 200
+# Boxes with numbers of two and of three digits, which some tokenizers write digit by digit.
+_EXAMPLES = ((12, 34, 56, 78), (123, 145, 167, 189))
 # One of them says what a model is; an adapter as peft writes it has the second alone.
 _DESCRIPTIONS = ("config.json", ADAPTER_CONFIG_FILE)
 _PICKLES = ("pytorch_model*.bin", "adapter_model*.bin", "model*.bin")
 
 
+class Asked(NamedTuple):
+    """One question: what `FusarGpt.answer` takes under these names."""
+
+    image: Image.Image
+    question: str
+    prior: Prior | None = None
+    form: AnswerForm | None = None
+    task: str | None = None
+
+
 @dataclass(frozen=True, eq=False)
 class FusarGpt:
-    """A model and its processor, ready to answer. Made by `load`."""
+    """A model and its processor, ready to answer. Made by `load`.
+
+    Attributes:
+        model, processor: as they are loaded.
+        drafting: whether tokens are drafted by what followed in answers before, see `fusargpt.inference.drafts`, which
+            changes how many passes an answer takes, and no token of it. `dataclasses.replace` makes one without.
+    """
 
     model: AnyFusarGpt
     processor: FusarGptProcessor
+    drafting: bool = True
 
     def answer(
         self,
@@ -86,8 +107,10 @@ class FusarGpt:
             ModuleNotFoundError: a form without llguidance, which the extra `constrained` brings.
         """
         task = _task_of(task, form)
-        decoded = self._generate([image], [question], [prior], [form], max_new_tokens, streamer, task == "count")
-        return self._text(decoded[0], task)
+        ((row,),) = self._rows([Asked(image, question, prior, form, task)], max_new_tokens, 1, streamer)
+        if streamer is not None:
+            streamer.end()
+        return self._text(_decoded(row), task)
 
     def answers(
         self,
@@ -111,9 +134,26 @@ class FusarGpt:
             ValueError: as many questions, priors, forms or tasks as there are not images; otherwise as `answer`.
             InputError: as `answer`.
         """
+        decoded = self.decoded(images, questions, priors, max_new_tokens, batch_size, forms, tasks)
         chosen = self._tasks(tasks, forms, len(images))
-        decoded = self.decoded(images, questions, priors, max_new_tokens, batch_size, forms, chosen)
         return [self._text(answer, task) for answer, task in zip(decoded, chosen, strict=True)]
+
+    def in_turn(
+        self, asked: Iterable[Asked], max_new_tokens: int = MAX_NEW_TOKENS, batch_size: int = 16
+    ) -> Iterator[list[tuple[int, str]]]:
+        """Answers as they end, however many questions there are; otherwise as `answers`.
+
+        Args:
+            asked: the questions, which are taken as there is room for them, and a little ahead; those about one image,
+                the same object with the same prior, in succession.
+            max_new_tokens: where an answer is cut.
+            batch_size: questions that are answered together.
+
+        Returns:
+            The answers that have ended, each with the number of its question, from 0.
+        """
+        for ended in self._rows(asked, max_new_tokens, batch_size):
+            yield [(row.number, self._text(_decoded(row), row.task)) for row in ended]
 
     def answer_tokens(
         self,
@@ -150,18 +190,10 @@ class FusarGpt:
         for row, pair in enumerate(zip(images, priors, strict=True)):
             first.setdefault((id(pair[0]), id(pair[1])), row)
         ordered = sorted(range(len(images)), key=lambda row: first[id(images[row]), id(priors[row])])
-        for start in range(0, len(ordered), batch_size):
-            batch = ordered[start : start + batch_size]
-            decoded = self._generate(
-                [images[row] for row in batch],
-                [questions[row] for row in batch],
-                [priors[row] for row in batch],
-                [forms[row] for row in batch],
-                max_new_tokens,
-                counts=any(tasks[row] == "count" for row in batch),
-            )
-            for row, answer in zip(batch, decoded, strict=True):
-                answers[row] = answer
+        asked = (Asked(images[row], questions[row], priors[row], forms[row], tasks[row]) for row in ordered)
+        for ended in self._rows(asked, max_new_tokens, batch_size):
+            for row in ended:
+                answers[ordered[row.number]] = _decoded(row)
         return answers
 
     def seen_size(self, image: Image.Image) -> tuple[int, int]:
@@ -185,6 +217,12 @@ class FusarGpt:
         return None if self.processor.targets is None else tuple(self.processor.targets)
 
     @cached_property
+    def _masks(self) -> "Masks":
+        from fusargpt.inference.constrained import Masks
+
+        return Masks(self._grammars.vocabulary)
+
+    @cached_property
     def _grammars(self) -> "Grammars":
         from fusargpt.inference.constrained import Grammars
 
@@ -193,72 +231,88 @@ class FusarGpt:
         vocabulary = model.config.get_text_config().vocab_size
         return Grammars(self.processor.tokenizer, vocabulary, ends if isinstance(ends, list) else [ends])
 
-    def _generate(
+    def _rows(
+        self, asked: Iterable[Asked], max_new_tokens: int, places: int, streamer: BaseStreamer | None = None
+    ) -> Iterator[list[RunningRow]]:
+        """Answers as they end."""
+        runs = _runs(asked, places)
+        waiting: list[list[tuple[int, Asked]]] = []
+
+        def read(free: int) -> RunningBatch | None:
+            batch: list[tuple[int, Asked]] = []
+            while len(batch) < free:
+                waiting.extend(islice(runs, 1 - len(waiting)))
+                if not waiting or len(batch) + len(waiting[0]) > free:
+                    break
+                batch += waiting.pop()
+            return self._begin(batch, max_new_tokens, drafts, streamer) if batch else None
+
+        drafts = self._new_drafts() if self.drafting else None
+        decoding = decode(read, places)
+        while True:
+            # Not around what is yielded: whoever takes it would be within it.
+            with torch.inference_mode():
+                ended = next(decoding, None)
+            if ended is None:
+                return
+            if ended:
+                yield ended
+
+    def _begin(
         self,
-        images: Sequence[Image.Image],
-        questions: Sequence[str],
-        priors: Sequence[Prior | None],
-        forms: Sequence[AnswerForm | None],
+        asked: Sequence[tuple[int, Asked]],
         max_new_tokens: int,
-        streamer: BaseStreamer | None = None,
-        counts: bool = False,
-    ) -> list[Decoded]:
-        pairs = [(id(image), id(prior)) for image, prior in zip(images, priors, strict=True)]
+        drafts: Drafts | None,
+        streamer: BaseStreamer | None,
+    ) -> RunningBatch:
+        """The questions read, with the first token of each answer."""
+        pairs = [(id(one.image), id(one.prior)) for _, one in asked]
         firsts = [row for row, pair in enumerate(pairs) if pairs.index(pair) == row]
         image_of_row = torch.tensor([firsts.index(pairs.index(pair)) for pair in pairs])
         for row in firsts:
-            _check_image(images[row])
+            _check_image(asked[row][1].image)
         features = self.processor(
-            images=[images[row] for row in firsts],
-            priors=_prior_mappings([priors[row] for row in firsts]),
+            images=[asked[row][1].image for row in firsts],
+            priors=_prior_mappings([asked[row][1].prior for row in firsts]),
             return_tensors="pt",
         )
         grids = features["image_grid_thw"]
-        head, behind = self._prompts(questions)
+        head, behind = self._prompts([one.question for _, one in asked])
         placeholders = [self.processor.image_token * int(grid.prod() // self._merge**2) for grid in grids]
         before = self._padded([self.processor.tokenizer(head + tokens)["input_ids"] for tokens in placeholders])
         after = self._padded(behind)
         text = {name: torch.cat([before[name][image_of_row], after[name]], dim=1) for name in before}
         text["mm_token_type_ids"] = (text["input_ids"] == self.processor.image_token_id).int()
         sizes = [(int(width) * self._patch, int(height) * self._patch) for _, height, width in grids[image_of_row]]
-        device, vocabulary = self.model.device, cast(Generates, self.model).config.get_text_config().vocab_size
-        log_probabilities = torch.zeros(len(pairs), max_new_tokens, device=device)
-        steps = (len(pairs), min(STEPS, max_new_tokens) if counts else 0, min(ALTERNATIVES, vocabulary))
-        others = torch.zeros(steps, dtype=torch.long, device=device), torch.zeros(steps, device=device)
-        with torch.inference_mode():
-            encoded = self.model.model.get_image_features(**self._to_device(features), return_dict=True)
-            tokens = cast(Generates, self.model).generate(
-                **self._to_device(text),
-                image_grid_thw=grids[image_of_row].to(self.model.device),
-                mm_encoder_outputs={"image": encoded},
-                max_new_tokens=max_new_tokens,
-                streamer=streamer,
-                custom_generate=partial(
-                    decode,
-                    # `generate` shows it the question, and keeps it from a loop that is not its own.
-                    streamer=streamer,
-                    restriction=self._restriction(forms, sizes, max_new_tokens),
-                    image_of_row=image_of_row.to(self.model.device),
-                    shared=before["input_ids"].shape[1],
-                    log_probabilities=log_probabilities,
-                    alternatives=others if counts else None,
-                ),
-                do_sample=False,
-                # Published generation configurations carry these, and greedy decoding warns about them.
-                temperature=None,
-                top_p=None,
-                top_k=None,
-            )
-        new_tokens = tokens[:, text["input_ids"].shape[1] :].tolist()
-        answers = [[token for token in answer if token != NO_TOKEN] for answer in new_tokens]
-        alternatives = [
-            [list(zip(*of_step, strict=True)) for of_step in zip(*of_row, strict=True)]
-            for of_row in zip(others[0].tolist(), others[1].tolist(), strict=True)
+        rows = [
+            RunningRow(number, _task_of(one.task, one.form), self._held(one.form, size, max_new_tokens))
+            for (number, one), size in zip(asked, sizes, strict=True)
         ]
-        return [
-            Decoded(tokens, row[: len(tokens)], of_row[: len(tokens)])
-            for tokens, row, of_row in zip(answers, log_probabilities.tolist(), alternatives, strict=True)
-        ]
+        if streamer is not None:
+            rows[0].tell = lambda token: streamer.put(torch.tensor([token]))
+        encoded = self.model.model.get_image_features(**self._to_device(features), return_dict=True)
+        generate = cast(Callable[..., RunningBatch], cast(Generates, self.model).generate)
+        return generate(
+            **self._to_device(text),
+            image_grid_thw=grids[image_of_row].to(self.model.device),
+            mm_encoder_outputs={"image": encoded},
+            max_new_tokens=max_new_tokens,
+            # `generate` shows it the question, and keeps it from a loop that is not its own.
+            streamer=streamer,
+            custom_generate=partial(
+                begin,
+                rows=rows,
+                image_of_row=image_of_row.to(self.model.device),
+                shared=before["input_ids"].shape[1],
+                choose=self._choose,
+                drafts=drafts,
+            ),
+            do_sample=False,
+            # Published generation configurations carry these, and greedy decoding warns about them.
+            temperature=None,
+            top_p=None,
+            top_k=None,
+        )
 
     def _prompts(self, questions: Sequence[str]) -> tuple[str, list[list[int]]]:
         """What stands before the image, which is the same whatever is asked, and the tokens of what stands behind."""
@@ -294,18 +348,32 @@ class FusarGpt:
     def _to_device(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return dict(BatchFeature(dict(features)).to(self.model.device, self.model.dtype))
 
-    def _restriction(
-        self, forms: Sequence[AnswerForm | None], sizes: Sequence[tuple[int, int]], max_new_tokens: int
-    ) -> "Masks | None":
-        if all(form is None for form in forms):
+    def _held(self, form: AnswerForm | None, size: tuple[int, int], max_new_tokens: int) -> "ConstrainedAnswer | None":
+        if form is None:
             return None
-        from fusargpt.inference.constrained import ConstrainedAnswer, Masks
+        from fusargpt.inference.constrained import ConstrainedAnswer
 
-        answers = [
-            None if form is None else ConstrainedAnswer(self._grammars, form, size, max_new_tokens)
-            for form, size in zip(forms, sizes, strict=True)
-        ]
-        return Masks(answers, self._grammars.vocabulary)
+        return ConstrainedAnswer(self._grammars, form, size, max_new_tokens)
+
+    def _new_drafts(self) -> Drafts:
+        """They know the form of boxes, as no answer has written it yet."""
+        drafts = Drafts(self._numbers)
+        for names in pairwise(TARGETS):
+            before: Context = ["detect"]
+            for token in self.processor.tokenizer(format_boxes(_EXAMPLES, names))["input_ids"]:
+                drafts.learn(before, token, is_end=False)
+        return drafts
+
+    @cached_property
+    def _numbers(self) -> frozenset[int]:
+        """Tokens of digits alone, with or without a space before them."""
+        vocabulary = self.processor.tokenizer.get_vocab()
+        return frozenset(token for text, token in vocabulary.items() if text.lstrip(" \u0120\u2581").isdecimal())
+
+    def _choose(self, scores: Tensor, rows: Sequence[RunningRow]) -> Tensor:
+        if all(row.held is None for row in rows):
+            return scores.argmax(-1)
+        return self._masks.choose(scores, [cast("ConstrainedAnswer | None", row.held) for row in rows])
 
     @property
     def _patch(self) -> int:
@@ -318,6 +386,18 @@ class FusarGpt:
     def _prompt(self, question: str, texts: UserTexts) -> str:
         check_question(question)
         return render(self.processor, texts.shown(question))
+
+
+def _runs(asked: Iterable[Asked], most: int) -> Iterator[list[tuple[int, Asked]]]:
+    """Numbered questions in succession about one image with one prior, `most` of them at most."""
+    for _, run in groupby(enumerate(asked), lambda numbered: (id(numbered[1].image), id(numbered[1].prior))):
+        # Held until the next one is there, so that no other image can have taken its id.
+        while part := list(islice(run, most)):
+            yield part
+
+
+def _decoded(row: RunningRow) -> Decoded:
+    return Decoded(row.tokens, row.log_probabilities, row.alternatives)
 
 
 def _task_of(task: str | None, form: AnswerForm | None) -> str | None:

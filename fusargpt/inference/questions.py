@@ -1,7 +1,8 @@
 """What is asked of a model, and what comes of it: an item, its question, and an answer or a failure."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Protocol
 
 from PIL import Image
@@ -9,7 +10,7 @@ from PIL import Image
 from fusargpt.geo.acquisition import Acquisition
 from fusargpt.geo.prior import Prior
 from fusargpt.inference.confidences import CALIBRATED, RAW
-from fusargpt.inference.predict import FusarGpt
+from fusargpt.inference.predict import Asked, FusarGpt
 from fusargpt.tasks.grammar import AnswerForm
 
 
@@ -68,7 +69,7 @@ class Answer:
         size: width and height of the image in pixels; (0, 0) where it was not asked.
         seen: width and height of the image in the unit of the answer's boxes; likewise.
         anchors: of the prior; None without one.
-        seconds: the batch's time divided by its size.
+        seconds: since the answers before it came, divided by how many came at once.
         skipped: why the model need not be asked, or "".
         read_as: of the question.
         scores: one for each box in the answer, of `fusargpt.inference.confidences`; None where the model gives none.
@@ -114,11 +115,24 @@ class Failure:
     entry: str = ""
 
 
+Answered = list[tuple[Question, str]]
+"""Questions, each with the text of its answer."""
+
+
 class Answerer(Protocol):
     """A model that is ready to answer."""
 
-    def answers(self, questions: Sequence[Question], max_new_tokens: int) -> list[str]:
-        """The answer to each, decoded greedily, in one batch; a `ScoredAnswer` where it is known how sure."""
+    def answers(self, questions: Iterable[Question], batch_size: int, max_new_tokens: int) -> Iterator[Answered]:
+        """Answers, decoded greedily, as they come.
+
+        Args:
+            questions: taken as there is room for them.
+            batch_size: questions that are answered together.
+            max_new_tokens: where an answer is cut.
+
+        Returns:
+            Those that came together, in any order; a text is a `ScoredAnswer` where it is known how sure.
+        """
         ...
 
     def seen_size(self, image: Image.Image) -> tuple[int, int]:
@@ -138,16 +152,16 @@ class FusarGptAnswerer:
         self._predictor, self._unit = predictor, unit
         self._seen: dict[tuple[int, int], tuple[int, int]] = {}
 
-    def answers(self, questions: Sequence[Question], max_new_tokens: int) -> list[str]:
-        return self._predictor.answers(
-            [question.image for question in questions],
-            [question.text for question in questions],
-            [question.prior for question in questions],
-            max_new_tokens,
-            len(questions),
-            [question.form for question in questions],
-            [question.item.task for question in questions],
-        )
+    def answers(self, questions: Iterable[Question], batch_size: int, max_new_tokens: int) -> Iterator[Answered]:
+        asked: dict[int, Question] = {}
+
+        def each() -> Iterator[Asked]:
+            for number, question in enumerate(questions):
+                asked[number] = question
+                yield Asked(question.image, question.text, question.prior, question.form, question.item.task)
+
+        for ended in self._predictor.in_turn(each(), max_new_tokens, batch_size):
+            yield [(asked.pop(number), text) for number, text in ended]
 
     def seen_size(self, image: Image.Image) -> tuple[int, int]:
         if self._unit is not None:
@@ -156,3 +170,12 @@ class FusarGptAnswerer:
         if image.size not in self._seen:
             self._seen[image.size] = self._predictor.seen_size(image)
         return self._seen[image.size]
+
+
+def batch_by_batch(
+    answer: Callable[[Sequence[Question]], list[str]], questions: Iterable[Question], batch_size: int
+) -> Iterator[Answered]:
+    """What `Answerer.answers` gives, of a model that answers a whole batch at a time."""
+    left = iter(questions)
+    while batch := list(islice(left, batch_size)):
+        yield list(zip(batch, answer(batch), strict=True))

@@ -3,8 +3,9 @@
 """FUSAR-GPT answering through vLLM in this process: the same questions in, the same greedy answers out."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from fusargpt.errors import InputError, one_line
 from fusargpt.geo.prior import Prior
 from fusargpt.inference.confidences import Decoded
 from fusargpt.inference.counts import ALTERNATIVES, STEPS
-from fusargpt.inference.predict import FusarGpt, check_name
+from fusargpt.inference.predict import Asked, FusarGpt, check_name
 from fusargpt.inference.user_texts import UserTexts
 from fusargpt.tasks.grammar import AnswerForm
 from fusargpt.tasks.prompts import MAX_NEW_TOKENS
@@ -78,6 +79,17 @@ class VllmFusarGpt(FusarGpt):
         outputs = self.model.generate(prompts, sampling, use_tqdm=False)
         decoded = [decoded_of(output.outputs[0]) for output in outputs]
         return [self._text(answer, task) for answer, task in zip(decoded, tasks, strict=True)]
+
+    def in_turn(
+        self, asked: Iterable[Asked], max_new_tokens: int = MAX_NEW_TOKENS, batch_size: int = 16
+    ) -> Iterator[list[tuple[int, str]]]:
+        """As `FusarGpt.in_turn`; `batch_size` go to vLLM at once."""
+        left, first = iter(asked), 0
+        while batch := list(islice(left, batch_size)):
+            images, questions, priors, forms, tasks = zip(*batch, strict=True)
+            found = self.answers(images, questions, priors, max_new_tokens, forms=forms, tasks=tasks)
+            yield list(enumerate(found, first))
+            first += len(batch)
 
 
 def decoded_of(completion: Any) -> Decoded:

@@ -15,6 +15,7 @@ from fusargpt.checkpoints import NANO_BACKBONE
 from fusargpt.errors import InputError
 from fusargpt.geo.blank import BLANK
 from modeling_fusargpt import FusarGptForConditionalGeneration
+from tests.answering import by_batches
 from trl_recipes.arguments import parse
 from trl_recipes.model.checkpoint import load_model
 
@@ -122,7 +123,8 @@ class Oracle:
     def seen_size(self, image: Image.Image) -> tuple[int, int]:
         return image.size
 
-    def answers(self, images: Any, questions: Any, priors: Any, *_: Any) -> list[str]:
+    @by_batches
+    def in_turn(self, images: Any, questions: Any, priors: Any, *_: Any) -> list[str]:
         if len(images) > 1 or self.asked == self.stumbles_at:
             self.asked += len(images) == 1
             raise RuntimeError("no")

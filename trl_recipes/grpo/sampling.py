@@ -5,7 +5,7 @@ grammar's few tokens would be others. The only limit is that of `generate`, whic
 there is no image: one that is drawn ends its answer.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import NamedTuple, cast
 
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from fusargpt.geo.prior import PRIOR_FIELDS
-from fusargpt.inference.decoding import NO_TOKEN, decode
+from fusargpt.inference.decoding import RunningBatch, RunningRow, begin, decode
 from fusargpt.inference.faces import Generates
 from modeling_fusargpt import AnyFusarGpt
 from trl_recipes.data.collator import TripletCollator
@@ -34,14 +34,9 @@ class Drawn(NamedTuple):
     log_probabilities: list[list[float]]
 
 
-class _Draws:
-    """Chooses tokens by their probabilities, of torch's global generator, whose state checkpoints hold."""
-
-    def choose(self, scores: Tensor) -> Tensor:
-        return torch.multinomial(scores.softmax(-1), 1)[:, 0]
-
-    def take(self, tokens: list[int], kept: list[int]) -> None:
-        """Every token may be next, whatever was before."""
+def _drawn(scores: Tensor, rows: Sequence[RunningRow]) -> Tensor:
+    """Tokens by their probabilities, of torch's global generator, whose state checkpoints hold."""
+    return torch.multinomial(scores.softmax(-1), 1)[:, 0]
 
 
 @torch.no_grad()
@@ -71,8 +66,9 @@ def draw_answers(
     places = torch.tensor(question_of, device=asked["input_ids"].device)
     text = {name: asked[name][places] for name in ("input_ids", "attention_mask", "mm_token_type_ids")}
     length = text["input_ids"].shape[1]
-    log_probabilities = torch.zeros(len(places), max_new_tokens, device=places.device)
-    tokens = cast(Generates, model).generate(
+    rows_drawn = [RunningRow(number) for number in range(len(places))]
+    generate = cast(Callable[..., RunningBatch], cast(Generates, model).generate)
+    begun = generate(
         **text,
         image_grid_thw=asked["image_grid_thw"][places],
         mm_encoder_outputs={"image": _encoded(model, asked)},
@@ -85,18 +81,19 @@ def draw_answers(
         eos_token_id=[*end_tokens, collator.processor.image_token_id],
         pad_token_id=collator.processor.tokenizer.pad_token_id,
         custom_generate=partial(
-            decode,
+            begin,
+            rows=rows_drawn,
             image_of_row=places,
             # All but the last token, which says what comes first.
             shared=length - 1,
-            restriction=_Draws(),
-            log_probabilities=log_probabilities,
+            choose=_drawn,
         ),
     )
-    answers = [[token for token in row if token != NO_TOKEN] for row in tokens[:, length:].tolist()]
+    whole: Iterator[RunningBatch] = iter([begun])
+    for _ in decode(lambda free: next(whole, None), len(places)):
+        pass
     prompts = [ids[mask.bool()].tolist() for ids, mask in zip(text["input_ids"], text["attention_mask"], strict=True)]
-    of_tokens = [row[: len(answer)] for row, answer in zip(log_probabilities.tolist(), answers, strict=True)]
-    return Drawn(prompts, answers, of_tokens)
+    return Drawn(prompts, [row.tokens for row in rows_drawn], [row.log_probabilities for row in rows_drawn])
 
 
 def _encoded(model: AnyFusarGpt, asked: Batch) -> object:

@@ -174,9 +174,13 @@ def test_a_run_that_was_cut_goes_on(place: Path, tmp_path: Path, monkeypatch: py
     asked: list[str] = []
     plain = FusarGptAnswerer.answers
 
-    def count(self: Any, batch: Any, max_new_tokens: int):
-        asked.extend(one.item.id for one in batch)
-        return plain(self, batch, max_new_tokens)
+    def count(self: Any, questions: Any, *options: int):
+        def counted():
+            for question in questions:
+                asked.append(question.item.id)
+                yield question
+
+        return plain(self, counted(), *options)
 
     monkeypatch.setattr(FusarGptAnswerer, "answers", count)
     arguments = ("--prior", "true,none,shuffled,blind", "--baseline", place / "backbone", "--baseline", "majority")
@@ -212,10 +216,14 @@ def test_items_that_fail_cost_no_others(
     write(tmp_path, break_two)
     plain = FusarGptAnswerer.answers
 
-    def stumble(self: Any, batch: Any, max_new_tokens: int):
-        if any(one.item.id == "chip-2-count" for one in batch):
-            raise torch.OutOfMemoryError("too large")
-        return plain(self, batch, max_new_tokens)
+    def stumble(self: Any, questions: Any, *options: int):
+        def taken():
+            for question in questions:
+                if question.item.id == "chip-2-count":
+                    raise torch.OutOfMemoryError("too large")
+                yield question
+
+        return plain(self, taken(), *options)
 
     monkeypatch.setattr(FusarGptAnswerer, "answers", stumble)
     assert run(place, "--out", tmp_path / "out", data=str(tmp_path)) == 1
@@ -369,10 +377,10 @@ def test_two_runs_on_one_folder(
 ):
     plain = FusarGptAnswerer.answers
 
-    def second(self: Any, batch: Any, max_new_tokens: int):
+    def second(self: Any, *arguments: Any):
         monkeypatch.setattr(FusarGptAnswerer, "answers", plain)
         assert run(place, "--out", tmp_path / "out") == 2
-        return plain(self, batch, max_new_tokens)
+        return plain(self, *arguments)
 
     monkeypatch.setattr(FusarGptAnswerer, "answers", second)
     assert run(place, "--out", tmp_path / "out") == 0
@@ -389,12 +397,12 @@ def test_a_disk_that_is_full_at_the_end_costs_no_answer(
     asked: list[int] = []
     plain = FusarGptAnswerer.answers
 
-    def fill(self: Any, batch: Any, max_new_tokens: int):
-        asked.append(len(batch))
-        found = plain(self, batch, max_new_tokens)
-        if sum(asked) == 15:
-            (small_disk / "other").write_bytes(bytes(shutil.disk_usage(small_disk).free - 20_000))
-        return found
+    def fill(self: Any, *arguments: Any):
+        for answered in plain(self, *arguments):
+            asked.append(len(answered))
+            if sum(asked) == 15:
+                (small_disk / "other").write_bytes(bytes(shutil.disk_usage(small_disk).free - 20_000))
+            yield answered
 
     monkeypatch.setattr(FusarGptAnswerer, "answers", fill)
     assert run(place, "--out", out, "--batch-size", 5) == 2

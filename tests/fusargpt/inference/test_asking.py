@@ -1,6 +1,6 @@
 """What a failure costs, whoever is asked: the items that fail, and no other."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from PIL import Image
 from fusargpt.errors import InputError, OptionError
 from fusargpt.inference.asking import Asking, alike
 from fusargpt.inference.journal import Journal
-from fusargpt.inference.questions import Answer, Failure, Item, Question
+from fusargpt.inference.questions import Answer, Answered, Failure, Item, Question, batch_by_batch
 
 IMAGE = Image.new("RGB", (8, 4))
 
@@ -34,7 +34,10 @@ class Model:
         self.errors, self.fits = errors or {}, fits
         self.batches: list[list[str]] = []
 
-    def answers(self, questions: Sequence[Question], max_new_tokens: int) -> list[str]:
+    def answers(self, questions: Iterable[Question], batch_size: int, max_new_tokens: int) -> Iterator[Answered]:
+        return batch_by_batch(self.of_batch, questions, batch_size)
+
+    def of_batch(self, questions: Sequence[Question]) -> list[str]:
         self.batches.append([question.text for question in questions])
         for question in questions:
             if question.text in self.errors:
@@ -61,6 +64,22 @@ def test_answers_say_what_was_asked_and_how_the_image_was_seen(tmp_path: Path) -
     assert answer == Answer("count-0", "count", "0?", "0?!", (8, 4), (28, 56), None, answer.seconds)
 
 
+def test_a_journal_that_is_full_while_questions_are_read_ends_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not as a failure of the model, which asks for the next question at that moment."""
+
+    def full(self: Journal, answers: Sequence[Answer]) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("fusargpt.inference.asking._SETTLED_AT_ONCE", 1)
+    monkeypatch.setattr(Journal, "add", full)
+    look = {True: lambda item: Answer.without_asking(item, "no data"), False: read}
+    engine, _ = asking(Model(), tmp_path, read=lambda item: look[item.question == "1?"](item))
+    with pytest.raises(OSError, match="No space left"):
+        engine.run(items(3))
+
+
 @pytest.mark.parametrize("error", [RuntimeError("no"), ValueError("two\nlines"), InputError("a strip"), KeyError("k")])
 def test_a_batch_that_fails_is_asked_one_by_one(error: Exception, tmp_path: Path) -> None:
     model = Model({"2?": error})
@@ -76,15 +95,49 @@ def test_a_batch_that_does_not_fit_is_halved_and_so_are_those_after_it(tmp_path:
     engine, journal = asking(model, tmp_path, batch_size=12)
     assert engine.run(items(24)) == []
     assert list(journal.answers) == [item.id for item in items(24)]
-    assert list(map(len, model.batches)) == [12, 6, 3, 3, 6, 3, 3, 3, 3, 3, 3]
+    assert list(map(len, model.batches)) == [12, 6, *[3] * 8]
+
+
+class Refilling(Model):
+    """Two places; what is asked first ends last, and whoever ends makes room for the next."""
+
+    def answers(self, questions: Iterable[Question], batch_size: int, max_new_tokens: int) -> Iterator[Answered]:
+        first: Question | None = None
+        for question in questions:
+            if first is None and question.text == "0?":
+                first = question
+            else:
+                self.of_batch([question] if first is None else [first, question])
+                yield [(question, f"{question.text}!")]
+        if first is not None:
+            yield [(first, "last")]
+
+
+def test_only_what_is_being_answered_is_asked_again(tmp_path: Path) -> None:
+    model = Refilling({"2?": RuntimeError("no")})
+    engine, journal = asking(model, tmp_path, batch_size=2)
+    assert [failure.id for failure in engine.run(items(5))] == ["count-2"]
+    assert list(journal.answers) == ["count-1", "count-0", "count-3", "count-4"]
+    assert model.batches == [["0?", "1?"], ["0?", "2?"], ["2?"], ["3?"], ["4?"]]
+
+
+def test_a_model_that_fails_with_nothing_left_to_answer_costs_no_item(tmp_path: Path) -> None:
+    class Late(Model):
+        def answers(self, questions: Iterable[Question], batch_size: int, max_new_tokens: int) -> Iterator[Answered]:
+            for question in questions:
+                yield [(question, "yes")]
+                raise torch.OutOfMemoryError("too late")
+
+    engine, journal = asking(Late(), tmp_path)
+    assert engine.run(items(5)) == [] and len(journal.answers) == 5
 
 
 def test_one_that_does_not_fit_alone_costs_itself(tmp_path: Path) -> None:
     class Narrow(Model):
-        def answers(self, questions: Sequence[Question], max_new_tokens: int) -> list[str]:
+        def of_batch(self, questions: Sequence[Question]) -> list[str]:
             if any(question.text == "1?" for question in questions):
                 raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes.")
-            return super().answers(questions, max_new_tokens)
+            return super().of_batch(questions)
 
     engine, journal = asking(Narrow(), tmp_path)
     assert [failure.id for failure in engine.run(items(4))] == ["count-1"]
@@ -123,10 +176,10 @@ def test_what_failed_is_asked_again_and_nothing_else(tmp_path: Path) -> None:
 
 def test_an_interrupt_keeps_what_was_answered(tmp_path: Path) -> None:
     class Cut(Model):
-        def answers(self, questions: Sequence[Question], max_new_tokens: int) -> list[str]:
+        def of_batch(self, questions: Sequence[Question]) -> list[str]:
             if self.batches:
                 raise KeyboardInterrupt
-            return super().answers(questions, max_new_tokens)
+            return super().of_batch(questions)
 
     engine, _ = asking(Cut(), tmp_path)
     with pytest.raises(KeyboardInterrupt):

@@ -43,35 +43,36 @@ def test_each_row_goes_on_with_the_best_token_that_a_mask_of_the_vocabulary_woul
     answers = [None if form is None else ConstrainedAnswer(grammars, form, SIZE, TOKENS) for form in forms]
     # Walked beside them; far enough from the end that no list is cut short.
     matchers = [None if form is None else grammars.matcher(form, SIZE) for form in forms]
-    masks = Masks(answers, grammars.vocabulary)
+    masks = Masks(grammars.vocabulary)
     draw = torch.Generator().manual_seed(0)
     (end,) = grammars.end_tokens
     steps = 0
     while matchers and steps < TOKENS // 2:
         scores = torch.randn(len(matchers), grammars.vocabulary, generator=draw)
         scores = scores.sign() if ties else scores
-        chosen = masks.choose(scores)
+        chosen = masks.choose(scores, answers)
         assert chosen.tolist() == best_by_masks(matchers, scores, grammars.vocabulary).tolist()
-        for matcher, token in zip(matchers, chosen.tolist(), strict=True):
+        for answer, matcher, token in zip(answers, matchers, chosen.tolist(), strict=True):
+            if answer is not None:
+                answer.take(token)
             if matcher is not None and token != end:
                 matcher.consume_token(token)
         kept = [row for row, token in enumerate(chosen.tolist()) if token != end]
-        masks.take(chosen.tolist(), kept)
-        matchers = [matchers[row] for row in kept]
+        answers, matchers = [answers[row] for row in kept], [matchers[row] for row in kept]
         steps += 1
     assert steps > 20
 
 
 def test_rows_without_a_form_take_the_best_of_all(grammars: Grammars) -> None:
     scores = torch.randn(3, grammars.vocabulary, generator=torch.Generator().manual_seed(1))
-    assert torch.equal(Masks([None] * 3, grammars.vocabulary).choose(scores), scores.argmax(-1))
+    assert torch.equal(Masks(grammars.vocabulary).choose(scores, [None] * 3), scores.argmax(-1))
 
 
 def test_a_list_near_its_last_token_is_ended(grammars: Grammars) -> None:
     """The scores would go on with boxes for ever."""
     form = AnswerForm("detect", ("ship",))
     answer = ConstrainedAnswer(grammars, form, SIZE, TOKENS)
-    masks = Masks([answer], grammars.vocabulary)
+    masks = Masks(grammars.vocabulary)
     (end,) = grammars.end_tokens
     scores = torch.zeros(1, grammars.vocabulary)
     for token in range(grammars.vocabulary):
@@ -80,8 +81,8 @@ def test_a_list_near_its_last_token_is_ended(grammars: Grammars) -> None:
     scores[0, end] = -2
     written: list[int] = []
     while not written or written[-1] != end:
-        written.append(int(masks.choose(scores)))
-        masks.take(written[-1:], [0])
+        written.append(int(masks.choose(scores, [answer])))
+        answer.take(written[-1])
     assert len(written) <= TOKENS
     text = grammars.tokens.decode_str(written[:-1])
     assert text.startswith("[{") and text.endswith("}]") and text.count("bbox_2d") > 1

@@ -17,6 +17,7 @@ from fusargpt.inference.confidences import ScoredAnswer
 from fusargpt.inference.counts import CountDistribution
 from fusargpt.inference.predict import FusarGpt
 from fusargpt.tasks.target_names import TARGETS
+from tests.answering import by_batches
 
 TRANSFORM = Affine(10, 0, 400_000, 0, -10, 3_700_000)
 CRS = "EPSG:32611"
@@ -72,6 +73,10 @@ class BrightBoxes(FusarGpt):
 
     def seen_size(self, image: Image.Image) -> tuple[int, int]:
         return 96, 96
+
+    @by_batches
+    def in_turn(self, *asked: Any) -> list[str]:
+        return self.answers(*asked)
 
     def answers(self, images: Any, questions: Any, priors: Any = None, *_: Any, **__: Any) -> list[str]:
         if self.fail_after is not None and len(self.asked) >= self.fail_after:

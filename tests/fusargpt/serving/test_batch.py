@@ -22,6 +22,7 @@ from fusargpt.inference.predict import FusarGpt, load
 from fusargpt.serving.batch import BatchSettings, Report, run_batch
 from fusargpt.serving.batch_inputs import ImageFolder, TripletDataset
 from fusargpt.tasks import prompts
+from tests.answering import by_batches
 from tests.fusargpt.metrics.triplets import SPOILT, spoil, write
 from tests.fusargpt.serving.questions import DATASET
 from tests.tiny import random_image, random_prior, stir_tlm, tiny_model, tiny_processor
@@ -135,7 +136,7 @@ def test_a_batch_that_was_cut_goes_on(
             raise KeyboardInterrupt
         return answers(self, pictures, *rest, **options)
 
-    monkeypatch.setattr(FusarGpt, "answers", cut)
+    monkeypatch.setattr(FusarGpt, "in_turn", by_batches(cut))
     with pytest.raises(KeyboardInterrupt):
         batch(images, model, tmp_path / "cut.jsonl")
     assert not (tmp_path / "cut.jsonl").exists()
@@ -299,7 +300,7 @@ def test_two_runs_on_one_output(images: Path, model: str, tmp_path: Path, monkey
             refused.append(str(caught.value))
         return answers(self, *arguments, **options)
 
-    monkeypatch.setattr(FusarGpt, "answers", second)
+    monkeypatch.setattr(FusarGpt, "in_turn", by_batches(second))
     assert batch(images, model, tmp_path / "out.jsonl").answered == 5
     assert refused[0].startswith(f"{tmp_path / 'out.jsonl'}: another run is at work on it (process {os.getpid()} on ")
     assert not list(tmp_path.glob(".*"))
@@ -322,7 +323,7 @@ def test_a_full_disk_is_said_in_one_line_and_costs_no_answer(
             )
         return [np.random.default_rng(picture.width).bytes(4000).hex() for picture in pictures]
 
-    monkeypatch.setattr(FusarGpt, "answers", answers)
+    monkeypatch.setattr(FusarGpt, "in_turn", by_batches(answers))
     whole = batch(images, model, tmp_path / f"whole{suffix}").out.read_bytes()
     asked.clear()
     filled.append(small_disk / "other")
@@ -348,7 +349,9 @@ def test_a_closed_folder_is_said_before_a_model_is_loaded(
 def test_answers_that_say_nothing_are_counted_and_end_with_1(
     images: Path, model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(FusarGpt, "answers", lambda self, images, *_, **__: ["", *["3"] * (len(images) - 1)])
+    monkeypatch.setattr(
+        FusarGpt, "in_turn", by_batches(lambda self, images, *_, **__: ["", *["3"] * (len(images) - 1)])
+    )
     command = ["--model", model, "--engine", "transformers", "--batch-size", "5"]
     assert main([str(images), "--question", "Why?", *command, "--out", str(tmp_path / "out.jsonl")]) == 1
     assert "In 1 of them nothing is said" in capsys.readouterr().err
@@ -367,7 +370,7 @@ def test_rows_say_how_sure_the_model_was_and_it_can_abstain(
         unsure = ScoredAnswer(box, (0.2,), 0.2, calibrated=True)
         return [[sure, unsure, ScoredAnswer("1", (), 0.6, counts=counts)][picture.width % 3] for picture in pictures]
 
-    monkeypatch.setattr(FusarGpt, "answers", answers)
+    monkeypatch.setattr(FusarGpt, "in_turn", by_batches(answers))
     report = batch(images, model, tmp_path / f"out{suffix}", abstain=0.5)
     found = rows(report.out)
     assert report.withheld == sum(row["confidence"] == 0.2 for row in found)
@@ -382,11 +385,11 @@ def test_rows_say_how_sure_the_model_was_and_it_can_abstain(
 def test_a_model_without_confidences_leaves_them_empty_and_cannot_abstain(
     images: Path, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(FusarGpt, "answers", lambda _, pictures, *__: ["None"] * len(pictures))
+    monkeypatch.setattr(FusarGpt, "in_turn", by_batches(lambda _, pictures, *__: ["None"] * len(pictures)))
     row, *_ = rows(batch(images, model, tmp_path / "out.parquet").out)
     assert row["confidence"] is row["scores"] is row["count_low"] is None and not row["calibrated"]
     with pytest.raises(InputError, match=r"abstain: found 0\.5, but the model gives its answers no confidences"):
         batch(images, model, tmp_path / "other.parquet", abstain=0.5)
     # Nothing is asked again without it.
-    monkeypatch.setattr(FusarGpt, "answers", None)
+    monkeypatch.setattr(FusarGpt, "in_turn", None)
     assert batch(images, model, tmp_path / "other.parquet").answered == len(list(images.rglob("*.png")))

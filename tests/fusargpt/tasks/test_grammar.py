@@ -114,17 +114,19 @@ def decode_at_random(forms: list[AnswerForm | None], name: str, budget: int, see
     """What is decoded of random logits in one batch, each row until it ends; and whether it ended by itself."""
     grammars, generator = GRAMMARS[name], torch.Generator().manual_seed(seed)
     tokenizer = TOKENIZERS[name]
-    masks = Masks([form and ConstrainedAnswer(grammars, form, SIZE, budget) for form in forms], grammars.vocabulary)
+    held = [form and ConstrainedAnswer(grammars, form, SIZE, budget) for form in forms]
+    masks = Masks(grammars.vocabulary)
     written: list[list[int]] = [[] for _ in forms]
     rows, ended = list(range(len(forms))), set()
     for _ in range(budget):
-        tokens = masks.choose(torch.randn(len(rows), grammars.vocabulary, generator=generator)).tolist()
+        tokens = masks.choose(torch.randn(len(rows), grammars.vocabulary, generator=generator), held).tolist()
         kept = [place for place, token in enumerate(tokens) if token not in grammars.end_tokens]
-        masks.take(tokens, kept)
-        for place, token in enumerate(tokens):
+        for place, (answer, token) in enumerate(zip(held, tokens, strict=True)):
             written[rows[place]].append(token)
+            if answer is not None:
+                answer.take(token)
         ended |= {rows[place] for place in range(len(rows)) if place not in kept}
-        rows = [rows[place] for place in kept]
+        rows, held = [rows[place] for place in kept], [held[place] for place in kept]
         if not rows:
             break
     return [
@@ -148,16 +150,16 @@ def test_a_list_ends_with_the_tokens():
     grammars = GRAMMARS["bytes"]
     budget = longest_answer(FORMS["detect"], SIZE) + 150
     answer = ConstrainedAnswer(grammars, FORMS["detect"], SIZE, budget)
-    masks, written = Masks([answer], grammars.vocabulary), []
+    masks, written = Masks(grammars.vocabulary), []
     favourites = [TOKENIZERS["bytes"].encode(letter)[0] for letter in "[,0123456789"]
     for _ in range(budget):
         scores = torch.zeros(1, grammars.vocabulary)
         scores[0, favourites] = 1.0
-        token = int(masks.choose(scores))
+        token = int(masks.choose(scores, [answer]))
         written.append(token)
         if token in grammars.end_tokens:
             break
-        masks.take([token], [0])
+        answer.take(token)
     text = str(TOKENIZERS["bytes"].decode(written, skip_special_tokens=True))
     assert is_canonical("detect", text)
     assert len(parse_boxes(text).value) > 1
@@ -167,12 +169,12 @@ def test_fixed_pieces_may_be_cut_as_the_model_learnt_them():
     text = format_boxes([[1, 22, 168, 4]] * 2, ["ship", "aircraft"])
     for name, tokenizer in TOKENIZERS.items():
         answer = ConstrainedAnswer(GRAMMARS[name], FORMS["detect"], SIZE, 512)
-        masks = Masks([answer], GRAMMARS[name].vocabulary)
+        masks = Masks(GRAMMARS[name].vocabulary)
         for token in tokenizer.encode(text):
             scores = torch.zeros(1, GRAMMARS[name].vocabulary)
             scores[0, token] = 1.0
-            assert int(masks.choose(scores)) == token
-            masks.take([token], [0])
+            assert int(masks.choose(scores, [answer])) == token
+            answer.take(token)
 
 
 @pytest.mark.parametrize(

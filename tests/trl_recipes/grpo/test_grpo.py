@@ -179,7 +179,7 @@ def test_a_drawn_token_of_images_ends_its_answer_which_is_worth_nothing(
 ) -> None:
     trainer = trainer_of(folder, tmp_path)
     image_token = trainer.collator.processor.image_token_id
-    monkeypatch.setattr(sampling._Draws, "choose", lambda self, scores: torch.full((len(scores),), image_token))
+    monkeypatch.setattr(sampling, "_drawn", lambda scores, rows: torch.full((len(rows),), image_token))
     rows = rows_at_hand(trainer)
     drawn = trainer._generate_and_score_completions(rows)
     assert drawn["completion_ids"].tolist() == [[image_token]] * len(rows)
