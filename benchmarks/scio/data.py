@@ -73,7 +73,8 @@ def make_nano(folder: Path, clean: Path) -> Path:
 
 def read(folder: Path, columns: Sequence[str] = tuple(CAPTION_FEATURES)) -> list[Row]:
     """Rows of a dataset of captions, images as they are stored; of a cleaned one with what became of parts."""
-    found: Dataset = load_rows(str(folder), [CONFIG], "train", columns, (PART_WEIGHT_COLUMN, PART_SOURCE_COLUMN))
+    cleaned = [column for column in (PART_WEIGHT_COLUMN, PART_SOURCE_COLUMN) if column not in columns]
+    found: Dataset = load_rows(str(folder), [CONFIG], "train", columns, cleaned)
     return [dict(row) for row in found]  # pyright: ignore[reportArgumentType]
 
 

@@ -46,6 +46,6 @@ def test_closing_the_iterator_stops_the_model(predictor: FusarGpt):
         answer.close()
     finally:
         hook.remove()
-    assert whole == 80
+    assert 40 < whole <= 80, "one for each token but for those that were drafted"
     assert len(steps) < whole / 2
     assert threading.active_count() == before
