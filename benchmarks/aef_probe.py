@@ -165,7 +165,7 @@ def probe_features(
                 priors = batch_priors(
                     [{PRIOR_EMBEDDINGS: vectors, PRIOR_POSITIONS: positions} for vectors, positions in laid]
                 )
-                fields = {key: torch.as_tensor(value) for key, value in priors.items()}
+                fields: dict[str, Any] = {key: torch.as_tensor(value) for key, value in priors.items()}
                 modulated = model.model.modulate(outputs, grids, **fields)
             tokens = cast(tuple[torch.Tensor, ...], modulated.pooler_output)
             found[name].append(region_tokens(torch.stack(tokens), side))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import groupby, islice, pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -290,7 +290,8 @@ class FusarGpt:
         ]
         if streamer is not None:
             rows[0].tell = lambda token: streamer.put(torch.tensor([token]))
-        encoded = self.model.model.get_image_features(**self._to_device(features), return_dict=True)
+        shown: dict[str, Any] = self._to_device(features)
+        encoded = self.model.model.get_image_features(**shown, return_dict=True)
         generate = cast(Callable[..., RunningBatch], cast(Generates, self.model).generate)
         return generate(
             **self._to_device(text),

@@ -81,7 +81,7 @@ def test_of_several_pairs_each_has_its_own_doubts(processor: FusarGptProcessor, 
 
 def test_boxes_in_a_doubted_answer_cannot_be_moved(processor: FusarGptProcessor):
     answer = '[{"bbox_2d": [1, 2, 30, 40], "label": "ship"}] And more.'
-    row = {**triplet(0), "doubted": {"answer": answer, "spans": [[47, 56]]}}
+    row: dict[str, Any] = {**triplet(0), "doubted": {"answer": answer, "spans": [[47, 56]]}}
     row["image"] = row["image"].resize((60, 60))
     with pytest.raises(ValueError, match="doubted: the answer names boxes"):
         TripletCollator(processor)([row])
