@@ -25,12 +25,13 @@ from fusargpt.geo.tiling import seen_size
 from fusargpt.inference.backbones import model_class, read_config, read_processor
 from fusargpt.inference.chat_template import check_template, render
 from fusargpt.inference.confidences import Decoded, ScoredAnswer, scored
-from fusargpt.inference.decoding import RunningBatch, RunningRow, begin, decode
+from fusargpt.inference.decoding import begin, decode
 from fusargpt.inference.devices import chosen_device, chosen_dtype
 from fusargpt.inference.drafts import Context, Drafts
 from fusargpt.inference.faces import Generates, LoadingReport
 from fusargpt.inference.number_types import Dtype, Quantization
 from fusargpt.inference.quantization import quantize_language_model
+from fusargpt.inference.running_batch import RunningBatch, RunningRow
 from fusargpt.inference.user_texts import UserTexts
 from fusargpt.tasks.grammar import AnswerForm
 from fusargpt.tasks.prompts import MAX_NEW_TOKENS, check_question, format_boxes

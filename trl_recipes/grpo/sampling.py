@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from fusargpt.geo.prior import PRIOR_FIELDS
-from fusargpt.inference.decoding import RunningBatch, RunningRow, begin, decode
+from fusargpt.inference.decoding import begin, decode
 from fusargpt.inference.faces import Generates
+from fusargpt.inference.running_batch import RunningBatch, RunningRow
 from modeling_fusargpt import AnyFusarGpt
 from trl_recipes.data.collator import TripletCollator
 from trl_recipes.data.rows import Batch, Row

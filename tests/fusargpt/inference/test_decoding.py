@@ -7,10 +7,10 @@ import pytest
 import torch
 from transformers.cache_utils import DynamicLayer
 
-from fusargpt.inference.decoding import RunningBatch
 from fusargpt.inference.drafts import Context, Drafts
 from fusargpt.inference.growing_layer import GrowingLayer
 from fusargpt.inference.predict import Asked, FusarGpt
+from fusargpt.inference.running_batch import RunningBatch
 from tests.fusargpt.inference.test_predict import make_prior
 from tests.tiny import Backbone, random_image, stir_tlm, tiny_model, tiny_processor
 
