@@ -20,7 +20,7 @@ import torch
 from fusargpt.checkpoints import NANO
 from fusargpt.inference.asking import Asking, Order
 from fusargpt.inference.journal import Journal
-from fusargpt.inference.predict import load
+from fusargpt.inference.loading import load
 from fusargpt.inference.questions import FusarGptAnswerer, Item, Question
 from fusargpt.inference.rows import SharedReading, simulated_rows
 from fusargpt.tasks.prompts import MAX_NEW_TOKENS, TASKS

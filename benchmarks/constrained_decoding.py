@@ -27,7 +27,8 @@ from fusargpt.checkpoints import NANO
 from fusargpt.geo.embeddings import dequantize
 from fusargpt.geo.prior import PRIOR_EMBEDDINGS, PRIOR_POSITIONS, Prior
 from fusargpt.inference.backbones import model_class
-from fusargpt.inference.predict import FusarGpt, load
+from fusargpt.inference.loading import load
+from fusargpt.inference.predict import FusarGpt
 from fusargpt.metrics.scores import task_scores
 from fusargpt.simulator.records import LAYOUTS, SPLIT_SEEDS, rows
 from fusargpt.tasks.answers import parse_boxes, parse_cells, parse_count

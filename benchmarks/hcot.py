@@ -35,7 +35,7 @@ from fusargpt.geo.embeddings import dequantize
 from fusargpt.geo.land_classes import LANDCOVER_CLASSES
 from fusargpt.geo.prior import PRIOR_EMBEDDINGS, PRIOR_POSITIONS, Prior
 from fusargpt.geo.tiling import CHIP_SIZE, chip_windows
-from fusargpt.inference.predict import load
+from fusargpt.inference.loading import load
 from fusargpt.simulator.description import scene_phrases
 from fusargpt.simulator.records import SPLIT_SEEDS, scene_fields
 from fusargpt.simulator.rendering import DISPLAY_DB

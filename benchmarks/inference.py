@@ -35,7 +35,8 @@ from transformers.utils import logging
 from fusargpt.checkpoints import NANO
 from fusargpt.geo.embeddings import dequantize
 from fusargpt.geo.prior import PRIOR_EMBEDDINGS, PRIOR_POSITIONS, Prior
-from fusargpt.inference.predict import FusarGpt, load
+from fusargpt.inference.loading import load
+from fusargpt.inference.predict import FusarGpt
 from fusargpt.inference.running_batch import RunningBatch
 from fusargpt.simulator.records import LAYOUTS, SPLIT_SEEDS, rows
 from fusargpt.tasks.prompts import MAX_NEW_TOKENS

@@ -94,7 +94,7 @@ def add(score: Score, boxes: Sequence[Sequence[float]], truth: Sequence[Sequence
 
 def detections(folder: Path, count: int, seed: int) -> dict[str, Score]:
     """The score of each way of asking."""
-    from fusargpt.inference.predict import load
+    from fusargpt.inference.loading import load
     from fusargpt.scenes import detect
 
     predictor = load(NANO)

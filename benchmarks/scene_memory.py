@@ -102,7 +102,7 @@ def _memory_mib(field: str) -> float:
 
 
 def measure(folder: Path, with_prior: bool) -> None:
-    from fusargpt.inference.predict import load
+    from fusargpt.inference.loading import load
     from fusargpt.scenes import detect
 
     predictor = load(NANO)

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from fusargpt.geo.prior import Prior, load_prior, save_prior
     from fusargpt.geo.reading import Reading
     from fusargpt.geo.sar_scene import SarScene
-    from fusargpt.inference.predict import FusarGpt, load
+    from fusargpt.inference.loading import load
+    from fusargpt.inference.predict import FusarGpt
     from fusargpt.scenes.verbs import count, describe, detect, localize
     from fusargpt.triplets.build import build as build_triplets
     from fusargpt.triplets.settings import BuildSettings
@@ -52,7 +53,7 @@ _NAMES = {
     "embed": ("embedding.verbs", "embed"),
     "evaluate": ("evaluation.evaluate", "evaluate"),
     "fetch_prior": ("alphaearth.scene_prior", "fetch_prior"),
-    "load": ("inference.predict", "load"),
+    "load": ("inference.loading", "load"),
     "load_prior": ("geo.prior", "load_prior"),
     "localize": ("scenes.verbs", "localize"),
     "read_features": ("embedding.features", "read_features"),

@@ -11,8 +11,8 @@ from gradio.themes import Default
 from fusargpt.checkpoints import KLIP_NANO, NANO
 from fusargpt.embedding.embedder import Embedder
 from fusargpt.errors import InputError
+from fusargpt.inference.loading import load
 from fusargpt.inference.number_types import Dtype, Quantization
-from fusargpt.inference.predict import load
 from fusargpt.inference.quiet import quiet_libraries
 from space_app.demo import Demo
 from space_app.fields import EXAMPLES, offered_roots, open_fields

@@ -80,7 +80,7 @@ def test_inference_imports_no_extra():
 import sys
 for name in ("accelerate", "datasets", "evaluate", "gradio", "matplotlib", "pandas", "peft", "torchvision", "trl"):
     sys.modules[name] = None  # as if it were not installed
-import fusargpt.inference.predict, fusargpt.cli.ask, fusargpt.cli.showcase
+import fusargpt.inference.loading, fusargpt.cli.ask, fusargpt.cli.showcase
 """
     subprocess.run([sys.executable, "-c", program], check=True)
 

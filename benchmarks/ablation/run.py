@@ -19,7 +19,7 @@ from fusargpt.geo.embeddings import dequantize
 from fusargpt.geo.prior import PRIOR_EMBEDDINGS, PRIOR_POSITIONS, Prior
 from fusargpt.inference.asking import Asking
 from fusargpt.inference.journal import Journal
-from fusargpt.inference.predict import load
+from fusargpt.inference.loading import load
 from fusargpt.inference.questions import FusarGptAnswerer, Item, Question
 from fusargpt.simulator.records import LAYOUTS, SPLIT_SEEDS, records
 from fusargpt.simulator.simulate import simulate

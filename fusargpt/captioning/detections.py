@@ -31,7 +31,7 @@ class FusarGptBackend:
     """Asks a loaded FUSAR-GPT where its tasks know an answer, and leaves the rest to rules.
 
     Args:
-        model: as `fusargpt.inference.predict.load` gives it.
+        model: as `fusargpt.inference.loading.load` gives it.
         name: of the model.
         with_prior: whether it sees the image's AlphaEarth prior.
         own_boxes: look for targets even where boxes came with the image.

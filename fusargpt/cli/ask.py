@@ -155,7 +155,7 @@ def _answer(options: argparse.Namespace) -> None:
     from fusargpt.cli.ask_outputs import Asked, geometry_of, save
     from fusargpt.inference.answer_boxes import AnswerBoxes, has_boxes
     from fusargpt.inference.confidences import ScoredAnswer, abstains
-    from fusargpt.inference.predict import load
+    from fusargpt.inference.loading import load
     from fusargpt.inference.quiet import quiet_libraries
     from fusargpt.tasks.grammar import AnswerForm
 

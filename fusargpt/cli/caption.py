@@ -87,7 +87,7 @@ def _backend(options: argparse.Namespace) -> Generator["Backend"]:
     elif options.base_url is None:
         from fusargpt.captioning.chat.local import LocalChat
         from fusargpt.captioning.detections import FusarGptBackend, is_fusar_gpt
-        from fusargpt.inference.predict import check_name, load
+        from fusargpt.inference.loading import check_name, load
 
         check_name(options.model)
         if is_fusar_gpt(options.model):

@@ -25,7 +25,7 @@ def main(arguments: Sequence[str]) -> None:
     options = parser.parse_args(arguments)
 
     from fusargpt.cli.showcase import ask_everything, draw, format_table
-    from fusargpt.inference.predict import load
+    from fusargpt.inference.loading import load
     from fusargpt.inference.quiet import quiet_libraries
 
     quiet_libraries()

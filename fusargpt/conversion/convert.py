@@ -27,7 +27,7 @@ from fusargpt.errors import InputError, one_line
 from fusargpt.files import check_free, new_folder
 from fusargpt.inference.backbones import PROCESSOR_FILES
 from fusargpt.inference.faces import LoadingReport
-from fusargpt.inference.predict import check_name
+from fusargpt.inference.loading import check_name
 from modeling_fusargpt.artefacts import say_whether_tied, untie
 from modeling_fusargpt.configuration_fusargpt import FusarGptConfig, TlmConfig
 from modeling_fusargpt.modeling_fusargpt import FusarGptForConditionalGeneration
@@ -72,7 +72,7 @@ def convert(source: Path, base: str, out: Path, *, merge: bool = True, dtype: to
         base: folder or Hub id of the Qwen2.5-VL model that it was trained on.
         out: new or empty folder.
         merge: True: a whole model, the adapter added to the backbone's weights in float32, with code and processor;
-            loads by `AutoModelForImageTextToText` and `fusargpt.inference.predict.load`. False: the adapter and, in
+            loads by `AutoModelForImageTextToText` and `fusargpt.inference.loading.load`. False: the adapter and, in
             `tlm/`, the TLM, both by this package's names and both naming what they belong to, as stages with
             `save: trained` leave them; loads by the same.
         dtype: of a whole model's weights; None takes the backbone's. Without merging they keep the release's own.

@@ -7,7 +7,7 @@ import torch
 from fusargpt.checkpoints import shipped
 from fusargpt.conversion.card_origins import shown, write_carried_card
 from fusargpt.files import new_folder
-from fusargpt.inference.predict import load_parts
+from fusargpt.inference.loading import load_parts
 
 
 def merge(model: str | Path, out: Path, dtype: torch.dtype | None = None) -> int:

@@ -16,7 +16,7 @@ from fusargpt.embedding.klip_towers import KlipTowers
 from fusargpt.embedding.towers import ClipTowers, Towers
 from fusargpt.errors import InputError, one_line
 from fusargpt.inference.backbones import ANSWERING_TYPES
-from fusargpt.inference.predict import check_name
+from fusargpt.inference.loading import check_name
 from modeling_fusarklip import FusarKlipConfig, FusarKlipModel, FusarKlipProcessor
 
 CLIP_LIKE = ("align", "altclip", "chinese_clip", "clip", "metaclip_2", "siglip", "siglip2")

@@ -17,8 +17,9 @@ from fusargpt.errors import InputError, one_line
 from fusargpt.evaluation.entries import MAJORITY, OWN_TYPES, Entry
 from fusargpt.inference.devices import chosen_dtype
 from fusargpt.inference.faces import Generates, LoadingReport, Processes
+from fusargpt.inference.loading import load
 from fusargpt.inference.number_types import Dtype, Quantization
-from fusargpt.inference.predict import FusarGpt, load
+from fusargpt.inference.predict import FusarGpt
 from fusargpt.inference.questions import Answered, Answerer, FusarGptAnswerer, Question, batch_by_batch
 from fusargpt.inference.rows import only_message
 from fusargpt.inference.user_texts import UserTexts
@@ -120,7 +121,7 @@ def load_answerer(
         entry: who answers.
         device: as torch names it.
         raw_scores: leave its calibration out.
-        dtype, quantization: as of `fusargpt.inference.predict.load`; models of other types are never quantized.
+        dtype, quantization: as of `fusargpt.inference.loading.load`; models of other types are never quantized.
         engine: of FUSAR-GPT models and their backbones; None takes transformers.
 
     Raises:

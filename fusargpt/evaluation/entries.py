@@ -10,7 +10,7 @@ from transformers import AutoConfig, PreTrainedConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
 
 from fusargpt.errors import InputError, one_line
-from fusargpt.inference.predict import check_name
+from fusargpt.inference.loading import check_name
 from fusargpt.private_names import commit_of
 from modeling_fusargpt.artefacts import ArtefactError, described_by, read_chain
 from modeling_fusargpt.configuration_fusargpt import FusarGptConfig, FusarGptQwen3Config, TlmConfig

@@ -56,7 +56,7 @@ class Options:
             `fusargpt.tasks.grammar`.
         device: as torch names it; None takes a GPU where there is one.
         raw_scores: leave confidences the probabilities of tokens, whatever a model's processor has to calibrate them.
-        dtype, quantization: as of `fusargpt.inference.predict.load`; models of other types are never quantized.
+        dtype, quantization: as of `fusargpt.inference.loading.load`; models of other types are never quantized.
     """
 
     model: str

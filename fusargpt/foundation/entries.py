@@ -12,7 +12,7 @@ from transformers.models.auto.modeling_auto import MODEL_MAPPING
 from fusargpt.checkpoints import shipped
 from fusargpt.embedding.model_folder import CLIP_LIKE
 from fusargpt.errors import InputError, one_line
-from fusargpt.inference.predict import check_name
+from fusargpt.inference.loading import check_name
 from fusargpt.private_names import commit_of
 from modeling_fusarklip.configuration_fusarklip import FusarKlipConfig
 

@@ -144,7 +144,7 @@ class FusarGptAnswerer:
     """A loaded FUSAR-GPT, or one of its backbones without a prior.
 
     Args:
-        predictor: what `fusargpt.inference.predict.load` gives, or `fusargpt.serving.vllm_engine.load_vllm`.
+        predictor: what `fusargpt.inference.loading.load` gives, or `fusargpt.serving.vllm_engine.load_vllm`.
         unit: width and height that boxes are shares of, whatever the image; None for pixels as the model sees it.
     """
 

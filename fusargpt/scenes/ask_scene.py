@@ -21,7 +21,8 @@ from fusargpt.geo.remote import shown
 from fusargpt.geo.sar_scene import SarScene
 from fusargpt.geo.scene_picture import scene_picture
 from fusargpt.inference.asking import Asking
-from fusargpt.inference.predict import FusarGpt, load
+from fusargpt.inference.loading import load
+from fusargpt.inference.predict import FusarGpt
 from fusargpt.inference.questions import Answer, Failure, FusarGptAnswerer, told_confidences
 from fusargpt.scenes import layers, quicklook, writing
 from fusargpt.scenes.areas import Area, area_of, land_of

@@ -35,7 +35,7 @@ class SceneSettings(TileSettings):
         constrained: hold each answer to the form of its task, of `fusargpt.tasks.grammar`; needs the extra
             `constrained`.
         max_new_tokens: where an answer is cut that does not end by itself.
-        dtype, quantization: of the model, as of `fusargpt.inference.predict.load`.
+        dtype, quantization: of the model, as of `fusargpt.inference.loading.load`.
         bbox: west, south, east, north in WGS84 degrees of what is asked about; west is larger than east across the
             antimeridian. Tiles that do not meet it are not read, and targets whose centre lies outside are left out.
         aoi: likewise, by the polygons of a file, see `polygon_files`. Instead of `bbox`.

@@ -29,7 +29,7 @@ def detect(
         target: a class that the model was trained to find; fusargpt-nano knows "ship" and "aircraft".
         out: .geojson, .gpkg or .parquet, or .json in pixels (COCO for a detection); None writes nothing.
         quicklook: PNG; None draws none.
-        predictor: a model that `fusargpt.inference.predict.load` gave; None loads the one that `model` names.
+        predictor: a model that `fusargpt.inference.loading.load` gave; None loads the one that `model` names.
         **options: further fields of `fusargpt.scenes.settings.SceneSettings`, such as `aef` or `no_prior`, one of which
             is needed.
 

@@ -17,7 +17,7 @@ from fusargpt.inference.asking import alike
 from fusargpt.inference.backbones import known_targets
 from fusargpt.inference.confidences import abstains
 from fusargpt.inference.journal import read_journals
-from fusargpt.inference.predict import check_name
+from fusargpt.inference.loading import check_name
 from fusargpt.inference.questions import Failure, Item
 from fusargpt.serving.answer_file import write_answers
 from fusargpt.serving.batch_inputs import ImageFolder, Source

@@ -30,11 +30,11 @@ def engine_version(engine: str) -> str:
 
 
 def load_engine(engine: str, model: str) -> FusarGpt:
-    """The model in the engine; raises InputError as `inference.predict.load` and `vllm_engine.load_vllm` do."""
+    """The model in the engine; raises InputError as `inference.loading.load` and `vllm_engine.load_vllm` do."""
     if engine == "vllm":
         from fusargpt.serving.vllm_engine import load_vllm
 
         return load_vllm(model)
-    from fusargpt.inference.predict import load
+    from fusargpt.inference.loading import load
 
     return load(model)

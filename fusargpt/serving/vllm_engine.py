@@ -18,7 +18,8 @@ from fusargpt.errors import InputError, one_line
 from fusargpt.geo.prior import Prior
 from fusargpt.inference.confidences import Decoded
 from fusargpt.inference.counts import ALTERNATIVES, STEPS
-from fusargpt.inference.predict import Asked, FusarGpt, check_name
+from fusargpt.inference.loading import check_name
+from fusargpt.inference.predict import Asked, FusarGpt
 from fusargpt.inference.user_texts import UserTexts
 from fusargpt.tasks.grammar import AnswerForm
 from fusargpt.tasks.prompts import MAX_NEW_TOKENS

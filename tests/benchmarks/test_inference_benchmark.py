@@ -7,7 +7,7 @@ import torch
 
 from benchmarks.inference import SETTINGS, ReleaseModulation, batched_generate, release_loop, scenes
 from fusargpt.checkpoints import NANO
-from fusargpt.inference.predict import load
+from fusargpt.inference.loading import load
 from modeling_fusargpt import TlmConfig, TokenwiseLinearModulation
 from tests.modeling_fusargpt.test_tlm import CASES, GOLDEN
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from fusargpt.inference import predict
+from fusargpt.inference import loading
 from fusargpt.inference.predict import FusarGpt
 from tests.fuzz import material
 from tests.fuzz.kinds import KINDS
@@ -49,7 +49,7 @@ def run(inputs: Sequence[tuple[str, int]], seed: int) -> Generator[tuple[str, in
 def _prepared(folder: Path) -> Generator[Material]:
     """Models are loaded once, nothing is served, stages end with their first batch, and no network is asked."""
     good = material.write(folder / "good")
-    load = predict.load
+    load = loading.load
 
     @cache
     def load_once(model: str) -> FusarGpt:
@@ -69,7 +69,7 @@ def _prepared(folder: Path) -> Generator[Material]:
     with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         # The others before the module that they import it from: one first imported now would keep what is put there.
-        for place in ("scenes.ask_scene", "evaluation.answerers", "inference.predict"):
+        for place in ("scenes.ask_scene", "evaluation.answerers", "inference.loading"):
             patch.setattr(f"fusargpt.{place}.load", load_good_once)
         patch.setattr("space_app.launch.serve", nothing)
         patch.setattr("trl_recipes.sft._train", first_batch)

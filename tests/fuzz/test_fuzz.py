@@ -30,6 +30,6 @@ def test_no_input_ends_in_a_traceback_hangs_or_costs_others():
     # Imported only now, if nothing else has: what is put in their place must not stay for the tests that follow.
     load, *others = (
         import_module(f"fusargpt.{name}").load
-        for name in ("inference.predict", "scenes.ask_scene", "evaluation.answerers")
+        for name in ("inference.loading", "scenes.ask_scene", "evaluation.answerers")
     )
-    assert load.__module__ == "fusargpt.inference.predict" and others == [load, load]
+    assert load.__module__ == "fusargpt.inference.loading" and others == [load, load]

@@ -13,7 +13,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from transformers.integrations.peft import MIN_PEFT_VERSION
 
 from fusargpt.checkpoints import NANO, NANO_SSDD
-from fusargpt.inference.predict import load
+from fusargpt.inference.loading import load
 from modeling_fusargpt import FusarGptForConditionalGeneration
 from modeling_fusargpt.artefacts import ArtefactError
 from tests.modeling_fusargpt.chain import load_any

@@ -17,7 +17,7 @@ from transformers import AutoModel, AutoModelForImageTextToText, AutoProcessor
 from fusargpt.conversion.merge import merge
 from fusargpt.conversion.write_artefacts import name_base, write_tlm
 from fusargpt.errors import InputError
-from fusargpt.inference.predict import load
+from fusargpt.inference.loading import load
 from modeling_fusargpt import FusarGptForConditionalGeneration
 from modeling_fusargpt.artefacts import ArtefactError, read_chain
 from tests.modeling_fusargpt.chain import write_backbone, write_stage1, write_stage2

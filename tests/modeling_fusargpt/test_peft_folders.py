@@ -13,7 +13,7 @@ from transformers import AutoModelForImageTextToText
 from fusargpt.conversion.merge import merge
 from fusargpt.errors import InputError
 from fusargpt.evaluation.entries import enter
-from fusargpt.inference.predict import load
+from fusargpt.inference.loading import load
 from modeling_fusargpt.artefacts import ArtefactError
 from tests.modeling_fusargpt.chain import load_any, write_backbone, write_stage1
 from tests.tiny import stir_tlm, tiny_inputs, tiny_model, tiny_processor

@@ -7,7 +7,8 @@ import pytest
 from fusargpt.checkpoints import NANO
 from fusargpt.geo.image import read_image
 from fusargpt.geo.prior import load_prior
-from fusargpt.inference.predict import FusarGpt, load
+from fusargpt.inference.loading import load
+from fusargpt.inference.predict import FusarGpt
 from fusargpt.metrics.detection import matched_overlaps
 from fusargpt.simulator.records import SPLIT_SEEDS, answer
 from fusargpt.simulator.simulated_scene import simulate_scene

@@ -11,7 +11,7 @@ from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
 from fusargpt.geo.prior import PRIOR_FIELDS
-from fusargpt.inference.predict import load
+from fusargpt.inference.loading import load
 from modeling_fusargpt import FusarGptForConditionalGeneration, FusarGptProcessor
 from tests.pages import python_snippets
 from tests.paths import ROOT

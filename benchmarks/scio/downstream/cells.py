@@ -17,7 +17,7 @@ from benchmarks.scio.downstream.training import Sizes, train
 from fusargpt.errors import InputError
 from fusargpt.files import write_text_whole
 from fusargpt.foundation.places import places
-from fusargpt.inference.predict import load
+from fusargpt.inference.loading import load
 from fusargpt.tasks.facts import DIMENSIONS, DOUBTED_COLUMN
 from fusargpt.tasks.questions import conversation
 from fusargpt.triplets.features import CAPTION_FEATURES, DOUBTED_FEATURE

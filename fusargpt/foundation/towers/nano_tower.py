@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fusargpt.foundation.features import Features, without_texts
 from fusargpt.foundation.places import View
-from fusargpt.inference.predict import load
+from fusargpt.inference.loading import load
 from fusargpt.simulator.simulated_scene import IMAGE_SIZE
 
 

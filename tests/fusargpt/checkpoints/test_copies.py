@@ -14,7 +14,7 @@ import modeling_fusarklip
 from fusargpt.checkpoints import KLIP_NANO, NANO, NANO_BACKBONE, NANO_SSDD, SHIPPED, shipped
 from fusargpt.embedding.embedder import Embedder
 from fusargpt.errors import InputError
-from fusargpt.inference.predict import load
+from fusargpt.inference.loading import load
 from fusargpt.simulator.records import SPLIT_SEEDS, scene_fields
 from fusargpt.simulator.simulated_scene import simulate_scene
 from fusargpt.tasks.prompts import prompt

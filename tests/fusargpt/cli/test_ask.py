@@ -9,7 +9,7 @@ from PIL import Image
 
 from fusargpt.cli.main import main
 from fusargpt.geo.prior import Prior, load_prior, save_prior
-from fusargpt.inference import predict
+from fusargpt.inference import loading, predict
 from fusargpt.tasks import prompts
 from fusargpt.tasks.answers import parse_boxes
 from tests.paths import ROOT
@@ -47,7 +47,7 @@ def run(*arguments: object) -> int:
 
 def expected_answer(image: Path, question: str, model: str, prior: Prior | None = None) -> str:
     with Image.open(image) as picture:
-        return predict.load(model).answer(picture.convert("RGB"), question, prior, max_new_tokens=12)
+        return loading.load(model).answer(picture.convert("RGB"), question, prior, max_new_tokens=12)
 
 
 def test_the_answer_is_streamed_to_stdout(image: Path, model: str, capsys: pytest.CaptureFixture[str]):

@@ -10,7 +10,7 @@ from fusargpt.checkpoints import NANO, NANO_SSDD
 from fusargpt.cli.main import main
 from fusargpt.evaluation import calibrating
 from fusargpt.inference.confidences import ScoredAnswer, calibrated
-from fusargpt.inference.predict import load
+from fusargpt.inference.loading import load
 from fusargpt.simulator.records import SPLIT_SEEDS, scene_fields
 from fusargpt.simulator.simulated_scene import simulate_scene
 from fusargpt.tasks.prompts import prompt

@@ -18,7 +18,8 @@ from fusargpt.cli import evaluate
 from fusargpt.cli.main import main
 from fusargpt.evaluation.priors import SETTINGS
 from fusargpt.geo.blank import blank
-from fusargpt.inference import predict
+from fusargpt.inference import loading
+from fusargpt.inference.predict import FusarGpt
 from fusargpt.inference.questions import FusarGptAnswerer
 from fusargpt.tasks import prompts
 from tests.fusargpt.metrics.triplets import ANSWERS, SPOILT, read_results, spoil, write, write_backbone, write_model
@@ -80,7 +81,7 @@ def test_the_prior_is_given_taken_away_and_exchanged(place: Path):
     true, none, shuffled = (answers(place / "done", label) for label in (TRUE, NONE, SHUFFLED))
     assert true != none != shuffled != true
     # Of three priors in a circle chip-0 got one of the other two.
-    predictor = predict.load(place / MODEL, "cpu")
+    predictor = loading.load(place / MODEL, "cpu")
     results = read_results(place / "done")["predictions"]
     assert none["chip-0-count"] == asked_alone(predictor, place, "chip-0-count", results[NONE], prior=None)
     others = [asked_alone(predictor, place, "chip-0-count", results[NONE], prior=index) for index in (1, 2)]
@@ -93,7 +94,7 @@ def test_another_engine_answers_and_is_kept_apart(
     from fusargpt.serving import engines
 
     monkeypatch.setattr(engines, "choose_engine", lambda name: name)
-    monkeypatch.setattr(engines, "load_engine", lambda engine, model: predict.load(model, "cpu"))
+    monkeypatch.setattr(engines, "load_engine", lambda engine, model: loading.load(model, "cpu"))
     command = [place / MODEL, place / "data", "--max-new-tokens", 10, "--out", tmp_path / "out"]
     assert main(["evaluate", *map(str, command), "--engine", "vllm"]) == 0
     assert answers(tmp_path / "out", TRUE) == answers(place / "done", TRUE)
@@ -103,7 +104,7 @@ def test_another_engine_answers_and_is_kept_apart(
 
 
 def test_blind_is_the_own_prior_with_nothing_to_see(place: Path):
-    predictor = predict.load(place / MODEL, "cpu")
+    predictor = loading.load(place / MODEL, "cpu")
     found = read_results(place / "done")["predictions"][BLIND]
     unseen = answers(place / "done", BLIND)
     for name in ("chip-0-count", "chip-1-describe"):
@@ -113,7 +114,7 @@ def test_blind_is_the_own_prior_with_nothing_to_see(place: Path):
 
 
 def asked_alone(
-    predictor: predict.FusarGpt,
+    predictor: FusarGpt,
     place: Path,
     name: str,
     found: list[dict[str, Any]],

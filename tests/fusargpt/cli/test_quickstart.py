@@ -9,7 +9,8 @@ from PIL import Image
 from fusargpt.cli import quickstart
 from fusargpt.cli.main import main
 from fusargpt.cli.showcase import ask_everything, compared, modulation_strength, said
-from fusargpt.inference.predict import FusarGpt, load
+from fusargpt.inference.loading import load
+from fusargpt.inference.predict import FusarGpt
 from fusargpt.tasks.prompts import TASKS
 from tests.tiny import stir_tlm
 from trl_recipes.small import model as small_model

@@ -191,7 +191,7 @@ def test_tiles_that_fail_are_listed_and_end_with_1(
 
 
 def test_another_engine_answers(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    from fusargpt.inference.predict import load
+    from fusargpt.inference.loading import load
     from fusargpt.serving import engines
 
     asked: list[tuple[str, str]] = []

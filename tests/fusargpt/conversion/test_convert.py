@@ -22,7 +22,7 @@ from fusargpt.conversion.convert import convert
 from fusargpt.conversion.model_card import read_card
 from fusargpt.errors import InputError
 from fusargpt.geo.prior import Prior
-from fusargpt.inference.predict import load
+from fusargpt.inference.loading import load
 from tests.release import SETTINGS, Release, write_backbone, write_processor
 from tests.tiny import question, random_image, random_prior
 from trl_recipes.model.checkpoint import load_model

@@ -15,7 +15,7 @@ from fusargpt.embedding.embedder import Embedder
 from fusargpt.errors import InputError
 from fusargpt.geo.acquisition import Acquisition
 from fusargpt.geo.prior import Prior
-from fusargpt.inference.predict import load
+from fusargpt.inference.loading import load
 from tests.modeling_fusarklip.tiny_klip import stir_klip, tiny_klip, tiny_klip_processor
 from tests.tiny import random_image, random_prior
 from tests.tiny_clip import LONGEST, save_tiny_clip

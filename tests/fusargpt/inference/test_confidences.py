@@ -15,7 +15,8 @@ from PIL import Image
 from fusargpt.checkpoints import NANO
 from fusargpt.inference.confidences import Decoded, ScoredAnswer, calibrated, scored
 from fusargpt.inference.counts import CountDistribution
-from fusargpt.inference.predict import FusarGpt, load
+from fusargpt.inference.loading import load
+from fusargpt.inference.predict import FusarGpt
 from fusargpt.simulator.records import SPLIT_SEEDS, scene_fields
 from fusargpt.simulator.simulated_scene import simulate_scene
 from fusargpt.tasks.answers import box_values, parse_boxes

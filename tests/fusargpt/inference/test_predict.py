@@ -15,8 +15,9 @@ from fusargpt.checkpoints import NANO
 from fusargpt.errors import InputError
 from fusargpt.geo.prior import Prior
 from fusargpt.inference.chat_template import render
+from fusargpt.inference.loading import load
 from fusargpt.inference.number_types import Quantization
-from fusargpt.inference.predict import FusarGpt, load
+from fusargpt.inference.predict import FusarGpt
 from modeling_fusargpt.processing_fusargpt import FusarGptProcessor
 from tests.tiny import Backbone, plain_backbone, random_image, random_prior, stir_tlm, tiny_model, tiny_processor
 

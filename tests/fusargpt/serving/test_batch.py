@@ -18,7 +18,8 @@ from fusargpt.errors import InputError
 from fusargpt.geo.prior import Prior, load_prior, save_prior
 from fusargpt.inference.confidences import ScoredAnswer
 from fusargpt.inference.counts import CountDistribution
-from fusargpt.inference.predict import FusarGpt, load
+from fusargpt.inference.loading import load
+from fusargpt.inference.predict import FusarGpt
 from fusargpt.serving.batch import BatchSettings, Report, run_batch
 from fusargpt.serving.batch_inputs import ImageFolder, TripletDataset
 from fusargpt.tasks import prompts

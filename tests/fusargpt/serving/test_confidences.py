@@ -13,7 +13,8 @@ from PIL import Image
 from fusargpt.checkpoints import NANO
 from fusargpt.errors import InputError
 from fusargpt.inference.confidences import Decoded, ScoredAnswer, scored
-from fusargpt.inference.predict import FusarGpt, load
+from fusargpt.inference.loading import load
+from fusargpt.inference.predict import FusarGpt
 from fusargpt.serving.server_answers import scored_choice
 from fusargpt.simulator.records import SPLIT_SEEDS, scene_fields
 from fusargpt.simulator.simulated_scene import simulate_scene

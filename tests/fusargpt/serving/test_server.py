@@ -33,7 +33,8 @@ from fusargpt.checkpoints import NANO
 from fusargpt.errors import OptionError
 from fusargpt.geo.prior import Prior, save_prior
 from fusargpt.inference.confidences import ScoredAnswer
-from fusargpt.inference.predict import FusarGpt, load
+from fusargpt.inference.loading import load
+from fusargpt.inference.predict import FusarGpt
 from fusargpt.serving.server_answers import scored_choice
 from tests.fusargpt.serving.adapters import write_ships_adapter
 from tests.fusargpt.serving.questions import MAX_NEW_TOKENS, sample_questions

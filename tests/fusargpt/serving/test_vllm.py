@@ -31,7 +31,8 @@ from vllm.lora.request import LoRARequest
 from fusargpt.checkpoints import NANO
 from fusargpt.errors import InputError
 from fusargpt.geo.prior import Prior
-from fusargpt.inference.predict import FusarGpt, load
+from fusargpt.inference.loading import load
+from fusargpt.inference.predict import FusarGpt
 from fusargpt.inference.user_texts import UserTexts
 from fusargpt.serving.batch import BatchSettings, run_batch
 from fusargpt.serving.batch_inputs import TripletDataset

@@ -14,7 +14,7 @@ os.environ |= {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "VLLM_CPU_KVCACHE_SPACE": 
 import torch
 
 from fusargpt.geo.prior import Prior
-from fusargpt.inference.predict import load
+from fusargpt.inference.loading import load
 from fusargpt.serving.vllm_engine import load_vllm
 from modeling_fusargpt import FusarGptQwen3Config, FusarGptQwen3ForConditionalGeneration
 from tests.tiny import random_image, random_prior, stir_tlm, tiny_processor, tiny_qwen3_config
