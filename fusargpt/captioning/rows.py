@@ -65,6 +65,8 @@ def doubted_answer(name: str, record: Mapping[str, Any], doubted: Mapping[str, s
     Returns:
         None where nothing of it would be told.
     """
+    if not doubted:
+        return None
     trusted = phrases_of(record)
     phrases = {**trusted, **doubted}
     of_targets = {dimension for dimension in phrases if dimension.startswith(TARGET_PREFIX)}

@@ -13,6 +13,8 @@ _SETTLED = 2
 """Times in succession that a token must have followed before it is drafted."""
 _KEPT = 2**16
 """Contexts; all are forgotten where there are more."""
+_AT_ONCE = 8
+"""Drafted tokens of all rows of a pass together, about."""
 _END = -1
 _NUMBER = -2
 
@@ -74,6 +76,3 @@ class Drafts:
 
     def _kind(self, token: int) -> int:
         return _NUMBER if token in self._numbers else token
-
-
-_AT_ONCE = 8
