@@ -6,6 +6,7 @@ from pathlib import Path
 from fusargpt.checkpoints import NANO, shipped
 from fusargpt.cli.answering import answering
 from fusargpt.cli.parser import Parser
+from fusargpt.errors import InputError
 
 SEEDS = (3, 12, 2)  # of the test split: open sea, an airfield, a harbour; what is wrong in them is said
 
@@ -14,7 +15,7 @@ def main(arguments: Sequence[str]) -> None:
     """Print the table and write the picture.
 
     Raises:
-        InputError: a model that cannot be read.
+        InputError: a model that cannot be read, or a name for the picture that does not end in .png.
     """
     parser = Parser(
         prog="fusargpt quickstart",
@@ -23,6 +24,8 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--model", type=shipped, default=str(NANO), help="model folder (default: fusargpt-nano)")
     parser.add_argument("--out", type=Path, default=Path("quickstart.png"), help="the picture (default: %(default)s)")
     options = parser.parse_args(arguments)
+    if options.out.suffix.lower() != ".png":
+        raise InputError(f"--out: found {options.out}; expected a name that ends in .png")
 
     from fusargpt.cli.showcase import ask_everything, draw, format_table
     from fusargpt.inference.loading import load

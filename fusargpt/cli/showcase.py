@@ -206,5 +206,5 @@ def draw(predictor: FusarGpt, showcases: Sequence[Showcase], path: Path) -> None
         for number, line in enumerate(lines):
             pen.text((4, top + LINE + PANEL + 4 + LINE * number), line, fill="black", font=FONT)
         top += height
-    with output_file(path, "choose another --out", keep_suffix=True) as partial:
-        picture.save(partial)
+    with output_file(path, "choose another --out") as partial:
+        picture.save(partial, format="PNG")

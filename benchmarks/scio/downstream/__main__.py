@@ -1,10 +1,10 @@
 """What does cleaning captions buy downstream? python -m benchmarks.scio.downstream --proof build/scio-proof
 
 Stage 1 of FUSAR-GPT on the captions of the cells of the proof (`python -m benchmarks.scio`, which has to be done with
-them): with errors, the half of the rows that matches best, any half, what SCIO makes of them, and clean ones. All start
-from the backbone that has seen no prior, taught the form of the captions alone, and train for the same steps. All are
-asked to describe places that none has seen; what they say is compared by words (BLEU-4, ROUGE-L) and by facts. A cell
-that is done is not made again, and one that was cut goes on.
+them): with errors, the half of the rows that matches best, what SCIO makes of them, and clean ones (any half: `--arms
+any`). All start from the backbone that has seen no prior, taught the form of the captions alone, and train for the same
+steps. All are asked to describe places that none has seen; what they say is compared by words (BLEU-4, ROUGE-L) and by
+facts. A cell that is done is not made again, and one that was cut goes on.
 """
 
 import argparse

@@ -68,6 +68,15 @@ def test_what_is_wrong_is_said() -> None:
     assert said(rows) == ["count: 4 (true: 5); classify, as in truth: ship"]
 
 
+@pytest.mark.parametrize("name", ["picture", "picture.txt", "picture.jpg"])
+def test_a_picture_of_another_kind_is_refused_before_anything_is_asked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    assert main(["quickstart", "--out", str(tmp_path / name)]) == 2
+    assert "expected a name that ends in .png" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
 def test_an_unknown_model_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["quickstart", "--model", str(tmp_path / "nothing")]) == 2
     assert len(capsys.readouterr().err.strip().splitlines()) == 1
