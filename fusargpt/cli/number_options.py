@@ -16,7 +16,7 @@ def add_number_types(add: Callable[..., Any], default: str = "none") -> None:
         "--dtype",
         choices=get_args(Dtype),
         help="of weights and products (default: float32 on a CPU, else bfloat16). bfloat16 takes half of the memory; a "
-        "CPU without units for it is slow",
+        "CPU without matrix units for it is slow",
     )
     add(
         "--quantization",

@@ -1,4 +1,4 @@
-"""Where a processor has no units for bfloat16, `bf16_on_cpu: with_units` computes in float32; a resumed run goes on."""
+"""Where a processor has no matrix units for bfloat16, `bf16_on_cpu: with_units` computes in float32; a resumed run goes on."""
 
 import json
 from pathlib import Path
@@ -22,7 +22,8 @@ SAVING = {"max_steps": 2, "save_strategy": "steps", "save_steps": 1}
     ("found", "units"),
     [
         ({"avx2": True, "avx512_bf16": False}, False),
-        ({"avx512_bf16": True}, True),
+        ({"avx512_bf16": True}, False),
+        ({"avx512_bf16": True, "amx_bf16": True}, True),
         ({"neon": True, "bf16": True}, True),
     ],
 )
@@ -37,7 +38,7 @@ def test_a_run_computes_in_what_the_processor_has_and_goes_on_in_it(
 ) -> None:
     write_base(tmp_path)
     write_triplets(tmp_path / "data")
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": units})
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": units})
     used: list[bool] = []
     train = sft._train  # pyright: ignore[reportPrivateUsage]
     monkeypatch.setattr(
@@ -48,7 +49,7 @@ def test_a_run_computes_in_what_the_processor_has_and_goes_on_in_it(
     assert used == [units]
     assert computes_in_bfloat16(tmp_path / "out", resume=True) is units
     # On another processor the checkpoints say how they go on, and a run that starts afresh takes what is there.
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": not units})
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": not units})
     assert computes_in_bfloat16(tmp_path / "out", resume=True) is units
     assert computes_in_bfloat16(tmp_path / "out", resume=False) is not units
     (tmp_path / "out" / checkpoints(tmp_path / "out")[-1].name / "trainer_state.json").write_text(json.dumps({}))
