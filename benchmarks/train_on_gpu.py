@@ -45,6 +45,7 @@ ON_GPU = Amounts(
     captions=2000,
     instructions=1500,
     chips=3000,
+    reinforcement_steps=0,  # it has no clock to follow
     batch_size=64,
 )
 GPU_OVERRIDES = (

@@ -24,6 +24,7 @@ class Amounts:
         pretrain_steps: of `pretrain.yaml`.
         captions, instructions: scenes of each version, with priors.
         chips: drawn pictures of real chips among the instructions.
+        reinforcement_steps: of `stage3.yaml`; 0 leaves the stage out.
         batch_size: of dense stages and recipes; None leaves theirs.
     """
 
@@ -35,10 +36,11 @@ class Amounts:
     captions: int = 3000
     instructions: int = 2500
     chips: int = 4000
+    reinforcement_steps: int = 600
     batch_size: int | None = None
 
 
-TINY = Amounts(8, 32, 16, 12, 2, 8, 8, 4, 4)
+TINY = Amounts(8, 32, 16, 12, 2, 8, 8, 4, 1, 4)
 """To try that everything runs: minutes, and nothing is learned."""
 
 
@@ -116,8 +118,10 @@ def stages(build: Path, ssdd: Path | None, amounts: Amounts, training: Training)
         _recipe(build, "stage1", "pretrain", ["captions"], amounts, training),
         _recipe(build, "stage2", "stage1", ["instructions", "captions"], amounts, training),
     ]
-    # Stage 3 (rewards that can be verified) has its place here: it reads build/stage2, and `release` its result.
-    released = _module("release", "small.release", str(build / "stage2"), "--out", str(build / "fusargpt-mini"))
+    if amounts.reinforcement_steps:
+        recipes.append(_reinforcement(build, amounts, training))
+    last = recipes[-1].name
+    released = _module("release", "small.release", str(build / last), "--out", str(build / "fusargpt-mini"))
     return [*found, *dense, *data, *recipes, released]
 
 
@@ -164,11 +168,7 @@ def _dense(
 
 
 def _recipe(build: Path, name: str, before: str, data: Sequence[str], amounts: Amounts, training: Training) -> Stage:
-    fields: dict[str, object] = {
-        "model_name_or_path": build / before,
-        "output_dir": build / name,
-        "feature_cache": build / "features",
-    }
+    fields = _folders(build, name, before)
     if name == "pretrain":
         fields["max_steps"] = amounts.pretrain_steps
     if amounts.batch_size is not None:
@@ -177,6 +177,28 @@ def _recipe(build: Path, name: str, before: str, data: Sequence[str], amounts: A
         fields["train_minutes"] = training.minutes[name]
         if name != "pretrain":
             fields["num_train_epochs"] = _NO_LIMIT  # the clock ends it
+    return _trained(build, name, "trl_recipes.sft", fields, data, training)
+
+
+def _reinforcement(build: Path, amounts: Amounts, training: Training) -> Stage:
+    fields = _folders(build, "stage3", "stage2") | {"max_steps": amounts.reinforcement_steps}
+    if amounts.batch_size is not None:
+        # Answers to one question stay together.
+        fields |= {"num_generations": amounts.batch_size, "per_device_train_batch_size": amounts.batch_size}
+    return _trained(build, "stage3", "trl_recipes.grpo.train", fields, ["instructions", "captions"], training)
+
+
+def _folders(build: Path, name: str, before: str) -> dict[str, object]:
+    return {
+        "model_name_or_path": build / before,
+        "output_dir": build / name,
+        "feature_cache": build / "features",
+    }
+
+
+def _trained(
+    build: Path, name: str, module: str, fields: dict[str, object], data: Sequence[str], training: Training
+) -> Stage:
     arguments = [text for field, value in fields.items() for text in (f"--{field}", str(value))]
     arguments += ["--dataset_name", *(str(build / "data" / part) for part in data), *training.overrides]
-    return Stage(name, ("-m", "trl_recipes.sft", str(RECIPES / f"{name}.yaml"), *arguments), build / name)
+    return Stage(name, ("-m", module, str(RECIPES / f"{name}.yaml"), *arguments), build / name)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from trl_recipes.arguments import parse
+from trl_recipes.grpo import arguments as reinforcement
 from trl_recipes.mini import __main__ as command
 from trl_recipes.mini.pipeline import StageError, finish, log_of, run, start
 from trl_recipes.mini.stages import TINY, Amounts, Stage, Training, score_stages, stages
@@ -39,6 +40,10 @@ def test_commands_of_training_stages_are_understood(amounts: Amounts) -> None:
         assert str(config.output_dir) == f"b/{name}"
         assert recipe.train_minutes == (0.5 if name == "stage1" else None)
         assert (config.num_train_epochs > 100) == (name == "stage1")
+    recipe, config = reinforcement.parse([*found["stage3"].command[2:], "--use_cpu", "true"])
+    assert (str(config.output_dir), recipe.model_name_or_path) == ("b/stage3", "b/stage2")
+    assert config.per_device_train_batch_size % config.num_generations == 0
+    assert found["release"].command[2] == "b/stage3"
     for module, name, before in ((pretrain_tower, "tower", "initial"), (pretrain_pointing, "pointing", "tower")):
         options = small_parser(module.__doc__ or "", before, name).parse_args(found[name].command[2:])
         assert (options.out, options.model, options.ssdd) == (Path("b", name), Path("b", before), Path("ssdd"))
