@@ -1,4 +1,4 @@
-"""Where a processor has no matrix units for bfloat16, `bf16_on_cpu: with_units` computes in float32; a resumed run goes on."""
+"""Without matrix units for bfloat16, `bf16_on_cpu: with_units` computes in float32; a resumed run goes on as begun."""
 
 import json
 from pathlib import Path
