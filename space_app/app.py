@@ -1,9 +1,9 @@
 """FUSAR-GPT in the browser: a SAR image and a question in, the answer streamed and drawn on the image.
 
 Run as a script in a Space, or by `fusargpt demo`. Environment variables: FUSARGPT_MODEL names the model, a folder or
-`owner/name` on the Hub (fusargpt-nano, which comes with the package, when it is not set); FUSARGPT_KLIP_MODEL the one
-that searches, likewise (fusarklip-nano); FUSARGPT_ALPHAEARTH the AlphaEarth fields that are offered, see
-`space_app.fields`.
+`owner/name` on the Hub (when it is not set `fusargpt.checkpoints.DEFAULT`, which comes with the package);
+FUSARGPT_KLIP_MODEL the one that searches, likewise (fusarklip-nano); FUSARGPT_ALPHAEARTH the AlphaEarth fields that are
+offered, see `space_app.fields`.
 """
 
 import importlib.util

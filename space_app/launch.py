@@ -8,7 +8,7 @@ from pathlib import Path
 import gradio as gr
 from gradio.themes import Default
 
-from fusargpt.checkpoints import KLIP_NANO, NANO
+from fusargpt.checkpoints import DEFAULT, KLIP_NANO
 from fusargpt.embedding.embedder import Embedder
 from fusargpt.errors import InputError
 from fusargpt.inference.loading import load
@@ -43,8 +43,8 @@ STYLE = Path(__file__).with_name("page.css")
 
 
 def chosen_model() -> str:
-    """What FUSARGPT_MODEL names, or the folder of fusargpt-nano."""
-    return os.environ.get(MODEL_VARIABLE, str(NANO))
+    """What FUSARGPT_MODEL names, or the folder of the default."""
+    return os.environ.get(MODEL_VARIABLE, str(DEFAULT))
 
 
 def chosen_searcher() -> str | None:

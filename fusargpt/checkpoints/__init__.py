@@ -26,6 +26,9 @@ NANO_SSDD = NANO.with_name("fusargpt-nano-ssdd")
 KLIP_NANO = NANO.with_name("fusarklip-nano")
 """Folder of fusarklip-nano, which embeds images and texts."""
 
+DEFAULT = NANO
+"""What every command and page takes where no model is named."""
+
 SHIPPED = {
     **{folder.name: folder for folder in (NANO, NANO_BACKBONE, NANO_SSDD, KLIP_NANO)},
     "dataset_card": Path(__file__).resolve().parents[2] / "dataset_card",

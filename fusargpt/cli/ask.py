@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fusargpt.checkpoints import NANO, check_model_name, name_of, shipped
+from fusargpt.checkpoints import DEFAULT, check_model_name, name_of, shipped, shipped_name
 from fusargpt.cli.answering import answering
 from fusargpt.cli.argument_types import add_abstain, add_reading, check_abstain, reading_of
 from fusargpt.cli.extras import check_constrained, needs
@@ -77,8 +77,8 @@ def _parser() -> argparse.ArgumentParser:
         "--model",
         metavar="MODEL",
         type=shipped,
-        default=str(NANO),
-        help="model folder, or owner/name on the Hub (default: fusargpt-nano, which comes with the package)",
+        default=str(DEFAULT),
+        help=f"model folder, or owner/name on the Hub (default: {DEFAULT.name}, which comes with the package)",
     )
     parser.add_argument(
         "--max-new-tokens",
@@ -193,7 +193,7 @@ def _answer(options: argparse.Namespace) -> None:
         question,
         given,
         AnswerBoxes.of(given, seen, image.size) if withheld is None and has_boxes(options.task, answer) else None,
-        NANO.name if options.model == str(NANO) else options.model,
+        shipped_name(options.model) or options.model,
         _told_prior(options, prior),
         read_as,
         geometry_of(options.image, reading) if options.json or options.out else None,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fusargpt.checkpoints import NANO, check_model_name, shipped
+from fusargpt.checkpoints import DEFAULT, check_model_name, shipped
 from fusargpt.cli.argument_types import (
     add_abstain,
     add_reading,
@@ -193,8 +193,8 @@ def _parser() -> argparse.ArgumentParser:
         "--model",
         metavar="MODEL",
         type=shipped,
-        default=str(NANO),
-        help="model folder, or owner/name on the Hub (default: fusargpt-nano, which comes with the package)",
+        default=str(DEFAULT),
+        help=f"model folder, or owner/name on the Hub (default: {DEFAULT.name}, which comes with the package)",
     )
     add_abstain(parser.add_argument)
     parser.add_argument("--engine", choices=ENGINES, default="auto", help="default: vllm where it is installed")

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from fusargpt.checkpoints import check_model_name, shipped
+from fusargpt.checkpoints import DEFAULT, check_model_name, shipped
 from fusargpt.cli.extras import needs
 from fusargpt.cli.number_options import add_number_types
 from fusargpt.cli.parser import Parser
@@ -25,7 +25,7 @@ def main(arguments: Sequence[str]) -> None:
         "--model",
         metavar="MODEL",
         type=shipped,
-        help="model folder, or owner/name on the Hub (default: what FUSARGPT_MODEL names, or fusargpt-nano)",
+        help=f"model folder, or owner/name on the Hub (default: what FUSARGPT_MODEL names, or {DEFAULT.name})",
     )
     parser.add_argument(
         "--host",

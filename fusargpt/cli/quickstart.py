@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from fusargpt.checkpoints import NANO, shipped
+from fusargpt.checkpoints import DEFAULT, shipped
 from fusargpt.cli.answering import answering
 from fusargpt.cli.parser import Parser
 from fusargpt.errors import InputError
@@ -21,7 +21,7 @@ def main(arguments: Sequence[str]) -> None:
         prog="fusargpt quickstart",
         description="Answer all five tasks on three simulated scenes of the test split; show what the prior does.",
     )
-    parser.add_argument("--model", type=shipped, default=str(NANO), help="model folder (default: fusargpt-nano)")
+    parser.add_argument("--model", type=shipped, default=str(DEFAULT), help=f"model folder (default: {DEFAULT.name})")
     parser.add_argument("--out", type=Path, default=Path("quickstart.png"), help="the picture (default: %(default)s)")
     options = parser.parse_args(arguments)
     if options.out.suffix.lower() != ".png":

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fusargpt.checkpoints import check_model_name, shipped
+from fusargpt.checkpoints import DEFAULT, check_model_name, shipped
 from fusargpt.cli.area_options import add_area, check_area
 from fusargpt.cli.extras import needs
 from fusargpt.cli.label_options import add_labels, classify_by_labels
@@ -231,7 +231,10 @@ def _parser(task: str) -> argparse.ArgumentParser:
         add_labels(parser)
     model = parser.add_argument_group("model")
     model.add_argument(
-        "--model", metavar="MODEL", type=shipped, help="name, folder, or owner/name on the Hub (default: fusargpt-nano)"
+        "--model",
+        metavar="MODEL",
+        type=shipped,
+        help=f"name, folder, or owner/name on the Hub (default: {DEFAULT.name})",
     )
     model.add_argument("--question", metavar="TEXT", help="instead of the task's own; the answer is read as the task's")
     if task != "describe":

@@ -12,7 +12,7 @@ from PIL import Image
 from rasterio.windows import Window
 from tqdm import tqdm
 
-from fusargpt.checkpoints import NANO, name_of
+from fusargpt.checkpoints import name_of, shipped_name
 from fusargpt.errors import InputError
 from fusargpt.geo.embeddings import ATTRIBUTION
 from fusargpt.geo.mapping import WGS84
@@ -198,8 +198,8 @@ def _provenance(scene: SarScene, settings: SceneSettings, read_as: ReadAs, year:
         "task": settings.task,
         "target": settings.target,
         "question": settings.prompt,
-        # The path of the one that comes with the package says nothing to others.
-        "model": NANO.name if settings.model == str(NANO) else settings.model,
+        # The path of one that comes with the package says nothing to others.
+        "model": shipped_name(settings.model) or settings.model,
         **prior,
         "scene": shown(scene.path),
         "acquired": None if scene.acquired is None else scene.acquired.isoformat(),

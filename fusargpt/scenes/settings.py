@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
-from fusargpt.checkpoints import NANO
+from fusargpt.checkpoints import DEFAULT
 from fusargpt.errors import InputError, check, naming
 from fusargpt.geo.geometry import Bounds
 from fusargpt.inference.number_types import Dtype, Quantization
@@ -50,7 +50,7 @@ class SceneSettings(TileSettings):
     task: str
     target: str = TARGETS[0]
     question: str | None = None
-    model: str = str(NANO)
+    model: str = str(DEFAULT)
     no_skip: bool = False
     contrast_db: float = 6.0
     overlap_threshold: float = 0.5
