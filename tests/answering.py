@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Any
 
-from fusargpt.inference.predict import Asked
+from fusargpt.inference.beginning import Asked
 
 
 def by_batches(answers: Callable[..., list[str]]) -> Callable[..., Iterator[list[tuple[int, str]]]]:

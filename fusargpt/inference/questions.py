@@ -9,8 +9,9 @@ from PIL import Image
 
 from fusargpt.geo.acquisition import Acquisition
 from fusargpt.geo.prior import Prior
+from fusargpt.inference.beginning import Asked
 from fusargpt.inference.confidences import CALIBRATED, RAW
-from fusargpt.inference.predict import Asked, FusarGpt
+from fusargpt.inference.predict import FusarGpt
 from fusargpt.tasks.grammar import AnswerForm
 
 

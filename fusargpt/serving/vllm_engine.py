@@ -16,10 +16,11 @@ from vllm.platforms import current_platform
 
 from fusargpt.errors import InputError, one_line
 from fusargpt.geo.prior import Prior
+from fusargpt.inference.beginning import Asked, prompt_of
 from fusargpt.inference.confidences import Decoded
 from fusargpt.inference.counts import ALTERNATIVES, STEPS
 from fusargpt.inference.loading import check_name
-from fusargpt.inference.predict import Asked, FusarGpt
+from fusargpt.inference.predict import FusarGpt
 from fusargpt.inference.user_texts import UserTexts
 from fusargpt.tasks.grammar import AnswerForm
 from fusargpt.tasks.prompts import MAX_NEW_TOKENS
@@ -69,7 +70,7 @@ class VllmFusarGpt(FusarGpt):
         for image, question, prior in zip(images, questions, priors, strict=True):
             self.seen_size(image)  # refuses what the image processor cannot take, as `FusarGpt` does
             texts = UserTexts(self.processor.tokenizer)
-            prompt = self._prompt(question, texts)
+            prompt = prompt_of(self.processor, question, texts)
             prompts.append(request(image, texts.tokens(prompt) if texts.hold_special_tokens else prompt, prior))
         # The model's own settings (a penalty for repetition, the tokens that end), but greedy.
         sampling = self.model.get_default_sampling_params()

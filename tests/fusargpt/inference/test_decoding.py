@@ -7,9 +7,10 @@ import pytest
 import torch
 from transformers.cache_utils import DynamicLayer
 
+from fusargpt.inference.beginning import Asked, Beginning
 from fusargpt.inference.drafts import Context, Drafts
 from fusargpt.inference.growing_layer import GrowingLayer
-from fusargpt.inference.predict import Asked, FusarGpt
+from fusargpt.inference.predict import FusarGpt
 from fusargpt.inference.running_batch import RunningBatch
 from tests.fusargpt.inference.test_predict import make_prior
 from tests.tiny import Backbone, random_image, stir_tlm, tiny_model, tiny_processor
@@ -127,7 +128,7 @@ def test_right_and_wrong_drafts_change_no_token(penalty: float, predictor: Fusar
     expected = plain.decoded(*asked, 2)
     undrafted = len(steps)
     oracle = Oracle([one.tokens for one in expected])
-    monkeypatch.setattr(FusarGpt, "_new_drafts", lambda self: oracle)
+    monkeypatch.setattr(Beginning, "drafts", lambda self: oracle)
     steps.clear()
     found = predictor.decoded(*asked, 2)
     assert len(steps) < 0.9 * undrafted and max(oracle.drafted) > 1

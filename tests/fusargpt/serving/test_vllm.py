@@ -31,6 +31,7 @@ from vllm.lora.request import LoRARequest
 from fusargpt.checkpoints import NANO
 from fusargpt.errors import InputError
 from fusargpt.geo.prior import Prior
+from fusargpt.inference.beginning import prompt_of
 from fusargpt.inference.loading import load
 from fusargpt.inference.predict import FusarGpt
 from fusargpt.inference.user_texts import UserTexts
@@ -50,9 +51,8 @@ STEP = 64
 """Tokens that vLLM computes in one step, fewer than most prompts have: those are prefilled in chunks."""
 
 
-def prompt_of(engine: FusarGpt, question: str) -> str:
-    texts = UserTexts(engine.processor.tokenizer)
-    return engine._prompt(question, texts)  # pyright: ignore[reportPrivateUsage]  # the same text
+def shown(engine: FusarGpt, question: str) -> str:
+    return prompt_of(engine.processor, question, UserTexts(engine.processor.tokenizer))  # the same text
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +93,7 @@ def mapping(prior: Prior | None) -> dict[str, np.ndarray] | None:
 
 def prompts(engine: VllmFusarGpt, priors: Sequence[Prior | None]) -> list[dict[str, Any]]:
     asked = sample_questions()
-    texts = [prompt_of(engine, question) for question in asked.questions]
+    texts = [shown(engine, question) for question in asked.questions]
     return [request(*parts) for parts in zip(asked.images, texts, priors, strict=False)]
 
 
@@ -146,7 +146,7 @@ def test_the_same_image_with_another_prior_is_another_image(engine: VllmFusarGpt
     asked = sample_questions()
     both = [own_tokens(own, asked.given(prior)) for prior in ("prior", "none")]
     (index, *_) = [index for index, (one, other) in enumerate(zip(*both, strict=True)) if one != other]
-    text, image = prompt_of(engine, asked.questions[index]), asked.images[index]
+    text, image = shown(engine, asked.questions[index]), asked.images[index]
     # One after the other, so that each finds what the others have left in the caches; under one name of the client's.
     for name in (None, "scene-7"):
         for given, expected in ((asked.priors[index], both[0]), (None, both[1]), (asked.priors[index], both[0])):
@@ -164,7 +164,7 @@ def test_special_tokens_in_a_question_are_text(engine: VllmFusarGpt, own: FusarG
 
 def test_several_images_each_with_its_prior(engine: VllmFusarGpt, own: FusarGpt):
     asked = sample_questions()
-    text = prompt_of(engine, "Describe this image.").replace(IMAGE, IMAGE + IMAGE)
+    text = shown(engine, "Describe this image.").replace(IMAGE, IMAGE + IMAGE)
     for first, second in ((asked.priors[0], asked.priors[1]), (None, asked.priors[1]), (asked.priors[1], None)):
         priors = [
             prior and {"prior_embeddings": prior.embeddings, "prior_positions": prior.positions}
