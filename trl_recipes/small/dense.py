@@ -121,12 +121,29 @@ def stack_targets(items: Sequence[Row]) -> dict[str, Tensor]:
     return {name: torch.from_numpy(np.stack([item[name] for item in items])) for name in names}
 
 
-class DenseHead(nn.Module):
-    """A linear head for the dense targets of tokens of `token_pixels`."""
+def generalized_overlap(boxes: Tensor, others: Tensor) -> Tensor:
+    """GIoU of boxes [..., 4] pair by pair, in (-1, 1]; one whose edges are in the wrong order has no area.
 
-    def __init__(self, width: int, token_pixels: int = TOKEN_PIXELS) -> None:
+    Source: arXiv 1902.09630, algorithm 1.
+    """
+    (low, high), (other_low, other_high) = boxes.split(2, dim=-1), others.split(2, dim=-1)
+
+    def area(low: Tensor, high: Tensor) -> Tensor:
+        return (high - low).clamp(min=0).prod(-1)
+
+    shared = area(torch.maximum(low, other_low), torch.minimum(high, other_high))
+    union = (area(low, high) + area(other_low, other_high) - shared).clamp(min=1e-6)
+    hull = area(torch.minimum(low, other_low), torch.maximum(high, other_high)).clamp(min=1e-6)
+    return shared / union - (hull - union) / hull
+
+
+class DenseHead(nn.Module):
+    """A linear head for the dense targets of tokens of `token_pixels`; `overlap_weight` is that of 1 - GIoU."""
+
+    def __init__(self, width: int, token_pixels: int = TOKEN_PIXELS, overlap_weight: float = 0.0) -> None:
         super().__init__()
         self.token_pixels = token_pixels
+        self.overlap_weight = overlap_weight
         self.norm = nn.RMSNorm(width)
         self.head = nn.Linear(width, COVERS + SLOTS * SLOT_WIDTH)
 
@@ -141,8 +158,14 @@ class DenseHead(nn.Module):
         presence_loss = functional.binary_cross_entropy_with_logits(presence, present)
         box_error = (boxes - box).abs().mean(-1)
         box_loss = (box_error * there).sum() / there.sum().clamp(min=1)
+        overlap_loss = ((1 - generalized_overlap(boxes, box)) * there).sum() / there.sum().clamp(min=1)
         # The more tokens, the fewer of them hold a target; what one target weighs stays that of nano's 36.
         presence_weight = 10 * cover.shape[1] / 36
-        loss = cover_loss + presence_weight * presence_loss + 4 * box_loss
-        box_pixels = box_loss * self.token_pixels
-        return {"loss": loss, "cover": cover_loss, "presence": presence_loss, "box_pixels": box_pixels}
+        loss = cover_loss + presence_weight * presence_loss + 4 * box_loss + self.overlap_weight * overlap_loss
+        return {
+            "loss": loss,
+            "cover": cover_loss,
+            "presence": presence_loss,
+            "box_pixels": box_loss * self.token_pixels,
+            "overlap": overlap_loss,
+        }

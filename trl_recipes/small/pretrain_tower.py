@@ -63,10 +63,10 @@ def collate(items: Sequence[Row]) -> dict[str, Tensor]:
 class DenseTower(nn.Module):
     """The vision tower of FUSAR-GPT with the dense head on its merged tokens."""
 
-    def __init__(self, tower: nn.Module, width: int) -> None:
+    def __init__(self, tower: nn.Module, width: int, overlap_weight: float = 0.0) -> None:
         super().__init__()
         self.tower = tower
-        self.dense = DenseHead(width)
+        self.dense = DenseHead(width, overlap_weight=overlap_weight)
 
     def forward(
         self, pixel_values: Tensor, image_grid_thw: Tensor, cover: Tensor, present: Tensor, box: Tensor, order: Tensor
@@ -109,7 +109,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         first_seed = SPLIT_SEEDS["train"] + 1_000_000
         pictures = DenseScenes(processor.image_processor, first_seed, options.scenes, options.optical_share)
     trainer = DenseTrainer(
-        model=DenseTower(tower, size.text_width),
+        model=DenseTower(tower, size.text_width, size.overlap_weight),
         args=training_arguments(options),
         train_dataset=pictures,
         data_collator=collate,

@@ -57,6 +57,10 @@ class SmallModel:
         pointing_layer: of the language model, the one whose states tell where targets are; those above are left to
             language.
         squeezes: whether its processor makes a square of every image; otherwise it keeps the aspect ratio.
+        overlap_weight: in the tower's loss, of 1 - GIoU beside the distances of edges, which are the same for large and
+            small objects. 150 steps from one checkpoint of mini's tower, with its learning rate falling to 0, told
+            boxes of F1@0.50 56.6 with it and 54.3 without on SSDD's 60 validation chips, 47.2 and 42.9 on 60 of its
+            training chips.
         real_chips: whether it is trained on pictures of many sources, real chips among them, and not on the scenes of
             version 1 of the simulator alone.
         tower, pointing: its dense stages.
@@ -77,6 +81,7 @@ class SmallModel:
     text_heads: int
     pointing_layer: int
     squeezes: bool
+    overlap_weight: float
     real_chips: bool
     tower: DenseStage
     pointing: DenseStage
@@ -104,6 +109,7 @@ NANO = SmallModel(
     text_heads=6,
     pointing_layer=3,
     squeezes=False,
+    overlap_weight=0.0,
     real_chips=False,
     tower=DenseStage(pictures=48_000, batch_size=48, learning_rate=1e-3, optical_share=0.6),
     pointing=DenseStage(pictures=16_800, batch_size=24, learning_rate=1.5e-3, optical_share=0.7),
@@ -124,6 +130,7 @@ MINI = SmallModel(
     text_heads=8,
     pointing_layer=3,
     squeezes=True,
+    overlap_weight=4.0,
     real_chips=True,
     tower=DenseStage(pictures=40_000, batch_size=16, learning_rate=7e-4, optical_share=0.0),
     pointing=DenseStage(pictures=16_000, batch_size=16, learning_rate=1e-3, optical_share=0.0),
