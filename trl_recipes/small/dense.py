@@ -147,11 +147,16 @@ class DenseHead(nn.Module):
         self.norm = nn.RMSNorm(width)
         self.head = nn.Linear(width, COVERS + SLOTS * SLOT_WIDTH)
 
+    def read(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Of tokens [..., width] logits of the cover [..., COVERS], logits of the classes of each slot [..., SLOTS,
+        classes], and their boxes [..., SLOTS, 4] as in `DenseTargets`."""
+        predicted = self.head(self.norm(tokens)).float()
+        slots = predicted[..., COVERS:].unflatten(-1, (SLOTS, SLOT_WIDTH))
+        return predicted[..., :COVERS], slots[..., : len(TARGETS)], slots[..., len(TARGETS) :]
+
     def forward(self, tokens: Tensor, cover: Tensor, present: Tensor, box: Tensor) -> dict[str, Tensor]:
         """The losses of tokens [B T, width] or [B, T, width]."""
-        predicted = self.head(self.norm(tokens)).float().reshape(*cover.shape[:2], -1)
-        cover_logits, slots = predicted[..., :COVERS], predicted[..., COVERS:].unflatten(-1, (SLOTS, SLOT_WIDTH))
-        presence, boxes = slots[..., : len(TARGETS)], slots[..., len(TARGETS) :]
+        cover_logits, presence, boxes = self.read(tokens.reshape(*cover.shape[:2], -1))
         there = present.sum(-1)
         known = cover.sum(-1).mean().clamp(min=1e-6)
         cover_loss = -(cover * cover_logits.log_softmax(-1)).sum(-1).mean() / known

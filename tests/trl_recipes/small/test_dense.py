@@ -1,10 +1,24 @@
-"""The dense head's losses: boxes are drawn to the true ones, and small ones count as much as large ones."""
+"""The dense head: its losses draw boxes to the true ones, and what it tells of chips can be scored while it learns."""
 
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from safetensors.torch import save_file
+from torch import Tensor, nn
 
+from fusargpt.errors import InputError
+from tests.trl_recipes.small.test_drawing import made_chips
+from trl_recipes.model.patch_embedding import use_linear_patch_embedding
+from trl_recipes.small import dense_scores
+from trl_recipes.small import model as small_model
 from trl_recipes.small.dense import COVERS, SLOTS, DenseHead, generalized_overlap
+from trl_recipes.small.dense_scores import Found, find, scores
+from trl_recipes.small.dense_training import load
+from trl_recipes.small.pictures import Picture
+from trl_recipes.small.pretrain_tower import DenseTower
+from trl_recipes.small.sizes import MINI
 
 
 @pytest.mark.parametrize(
@@ -63,3 +77,42 @@ def test_pictures_without_objects_have_no_loss_of_boxes() -> None:
     losses = DenseHead(16, overlap_weight=4.0)(torch.randn(4, 16), cover, torch.zeros_like(present), box)
     assert losses["overlap"].item() == losses["box_pixels"].item() == 0
     losses["loss"].backward()
+
+
+def test_boxes_of_one_ship_count_once_and_probable_ones_first() -> None:
+    ship, beside = [10.0, 10.0, 30.0, 20.0], [50.0, 50.0, 60.0, 60.0]
+    exact = Found([ship, beside], [0.9, 0.25], [ship])
+    assert scores([exact], least=0.5) == {"precision": 100, "recall": 100, "F1": 100, "counts": 100}
+    assert scores([exact], least=0.2) == pytest.approx({"precision": 50, "recall": 100, "F1": 200 / 3, "counts": 0})
+    missed = Found([], [], [ship, beside])
+    assert scores([exact, missed], least=0.5) == pytest.approx(
+        {"precision": 100, "recall": 100 / 3, "F1": 50, "counts": 50}
+    )
+
+
+def test_a_checkpoint_tells_boxes_of_chips(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(small_model, "CORPUS_SCENES", 20)
+    small_model.build(MINI, tmp_path / "initial", seed=0)
+    whole, processor = load(tmp_path / "initial", "eager", seed=0)
+    use_linear_patch_embedding(whole.model)
+    tower = DenseTower(whole.model.visual, MINI.text_width)
+    nn.init.zeros_(tower.dense.head.weight)
+    # Whatever it sees, it tells a ship of 28 x 28 pixels in every token.
+    slots = tower.dense.head.bias.data[COVERS:].view(SLOTS, -1)
+    slots[:] = torch.tensor([[9.0, -9, 0, 0, 1, 1], [-9, -9, 0, 0, 1, 1]])
+    chip = Picture(
+        np.zeros((90, 120), np.uint8), np.array([[0.0, 0, 10, 7.5]]), ("ship",), np.zeros((90, 120), np.uint8)
+    )
+    found = find(tower, processor.image_processor, chip, 336)
+    assert len(found.boxes) == 144 and found.true == [[0, 0, 28, 28]]
+    assert [0, 0, 28, 28] in found.boxes and [308, 308, 336, 336] in found.boxes
+    (tmp_path / "checkpoint-1").mkdir()
+    save_file(tower.state_dict(), tmp_path / "checkpoint-1" / "model.safetensors")
+    ssdd = made_chips(tmp_path / "ssdd")
+    given = ["mini", "--model", str(tmp_path / "initial"), "--ssdd", str(ssdd)]
+    dense_scores.main([*given, "--checkpoint", str(tmp_path / "checkpoint-1")])
+    assert "checkpoint-1: 1 chips of validation.txt, percent\nfrom 0.2 on: precision 0.0" in capsys.readouterr().out
+    with pytest.raises(InputError, match="expected a checkpoint of the tower"):
+        dense_scores.main([*given, "--checkpoint", str(tmp_path / "checkpoint-2")])
