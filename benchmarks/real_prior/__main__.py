@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--build", type=Path, default=Path("build/real_prior"), help="data, features and trainings")
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--training", type=int, default=1600, help="scenes of each stage")
-    parser.add_argument("--steps", type=int, nargs=2, default=(250, 250), help="of stage 1 and stage 2")
+    parser.add_argument("--steps", type=int, nargs=2, default=(1000, 1000), help="of stage 1 and stage 2")
     parser.add_argument("--scenes", type=int, default=240, help="held-out scenes, asked all tasks each")
     parser.add_argument("--keep", action="store_true", help="the trained models, in --build")
     options = parser.parse_args(arguments)
