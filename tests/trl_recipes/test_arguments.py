@@ -70,6 +70,7 @@ def test_there_are_recipes_for_both_sizes():
         "mini/pretrain.yaml",
         "mini/stage1.yaml",
         "mini/stage2.yaml",
+        "mini/stage3.yaml",
     }
 
 
@@ -91,6 +92,8 @@ def test_every_recipe_parses(path: Path):
         ("nano/stage1", "nano/stage2"),
         ("stage2", "stage3"),
         ("nano/stage2", "nano/stage3"),
+        ("mini/stage1", "mini/stage2"),
+        ("mini/stage2", "mini/stage3"),
     ],
 )
 def test_each_stage_starts_from_the_output_of_the_one_before(first: str, second: str):
