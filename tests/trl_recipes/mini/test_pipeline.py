@@ -42,7 +42,7 @@ def test_commands_of_training_stages_are_understood(amounts: Amounts) -> None:
         assert (config.num_train_epochs > 100) == (name == "stage1")
     recipe, config = reinforcement.parse([*found["stage3"].command[2:], "--use_cpu", "true"])
     assert (str(config.output_dir), recipe.model_name_or_path) == ("b/stage3", "b/stage2")
-    assert config.per_device_train_batch_size % config.num_generations == 0
+    assert config.num_generations and config.per_device_train_batch_size % config.num_generations == 0
     assert found["release"].command[2] == "b/stage3"
     for module, name, before in ((pretrain_tower, "tower", "initial"), (pretrain_pointing, "pointing", "tower")):
         options = small_parser(module.__doc__ or "", before, name).parse_args(found[name].command[2:])
