@@ -1,4 +1,4 @@
-"""In which type a run computes on a CPU: bfloat16 where the processor has units for it; a resumed run as it began."""
+"""In which type a run computes on a CPU: bfloat16 where the processor has matrix units; a resumed run as it began."""
 
 import json
 from pathlib import Path

@@ -13,12 +13,13 @@ from pathlib import Path
 
 import torch
 from PIL import Image
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 from tqdm import tqdm
 from transformers import BaseImageProcessor
 
-from fusargpt.errors import InputError
+from fusargpt.errors import InputError, one_line
 from fusargpt.metrics.detection import box_overlap, matched_overlaps
 from fusargpt.tasks.target_names import TARGETS
 from trl_recipes.model.patch_embedding import use_linear_patch_embedding
@@ -85,7 +86,7 @@ def load_tower(name: str, model: Path, checkpoint: Path) -> tuple[DenseTower, Ba
     """A tower and its head as a checkpoint of `trl_recipes.small.pretrain_tower` holds them.
 
     Raises:
-        InputError: no such checkpoint.
+        InputError: no such checkpoint, a damaged one, or one of another model.
     """
     weights = checkpoint / "model.safetensors"
     if not weights.is_file():
@@ -95,7 +96,10 @@ def load_tower(name: str, model: Path, checkpoint: Path) -> tuple[DenseTower, Ba
     whole, processor = load(model, "eager", seed=0)
     use_linear_patch_embedding(whole.model)
     tower = DenseTower(whole.model.visual, SMALL_MODELS[name].text_width)
-    tower.load_state_dict(load_file(weights))
+    try:
+        tower.load_state_dict(load_file(weights))
+    except (SafetensorError, RuntimeError) as error:  # torch's for weights of another shape or name
+        raise InputError(f"{weights}: found {one_line(error)}; expected weights of {name}'s tower and head") from error
     return tower.eval(), processor.image_processor
 
 

@@ -58,9 +58,9 @@ class SmallModel:
             language.
         squeezes: whether its processor makes a square of every image; otherwise it keeps the aspect ratio.
         overlap_weight: in the tower's loss, of 1 - GIoU beside the distances of edges, which are the same for large and
-            small objects. 150 steps from one checkpoint of mini's tower, with its learning rate falling to 0, told
-            boxes of F1@0.50 56.6 with it and 54.3 without on SSDD's 60 validation chips, 47.2 and 42.9 on 60 of its
-            training chips.
+            small objects. 150 steps from one checkpoint of mini's tower, with its learning rate falling to 0, one run
+            each, told boxes of F1@0.50 56.6 with it and 54.3 without on SSDD's 60 validation chips, 47.2 and 42.9 on 60
+            of its training chips, each at the best of five probabilities (`trl_recipes.small.dense_scores`).
         real_chips: whether it is trained on pictures of many sources, real chips among them, and not on the scenes of
             version 1 of the simulator alone.
         tower, pointing: its dense stages.

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save, save_file
 from torch import Tensor, nn
 
 from fusargpt.errors import InputError
@@ -114,5 +114,10 @@ def test_a_checkpoint_tells_boxes_of_chips(
     given = ["mini", "--model", str(tmp_path / "initial"), "--ssdd", str(ssdd)]
     dense_scores.main([*given, "--checkpoint", str(tmp_path / "checkpoint-1")])
     assert "checkpoint-1: 1 chips of validation.txt, percent\nfrom 0.2 on: precision 0.0" in capsys.readouterr().out
+    (tmp_path / "checkpoint-3").mkdir()
+    for wrong in (b"", save({"tower.other": torch.zeros(1)})):
+        (tmp_path / "checkpoint-3" / "model.safetensors").write_bytes(wrong)
+        with pytest.raises(InputError, match="expected weights of mini's tower and head"):
+            dense_scores.main([*given, "--checkpoint", str(tmp_path / "checkpoint-3")])
     with pytest.raises(InputError, match="expected a checkpoint of the tower"):
         dense_scores.main([*given, "--checkpoint", str(tmp_path / "checkpoint-2")])
