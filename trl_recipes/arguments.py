@@ -19,7 +19,7 @@ Save = Literal["full", "trained"]
 Dtype = Literal["float32", "bfloat16"]
 Quantization = Literal["none", "nf4"]
 EarlierAnswers = Literal["hidden", "visible"]
-Bf16OnCpu = Literal["always", "with_units"]
+Bf16OnCpu = Literal["always", "where_faster"]
 OnFullDisk = Literal["stop", "continue"]
 Unreadable = Literal["raise", "skip"]
 
@@ -128,9 +128,8 @@ class RecipeArguments:
     bf16_on_cpu: Bf16OnCpu = field(
         default="always",
         metadata={
-            "help": "What bf16: true means on a CPU. always: bfloat16. with_units: bfloat16 where the processor has "
-            "matrix units for it (AMX, or ARM's), float32 elsewhere, where that is 1.5 to 6.6 times faster; a resumed "
-            "run keeps what it began with."
+            "help": "What bf16: true means on a CPU. always: bfloat16. where_faster: bfloat16 where the processor "
+            "multiplies faster in it, which is timed, else float32; a resumed run keeps what it began with."
         },
     )
     attn_implementation: str = field(

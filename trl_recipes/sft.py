@@ -304,7 +304,7 @@ def run_recipe(arguments: Sequence[str] | None = None, read: Read = parse, make:
     """Run what a recipe and the arguments after it say; those of the command line when None."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     recipe, config = read(given)
-    if config.bf16 and recipe.bf16_on_cpu == "with_units" and config.device.type == "cpu":
+    if config.bf16 and recipe.bf16_on_cpu == "where_faster" and config.device.type == "cpu":
         # Read again, because more follows from it than the one field.
         bf16 = computes_in_bfloat16(Path(str(config.output_dir)), recipe.resume)
         recipe, config = read([*given, "--bf16", str(bf16)])

@@ -15,8 +15,8 @@ def add_number_types(add: Callable[..., Any], default: str = "none") -> None:
     add(
         "--dtype",
         choices=get_args(Dtype),
-        help="of weights and products (default: float32 on a CPU, else bfloat16). bfloat16 takes half of the memory; a "
-        "CPU without matrix units for it is slow",
+        help="of weights and products (default: float32 on a CPU, else bfloat16). bfloat16 takes half of the memory; "
+        "many a CPU is slow in it",
     )
     add(
         "--quantization",

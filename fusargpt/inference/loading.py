@@ -40,8 +40,8 @@ def load(
             trainer writes it.
         device: as torch names it; None takes a GPU where there is one.
         dtype: of weights and products; None takes float32 on the CPU, else bfloat16. In bfloat16 weights take half of
-            the memory; on a CPU without matrix units for it (`fusargpt.inference.devices.has_bfloat16_units`) it is
-            slow.
+            the memory; on many a CPU it is slow
+            (`fusargpt.inference.devices.is_faster_in_bfloat16`).
         quantization: of the language model's linear layers, once they are loaded in `dtype`: "int8" or "nf4", see
             `fusargpt.inference.quantization`; "none" leaves them as they are.
 

@@ -1,4 +1,4 @@
-"""In which type a run computes on a CPU: bfloat16 where the processor has matrix units; a resumed run as it began."""
+"""In which type a run computes on a CPU: bfloat16 where the processor is faster in it; a resumed run as it began."""
 
 import json
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import cast
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from fusargpt.errors import InputError
-from fusargpt.inference.devices import has_bfloat16_units
+from fusargpt.inference.devices import is_faster_in_bfloat16
 from trl_recipes.running.atomic_runs import STATE, checkpoints
 
 _KEPT = "Precision"  # of trainer_state.json's stateful_callbacks
@@ -24,14 +24,14 @@ class Precision(TrainerCallback):
 
 
 def computes_in_bfloat16(output_dir: Path, resume: bool) -> bool:
-    """What the last checkpoint in `output_dir` was computed in, where it is gone on from; else what the processor has.
+    """What the last checkpoint in `output_dir` was computed in, where it is gone on from; else what is faster here.
 
     Raises:
         InputError: a checkpoint that does not say it.
     """
     found = checkpoints(output_dir) if resume else []
     if not found:
-        return has_bfloat16_units()
+        return is_faster_in_bfloat16()
     path = found[-1] / STATE
     try:
         kept = json.loads(path.read_text())["stateful_callbacks"][_KEPT]["bf16"]
