@@ -137,7 +137,13 @@ def exit_with(main: Callable[[], None], name: str) -> None:
 
 
 def load(folder: Path, attention: str, seed: int) -> tuple[FusarGptForConditionalGeneration, FusarGptProcessor]:
-    """Model in float32 and processor of a small model's folder."""
+    """Model in float32 and processor of a small model's folder.
+
+    Raises:
+        InputError: no such folder.
+    """
+    if not folder.is_dir():
+        raise InputError(f"--model: {folder}: no such folder; the stage before leaves it, or --model names another")
     set_seed(seed)
     model = FusarGptForConditionalGeneration.from_pretrained(folder, dtype="float32", attn_implementation=attention)
     return model, FusarGptProcessor.from_pretrained(folder)

@@ -121,3 +121,6 @@ def test_a_checkpoint_tells_boxes_of_chips(
             dense_scores.main([*given, "--checkpoint", str(tmp_path / "checkpoint-3")])
     with pytest.raises(InputError, match="expected a checkpoint of the tower"):
         dense_scores.main([*given, "--checkpoint", str(tmp_path / "checkpoint-2")])
+    given[2] = str(tmp_path / "nowhere")
+    with pytest.raises(InputError, match="nowhere: no such folder"):
+        dense_scores.main([*given, "--checkpoint", str(tmp_path / "checkpoint-1")])
