@@ -37,17 +37,18 @@ def main(arguments: Sequence[str]) -> None:
     from fusargpt.inference.loading import load
     from fusargpt.inference.quiet import quiet_libraries
 
-    own = None if options.image is None else read_image(options.image)
+    path: Path | None = options.image
+    own = None if path is None else (path, read_image(path))
     quiet_libraries()
     predictor = load(options.model)
     with answering(options.model):
         showcases = ask_everything(predictor, SEEDS)
         if own is not None:
-            showcases.append(ask_own(predictor, options.image.name, own))
-            seen = predictor.seen_size(own)
-            if is_shrunk(*own.size, *seen):
-                told = f"{told_shrunk(*own.size, *seen)}; {tiled_by(options.image, 'detect')}"
-                print(f"{options.image}: {told}", file=sys.stderr)
+            path, image = own
+            showcases.append(ask_own(predictor, path.name, image))
+            seen = predictor.seen_size(image)
+            if is_shrunk(*image.size, *seen):
+                print(f"{path}: {told_shrunk(*image.size, *seen)}; {tiled_by(path, 'detect')}", file=sys.stderr)
     print(format_table(showcases))
     draw(predictor, showcases, options.out)
     print(f"\nPicture: {options.out}  (simulated SAR; prior in false colour; where the prior acts; boxes; answers)")

@@ -60,7 +60,7 @@ class Showcase:
     name: str
     image: Image.Image
     prior: Prior | None
-    rows: list[tuple[str, str, str, str | None]]
+    rows: Sequence[tuple[str, str, str, str | None]]
 
 
 def ask_everything(predictor: FusarGpt, seeds: Sequence[int]) -> list[Showcase]:

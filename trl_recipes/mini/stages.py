@@ -31,8 +31,8 @@ class Amounts:
     scenes: int = 6000
     tower: int = MINI.tower.pictures
     pointing: int = MINI.pointing.pictures
-    questions: int = 12_000
-    pretrain_steps: int = 1125
+    questions: int = 8000
+    pretrain_steps: int = 1000
     captions: int = 3000
     instructions: int = 2500
     chips: int = 4000

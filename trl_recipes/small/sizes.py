@@ -132,7 +132,7 @@ MINI = SmallModel(
     squeezes=True,
     overlap_weight=4.0,
     real_chips=True,
-    tower=DenseStage(pictures=40_000, batch_size=16, learning_rate=7e-4, optical_share=0.0),
-    pointing=DenseStage(pictures=16_000, batch_size=16, learning_rate=1e-3, optical_share=0.0),
+    tower=DenseStage(pictures=25_600, batch_size=16, learning_rate=7e-4, optical_share=0.0),
+    pointing=DenseStage(pictures=9600, batch_size=16, learning_rate=1e-3, optical_share=0.0),
 )
 SMALL_MODELS = {model.name: model for model in (NANO, MINI)}
