@@ -82,8 +82,10 @@ class Training:
     workers: int = 1
 
 
-def stages(build: Path, ssdd: Path | None, amounts: Amounts, training: Training) -> list[Stage]:
-    """All of them, in an order in which each finds what it reads."""
+def stages(
+    build: Path, ssdd: Path | None, amounts: Amounts, training: Training, tower: Path | None = None
+) -> list[Stage]:
+    """All of them, in an order in which each finds what it reads; `tower` is a model whose vision tower is taken."""
     real = () if ssdd is None else ("--ssdd", str(ssdd))
     workers = ("--workers", str(training.workers))
     pictures = ("--pictures", str(build / "scenes"))
@@ -113,6 +115,8 @@ def stages(build: Path, ssdd: Path | None, amounts: Amounts, training: Training)
             ("pointing", "tower", amounts.pointing),
         )
     ]
+    if tower is not None:
+        dense[0] = _module("tower", "small.model", "mini", "--tower", str(tower), "--out", str(build / "tower"))
     recipes = [
         _recipe(build, "pretrain", "pointing", ["questions"], amounts, training),
         _recipe(build, "stage1", "pretrain", ["captions"], amounts, training),

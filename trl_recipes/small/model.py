@@ -15,6 +15,7 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_token
 from transformers import PreTrainedTokenizerFast
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
+from fusargpt.errors import InputError, one_line
 from fusargpt.simulator.records import question_answer
 from fusargpt.simulator.rendering import DISPLAY_DB
 from fusargpt.simulator.simulated_scene import simulate_scene
@@ -140,11 +141,17 @@ def build_config(model: SmallModel, processor: FusarGptProcessor) -> FusarGptCon
     )
 
 
-def build(size: SmallModel, out: Path, seed: int) -> None:
-    """Write the untrained model and its processor to `out`."""
+def build(size: SmallModel, out: Path, seed: int, tower: Path | None = None) -> None:
+    """Write the untrained model and its processor to `out`, with the vision tower of the model in the folder `tower`.
+
+    Raises:
+        InputError: no model of that size in `tower`.
+    """
     torch.manual_seed(seed)
     processor = build_processor(size)
     model = FusarGptForConditionalGeneration(build_config(size, processor))
+    if tower is not None:
+        _take_tower(model, tower)
     model.generation_config.eos_token_id = processor.tokenizer.eos_token_id
     model.generation_config.pad_token_id = processor.tokenizer.pad_token_id
     # The configuration last: it says that the folder is whole.
@@ -154,13 +161,28 @@ def build(size: SmallModel, out: Path, seed: int) -> None:
     print(f"{out}: {model.num_parameters():,} parameters {counts}, {len(processor.tokenizer)} tokens")
 
 
+def _take_tower(model: FusarGptForConditionalGeneration, folder: Path) -> None:
+    if not (folder / "config.json").is_file():
+        raise InputError(f"--tower: {folder}: no config.json; expected the folder of a model")
+    other = FusarGptForConditionalGeneration.from_pretrained(folder, dtype="float32")
+    try:
+        model.model.visual.load_state_dict(other.model.visual.state_dict())
+    except RuntimeError as error:  # torch's for weights of another shape or name
+        raise InputError(f"--tower: {folder}: found {one_line(error)}; expected a tower of this size") from error
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("size", choices=SMALL_MODELS, nargs="?", default=NANO.name, help="default: nano")
     parser.add_argument("--out", type=Path, help="default: build/NAME/initial")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--tower", type=Path, help="model folder whose vision tower is taken (default: none)")
     options = parser.parse_args(arguments)
-    build(SMALL_MODELS[options.size], options.out or Path("build", options.size, "initial"), options.seed)
+    out: Path = options.out or Path("build", options.size, "initial")
+    try:
+        build(SMALL_MODELS[options.size], out, options.seed, options.tower)
+    except InputError as error:
+        parser.exit(2, f"model: error: {error}\n")
 
 
 if __name__ == "__main__":

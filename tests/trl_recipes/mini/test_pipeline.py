@@ -49,6 +49,19 @@ def test_commands_of_training_stages_are_understood(amounts: Amounts) -> None:
         assert (options.out, options.model, options.ssdd) == (Path("b", name), Path("b", before), Path("ssdd"))
 
 
+def test_a_tower_that_is_there_is_not_trained_again() -> None:
+    made, taken = (
+        {stage.name: stage.command for stage in stages(Path("b"), None, TINY, Training({}), tower)}
+        for tower in (None, Path("in_training/model"))
+    )
+    assert taken.pop("tower") == (
+        *("-m", "trl_recipes.small.model", "mini", "--tower", "in_training/model"),
+        *("--out", str(Path("b", "tower"))),
+    )
+    del made["tower"]
+    assert taken == made
+
+
 def test_without_chips_no_stage_asks_for_them() -> None:
     assert not [stage for stage in stages(Path("b"), None, TINY, Training({})) if "--ssdd" in stage.command]
     assert score_stages(Path("b"), None) == []

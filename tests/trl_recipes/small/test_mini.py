@@ -54,6 +54,27 @@ def test_mini_fits_its_size_and_sees_a_square(mini: Path) -> None:
     assert all(len(processor.tokenizer.encode(str(number))) == 1 for number in range(337))
 
 
+def test_a_tower_is_taken_and_nothing_else(
+    mini: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(small_model, "CORPUS_SCENES", 60)
+    trained = FusarGptForConditionalGeneration.from_pretrained(mini)
+    with torch.no_grad():
+        for parameter in trained.parameters():
+            parameter.add_(1)
+    trained.save_pretrained(tmp_path / "trained")
+    small_model.main(["mini", "--tower", str(tmp_path / "trained"), "--out", str(tmp_path / "out")])
+    out = FusarGptForConditionalGeneration.from_pretrained(tmp_path / "out").state_dict()
+    plain = FusarGptForConditionalGeneration.from_pretrained(mini).state_dict()
+    for name, value in out.items():
+        source = trained.state_dict() if ".visual." in name else plain
+        assert torch.equal(value, source[name]), name
+    for folder, told in ((tmp_path / "nowhere", "no config.json"), (mini, "expected a tower of this size")):
+        with pytest.raises(SystemExit):
+            small_model.main(["nano", "--tower", str(folder), "--out", str(tmp_path / "none")])
+        assert told in capsys.readouterr().err and not (tmp_path / "none").exists()
+
+
 def test_stored_scenes_are_kept_when_they_are_written_again(scenes: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in scenes.glob("*.parquet")}
     assert len(before) == 2
