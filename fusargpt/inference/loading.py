@@ -40,8 +40,7 @@ def load(
             trainer writes it.
         device: as torch names it; None takes a GPU where there is one.
         dtype: of weights and products; None takes float32 on the CPU, else bfloat16. In bfloat16 weights take half of
-            the memory; on many a CPU it is slow
-            (`fusargpt.inference.devices.is_faster_in_bfloat16`).
+            the memory; on many a CPU it is slow (`fusargpt.inference.devices.is_faster_in_bfloat16`).
         quantization: of the language model's linear layers, once they are loaded in `dtype`: "int8" or "nf4", see
             `fusargpt.inference.quantization`; "none" leaves them as they are.
 

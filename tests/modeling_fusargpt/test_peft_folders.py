@@ -38,6 +38,10 @@ MERGED_ALONE = {("dora", True), ("dora", False), ("tokens", True)}
 
 @torch.no_grad()
 def logits(model: Any) -> torch.Tensor:
+    # peft ties a head's adapter to that of the embeddings as a transposed view; read from a file it is laid out by rows,
+    # and on some processors a product's last bits depend on that.
+    for parameter in model.parameters():
+        parameter.data = parameter.data.clone(memory_format=torch.contiguous_format)
     return model(**INPUTS).logits
 
 
@@ -72,7 +76,6 @@ def test_an_adapter_answers_as_in_memory_apart_merged_and_saved_again(base: Path
     assert not (folder / "config.json").exists()
     assert (expected - logits(load_any(str(base)))).abs().max() > 1e-3
 
-    # A product's last bits depend on the processor, and on where in memory its operands lie.
     within = 1e-6 * max(1.0, float(expected.abs().max()))
     merged = load_any(str(folder), merge_adapter=True)
     torch.testing.assert_close(logits(merged), expected, atol=within, rtol=0)
@@ -92,7 +95,7 @@ def test_an_adapter_answers_as_in_memory_apart_merged_and_saved_again(base: Path
             load_any(str(folder))
         return
     apart = load_any(str(folder))
-    torch.testing.assert_close(logits(apart), expected, atol=within, rtol=0)
+    torch.testing.assert_close(logits(apart), expected, atol=0, rtol=0)
     apart.save_pretrained(tmp_path / "elsewhere" / "again")
     again = tmp_path / "elsewhere" / "again"
     assert not (again / "model.safetensors").exists()
