@@ -109,7 +109,8 @@ def prepare_data(
     features = None
     if recipe.feature_cache is not None:
         limit = int(recipe.feature_cache_gib * 2**30)
-        features, splits = cache_visual_tokens(model, processor, Path(recipe.feature_cache), limit, config, splits)
+        folder, processes = Path(recipe.feature_cache), config.dataset_num_proc
+        features, splits = cache_visual_tokens(model, processor, folder, limit, config, splits, processes)
     collator = TripletCollator(
         processor,
         prior=recipe.prior == "true",

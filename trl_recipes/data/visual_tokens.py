@@ -13,6 +13,7 @@ from datasets import Dataset, Image, concatenate_datasets
 from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm import tqdm
+from transformers import TrainingArguments
 
 from fusargpt.errors import InputError
 from fusargpt.files import read_regular
@@ -21,12 +22,11 @@ from fusargpt.private_names import attention_of, count_image_tokens
 from modeling_fusargpt import AnyFusarGpt, FusarGptProcessor, FusarGptQwen3ForConditionalGeneration
 from trl_recipes.data.feature_cache import SHARD_BYTES, FeatureCache
 from trl_recipes.data.rows import Row
-from trl_recipes.stage_config import StageConfig
 
 IMAGES_AT_ONCE = 8
 
 
-def autocast_type(config: StageConfig) -> torch.dtype | None:
+def autocast_type(config: TrainingArguments) -> torch.dtype | None:
     """The type that training computes in where it differs from that of the weights."""
     return torch.bfloat16 if config.bf16 else torch.float16 if config.fp16 else None
 
@@ -117,8 +117,9 @@ def cache_visual_tokens(
     processor: FusarGptProcessor,
     folder: Path,
     limit_bytes: int,
-    config: StageConfig,
+    config: TrainingArguments,
     datasets: Sequence[Dataset],
+    processes: int | None = None,
 ) -> tuple[FeatureCache, list[Dataset]]:
     """Compute the visual tokens that are not in `folder` yet, and put keys in the place of images.
 
@@ -139,7 +140,7 @@ def cache_visual_tokens(
         )
     autocast = autocast_type(config)
     with config.main_process_first(desc="reading image files"):
-        described = [read_images(dataset, config.dataset_num_proc) for dataset in datasets]
+        described = [read_images(dataset, processes) for dataset in datasets]
     places: dict[str, tuple[int, int]] = {}
     needed: dict[str, int] = {}
     levels = 1
@@ -187,7 +188,7 @@ def _encode(
     images: _Images,
     keys: list[str],
     cache: FeatureCache,
-    config: StageConfig,
+    config: TrainingArguments,
     autocast: torch.dtype | None,
     progress: "tqdm[NoReturn]",
 ) -> None:

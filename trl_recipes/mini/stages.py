@@ -108,15 +108,12 @@ def stages(
         )
         for layout, read, count, chips in rows
     ]
-    dense = [
-        _dense(build, name, before, pictures_seen, (*pictures, *real, *workers), amounts, training)
-        for name, before, pictures_seen in (
-            ("tower", "initial", amounts.tower),
-            ("pointing", "tower", amounts.pointing),
-        )
-    ]
+    seeing = _dense(build, "tower", "initial", amounts.tower, (*pictures, *real, *workers), amounts, training)
     if tower is not None:
-        dense[0] = _module("tower", "small.model", "mini", "--tower", str(tower), "--out", str(build / "tower"))
+        seeing = _module("tower", "small.model", "mini", "--tower", str(tower), "--out", str(build / "tower"))
+    # The tokens are cached, and a second process has to share the cores.
+    asked = ("--questions", str(build / "data" / "questions"), "--features", str(build / "features"), "--workers", "0")
+    dense = [seeing, _dense(build, "pointing", "tower", amounts.pointing, asked, amounts, training)]
     recipes = [
         _recipe(build, "pretrain", "pointing", ["questions"], amounts, training),
         _recipe(build, "stage1", "pretrain", ["captions"], amounts, training),
@@ -126,7 +123,7 @@ def stages(
         recipes.append(_reinforcement(build, amounts, training))
     last = recipes[-1].name
     released = _module("release", "small.release", str(build / last), "--out", str(build / "fusargpt-mini"))
-    return [*found, *dense, *data, *recipes, released]
+    return [*found, *data, *dense, *recipes, released]
 
 
 def score_stages(build: Path, ssdd: Path | None) -> list[Stage]:

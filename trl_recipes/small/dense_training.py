@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,10 @@ from trl_recipes.running.atomic_runs import RESULT, STATE, checkpoint_to_resume,
 from trl_recipes.running.clock import Clock
 from trl_recipes.running.precision import computes_in_bfloat16
 from trl_recipes.running.resumable import Resumable
+from trl_recipes.small.matrix_optimizer import BETAS, MatrixOptimizer, matrix_optimizer
 from trl_recipes.small.sizes import NANO, SMALL_MODELS, DenseStage, SmallModel
+
+_WEIGHT_DECAY = 0.05
 
 
 class DenseTrainer(Resumable):
@@ -56,8 +59,9 @@ def small_parser(description: str, before: str, stage: str) -> argparse.Argument
     parser = dense_parser(description, batch_size=None)
     parser.add_argument("size", choices=SMALL_MODELS, nargs="?", default=NANO.name, help="default: nano")
     parser.add_argument("--model", type=Path, help=f"default: build/NAME/{before}")
-    parser.add_argument("--pictures", type=Path, help="mini: scenes as trl_recipes.small.scenes writes them")
-    parser.add_argument("--ssdd", type=Path, help="mini: folder of SSDD; without it, simulated scenes alone")
+    parser.add_argument(
+        "--matrix-learning-rate", type=float, help="of the layers' matrices, by Muon; nano: AdamW for all"
+    )
     parser.add_argument("--minutes", type=float, help="of training, with a learning rate that follows the clock")
     parser.set_defaults(before=before, stage=stage)
     return parser
@@ -74,8 +78,8 @@ def with_defaults(options: argparse.Namespace) -> tuple[SmallModel, argparse.Nam
         "scenes": stage.pictures,
         "batch_size": stage.batch_size,
         "learning_rate": stage.learning_rate,
+        "matrix_learning_rate": stage.matrix_learning_rate,
         "optical_share": stage.optical_share,
-        "pictures": build / "scenes",
     }
     for name, value in defaults.items():
         if vars(options)[name] is None:
@@ -92,8 +96,8 @@ def training_arguments(options: argparse.Namespace) -> TrainingArguments:
         learning_rate=options.learning_rate,
         lr_scheduler_type="cosine",
         warmup_steps=0.03,
-        weight_decay=0.05,
-        adam_beta2=0.95,
+        weight_decay=_WEIGHT_DECAY,
+        adam_beta2=BETAS[1],
         bf16=torch.cuda.is_available() or computes_in_bfloat16(options.out, resume=True),
         use_cpu=not torch.cuda.is_available(),
         dataloader_num_workers=options.workers,
@@ -105,6 +109,16 @@ def training_arguments(options: argparse.Namespace) -> TrainingArguments:
         report_to="none",
         seed=options.seed,
     )
+
+
+def optimizers(
+    module: nn.Module, layers: Iterable[nn.Module], options: argparse.Namespace
+) -> tuple[MatrixOptimizer | None, None]:
+    """What a trainer takes: Muon for the matrices in `layers` where it has a learning rate, else none of its own."""
+    matrix_learning_rate: float | None = options.matrix_learning_rate
+    if matrix_learning_rate is None:
+        return None, None
+    return matrix_optimizer(module, layers, matrix_learning_rate, options.learning_rate, _WEIGHT_DECAY), None
 
 
 def train(trainer: Resumable, finish: Callable[[Path], None], minutes: float | None = None) -> None:

@@ -8,10 +8,12 @@ decision.
 
 import argparse
 from collections.abc import Iterator, Sequence
+from math import log10, pi
 from pathlib import Path
 
 import torch
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
@@ -25,6 +27,7 @@ from modeling_fusargpt import FusarGptConfig, FusarGptForConditionalGeneration, 
 from trl_recipes.small.sizes import NANO, SMALL_MODELS, SmallModel
 
 CORPUS_SCENES = 3000
+_SHORTEST_WAVE = 8.0  # numbers
 # In the order of Qwen2.5-VL's tokenizer; the ids differ.
 SPECIAL_TOKENS = (
     "<|endoftext|>",
@@ -150,6 +153,9 @@ def build(size: SmallModel, out: Path, seed: int, tower: Path | None = None) -> 
     torch.manual_seed(seed)
     processor = build_processor(size)
     model = FusarGptForConditionalGeneration(build_config(size, processor))
+    if size.number_waves:
+        numbers = processor.tokenizer.convert_tokens_to_ids([str(number) for number in range(size.image_size + 1)])
+        _begin_as_waves(model.model.language_model.embed_tokens.weight, numbers)
     if tower is not None:
         _take_tower(model, tower)
     model.generation_config.eos_token_id = processor.tokenizer.eos_token_id
@@ -159,6 +165,21 @@ def build(size: SmallModel, out: Path, seed: int, tower: Path | None = None) -> 
     model.save_pretrained(out)
     counts = {name: sum(p.numel() for p in part.parameters()) for name, part in model.model.named_children()}
     print(f"{out}: {model.num_parameters():,} parameters {counts}, {len(processor.tokenizer)} tokens")
+
+
+@torch.no_grad()
+def _begin_as_waves(embeddings: Tensor, numbers: Sequence[int]) -> None:
+    """Give half of the width of the embeddings [tokens, width] of `numbers`, 0, 1, ..., sines and cosines of them.
+
+    Wavelengths from `_SHORTEST_WAVE` to twice the largest number, so that no two numbers are alike.
+    """
+    count = embeddings.shape[1] // 4
+    lengths = torch.logspace(log10(_SHORTEST_WAVE), log10(2 * len(numbers)), count)
+    angles = 2 * pi * torch.arange(len(numbers))[:, None] / lengths
+    # Of the size of all the others.
+    embeddings[torch.tensor(numbers), : 2 * count] = (
+        embeddings.std() * 2**0.5 * torch.cat([angles.cos(), angles.sin()], -1)
+    )
 
 
 def _take_tower(model: FusarGptForConditionalGeneration, folder: Path) -> None:

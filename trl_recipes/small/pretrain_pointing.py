@@ -9,107 +9,46 @@ with targets:
   reads the token's row and column, its land cover, which targets are there, how many come before them in reading order
   (the order of an answer), and each coordinate of their boxes in pixels of the whole image: as the language model will
   say it, one of the number tokens by their own embeddings, which so take their order on the way;
+- mini's upper layers on where to look: two heads of two of them, while a coordinate is said, at the token in which that
+  object is (`trl_recipes.small.pointed_attention`);
 - the whole of it on the answers.
 """
 
+import argparse
 from collections.abc import Sequence
-from itertools import count
 from pathlib import Path
 from typing import cast
 
 import torch
-from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import Dataset
 
-from fusargpt.simulator.records import SPLIT_SEEDS, answer
-from fusargpt.simulator.simulated_scene import simulate_scene
-from fusargpt.tasks.answers import LabelledBox
-from fusargpt.tasks.prompts import prompt
-from fusargpt.tasks.questions import conversation, true_answer
+from fusargpt.simulator.records import SPLIT_SEEDS
 from fusargpt.tasks.target_names import TARGETS
 from modeling_fusargpt import FusarGptForConditionalGeneration, FusarGptProcessor
 from modeling_fusargpt.windows import WINDOWS_TOGETHER
-from trl_recipes.data.collator import IGNORED_LABEL, TripletCollator
-from trl_recipes.data.rows import Batch, Row
+from trl_recipes.data.collator import IGNORED_LABEL
+from trl_recipes.data.rows import Row
+from trl_recipes.data.visual_tokens import cache_visual_tokens
 from trl_recipes.model.attention import SDPA_FLOAT32, WINDOWS_FLOAT32, register_sdpa_float32
 from trl_recipes.model.patch_embedding import use_linear_patch_embedding
-from trl_recipes.small.dense import COVERS, dense_targets, draw, scene_picture, stack_targets
+from trl_recipes.small.dense import COVERS
 from trl_recipes.small.dense_training import (
     DenseTrainer,
     exit_with,
     load,
+    optimizers,
     small_parser,
     train,
     training_arguments,
     with_defaults,
 )
-from trl_recipes.small.drawing import Drawing
-from trl_recipes.small.scenes import drawing_of
+from trl_recipes.small.pointed_attention import PointedAttention
+from trl_recipes.small.pointing_rows import PointingCollator, PointingRows, PointingScenes, number_ids, pointing_rows
 from trl_recipes.small.sizes import SLOTS, TOKEN_PIXELS, SmallModel
 
-SEEDS_PER_ITEM = 16  # item i is the first of its seeds that has a target; seven of ten have
-_AFTER_THE_TOWER = 10_000_000  # numbers of drawn pictures
-
-
-class PointingScenes(Dataset[Row]):
-    """Scenes with targets, a detection question about them, and their dense targets; item i is always the same."""
-
-    def __init__(self, first_seed: int, scenes: int, optical_share: float) -> None:
-        self.first_seed = first_seed
-        self.scenes = scenes
-        self.optical_share = optical_share
-
-    def __len__(self) -> int:
-        return self.scenes
-
-    def __getitem__(self, index: int) -> Row:
-        drawn = map(simulate_scene, count(self.first_seed + SEEDS_PER_ITEM * index))
-        scene = next(scene for scene in drawn if scene.targets)
-        label = scene.targets[0].label
-        image = draw(scene, self.optical_share)
-        return {
-            "image": image,
-            **conversation("detect", prompt("detect", label, index), answer(scene, "detect", label)),
-            **vars(dense_targets(scene_picture(scene, image))),
-        }
-
-
-class PointingPictures(Dataset[Row]):
-    """The same of drawn pictures."""
-
-    def __init__(self, drawing: Drawing, pictures: int) -> None:
-        self.drawing = drawing
-        self.pictures = pictures
-
-    def __len__(self) -> int:
-        return self.pictures
-
-    def __getitem__(self, index: int) -> Row:
-        numbers = count(_AFTER_THE_TOWER + SEEDS_PER_ITEM * index)
-        picture = next(picture for _, picture in map(self.drawing.draw, numbers) if len(picture.labels))
-        label = picture.labels[0]
-        objects = [
-            LabelledBox([int(edge) for edge in box], name)
-            for box, name in zip(picture.boxes, picture.labels, strict=True)
-        ]
-        truth = true_answer("detect", label, objects, picture.width, picture.height)
-        return {
-            "image": Image.fromarray(picture.pixels),
-            **conversation("detect", prompt("detect", label, index), truth),
-            **vars(dense_targets(picture)),
-        }
-
-
-class PointingCollator:
-    """Conversations as in every later stage; dense targets stacked."""
-
-    def __init__(self, processor: FusarGptProcessor) -> None:
-        self.conversations = TripletCollator(processor, prior=False)
-
-    def __call__(self, items: list[Row]) -> Batch:
-        return self.conversations(items) | stack_targets(items)
+_FEATURE_BYTES = 20 * 2**30
 
 
 class DensePointing(nn.Module):
@@ -128,8 +67,11 @@ class DensePointing(nn.Module):
         self.widths = [size.grid, size.grid, COVERS, SLOTS * len(TARGETS), SLOTS * size.most_objects]
         self.head = nn.Linear(width, sum(self.widths))
         self.coordinates = nn.Linear(width, SLOTS * 4 * width)
-        numbers = [str(number) for number in range(size.image_size + 1)]
-        self.number_ids = processor.tokenizer.convert_tokens_to_ids(numbers)
+        self.number_ids = number_ids(processor, size)
+        self.attention: PointedAttention | None = None
+        if size.attention_weight:
+            above = (size.pointing_layer, size.pointing_layer + 1)
+            self.attention = PointedAttention(self.model.language_model, above)
 
     def forward(
         self, cover: Tensor, present: Tensor, box: Tensor, order: Tensor, labels: Tensor, **conversations: Tensor
@@ -151,10 +93,23 @@ class DensePointing(nn.Module):
             + losses["order"]
             + losses["box"]
         )
-        number_ids = torch.tensor(self.number_ids, device=labels.device)
-        said = (expected[:, None] == number_ids).nonzero()
-        error = (logits[said[:, 0]][:, number_ids].argmax(-1) - said[:, 1]).abs().float()
-        return {"loss": total + losses["answer"], **losses, "answer_pixels": error.mean()}
+        numbers = torch.tensor(self.number_ids, device=labels.device)
+        said = (expected[:, None] == numbers).nonzero()
+        error = (logits[said[:, 0]][:, numbers].argmax(-1) - said[:, 1]).abs().float()
+        losses["answer_pixels"] = error.mean()
+        total = total + losses["answer"]
+        if self.attention is not None:
+            rows, positions = answers.nonzero()[said[:, 0]].T
+            looked_at = visual.int().argmax(1)[rows] + self.tokens_of(said[:, 1])
+            losses["attention"] = self.attention.loss(rows, positions, looked_at)
+            total = total + self.size.attention_weight * losses["attention"]
+        return {"loss": total, **losses}
+
+    def tokens_of(self, coordinates: Tensor) -> Tensor:
+        """For coordinates [4 N] of N boxes, as an answer says them, the visual token, int64 [4 N], that each is in."""
+        x1, y1, x2, y2 = coordinates.reshape(-1, 4).T
+        tokens = (y1 + y2) // (2 * TOKEN_PIXELS) * self.size.grid + (x1 + x2) // (2 * TOKEN_PIXELS)
+        return tokens.repeat_interleave(4)
 
     def dense_losses(
         self, tokens: Tensor, cover: Tensor, present: Tensor, box: Tensor, order: Tensor
@@ -188,8 +143,16 @@ class DensePointing(nn.Module):
         }
 
 
+def pointing_parser() -> argparse.ArgumentParser:
+    """The options of this stage."""
+    parser = small_parser(__doc__ or "", before="tower", stage="pointing")
+    parser.add_argument("--questions", type=Path, help="mini: rows of trl_recipes.small.rows questions")
+    parser.add_argument("--features", type=Path, help="mini: visual tokens of the frozen tower, computed once")
+    return parser
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
-    size, options = with_defaults(small_parser(__doc__ or "", before="tower", stage="pointing").parse_args(arguments))
+    size, options = with_defaults(pointing_parser().parse_args(arguments))
     register_sdpa_float32()
     on_gpu = torch.cuda.is_available()
     model, processor = load(options.model, "sdpa" if on_gpu else SDPA_FLOAT32, options.seed)
@@ -197,18 +160,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
         model.set_attn_implementation({"vision_config": WINDOWS_TOGETHER if on_gpu else WINDOWS_FLOAT32})
     patch_embedding = model.model.visual.patch_embed
     use_linear_patch_embedding(model.model)
-    pictures: Dataset[Row]
+    trained = training_arguments(options)
+    items: Dataset[Row]
+    features = None
     if size.real_chips:
-        drawing = drawing_of(size, options.pictures, options.ssdd, options.seed)
-        pictures = PointingPictures(drawing, options.scenes)
+        build = Path("build", size.name)
+        rows = pointing_rows(options.questions or build / "data" / "questions")
+        folder: Path = options.features or build / "features"
+        features, (rows,) = cache_visual_tokens(model, processor, folder, _FEATURE_BYTES, trained, [rows])
+        items = PointingRows(rows, options.scenes)
     else:
         # Places of their own: after those of language training and of the tower.
-        pictures = PointingScenes(SPLIT_SEEDS["train"] + 2_000_000, options.scenes, options.optical_share)
+        items = PointingScenes(SPLIT_SEEDS["train"] + 2_000_000, options.scenes, options.optical_share)
+    pointing = DensePointing(model, processor, size)
     trainer = DenseTrainer(
-        model=DensePointing(model, processor, size),
-        args=training_arguments(options),
-        train_dataset=pictures,
-        data_collator=PointingCollator(processor),
+        model=pointing,
+        optimizers=optimizers(pointing, model.model.language_model.layers, options),
+        args=trained,
+        train_dataset=items,
+        data_collator=PointingCollator(processor, size, features),
     )
 
     def finish(folder: Path) -> None:

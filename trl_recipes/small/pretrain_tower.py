@@ -5,6 +5,7 @@ So the tower learns first, on what is known for each visual token (`trl_recipes.
 scenes of version 1, mini's on pictures drawn from stored scenes of both versions and from real chips.
 """
 
+import argparse
 from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
@@ -25,6 +26,7 @@ from trl_recipes.small.dense_training import (
     DenseTrainer,
     exit_with,
     load,
+    optimizers,
     small_parser,
     train,
     training_arguments,
@@ -89,8 +91,16 @@ def rescale_tokens(tower: nn.Module, batch: dict[str, Tensor]) -> None:
         parameter.mul_(TOKEN_SCALE / tokens.std())
 
 
+def tower_parser() -> argparse.ArgumentParser:
+    """The options of this stage."""
+    parser = small_parser(__doc__ or "", before="initial", stage="tower")
+    parser.add_argument("--pictures", type=Path, help="mini: scenes as trl_recipes.small.scenes writes them")
+    parser.add_argument("--ssdd", type=Path, help="mini: folder of SSDD; without it, simulated scenes alone")
+    return parser
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
-    size, options = with_defaults(small_parser(__doc__ or "", before="initial", stage="tower").parse_args(arguments))
+    size, options = with_defaults(tower_parser().parse_args(arguments))
     register_sdpa_float32()
     on_gpu = torch.cuda.is_available()
     # Per-image attention over nano's 144 patches: on a CPU the plain product beats the fused kernel's backward.
@@ -102,14 +112,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     use_linear_patch_embedding(model.model)
     pictures: DensePictures | DenseScenes
     if size.real_chips:
-        drawing = drawing_of(size, options.pictures, options.ssdd, options.seed)
+        drawing = drawing_of(size, options.pictures or Path("build", size.name, "scenes"), options.ssdd, options.seed)
         pictures = DensePictures(processor.image_processor, drawing, options.scenes)
     else:
         # Language training starts at seed 0 of the training split; the tower's places come after those.
         first_seed = SPLIT_SEEDS["train"] + 1_000_000
         pictures = DenseScenes(processor.image_processor, first_seed, options.scenes, options.optical_share)
+    dense = DenseTower(tower, size.text_width, size.overlap_weight)
     trainer = DenseTrainer(
-        model=DenseTower(tower, size.text_width, size.overlap_weight),
+        model=dense,
+        optimizers=optimizers(dense, [tower.blocks, tower.merger], options),
         args=training_arguments(options),
         train_dataset=pictures,
         data_collator=collate,

@@ -33,6 +33,7 @@ class DenseStage:
         pictures: as many as are drawn.
         batch_size: pictures of a step.
         learning_rate: the highest, of a cosine.
+        matrix_learning_rate: the highest of the layers' matrices, by Muon; None leaves them to AdamW, as all else.
         optical_share: of simulated scenes, those shown in the optical-like rendering.
     """
 
@@ -40,6 +41,7 @@ class DenseStage:
     batch_size: int
     learning_rate: float
     optical_share: float
+    matrix_learning_rate: float | None = None
 
 
 @dataclass(frozen=True)
@@ -51,11 +53,16 @@ class SmallModel:
         image_size: pixels along a side of the square that it sees, a multiple of the token's 28.
         vocabulary: tokens of its tokenizer; every number up to `image_size` is one.
         most_objects: in an image that it is taught to point at.
+        pointed: boxes of an answer that pointing learns, the first ones.
         vision_depth, vision_width, vision_intermediate, vision_heads: of the tower.
         full_attention: the layers of the tower that attend to the whole image, the others within windows.
         text_depth, text_width, text_intermediate, text_heads: of the language model.
         pointing_layer: of the language model, the one whose states tell where targets are; those above are left to
             language.
+        number_waves: whether the embeddings of numbers begin as waves, so that near numbers are near.
+        attention_weight: in pointing, of the loss of heads that should look at the object whose box is said. 150 steps
+            from one tower of mini, one run each, on 160 questions that were kept apart: the median error of a
+            coordinate among the first three boxes was 62 pixels without it, 47 with it, and 40 with waves besides.
         squeezes: whether its processor makes a square of every image; otherwise it keeps the aspect ratio.
         overlap_weight: in the tower's loss, of 1 - GIoU beside the distances of edges, which are the same for large and
             small objects. 150 steps from one checkpoint of mini's tower, with its learning rate falling to 0, one run
@@ -70,6 +77,7 @@ class SmallModel:
     image_size: int
     vocabulary: int
     most_objects: int
+    pointed: int
     vision_depth: int
     vision_width: int
     vision_intermediate: int
@@ -80,6 +88,8 @@ class SmallModel:
     text_intermediate: int
     text_heads: int
     pointing_layer: int
+    number_waves: bool
+    attention_weight: float
     squeezes: bool
     overlap_weight: float
     real_chips: bool
@@ -97,6 +107,7 @@ NANO = SmallModel(
     image_size=168,
     vocabulary=1024,
     most_objects=6,
+    pointed=6,
     vision_depth=5,
     vision_width=192,
     vision_intermediate=512,
@@ -108,6 +119,8 @@ NANO = SmallModel(
     text_intermediate=512,
     text_heads=6,
     pointing_layer=3,
+    number_waves=False,
+    attention_weight=0.0,
     squeezes=False,
     overlap_weight=0.0,
     real_chips=False,
@@ -119,6 +132,7 @@ MINI = SmallModel(
     image_size=336,
     vocabulary=1280,
     most_objects=32,
+    pointed=3,
     vision_depth=6,
     vision_width=256,
     vision_intermediate=768,
@@ -129,10 +143,12 @@ MINI = SmallModel(
     text_intermediate=768,
     text_heads=8,
     pointing_layer=3,
+    number_waves=True,
+    attention_weight=1.0,
     squeezes=True,
     overlap_weight=4.0,
     real_chips=True,
-    tower=DenseStage(pictures=25_600, batch_size=16, learning_rate=7e-4, optical_share=0.0),
-    pointing=DenseStage(pictures=9600, batch_size=16, learning_rate=1e-3, optical_share=0.0),
+    tower=DenseStage(25_600, batch_size=16, learning_rate=7e-4, optical_share=0.0, matrix_learning_rate=2e-3),
+    pointing=DenseStage(24_000, batch_size=16, learning_rate=1.5e-3, optical_share=0.0, matrix_learning_rate=4e-3),
 )
 SMALL_MODELS = {model.name: model for model in (NANO, MINI)}

@@ -12,8 +12,8 @@ from trl_recipes.grpo import arguments as reinforcement
 from trl_recipes.mini import __main__ as command
 from trl_recipes.mini.pipeline import StageError, finish, log_of, run, start
 from trl_recipes.mini.stages import TINY, Amounts, Stage, Training, score_stages, stages
-from trl_recipes.small import pretrain_pointing, pretrain_tower
-from trl_recipes.small.dense_training import small_parser
+from trl_recipes.small.pretrain_pointing import pointing_parser
+from trl_recipes.small.pretrain_tower import tower_parser
 
 
 def test_every_stage_reads_what_an_earlier_one_writes() -> None:
@@ -44,9 +44,11 @@ def test_commands_of_training_stages_are_understood(amounts: Amounts) -> None:
     assert (str(config.output_dir), recipe.model_name_or_path) == ("b/stage3", "b/stage2")
     assert config.num_generations and config.per_device_train_batch_size % config.num_generations == 0
     assert found["release"].command[2] == "b/stage3"
-    for module, name, before in ((pretrain_tower, "tower", "initial"), (pretrain_pointing, "pointing", "tower")):
-        options = small_parser(module.__doc__ or "", before, name).parse_args(found[name].command[2:])
-        assert (options.out, options.model, options.ssdd) == (Path("b", name), Path("b", before), Path("ssdd"))
+    seeing = tower_parser().parse_args(found["tower"].command[2:])
+    assert (seeing.out, seeing.model, seeing.ssdd) == (Path("b/tower"), Path("b/initial"), Path("ssdd"))
+    pointing = pointing_parser().parse_args(found["pointing"].command[2:])
+    assert (pointing.out, pointing.model) == (Path("b/pointing"), Path("b/tower"))
+    assert (pointing.questions, pointing.features) == (Path("b/data/questions"), Path("b/features"))
 
 
 def test_a_tower_that_is_there_is_not_trained_again() -> None:

@@ -3,20 +3,24 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from datasets import Dataset
 
+from fusargpt.errors import InputError
 from fusargpt.geo.prior import PRIOR_EMBEDDINGS
 from fusargpt.tasks.answers import parse_boxes
 from modeling_fusargpt import FusarGptForConditionalGeneration, FusarGptProcessor
 from tests.trl_recipes.small.test_drawing import made_chips
 from trl_recipes.small import model as small_model
 from trl_recipes.small.drawing import Drawing
-from trl_recipes.small.pretrain_pointing import DensePointing, PointingCollator, PointingPictures
+from trl_recipes.small.pointing_rows import PointingCollator, PointingRows, number_ids, pointing_rows
+from trl_recipes.small.pretrain_pointing import DensePointing
 from trl_recipes.small.pretrain_tower import DensePictures, DenseTower, collate
-from trl_recipes.small.rows import jobs
+from trl_recipes.small.rows import jobs, write_rows
 from trl_recipes.small.scenes import drawing_of, read_scenes, write_scenes
-from trl_recipes.small.sizes import MINI
+from trl_recipes.small.sizes import MINI, TOKEN_PIXELS
 
 
 @pytest.fixture(scope="module")
@@ -116,16 +120,57 @@ def test_without_chips_it_says_that_pictures_are_simulated(scenes: Path, capsys:
     assert "simulated scenes alone" in capsys.readouterr().out
 
 
+@pytest.fixture(scope="module")
+def questions(scenes: Path, ssdd: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("questions")
+    write_rows(folder, jobs("questions", MINI, scenes, ssdd, count=12, seed=1), workers=0)
+    return folder
+
+
+def test_pointing_learns_the_first_boxes_of_stored_questions(mini: Path, questions: Path, tmp_path: Path) -> None:
+    rows = pointing_rows(questions)
+    assert set(rows["task"]) == {"detect"}
+    named = [len(parse_boxes(completion[0]["content"]).value) for completion in rows["completion"]]
+    assert min(named) > 0 and max(named) > MINI.pointed
+    processor = FusarGptProcessor.from_pretrained(mini)
+    pointed = PointingRows(sized(rows), 2 * len(rows))
+    assert len(pointed) == 2 * len(rows) and pointed[len(rows)]["id"] == pointed[0]["id"]
+    batch = PointingCollator(processor, MINI)([pointed[index] for index in range(len(rows))])
+    numbers = torch.tensor(number_ids(processor, MINI))
+    tokenizer = processor.tokenizer
+    for index, count in enumerate(named):
+        learned = batch["labels"][index][batch["labels"][index] != -100]
+        assert int(torch.isin(learned, numbers).sum()) == 4 * min(count, MINI.pointed)
+        text, whole = tokenizer.decode(learned), rows[index]["completion"][0]["content"]
+        # One that is cut ends with a coordinate, one that is whole with its turn.
+        assert whole.startswith(text) and text[-1].isdigit() if count > MINI.pointed else text == whole + "<|im_end|>"
+    learned = batch["labels"] != -100
+    assert learned[:, -1].any() and batch["input_ids"].shape == batch["attention_mask"].shape == learned.shape
+    # Where a token holds an object, its box is one of the row's.
+    for item in pointed[0]["present"].nonzero()[0]:
+        corner = np.array([item % MINI.grid, item // MINI.grid] * 2) * TOKEN_PIXELS
+        box = np.round(pointed[0]["box"][item, 0] * TOKEN_PIXELS + corner).astype(int).tolist()
+        assert box in [found["bbox_2d"] for found in pointed[0]["objects"]]
+    with pytest.raises(InputError, match="no detection questions"):
+        pointing_rows(tmp_path)
+
+
+def sized(rows: Dataset) -> Dataset:
+    """Rows with the size of their image, as those whose visual tokens are cached have it."""
+    return rows.map(lambda row: {"image_width": row["image"].width, "image_height": row["image"].height})
+
+
 @pytest.mark.slow
-def test_tower_and_pointing_learn_from_drawn_pictures(mini: Path, drawing: Drawing) -> None:
+def test_tower_and_pointing_learn_from_drawn_pictures(mini: Path, drawing: Drawing, questions: Path) -> None:
     torch.manual_seed(0)
     model = FusarGptForConditionalGeneration.from_pretrained(mini, dtype="float32")
     processor = FusarGptProcessor.from_pretrained(mini)
     pictures = DensePictures(processor.image_processor, drawing, 4)
-    pointed = PointingPictures(drawing, 2)
+    pointed = PointingRows(sized(pointing_rows(questions)), 2)
+    collator = PointingCollator(processor, MINI)
     steps = [
         (DenseTower(model.model.visual, MINI.text_width), collate([pictures[index] for index in range(4)])),
-        (DensePointing(model, processor, MINI), PointingCollator(processor)([pointed[index] for index in range(2)])),
+        (DensePointing(model, processor, MINI), collator([pointed[index] for index in range(2)])),
     ]
     for module, batch in steps:
         optimizer = torch.optim.AdamW([p for p in module.parameters() if p.requires_grad], lr=1e-3)

@@ -18,7 +18,8 @@ from trl_recipes.model.patch_embedding import use_linear_patch_embedding
 from trl_recipes.running.curves import draw_curves
 from trl_recipes.small import model as small_model
 from trl_recipes.small.dense import COVERS, DenseScenes, dense_targets, draw, scene_picture
-from trl_recipes.small.pretrain_pointing import DensePointing, PointingCollator, PointingScenes
+from trl_recipes.small.pointing_rows import PointingCollator, PointingScenes
+from trl_recipes.small.pretrain_pointing import DensePointing
 from trl_recipes.small.pretrain_tower import TOKEN_SCALE, DenseTower, collate, rescale_tokens
 from trl_recipes.small.sizes import NANO, TOKEN_PIXELS
 
@@ -118,7 +119,7 @@ def test_pointing_moves_the_language_model_alone(nano: Path) -> None:
     model = FusarGptForConditionalGeneration.from_pretrained(nano, dtype="float32")
     before = {name: value.clone() for name, value in model.named_parameters()}
     scenes = PointingScenes(0, 3, optical_share=0.5)
-    batch = PointingCollator(processor)([scenes[index] for index in range(3)])
+    batch = PointingCollator(processor, NANO)([scenes[index] for index in range(3)])
     pointing = DensePointing(model, processor, NANO)
     optimizer = torch.optim.AdamW([p for p in pointing.parameters() if p.requires_grad], lr=1e-3)
     losses = []
