@@ -156,6 +156,13 @@ class RecipeArguments:
         default=1.0,
         metadata={"help": "Learning rate of the vision tower, as a share of learning_rate (train: all)."},
     )
+    matrix_learning_rate: float | None = field(
+        default=None,
+        metadata={
+            "help": "Learning rate of the matrices of the language model's layers, which Muon moves then instead of "
+            "AdamW (train: language, on one process); the root mean square of their steps is AdamW's at this rate."
+        },
+    )
     feature_cache: str | None = field(
         default=None,
         metadata={
@@ -221,6 +228,11 @@ class RecipeArguments:
             raise ValueError(
                 f"vision_learning_rate_ratio: found {self.vision_learning_rate_ratio}, expected 1.0 with train: "
                 f"{self.train}, which freezes the vision tower"
+            )
+        if self.matrix_learning_rate is not None and (self.train != "language" or self.matrix_learning_rate <= 0):
+            raise InputError(
+                f"matrix_learning_rate: found {self.matrix_learning_rate} with train: {self.train}, expected more than "
+                "0, with train: language; without it AdamW moves all"
             )
         if not 0 <= self.unreadable_share <= 1:
             raise InputError(f"unreadable_share: found {self.unreadable_share}, expected a share from 0 to 1")

@@ -116,6 +116,32 @@ def test_the_vision_tower_learns_at_its_own_rate(folder: Path, tmp_path: Path):
     assert sum(len(group["params"]) for group in groups) == sum(p.requires_grad for p in trainer.model.parameters())
 
 
+def test_muon_moves_the_matrices_of_the_layers_alone(folder: Path, tmp_path: Path):
+    fields = {"train": "language", "prior": "none", "matrix_learning_rate": 0.02}
+    trainer = make_trainer(*parse(arguments(folder, tmp_path / "out", **fields)))
+    names = {parameter: name for name, parameter in trainer.model.named_parameters()}
+    muon, *adamw = trainer.create_optimizer().param_groups
+    matrices = {name for name in names.values() if "language_model.layers" in name and name.endswith("proj.weight")}
+    assert {names[parameter] for parameter in muon["params"]} == matrices
+    assert (muon["lr"], {group["lr"] for group in adamw}) == (0.02, {1e-2})
+    moved = sum(len(group["params"]) for group in (muon, *adamw))
+    assert moved == sum(parameter.requires_grad for parameter in trainer.model.parameters())
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"train": "tlm"}, "matrix_learning_rate: found 0.02 with train: tlm, expected more than 0, with train: lang"),
+        ({"train": "language", "optim": "sgd"}, "optim: found sgd with matrix_learning_rate, expected adamw_torch"),
+    ],
+)
+def test_muon_is_refused_where_it_would_do_nothing(folder: Path, tmp_path: Path, fields: dict[str, Any], message: str):
+    with pytest.raises(InputError, match=message):
+        make_trainer(
+            *parse(arguments(folder, tmp_path / "out", matrix_learning_rate=0.02, **fields))
+        ).create_optimizer()
+
+
 def test_the_table_before_the_first_step_counts_what_is_trained(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
@@ -234,12 +260,19 @@ def test_saving_the_trained_part_alone_writes_no_backbone(folder: Path, tmp_path
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("train", "save"),
-    [("tlm", "full"), ("tlm", "trained"), ("tlm+lora", "trained"), ("all", "full"), ("language", "full")],
+    "learning",
+    [
+        {"train": "tlm", "save": "full"},
+        {"train": "tlm", "save": "trained"},
+        {"train": "tlm+lora", "save": "trained"},
+        {"train": "all", "save": "full"},
+        {"train": "language", "save": "full"},
+        {"train": "language", "save": "full", "prior": "none", "matrix_learning_rate": 2e-3},
+    ],
+    ids=lambda learning: "-".join(map(str, learning.values())),
 )
-def test_a_run_that_was_cut_resumes_to_the_same_weights(folder: Path, tmp_path: Path, train: str, save: str):
-    fields = {"train": train, "save": save, "save_strategy": "steps", "save_steps": 1, "max_steps": 3, "resume": True}
-    fields["logging_steps"] = 1
+def test_a_run_that_was_cut_resumes_to_the_same_weights(folder: Path, tmp_path: Path, learning: dict[str, Any]):
+    fields = {**learning, "save_strategy": "steps", "save_steps": 1, "max_steps": 3, "resume": True, "logging_steps": 1}
     main(arguments(folder, tmp_path / "whole", **fields))
     main(arguments(folder, tmp_path / "cut", **fields))
     # Undo the end of the second run: its result, its last checkpoint, and half of the one before.

@@ -5,12 +5,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from transformers.training_args import OptimizerNames
 
+from fusargpt.errors import InputError
 from modeling_fusargpt import AnyFusarGpt, FusarGptProcessor
 from modeling_fusargpt.artefacts import TLM_FILE, load_tlm
 from trl_recipes.arguments import RecipeArguments
 from trl_recipes.data.row_checks import LeftOut, UsedRows
 from trl_recipes.model.checkpoint import load_model, save_tlm, tlm_weights
+from trl_recipes.model.matrix_optimizer import matrix_optimizer
 from trl_recipes.model.parameters import part_of, without_adapters
 from trl_recipes.model.sharding import check_sharding, compute_in_given_types, gather_head
 from trl_recipes.running.answer_scores import AnswerScores
@@ -44,6 +47,9 @@ class StageFiles(Resumable):
         super().__init__(on_full_disk=recipe.on_full_disk, **arguments)
 
     def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
+        if self.recipe.matrix_learning_rate is not None:
+            self.optimizer = self._matrix_optimizer(self.recipe.matrix_learning_rate)
+            return self.optimizer
         optimizer = super().create_optimizer(model)
         ratio = self.recipe.vision_learning_rate_ratio
         if ratio == 1.0:
@@ -58,6 +64,23 @@ class StageFiles(Resumable):
             ]
             optimizer.add_param_group({**group, "params": tower, "lr": group["lr"] * ratio})
         return optimizer
+
+    def _matrix_optimizer(self, learning_rate: float) -> torch.optim.Optimizer:
+        if self.weights_are_sharded() or self.args.world_size > 1:
+            raise InputError(
+                f"matrix_learning_rate: found {learning_rate} with {self.args.world_size} processes, expected one: a "
+                "step of Muon takes whole matrices; leave it out"
+            )
+        optim = str(OptimizerNames(self.args.optim).value)
+        if not optim.startswith("adamw_torch"):
+            raise InputError(
+                f"optim: found {optim} with matrix_learning_rate, expected adamw_torch or "
+                "adamw_torch_fused, which moves what is no matrix; leave one of the two out"
+            )
+        model = self.accelerator.unwrap_model(self.model)
+        layers, arguments = model.model.language_model.layers, self.args
+        betas = (arguments.adam_beta1, arguments.adam_beta2)
+        return matrix_optimizer(model, layers, learning_rate, arguments.learning_rate, arguments.weight_decay, betas)
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, torch.Tensor] | None = None) -> None:
         # A stage that trains the TLM alone never writes the backbone, not even in its checkpoints.

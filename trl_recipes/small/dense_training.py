@@ -13,14 +13,15 @@ from transformers import TrainingArguments, set_seed
 from fusargpt.errors import InputError
 from modeling_fusargpt import FusarGptForConditionalGeneration, FusarGptProcessor
 from trl_recipes.data.rows import Batch
+from trl_recipes.model.matrix_optimizer import MatrixOptimizer, matrix_optimizer
 from trl_recipes.running.atomic_runs import RESULT, STATE, checkpoint_to_resume, holding, publish, refuse_finished
 from trl_recipes.running.clock import Clock
 from trl_recipes.running.precision import computes_in_bfloat16
 from trl_recipes.running.resumable import Resumable
-from trl_recipes.small.matrix_optimizer import BETAS, MatrixOptimizer, matrix_optimizer
 from trl_recipes.small.sizes import NANO, SMALL_MODELS, DenseStage, SmallModel
 
 _WEIGHT_DECAY = 0.05
+_BETAS = (0.9, 0.95)
 
 
 class DenseTrainer(Resumable):
@@ -97,7 +98,7 @@ def training_arguments(options: argparse.Namespace) -> TrainingArguments:
         lr_scheduler_type="cosine",
         warmup_steps=0.03,
         weight_decay=_WEIGHT_DECAY,
-        adam_beta2=BETAS[1],
+        adam_beta2=_BETAS[1],
         bf16=torch.cuda.is_available() or computes_in_bfloat16(options.out, resume=True),
         use_cpu=not torch.cuda.is_available(),
         dataloader_num_workers=options.workers,
@@ -118,7 +119,8 @@ def optimizers(
     matrix_learning_rate: float | None = options.matrix_learning_rate
     if matrix_learning_rate is None:
         return None, None
-    return matrix_optimizer(module, layers, matrix_learning_rate, options.learning_rate, _WEIGHT_DECAY), None
+    rates = (matrix_learning_rate, options.learning_rate)
+    return matrix_optimizer(module, layers, *rates, _WEIGHT_DECAY, _BETAS), None
 
 
 def train(trainer: Resumable, finish: Callable[[Path], None], minutes: float | None = None) -> None:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import AdamW, Muon, Optimizer
 
-BETAS = (0.9, 0.95)
+Betas = tuple[float, float]
 
 
 class MatrixOptimizer(Optimizer):
@@ -23,6 +23,7 @@ class MatrixOptimizer(Optimizer):
         matrix_learning_rate: of Muon, in AdamW's measure: the root mean square of a step (`match_rms_adamw`).
         learning_rate: of AdamW.
         weight_decay: of matrices, and of groups that say nothing else.
+        betas: of AdamW; Muon's momentum is its own.
     """
 
     def __init__(
@@ -32,9 +33,10 @@ class MatrixOptimizer(Optimizer):
         matrix_learning_rate: float,
         learning_rate: float,
         weight_decay: float,
+        betas: Betas,
     ) -> None:
         muon = Muon([*matrices], lr=matrix_learning_rate, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw")
-        adamw = AdamW([*others], lr=learning_rate, betas=BETAS, weight_decay=weight_decay)
+        adamw = AdamW([*others], lr=learning_rate, betas=betas, weight_decay=weight_decay)
         super().__init__([*muon.param_groups, *adamw.param_groups], {})
         self._parts: list[Optimizer] = [muon, adamw]
 
@@ -58,8 +60,9 @@ def matrix_optimizer(
     matrix_learning_rate: float,
     learning_rate: float,
     weight_decay: float,
+    betas: Betas,
 ) -> MatrixOptimizer:
-    """Muon for the matrices in `layers` of a module that is trained; weight decay for all that has two dimensions."""
+    """Muon for the matrices in `layers` of a module, AdamW for all else that is trained; vectors do not decay."""
     inside = {id(parameter) for layer in layers for parameter in layer.parameters() if parameter.ndim == 2}
     trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
     outside = [parameter for parameter in trained if id(parameter) not in inside]
@@ -73,4 +76,5 @@ def matrix_optimizer(
         matrix_learning_rate,
         learning_rate,
         weight_decay,
+        betas,
     )

@@ -6,14 +6,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from trl_recipes.small.matrix_optimizer import BETAS, MatrixOptimizer, matrix_optimizer
+from trl_recipes.model.matrix_optimizer import MatrixOptimizer, matrix_optimizer
+
+BETAS = (0.9, 0.95)
 
 
 def made() -> tuple[nn.Sequential, MatrixOptimizer]:
     torch.manual_seed(0)
     module = nn.Sequential(nn.Linear(8, 8), nn.LayerNorm(8), nn.Linear(8, 4), nn.Linear(4, 4))
     module[3].requires_grad_(False)
-    return module, matrix_optimizer(module, [module[0], module[3]], 1e-2, 2e-3, 0.1)
+    return module, matrix_optimizer(module, [module[0], module[3]], 1e-2, 2e-3, 0.1, BETAS)
 
 
 def step(module: nn.Module, optimizer: MatrixOptimizer, inputs: Tensor) -> None:
@@ -67,4 +69,4 @@ def test_a_schedule_reaches_both_learning_rates() -> None:
 
 def test_vectors_are_no_matrices() -> None:
     with pytest.raises(ValueError, match="2D"):
-        MatrixOptimizer([nn.Parameter(torch.zeros(3))], [], 1e-2, 1e-3, 0.0)
+        MatrixOptimizer([nn.Parameter(torch.zeros(3))], [], 1e-2, 1e-3, 0.0, BETAS)
