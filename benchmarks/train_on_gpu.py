@@ -111,7 +111,7 @@ def train(build: Path, ssdd: Path | None, out: Path, minutes: float, tiny: bool,
         for stage in rest:
             if stage.name == "tower":
                 made = _make_beside(beside, build)
-            if stage.name == "pretrain" and made is not None:
+            if stage.name == "pointing" and made is not None:
                 _wait_for_data(made, beside, run)
             run.do(stage)
             if stage.result is not None:

@@ -111,8 +111,7 @@ def stages(
     seeing = _dense(build, "tower", "initial", amounts.tower, (*pictures, *real, *workers), amounts, training)
     if tower is not None:
         seeing = _module("tower", "small.model", "mini", "--tower", str(tower), "--out", str(build / "tower"))
-    # The tokens are cached, and a second process has to share the cores.
-    asked = ("--questions", str(build / "data" / "questions"), "--features", str(build / "features"), "--workers", "0")
+    asked = ("--questions", str(build / "data" / "questions"), "--features", str(build / "features"), *workers)
     dense = [seeing, _dense(build, "pointing", "tower", amounts.pointing, asked, amounts, training)]
     recipes = [
         _recipe(build, "pretrain", "pointing", ["questions"], amounts, training),
