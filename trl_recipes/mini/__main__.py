@@ -2,7 +2,7 @@
 
 python -m trl_recipes.mini --ssdd SSDD
 
-Two hours of two processor cores until `pretrain` is done, one of them for the tower. Each stage is a process with a log
+Three hours of two processor cores until `pretrain` is done, two of them for the tower. Each stage is a process with a log
 in BUILD/logs; a stage that is done is not run again, one that was cut goes on from its last checkpoint (data: from its
 last shard). `--status` tells where a run is, `--tiny` tries that everything runs. Without SSDD, pictures are simulated
 ones alone. Scores are those of the chips of SSDD's validation list; the official test split beyond them is not looked
@@ -32,13 +32,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--ssdd", type=Path, help="folder of SSDD: images, annotations and lists")
     parser.add_argument("--workers", type=int, default=1, help="processes beside each training (default: 1)")
     parser.add_argument("--tiny", action="store_true", help="try that everything runs; nothing is learned")
-    parser.add_argument("--tower", type=Path, metavar="MODEL", help="take its vision tower instead of training one")
+    begun = parser.add_mutually_exclusive_group()
+    begun.add_argument("--tower", type=Path, metavar="MODEL", help="take its vision tower instead of training one")
+    begun.add_argument("--pretrained", type=Path, metavar="MODEL", help="go on from it with stage 1")
     parser.add_argument("--until", metavar="STAGE", help="stop after it")
     parser.add_argument("--status", action="store_true", help="tell what is done, and run nothing")
     options = parser.parse_args(arguments)
     build: Path = options.build
     amounts = TINY if options.tiny else Amounts()
-    found = stages(build, options.ssdd, amounts, Training({}, workers=options.workers), options.tower)
+    training = Training({}, workers=options.workers)
+    found = stages(build, options.ssdd, amounts, training, options.tower, options.pretrained)
     found += score_stages(build, options.ssdd)
     names = [stage.name for stage in found]
     if options.until is not None and options.until not in names:

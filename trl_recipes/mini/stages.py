@@ -12,6 +12,8 @@ _NO_LIMIT = 1000
 _STARTS = {"scenes": 3_000_000, "captions": 3_100_000, "instructions": 3_200_000}
 """First seeds of the training split, so that no stage sees the places of another one."""
 
+_UNTIL_PRETRAINED = ("initial", "scenes", "data_questions", "tower", "pointing", "pretrain")
+
 
 @dataclass(frozen=True)
 class Amounts:
@@ -83,9 +85,18 @@ class Training:
 
 
 def stages(
-    build: Path, ssdd: Path | None, amounts: Amounts, training: Training, tower: Path | None = None
+    build: Path,
+    ssdd: Path | None,
+    amounts: Amounts,
+    training: Training,
+    tower: Path | None = None,
+    pretrained: Path | None = None,
 ) -> list[Stage]:
-    """All of them, in an order in which each finds what it reads; `tower` is a model whose vision tower is taken."""
+    """All of them, in an order in which each finds what it reads.
+
+    `tower` is a model whose vision tower is taken instead of training one, `pretrained` one that `pretrain` has left:
+    stages up to it are left out.
+    """
     real = () if ssdd is None else ("--ssdd", str(ssdd))
     workers = ("--workers", str(training.workers))
     pictures = ("--pictures", str(build / "scenes"))
@@ -114,15 +125,16 @@ def stages(
     asked = ("--questions", str(build / "data" / "questions"), "--features", str(build / "features"), *workers)
     dense = [seeing, _dense(build, "pointing", "tower", amounts.pointing, asked, amounts, training)]
     recipes = [
-        _recipe(build, "pretrain", "pointing", ["questions"], amounts, training),
-        _recipe(build, "stage1", "pretrain", ["captions"], amounts, training),
-        _recipe(build, "stage2", "stage1", ["instructions", "captions"], amounts, training),
+        _recipe(build, "pretrain", build / "pointing", ["questions"], amounts, training),
+        _recipe(build, "stage1", pretrained or build / "pretrain", ["captions"], amounts, training),
+        _recipe(build, "stage2", build / "stage1", ["instructions", "captions"], amounts, training),
     ]
     if amounts.reinforcement_steps:
         recipes.append(_reinforcement(build, amounts, training))
     last = recipes[-1].name
     released = _module("release", "small.release", str(build / last), "--out", str(build / "fusargpt-mini"))
-    return [*found, *data, *dense, *recipes, released]
+    every = [*found, *data, *dense, *recipes, released]
+    return every if pretrained is None else [stage for stage in every if stage.name not in _UNTIL_PRETRAINED]
 
 
 def score_stages(build: Path, ssdd: Path | None) -> list[Stage]:
@@ -167,7 +179,7 @@ def _dense(
     return Stage(name, ("-m", f"trl_recipes.small.pretrain_{name}", *arguments), build / name)
 
 
-def _recipe(build: Path, name: str, before: str, data: Sequence[str], amounts: Amounts, training: Training) -> Stage:
+def _recipe(build: Path, name: str, before: Path, data: Sequence[str], amounts: Amounts, training: Training) -> Stage:
     fields = _folders(build, name, before)
     if name == "pretrain":
         fields["max_steps"] = amounts.pretrain_steps
@@ -181,16 +193,16 @@ def _recipe(build: Path, name: str, before: str, data: Sequence[str], amounts: A
 
 
 def _reinforcement(build: Path, amounts: Amounts, training: Training) -> Stage:
-    fields = _folders(build, "stage3", "stage2") | {"max_steps": amounts.reinforcement_steps}
+    fields = _folders(build, "stage3", build / "stage2") | {"max_steps": amounts.reinforcement_steps}
     if amounts.batch_size is not None:
         # Answers to one question stay together.
         fields |= {"num_generations": amounts.batch_size, "per_device_train_batch_size": amounts.batch_size}
     return _trained(build, "stage3", "trl_recipes.grpo.train", fields, ["instructions", "captions"], training)
 
 
-def _folders(build: Path, name: str, before: str) -> dict[str, object]:
+def _folders(build: Path, name: str, before: Path) -> dict[str, object]:
     return {
-        "model_name_or_path": build / before,
+        "model_name_or_path": before,
         "output_dir": build / name,
         "feature_cache": build / "features",
     }

@@ -148,7 +148,7 @@ MINI = SmallModel(
     squeezes=True,
     overlap_weight=4.0,
     real_chips=True,
-    tower=DenseStage(25_600, batch_size=16, learning_rate=7e-4, optical_share=0.0, matrix_learning_rate=2e-3),
+    tower=DenseStage(51_200, batch_size=16, learning_rate=7e-4, optical_share=0.0, matrix_learning_rate=2e-3),
     pointing=DenseStage(24_000, batch_size=16, learning_rate=1.5e-3, optical_share=0.0, matrix_learning_rate=4e-3),
 )
 SMALL_MODELS = {model.name: model for model in (NANO, MINI)}

@@ -64,6 +64,18 @@ def test_a_tower_that_is_there_is_not_trained_again() -> None:
     assert taken == made
 
 
+def test_a_pretrained_model_goes_on_with_stage_1() -> None:
+    whole = stages(Path("b"), None, TINY, Training({}))
+    found = stages(Path("b"), None, TINY, Training({}), pretrained=Path("in_training/model"))
+    assert [stage.name for stage in found] == [
+        *("scenes_captions", "scenes_instructions", "data_captions", "data_instructions"),
+        *("stage1", "stage2", "stage3", "release"),
+    ]
+    recipe, _ = parse([*next(stage for stage in found if stage.name == "stage1").command[2:], "--use_cpu", "true"])
+    assert recipe.model_name_or_path == "in_training/model"
+    assert {stage.command for stage in found if stage.name != "stage1"} <= {stage.command for stage in whole}
+
+
 def test_without_chips_no_stage_asks_for_them() -> None:
     assert not [stage for stage in stages(Path("b"), None, TINY, Training({})) if "--ssdd" in stage.command]
     assert score_stages(Path("b"), None) == []
