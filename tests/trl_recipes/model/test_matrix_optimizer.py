@@ -32,11 +32,11 @@ def test_matrices_of_layers_take_muons_steps_and_all_else_adamws() -> None:
     assert len(plain) == 4 and all(parameter.ndim == 1 for parameter in plain)
     frozen, inputs = copy.deepcopy(module[3].state_dict()), torch.randn(16, 8)
     alone = copy.deepcopy(module)
-    muon = torch.optim.Muon([alone[0].weight], lr=1e-2, weight_decay=0.1, adjust_lr_fn="match_rms_adamw")
-    adamw = torch.optim.AdamW([alone[2].weight], lr=2e-3, betas=BETAS, weight_decay=0.1)
-    undecayed = torch.optim.AdamW(
-        [alone[0].bias, *alone[1].parameters(), alone[2].bias], lr=2e-3, betas=BETAS, weight_decay=0.0
-    )
+    weights = dict(alone.named_parameters())
+    muon = torch.optim.Muon([weights["0.weight"]], lr=1e-2, weight_decay=0.1, adjust_lr_fn="match_rms_adamw")
+    adamw = torch.optim.AdamW([weights["2.weight"]], lr=2e-3, betas=BETAS, weight_decay=0.1)
+    vectors = [weights[name] for name in ("0.bias", "1.weight", "1.bias", "2.bias")]
+    undecayed = torch.optim.AdamW(vectors, lr=2e-3, betas=BETAS, weight_decay=0.0)
     for _ in range(3):
         step(module, optimizer, inputs)
         alone(inputs).pow(2).mean().backward()
