@@ -55,6 +55,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print("No real chips (--ssdd): mini learns from simulated pictures alone.")
         elif not (options.ssdd / TRAINING_LIST).is_file():
             raise InputError(f"--ssdd: {options.ssdd} has no {TRAINING_LIST}; expected the folder of SSDD")
+        # Before hours of data that nothing would come of.
+        for name, folder in (("--tower", options.tower), ("--pretrained", options.pretrained)):
+            if folder is not None and not (folder / "config.json").is_file():
+                raise InputError(f"{name}: {folder}: no config.json; expected the folder of a model")
         build.mkdir(parents=True, exist_ok=True)
         with held(build / "pipeline.lock", f"--build: {build}"):
             for number, stage in enumerate(found, start=1):

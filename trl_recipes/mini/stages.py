@@ -20,8 +20,9 @@ class Amounts:
     """How much of everything.
 
     Attributes:
-        scenes: of each version of the simulator, for the tower, pointing and questions.
-        tower, pointing: pictures, each seen once.
+        scenes: of each version of the simulator, for the tower and questions.
+        tower: pictures, each seen once.
+        pointing: questions of detection, those that there are over and over.
         questions: drawn pictures, simulated and real, that the language model is asked about.
         pretrain_steps: of `pretrain.yaml`.
         captions, instructions: scenes of each version, with priors.

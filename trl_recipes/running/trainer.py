@@ -68,8 +68,8 @@ class StageFiles(Resumable):
     def _matrix_optimizer(self, learning_rate: float) -> torch.optim.Optimizer:
         if self.weights_are_sharded() or self.args.world_size > 1:
             raise InputError(
-                f"matrix_learning_rate: found {learning_rate} with {self.args.world_size} processes, expected one: a "
-                "step of Muon takes whole matrices; leave it out"
+                f"matrix_learning_rate: found {learning_rate} with {self.args.world_size} processes, expected one "
+                "that holds the whole model; leave it out"
             )
         optim = str(OptimizerNames(self.args.optim).value)
         if not optim.startswith("adamw_torch"):

@@ -45,7 +45,7 @@ def dense_parser(description: str, **defaults: object) -> argparse.ArgumentParse
     """The options of a dense pre-training; `defaults` are those of the stage."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path)
-    parser.add_argument("--scenes", type=int, help="pictures, each seen once")
+    parser.add_argument("--scenes", type=int, help="pictures that the stage sees")
     parser.add_argument("--optical-share", type=float, help="the rest is shown as SAR")
     parser.add_argument("--batch-size", type=int, default=48)
     parser.add_argument("--learning-rate", type=float)

@@ -144,6 +144,11 @@ def build_config(model: SmallModel, processor: FusarGptProcessor) -> FusarGptCon
     )
 
 
+def number_ids(processor: FusarGptProcessor, size: SmallModel) -> Sequence[int]:
+    """The tokens of 0, 1, ... to the image's side."""
+    return processor.tokenizer.convert_tokens_to_ids([str(number) for number in range(size.image_size + 1)])
+
+
 def build(size: SmallModel, out: Path, seed: int, tower: Path | None = None) -> None:
     """Write the untrained model and its processor to `out`, with the vision tower of the model in the folder `tower`.
 
@@ -154,8 +159,7 @@ def build(size: SmallModel, out: Path, seed: int, tower: Path | None = None) -> 
     processor = build_processor(size)
     model = FusarGptForConditionalGeneration(build_config(size, processor))
     if size.number_waves:
-        numbers = processor.tokenizer.convert_tokens_to_ids([str(number) for number in range(size.image_size + 1)])
-        _begin_as_waves(model.model.language_model.embed_tokens.weight, numbers)
+        _begin_as_waves(model.model.language_model.embed_tokens.weight, number_ids(processor, size))
     if tower is not None:
         _take_tower(model, tower)
     model.generation_config.eos_token_id = processor.tokenizer.eos_token_id

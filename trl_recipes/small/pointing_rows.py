@@ -1,6 +1,5 @@
 """What pointing learns from: detection questions about targets that are there, with dense targets of their pictures."""
 
-from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any, cast
@@ -23,6 +22,7 @@ from trl_recipes.data.collator import IGNORED_LABEL, TripletCollator
 from trl_recipes.data.feature_cache import FeatureCache
 from trl_recipes.data.rows import Batch, Message, Row
 from trl_recipes.small.dense import dense_targets, draw, scene_picture, stack_targets
+from trl_recipes.small.model import number_ids
 from trl_recipes.small.pictures import UNKNOWN, Picture
 from trl_recipes.small.sizes import SmallModel
 
@@ -118,8 +118,3 @@ class PointingCollator:
         length = int((labels != IGNORED_LABEL).any(0).nonzero().max()) + 1
         sequences = {name: batch[name][:, :length] for name in ("input_ids", "attention_mask", "mm_token_type_ids")}
         return {**batch, **sequences, "labels": labels[:, :length]}
-
-
-def number_ids(processor: FusarGptProcessor, size: SmallModel) -> Sequence[int]:
-    """The tokens of 0, 1, ... to the image's side."""
-    return processor.tokenizer.convert_tokens_to_ids([str(number) for number in range(size.image_size + 1)])

@@ -44,8 +44,9 @@ from trl_recipes.small.dense_training import (
     training_arguments,
     with_defaults,
 )
+from trl_recipes.small.model import number_ids
 from trl_recipes.small.pointed_attention import PointedAttention
-from trl_recipes.small.pointing_rows import PointingCollator, PointingRows, PointingScenes, number_ids, pointing_rows
+from trl_recipes.small.pointing_rows import PointingCollator, PointingRows, PointingScenes, pointing_rows
 from trl_recipes.small.sizes import SLOTS, TOKEN_PIXELS, SmallModel
 
 _FEATURE_BYTES = 20 * 2**30

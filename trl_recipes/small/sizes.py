@@ -27,10 +27,10 @@ SLOTS = 2
 
 @dataclass(frozen=True)
 class DenseStage:
-    """A stage on dense targets: pictures seen once each, and how.
+    """A stage on dense targets: how many pictures it sees, and how.
 
     Attributes:
-        pictures: as many as are drawn.
+        pictures: drawn, each seen once; of mini's pointing, questions, those that are stored over and over.
         batch_size: pictures of a step.
         learning_rate: the highest, of a cosine.
         matrix_learning_rate: the highest of the layers' matrices, by Muon; None leaves them to AdamW, as all else.

@@ -76,6 +76,15 @@ def test_a_pretrained_model_goes_on_with_stage_1() -> None:
     assert {stage.command for stage in found if stage.name != "stage1"} <= {stage.command for stage in whole}
 
 
+@pytest.mark.parametrize("option", ["--tower", "--pretrained"])
+def test_a_model_that_is_not_there_is_said_before_any_stage(
+    option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command.main(["--build", str(tmp_path / "build"), option, str(tmp_path)]) == 2
+    assert f"{option}: {tmp_path}: no config.json; expected the folder of a model" in capsys.readouterr().err
+    assert not (tmp_path / "build").exists()
+
+
 def test_without_chips_no_stage_asks_for_them() -> None:
     assert not [stage for stage in stages(Path("b"), None, TINY, Training({})) if "--ssdd" in stage.command]
     assert score_stages(Path("b"), None) == []

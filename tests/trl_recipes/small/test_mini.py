@@ -15,21 +15,13 @@ from modeling_fusargpt import FusarGptForConditionalGeneration, FusarGptProcesso
 from tests.trl_recipes.small.test_drawing import made_chips
 from trl_recipes.small import model as small_model
 from trl_recipes.small.drawing import Drawing
-from trl_recipes.small.pointing_rows import PointingCollator, PointingRows, number_ids, pointing_rows
+from trl_recipes.small.model import number_ids
+from trl_recipes.small.pointing_rows import PointingCollator, PointingRows, pointing_rows
 from trl_recipes.small.pretrain_pointing import DensePointing
 from trl_recipes.small.pretrain_tower import DensePictures, DenseTower, collate
 from trl_recipes.small.rows import jobs, write_rows
 from trl_recipes.small.scenes import drawing_of, read_scenes, write_scenes
 from trl_recipes.small.sizes import MINI, TOKEN_PIXELS
-
-
-@pytest.fixture(scope="module")
-def mini(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("mini")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(small_model, "CORPUS_SCENES", 60)
-        small_model.build(MINI, folder, seed=0)
-    return folder
 
 
 @pytest.fixture(scope="module")

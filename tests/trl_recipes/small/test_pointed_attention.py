@@ -6,20 +6,10 @@ import pytest
 import torch
 
 from modeling_fusargpt import FusarGptForConditionalGeneration, FusarGptProcessor
-from trl_recipes.small import model as small_model
 from trl_recipes.small.dense_training import load
 from trl_recipes.small.pointed_attention import HEADS, PointedAttention
 from trl_recipes.small.pretrain_pointing import DensePointing
 from trl_recipes.small.sizes import MINI, TOKEN_PIXELS
-
-
-@pytest.fixture(scope="module")
-def mini(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("mini")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(small_model, "CORPUS_SCENES", 60)
-        small_model.build(MINI, folder, seed=0)
-    return folder
 
 
 def test_the_loss_is_that_of_the_kept_heads_attention(mini: Path) -> None:
