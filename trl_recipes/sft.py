@@ -170,6 +170,7 @@ def load_processor(recipe: RecipeArguments) -> FusarGptProcessor:
             recipe.image_size,
             found.decibel_limits,
             found.targets,
+            coarsest_pixel_m=found.coarsest_pixel_m,
         )
     except ValueError as error:
         raise InputError(str(error)) from error

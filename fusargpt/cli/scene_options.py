@@ -73,7 +73,12 @@ def anchors_of(options: dict[str, Any]) -> AnchorSettings | None:
 
 def add_tiles(add: Callable[..., Any], overlap: str) -> None:
     """How a scene is cut: by `add_argument` of a group. `overlap` says its default."""
-    add("--tile", metavar="PX", type=int, help="side in the scene's pixels (default: what the model sees unscaled)")
+    add(
+        "--tile",
+        metavar="PX",
+        type=int,
+        help="side in the scene's pixels (default: what the model sees unscaled, less of pixels coarser than it knows)",
+    )
     add(
         "--resolution",
         metavar="M",

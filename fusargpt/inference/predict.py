@@ -172,6 +172,11 @@ class FusarGpt:
         return None if limits is None else (limits[0], limits[1])
 
     @property
+    def coarsest_pixel_m(self) -> float | None:
+        """Metres that a pixel had at most in training; None where the processor does not say."""
+        return self.processor.coarsest_pixel_m
+
+    @property
     def targets(self) -> tuple[str, ...] | None:
         """The classes that the model was trained to find; None where its processor does not say."""
         return None if self.processor.targets is None else tuple(self.processor.targets)

@@ -94,8 +94,16 @@ def ask_scene(
             settings, limits_why = replace(settings, decibels=limits), "what the model was trained with"
             view = replace(view, stretch=scene.stretch(decibels=limits), settings=settings)
         read_as = scene.read_as(stretch=view.stretch, limits_why=limits_why)
-        side, overlap = _tile_and_overlap(scene, settings, predictor)
+        seen = predictor.seen_size(Image.new("RGB", (_CHIP_SIDE, _CHIP_SIDE)))[0]
+        side = tile_side(scene, settings, seen, predictor.coarsest_pixel_m)
+        overlap = _overlap(settings, side)
         tqdm.write(f"{shown(scene.path)}: {read_as}", sys.stderr)
+        if side < seen and settings.tile is None and settings.resolution_m is None:
+            tqdm.write(
+                f"{shown(scene.path)}: tiles of {side} pixels, enlarged to {seen}: {name} was trained on pixels of "
+                f"{predictor.coarsest_pixel_m:g} m or less (--tile {seen} leaves them as they are)",
+                sys.stderr,
+            )
         tiles = _inside(cut(scene.width, scene.height, side, overlap), scene, area)
         items = [item_of(tile, settings.task, settings.prompt) for tile in tiles]
         with journal_of(out, settings.conditions(str(path), side, overlap)) as journal:
@@ -176,11 +184,10 @@ def _trained_limits(scene: SarScene, settings: SceneSettings, predictor: FusarGp
     return predictor.decibel_limits(scene.polarization)
 
 
-def _tile_and_overlap(scene: SarScene, settings: SceneSettings, predictor: FusarGpt) -> tuple[int, int]:
-    side = tile_side(scene, settings, predictor.seen_size(Image.new("RGB", (_CHIP_SIDE, _CHIP_SIDE)))[0])
+def _overlap(settings: SceneSettings, side: int) -> int:
     if settings.overlap is not None:
-        return side, settings.overlap
-    return side, side // _DETECTION_OVERLAP if settings.task == "detect" else 0
+        return settings.overlap
+    return side // _DETECTION_OVERLAP if settings.task == "detect" else 0
 
 
 def _layer(settings: SceneSettings, tiles: list[Tile], answers: dict[str, Answer], scene: SarScene) -> Layer:

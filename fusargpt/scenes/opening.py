@@ -10,7 +10,7 @@ from fusargpt.errors import InputError, NoPriorError
 from fusargpt.geo.remote import is_remote, shown
 from fusargpt.geo.safe_files import is_safe
 from fusargpt.geo.sar_scene import SarScene
-from fusargpt.scenes.tile_settings import TileSettings
+from fusargpt.scenes.tile_settings import SMALLEST_TILE, TileSettings
 
 _COVERAGE_GRID = 16
 
@@ -36,14 +36,24 @@ def field_and_year(scene: SarScene, settings: TileSettings) -> tuple[AlphaEarth 
     return field, year
 
 
-def tile_side(scene: SarScene, settings: TileSettings, seen: int) -> int:
-    """Pixels of the scene; `seen` is the side in which the model sees a tile.
+def tile_side(scene: SarScene, settings: TileSettings, seen: int, coarsest_pixel_m: float | None = None) -> int:
+    """Pixels of the scene.
+
+    Args:
+        scene: open.
+        settings: which may name a side, or what a pixel is to measure.
+        seen: side in pixels in which the model sees a tile.
+        coarsest_pixel_m: metres of a pixel from which on the scene is enlarged where nothing is named; None for no end.
 
     Raises:
         InputError: a resolution for a scene without a place, or one that gives tiles of less than a pixel.
     """
+    if settings.tile is not None:
+        return settings.tile
     if settings.resolution_m is None:
-        return settings.tile or seen
+        if coarsest_pixel_m is None or scene.geometry is None:
+            return seen
+        return max(SMALLEST_TILE, round(seen * min(1, coarsest_pixel_m / scene.geometry.resolution_m())))
     if scene.geometry is None:
         why = scene.problem or f"{shown(scene.path)}: no georeference"
         raise InputError(f"resolution: {why}; or give the tile in pixels with tile (--tile)")

@@ -10,7 +10,8 @@ from fusargpt.geo.reading import Reading
 from fusargpt.geo.remote import identity
 from fusargpt.geo.stored import Stored
 
-_SMALLEST_TILE, _LARGEST_TILE = 28, 8192
+SMALLEST_TILE, _LARGEST_TILE = 28, 8192
+"""Pixels."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +21,8 @@ class TileSettings(AnchorSettings):
     Attributes:
         model: folder, or owner/name on the Hub.
         tile: side of a tile in pixels of the scene; None takes the size in which the model sees a chip of 504 x 504, so
-            that no pixel is resized.
+            that no pixel is resized; where those of the scene are coarser than all that the model was trained on, as
+            its processor says (`coarsest_pixel_m`; fusargpt-mini: 10 m), so many fewer that they are enlarged to it.
         resolution_m: metres that a pixel has as the model sees it; the tile's side follows from it. Instead of `tile`.
         overlap: pixels of the scene that neighbouring tiles share at least; None takes a quarter of the tile where
             boxes are merged, and 0 for grids.
@@ -33,7 +35,7 @@ class TileSettings(AnchorSettings):
         stretch: "scene" gives all tiles the grey levels of the whole scene, as the builder of triplets does; "tile"
             gives each its own.
         decibels: (low, high) that become black and white in every tile, instead of `stretch`. For calibrated
-            backscatter and a model that was trained with fixed limits: fusargpt-nano with (-25, 0) in VV and (-33, -8)
+            backscatter and a model that was trained with fixed limits: fusargpt-mini with (-25, 0) in VV and (-33, -8)
             in VH.
         no_prior: answer from the image alone.
         batch_size: tiles answered at a time.
@@ -61,8 +63,8 @@ class TileSettings(AnchorSettings):
 
     def __post_init__(self) -> None:
         if self.tile is not None:
-            fits = _SMALLEST_TILE <= self.tile <= _LARGEST_TILE
-            check("tile", self.tile, fits, f"{_SMALLEST_TILE} to {_LARGEST_TILE} pixels")
+            fits = SMALLEST_TILE <= self.tile <= _LARGEST_TILE
+            check("tile", self.tile, fits, f"{SMALLEST_TILE} to {_LARGEST_TILE} pixels")
             if self.resolution_m is not None:
                 raise InputError("tile and resolution: expected one of them; the tile follows from the resolution")
         if self.resolution_m is not None:

@@ -384,6 +384,20 @@ def test_targets_that_are_no_names_are_refused(targets: Any):
         FusarGptProcessor(plain.image_processor, plain.tokenizer, targets=targets)
 
 
+def test_the_coarsest_pixel_is_saved(tmp_path: Path):
+    plain = tiny_processor()
+    FusarGptProcessor(plain.image_processor, plain.tokenizer, coarsest_pixel_m=10).save_pretrained(tmp_path)
+    assert FusarGptProcessor.from_pretrained(tmp_path).coarsest_pixel_m == 10.0
+    assert plain.coarsest_pixel_m is None
+
+
+@pytest.mark.parametrize("metres", [0, -10, "10", True, float("nan"), float("inf"), [10]])
+def test_a_coarsest_pixel_that_is_no_length_is_refused(metres: Any):
+    plain = tiny_processor()
+    with pytest.raises(ValueError, match=r"coarsest_pixel_m: found .*, expected metres, above 0, or None"):
+        FusarGptProcessor(plain.image_processor, plain.tokenizer, coarsest_pixel_m=metres)
+
+
 @pytest.mark.parametrize("limits", [(0, -25), (-25,), (-25, "0"), (-1000, 0), (-25, float("nan"))])
 def test_decibel_limits_that_are_none_are_refused(limits: Any):
     plain = tiny_processor()

@@ -103,6 +103,7 @@ def build_processor(model: SmallModel) -> FusarGptProcessor:
         image_size=model.image_size if model.squeezes else None,
         decibel_limits=DISPLAY_DB,
         targets=TARGETS,
+        coarsest_pixel_m=model.coarsest_pixel_m,
     )
 
 

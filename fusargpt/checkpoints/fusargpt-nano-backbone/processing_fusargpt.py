@@ -56,10 +56,13 @@ class FusarGptProcessor(Qwen2_5_VLProcessor):
             for each of `CALIBRATED`, as `{"count": {"temperature": 1.5, "offset": -0.2}}`: log-odds are divided by the
             temperature, which is above 0, and the offset is added. Of `detect` they are those of each box. `None`, and
             tasks that are not there, leave probabilities as they are.
+        coarsest_pixel_m: Metres of ground, above 0, that a pixel of the images of training had at most. Whoever cuts a
+            scene of coarser pixels into tiles makes them smaller, so that the processor enlarges them to it. `None`
+            where that is not known.
 
     Raises:
         ValueError: If the image processor would resize an image of `image_size` once more, limits do not ascend,
-            targets are no names, or a calibration has other tasks, keys or numbers.
+            targets are no names, a calibration has other tasks, keys or numbers, or a pixel is no length.
     """
 
     def __init__(
@@ -71,6 +74,7 @@ class FusarGptProcessor(Qwen2_5_VLProcessor):
         decibel_limits: Mapping[str, Sequence[float]] | None = None,
         targets: Sequence[str] | None = None,
         calibration: Mapping[str, Mapping[str, float]] | None = None,
+        coarsest_pixel_m: float | None = None,
         **kwargs: object,
     ):
         if chat_template is None and tokenizer is not None:
@@ -90,6 +94,7 @@ class FusarGptProcessor(Qwen2_5_VLProcessor):
         self.decibel_limits = None if decibel_limits is None else _checked_limits(decibel_limits)
         self.targets = None if targets is None else _checked_targets(targets)
         self.calibration = None if calibration is None else _checked_calibration(calibration)
+        self.coarsest_pixel_m = None if coarsest_pixel_m is None else _checked_length(coarsest_pixel_m)
 
     # Narrower than the parent's: neither videos nor audio.
     def __call__(  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -237,6 +242,13 @@ def _checked_numbers(task: str, numbers: object) -> dict[str, float]:
             f"calibration: found {numbers!r} for {task}, expected a temperature above 0 and an offset, both finite."
         )
     return {"temperature": floats["temperature"], "offset": floats["offset"]}
+
+
+def _checked_length(coarsest_pixel_m: object) -> float:
+    # Of a file that anyone can write.
+    if type(coarsest_pixel_m) not in (int, float) or not 0 < cast(float, coarsest_pixel_m) < math.inf:
+        raise ValueError(f"coarsest_pixel_m: found {coarsest_pixel_m!r}, expected metres, above 0, or None.")
+    return float(cast(float, coarsest_pixel_m))
 
 
 def _option(inputs: Mapping[str, Any], name: str) -> Any:

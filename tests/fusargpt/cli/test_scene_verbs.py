@@ -76,6 +76,35 @@ def test_a_sentinel1_product_is_one_command_with_the_limits_of_the_models_proces
     assert "percentile" in json.loads(other.read_text())["fusargpt"]["read_as"]["limits_why"]
 
 
+@pytest.mark.parametrize(
+    ("coarsest_m", "named", "side"),
+    [
+        (5, [], 64),
+        (10, [], 128),
+        (40, [], 128),
+        (0.01, [], 28),
+        (5, ["--tile", "128"], 128),
+        (5, ["--resolution", "7.5"], 96),
+    ],
+)
+def test_a_scene_coarser_than_the_model_knows_is_cut_smaller_and_that_is_said(
+    coarsest_m: float, named: list[str], side: int, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    scene = write_scene(tmp_path / "scene.tif", side=140)  # pixels of 10 m; the model sees tiles in 128 x 128
+    tiny_model().save_pretrained(tmp_path / "model")
+    plain = tiny_processor()
+    known = FusarGptProcessor(plain.image_processor, plain.tokenizer, coarsest_pixel_m=coarsest_m)
+    known.save_pretrained(tmp_path / "model")
+    out = tmp_path / "ships.geojson"
+    model = ["--model", str(tmp_path / "model"), "--max-new-tokens", "1", "--no-prior", *named]
+    assert main(["count", str(scene), "--out", str(out), *model]) == 0
+    assert json.loads(out.read_text())["fusargpt"]["tile"] == side
+    said = (
+        f"scene.tif: tiles of {side} pixels, enlarged to 128: model was trained on pixels of {coarsest_m:g} m or less"
+    )
+    assert (said in capsys.readouterr().err) == (side < 128 and not named)
+
+
 @pytest.mark.parametrize("verb", ["detect", "count", "localize", "classify"])
 def test_constrained_answers_are_read(verb: str, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     out = tmp_path / f"{verb}.geojson"
