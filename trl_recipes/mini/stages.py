@@ -35,7 +35,7 @@ class Amounts:
     tower: int = MINI.tower.pictures
     pointing: int = MINI.pointing.pictures
     questions: int = 8000
-    pretrain_steps: int = 1000
+    pretrain_steps: int = 2000
     captions: int = 3000
     instructions: int = 2500
     chips: int = 4000

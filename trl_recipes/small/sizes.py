@@ -64,8 +64,9 @@ class SmallModel:
             from one tower of mini, one run each, on 160 questions that were kept apart: the median error of a
             coordinate among the first three boxes was 62 pixels without it, 47 with it, and 40 with waves besides.
         squeezes: whether its processor makes a square of every image; otherwise it keeps the aspect ratio.
-        coarsest_pixel_m: metres of a pixel beyond which scenes are enlarged for it. Of mini 10, what a pixel of
-            Sentinel-1's IW GRD products measures; SSDD's chips are of 1 to 15 m. None where scenes stay as they are.
+        coarsest_pixel_m: metres of a pixel beyond which scenes are enlarged for it. Of mini 10, the coarsest that
+            scenes of its training are rendered in (`PIXEL_SIZES_M` of `trl_recipes.small.scenes`), and what IW GRD
+            products of Sentinel-1 have. None where scenes stay as they are.
         overlap_weight: in the tower's loss, of 1 - GIoU beside the distances of edges, which are the same for large and
             small objects. 150 steps from one checkpoint of mini's tower, with its learning rate falling to 0, one run
             each, told boxes of F1@0.50 56.6 with it and 54.3 without on SSDD's 60 validation chips, 47.2 and 42.9 on 60

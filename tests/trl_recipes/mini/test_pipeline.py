@@ -54,10 +54,10 @@ def test_commands_of_training_stages_are_understood(amounts: Amounts) -> None:
 def test_a_tower_that_is_there_is_not_trained_again() -> None:
     made, taken = (
         {stage.name: stage.command for stage in stages(Path("b"), None, TINY, Training({}), tower)}
-        for tower in (None, Path("in_training/model"))
+        for tower in (None, Path("models/mini"))
     )
     assert taken.pop("tower") == (
-        *("-m", "trl_recipes.small.model", "mini", "--tower", "in_training/model"),
+        *("-m", "trl_recipes.small.model", "mini", "--tower", "models/mini"),
         *("--out", str(Path("b", "tower"))),
     )
     del made["tower"]
@@ -66,13 +66,13 @@ def test_a_tower_that_is_there_is_not_trained_again() -> None:
 
 def test_a_pretrained_model_goes_on_with_stage_1() -> None:
     whole = stages(Path("b"), None, TINY, Training({}))
-    found = stages(Path("b"), None, TINY, Training({}), pretrained=Path("in_training/model"))
+    found = stages(Path("b"), None, TINY, Training({}), pretrained=Path("models/mini"))
     assert [stage.name for stage in found] == [
         *("scenes_captions", "scenes_instructions", "data_captions", "data_instructions"),
         *("stage1", "stage2", "stage3", "release"),
     ]
     recipe, _ = parse([*next(stage for stage in found if stage.name == "stage1").command[2:], "--use_cpu", "true"])
-    assert recipe.model_name_or_path == "in_training/model"
+    assert recipe.model_name_or_path == "models/mini"
     assert {stage.command for stage in found if stage.name != "stage1"} <= {stage.command for stage in whole}
 
 
