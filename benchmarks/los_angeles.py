@@ -7,9 +7,10 @@ counts as false.
 
 For each detector: how many boxes are on a ship, how many ships have a box (`benchmarks.ship_scores`), and how many of
 the false boxes touch land, which knowing the place could mend. Land is read of the scene itself (`land`). Detectors are
-fusargpt-nano and the adapter for SSDD, or those that `--model` names, and CFAR (`benchmarks.cfar`), as it is and with
-what touches land thrown away. `--out` names a folder for the models' boxes and the pictures that they are drawn on,
-`--results` the file of the table.
+fusargpt-mini, fusargpt-nano and its adapter for SSDD, or those that `--model` names, and CFAR (`benchmarks.cfar`), as
+it is and with what touches land thrown away. A model's tiles are those that `fusargpt detect` cuts for it, or of
+`--tile` pixels. `--out` names a folder for the models' boxes and the pictures that they are drawn on, `--results` the
+file of the table.
 """
 
 import argparse
@@ -27,7 +28,7 @@ from scipy import ndimage
 
 from benchmarks.cfar import THRESHOLD, boxes_of, parts, stands_out
 from benchmarks.ship_scores import Box, Ship, found, on_ship
-from fusargpt.checkpoints import NANO, NANO_SSDD
+from fusargpt.checkpoints import MINI, NANO, NANO_SSDD
 from fusargpt.metrics.tally import Score, difference
 from fusargpt.scenes import detect
 
@@ -117,6 +118,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("scene", type=Path)
     parser.add_argument("--model", type=Path, action="append", help="folder of a model, in place of the shipped ones")
+    parser.add_argument("--tile", type=int, help="side of the models' tiles, in place of their own")
     parser.add_argument("--out", type=Path, default=Path("build/los_angeles"))
     parser.add_argument("--results", type=Path, default=RESULTS)
     options = parser.parse_args()
@@ -125,12 +127,21 @@ def main() -> None:
     decibels = read_decibels(options.scene)
     mask = land(decibels)
     detections: dict[str, list[Box]] = {}
-    for model in options.model or (NANO, NANO_SSDD):
-        out, picture = options.out / f"{model.name}.geojson", options.out / f"{model.name}.png"
+    for model in options.model or (MINI, NANO, NANO_SSDD):
+        name = model.name if options.tile is None else f"{model.name}, tiles of {options.tile}"
+        out, picture = options.out / f"{name}.geojson", options.out / f"{name}.png"
         for earlier in (out, picture):
             earlier.unlink(missing_ok=True)
-        result = detect(options.scene, target="ship", no_prior=True, model=str(model), out=out, quicklook=picture)
-        detections[model.name] = [place.box for place in result.places]
+        result = detect(
+            options.scene,
+            target="ship",
+            no_prior=True,
+            model=str(model),
+            tile=options.tile,
+            out=out,
+            quicklook=picture,
+        )
+        detections[name] = [place.box for place in result.places]
     # The test does not ask for calibration: a factor on all amplitudes changes nothing.
     detections[CFAR] = [*boxes_of(stands_out(10 ** (decibels / 20)), THRESHOLD)]
     for name, boxes in list(detections.items()):

@@ -149,7 +149,7 @@ class SceneTab:
 
     def _lay_out_request(self) -> None:
         with gr.Column(elem_classes="fg-step"):
-            gr.HTML("<h2><span>1</span> Scene</h2><p>Asked in tiles that the model sees at their full size.</p>")
+            gr.HTML("<h2><span>1</span> Scene</h2><p>Asked in tiles, each as large as the model sees best.</p>")
             self._gallery = gr.Gallery(
                 [(EXAMPLES / example["thumbnail"], example["caption"]) for example in self._examples],
                 show_label=False,
@@ -208,7 +208,7 @@ class SceneTab:
             self.tile = gr.Number(
                 None,
                 label="Side of a tile",
-                info=f"In pixels, at most {MAX_SCENE_TILES} tiles; empty: what the model sees unscaled.",
+                info=f"In pixels, at most {MAX_SCENE_TILES} tiles; empty: what the model sees best.",
                 precision=0,
                 elem_id="fg-scene-tile",
             )

@@ -1,7 +1,7 @@
 """A whole scene asked tile by tile, as `fusargpt detect` and its kin do, within the page's time.
 
 Tiles are cut and their answers put together by the same code as the command's; a tile is the size that the model sees
-unscaled. What is answered is kept, so that the same question goes on where it stopped.
+best. What is answered is kept, so that the same question goes on where it stopped.
 """
 
 import threading
@@ -25,6 +25,7 @@ from fusargpt.inference.predict import FusarGpt
 from fusargpt.inference.questions import Answer, told_confidences
 from fusargpt.scenes import layers, writing
 from fusargpt.scenes.layers import Place
+from fusargpt.scenes.opening import own_tile_side
 from fusargpt.scenes.tiles import Tile, cut
 from fusargpt.tasks.prompts import TASKS, prompt
 from fusargpt.tasks.target_names import plural
@@ -58,7 +59,7 @@ class SceneQuestion:
         task: one of `fusargpt.tasks.prompts.TASKS`.
         target: what it is about.
         area: as typed or drawn, see `space_app.areas.read_area`; "" asks about all of the image.
-        tile: its side in pixels of the image; None takes what the model sees unscaled.
+        tile: its side in pixels of the image; None takes what the model sees unscaled, less of coarse pixels.
         year: of the field's anchors; None without a prior.
         least: score below which boxes are left out; it changes nothing that is asked.
     """
@@ -269,7 +270,8 @@ class WholeScene:
         yield self._predictor.answers(pictures, [question] * count, priors, batch_size=count, tasks=[task] * count)
 
     def _tiles(self, scene: UploadedScene, asked: SceneQuestion, area: Box | None) -> tuple[int, list[Tile]]:
-        side = asked.tile or self._predictor.seen_size(Image.new("RGB", (_CHIP_SIDE, _CHIP_SIDE)))[0]
+        seen = self._predictor.seen_size(Image.new("RGB", (_CHIP_SIDE, _CHIP_SIDE)))[0]
+        side = asked.tile or own_tile_side(scene.geometry, seen, self._predictor.coarsest_pixel_m)
         if side < MIN_SIDE:
             raise InputError(f"Tile: found {side} pixels; expected {MIN_SIDE} or more")
         tiles = _tiles_of(scene, asked.task, side, area)

@@ -7,6 +7,7 @@ from fusargpt.alphaearth.block_cache import BlockCache
 from fusargpt.alphaearth.field import AlphaEarth
 from fusargpt.alphaearth.scene_prior import place_and_year
 from fusargpt.errors import InputError, NoPriorError
+from fusargpt.geo.geometry import Geometry
 from fusargpt.geo.remote import is_remote, shown
 from fusargpt.geo.safe_files import is_safe
 from fusargpt.geo.sar_scene import SarScene
@@ -51,9 +52,7 @@ def tile_side(scene: SarScene, settings: TileSettings, seen: int, coarsest_pixel
     if settings.tile is not None:
         return settings.tile
     if settings.resolution_m is None:
-        if coarsest_pixel_m is None or scene.geometry is None:
-            return seen
-        return max(SMALLEST_TILE, round(seen * min(1, coarsest_pixel_m / scene.geometry.resolution_m())))
+        return own_tile_side(scene.geometry, seen, coarsest_pixel_m)
     if scene.geometry is None:
         why = scene.problem or f"{shown(scene.path)}: no georeference"
         raise InputError(f"resolution: {why}; or give the tile in pixels with tile (--tile)")
@@ -61,6 +60,13 @@ def tile_side(scene: SarScene, settings: TileSettings, seen: int, coarsest_pixel
     if side < 1:
         raise InputError(f"resolution: {settings.resolution_m:g} m gives tiles of less than a pixel of the scene")
     return side
+
+
+def own_tile_side(geometry: Geometry | None, seen: int, coarsest_pixel_m: float | None) -> int:
+    """As `tile_side`, where nothing is named and of a scene in this place: no pixel is resized, but coarse ones."""
+    if geometry is None or coarsest_pixel_m is None:
+        return seen
+    return max(SMALLEST_TILE, round(seen * min(1, coarsest_pixel_m / geometry.resolution_m())))
 
 
 def check_scene_path(scene: str) -> None:

@@ -26,7 +26,7 @@ def detect(
 
     Args:
         scene: a GeoTIFF, COG or plain TIFF; a local file or an http(s), s3 or gs URL.
-        target: a class that the model was trained to find; fusargpt-nano knows "ship" and "aircraft".
+        target: a class that the model was trained to find; fusargpt-mini knows "ship" and "aircraft".
         out: .geojson, .gpkg or .parquet, or .json in pixels (COCO for a detection); None writes nothing.
         quicklook: PNG; None draws none.
         predictor: a model that `fusargpt.inference.loading.load` gave; None loads the one that `model` names.

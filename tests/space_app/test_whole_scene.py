@@ -54,6 +54,11 @@ def test_the_page_finds_what_the_command_finds(path: Path):
     assert (asked.side, asked.tiles, asked.answered, asked.state) == (96, 9, 9, "whole")
     assert list(asked.places) == command.places and len(asked.places) == len(SHIPS)
     assert asked.summary == "5 ships" and len(asked.in_pixels("tiny")["annotations"]) == 5
+    # Pixels of 10 m are enlarged twice for a model that knows none of more than 5.
+    enlarged = ask(uploaded(path), BrightBoxes(5))
+    command = detect(path, predictor=BrightBoxes(5), no_prior=True, no_skip=True)
+    assert enlarged.side == command.provenance["tile"] == 48 and enlarged.tiles == 36 > asked.tiles
+    assert list(enlarged.places) == command.places and len(command.places) == len(SHIPS)
     collection = asked.feature_collection("tiny")
     assert collection is not None and collection["features"][0]["properties"]["scene"] == "harbour.tif"
 

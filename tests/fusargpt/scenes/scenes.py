@@ -61,7 +61,8 @@ def write_field(root: Path, columns: int = 220) -> Path:
 class BrightBoxes(FusarGpt):
     """Answers every task from the pixels that are white; keeps what it was asked."""
 
-    def __init__(self) -> None:
+    def __init__(self, coarsest_m: float | None = None) -> None:
+        self.coarsest_m = coarsest_m
         self.asked: list[tuple[np.ndarray, str, Prior | None]] = []
         self.fail_after: int | None = None
         self.sure: tuple[float, CountDistribution] | None = None
@@ -70,6 +71,10 @@ class BrightBoxes(FusarGpt):
     @property
     def targets(self) -> tuple[str, ...]:
         return TARGETS
+
+    @property
+    def coarsest_pixel_m(self) -> float | None:
+        return self.coarsest_m
 
     def seen_size(self, image: Image.Image) -> tuple[int, int]:
         return 96, 96
