@@ -34,12 +34,13 @@ from trl_recipes.mini.stages import TINY, Amounts, Stage, Training, score_stages
 from trl_recipes.model.checkpoint import load_model
 from trl_recipes.running.atomic_runs import STATE, checkpoints, finished_by
 
-SHARES = {"tower": 0.33, "pointing": 0.13, "pretrain": 0.17, "stage1": 0.05, "stage2": 0.1}
+SHARES = {"tower": 0.33, "pointing": 0.07, "pointing_all": 0.07, "pretrain": 0.16, "stage1": 0.05, "stage2": 0.1}
 """Of the minutes, spent in training steps; the rest is starting processes, making data, caching tokens, scoring."""
 ON_GPU = Amounts(
     scenes=3000,
     tower=1_000_000,  # as many as the clock allows
     pointing=1_000_000,
+    pointing_all=1_000_000,
     questions=8000,
     pretrain_steps=100_000,
     captions=2000,

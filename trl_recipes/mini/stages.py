@@ -9,10 +9,11 @@ from trl_recipes.small.sizes import MINI
 
 RECIPES = Path(__file__).parent
 _NO_LIMIT = 1000
+assert MINI.pointing_all is not None
 _STARTS = {"scenes": 3_000_000, "captions": 3_100_000, "instructions": 3_200_000}
 """First seeds of the training split, so that no stage sees the places of another one."""
 
-_UNTIL_PRETRAINED = ("initial", "scenes", "data_questions", "tower", "pointing", "pretrain")
+_UNTIL_PRETRAINED = ("initial", "scenes", "data_questions", "tower", "pointing", "pointing_all", "pretrain")
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class Amounts:
     Attributes:
         scenes: of each version of the simulator, for the tower and questions.
         tower: pictures, each seen once.
-        pointing: questions of detection, those that there are over and over.
+        pointing, pointing_all: questions of detection, those that there are over and over.
         questions: drawn pictures, simulated and real, that the language model is asked about.
         pretrain_steps: of `pretrain.yaml`.
         captions, instructions: scenes of each version, with priors.
@@ -34,6 +35,7 @@ class Amounts:
     scenes: int = 6000
     tower: int = MINI.tower.pictures
     pointing: int = MINI.pointing.pictures
+    pointing_all: int = MINI.pointing_all.pictures
     questions: int = 8000
     pretrain_steps: int = 2000
     captions: int = 3000
@@ -43,7 +45,7 @@ class Amounts:
     batch_size: int | None = None
 
 
-TINY = Amounts(8, 32, 16, 12, 2, 8, 8, 4, 1, 4)
+TINY = Amounts(8, 32, 16, 16, 12, 2, 8, 8, 4, 1, 4)
 """To try that everything runs: minutes, and nothing is learned."""
 
 
@@ -124,9 +126,13 @@ def stages(
     if tower is not None:
         seeing = _module("tower", "small.model", "mini", "--tower", str(tower), "--out", str(build / "tower"))
     asked = ("--questions", str(build / "data" / "questions"), "--features", str(build / "features"), *workers)
-    dense = [seeing, _dense(build, "pointing", "tower", amounts.pointing, asked, amounts, training)]
+    dense = [
+        seeing,
+        _dense(build, "pointing", "tower", amounts.pointing, asked, amounts, training),
+        _dense(build, "pointing_all", "pointing", amounts.pointing_all, ("--all-boxes", *asked), amounts, training),
+    ]
     recipes = [
-        _recipe(build, "pretrain", build / "pointing", ["questions"], amounts, training),
+        _recipe(build, "pretrain", build / "pointing_all", ["questions"], amounts, training),
         _recipe(build, "stage1", pretrained or build / "pretrain", ["captions"], amounts, training),
         _recipe(build, "stage2", build / "stage1", ["instructions", "captions"], amounts, training),
     ]
@@ -177,7 +183,8 @@ def _dense(
         arguments += ["--batch-size", str(amounts.batch_size)]
     if name in training.minutes:
         arguments += ["--minutes", str(training.minutes[name])]
-    return Stage(name, ("-m", f"trl_recipes.small.pretrain_{name}", *arguments), build / name)
+    module = f"trl_recipes.small.pretrain_{name.removesuffix('_all')}"
+    return Stage(name, ("-m", module, *arguments), build / name)
 
 
 def _recipe(build: Path, name: str, before: Path, data: Sequence[str], amounts: Amounts, training: Training) -> Stage:

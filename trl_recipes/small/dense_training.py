@@ -22,6 +22,8 @@ from trl_recipes.small.sizes import NANO, SMALL_MODELS, DenseStage, SmallModel
 
 _WEIGHT_DECAY = 0.05
 _BETAS = (0.9, 0.95)
+_BEFORE = {"tower": "initial", "pointing": "tower", "pointing_all": "pointing"}
+"""The stage that each goes on from."""
 
 
 class DenseTrainer(Resumable):
@@ -55,26 +57,33 @@ def dense_parser(description: str, **defaults: object) -> argparse.ArgumentParse
     return parser
 
 
-def small_parser(description: str, before: str, stage: str) -> argparse.ArgumentParser:
-    """The options of a stage of a small model, which begins where the stage `before` ended."""
+def small_parser(description: str, stage: str) -> argparse.ArgumentParser:
+    """The options of a stage of a small model, which begins where the one before it ended."""
     parser = dense_parser(description, batch_size=None)
     parser.add_argument("size", choices=SMALL_MODELS, nargs="?", default=NANO.name, help="default: nano")
-    parser.add_argument("--model", type=Path, help=f"default: build/NAME/{before}")
+    parser.add_argument("--model", type=Path, help=f"default: build/NAME/{_BEFORE[stage]}")
     parser.add_argument(
         "--matrix-learning-rate", type=float, help="of the layers' matrices, by Muon; nano: AdamW for all"
     )
     parser.add_argument("--minutes", type=float, help="of training, with a learning rate that follows the clock")
-    parser.set_defaults(before=before, stage=stage)
+    parser.set_defaults(stage=stage)
     return parser
 
 
 def with_defaults(options: argparse.Namespace) -> tuple[SmallModel, argparse.Namespace]:
-    """The model, and the options with those of its stage where none were given."""
+    """The model, and the options with those of its stage where none were given.
+
+    Raises:
+        InputError: a stage that this model has not.
+    """
     size = SMALL_MODELS[options.size]
-    stage: DenseStage = {"tower": size.tower, "pointing": size.pointing}[options.stage]
+    found = {"tower": size.tower, "pointing": size.pointing, "pointing_all": size.pointing_all}
+    stage: DenseStage | None = found[options.stage]
+    if stage is None:
+        raise InputError(f"--all-boxes: {size.name} learns all boxes in pointing; leave it out")
     build = Path("build", size.name)
     defaults: dict[str, Any] = {
-        "model": build / options.before,
+        "model": build / _BEFORE[options.stage],
         "out": build / options.stage,
         "scenes": stage.pictures,
         "batch_size": stage.batch_size,

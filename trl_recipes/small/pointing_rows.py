@@ -95,14 +95,15 @@ class PointingRows(Dataset[Row]):
 class PointingCollator:
     """Conversations as in every later stage, their answers up to the first boxes; dense targets stacked.
 
-    The boxes after the first `size.pointed` carry no loss and are cut off: finding the next object is learned from few
-    of them, and a sequence costs what it is long.
+    What comes after the first `boxes` carries no loss and is cut off: a sequence costs what it is long.
     """
 
-    def __init__(self, processor: FusarGptProcessor, size: SmallModel, features: FeatureCache | None = None) -> None:
+    def __init__(
+        self, processor: FusarGptProcessor, size: SmallModel, boxes: int, features: FeatureCache | None = None
+    ) -> None:
         self.conversations = TripletCollator(processor, prior=False, features=features)
         self.numbers = torch.tensor(number_ids(processor, size))
-        self.coordinates = 4 * size.pointed
+        self.coordinates = 4 * boxes
 
     def __call__(self, items: list[Row]) -> Batch:
         return self.first_boxes(self.conversations(items)) | stack_targets(items)

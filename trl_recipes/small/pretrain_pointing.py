@@ -11,7 +11,8 @@ with targets:
   say it, one of the number tokens by their own embeddings, which so take their order on the way;
 - mini's upper layers on where to look: two heads of two of them, while a coordinate is said, at the token in which that
   object is (`trl_recipes.small.pointed_attention`);
-- the whole of it on the answers.
+- the whole of it on the answers; of mini's first up to their third box, whose sequences are short, then whole ones
+  (`--all-boxes`): a head that was taught the first boxes alone finds the sixth one seldom, and the twelfth never.
 """
 
 import argparse
@@ -146,7 +147,14 @@ class DensePointing(nn.Module):
 
 def pointing_parser() -> argparse.ArgumentParser:
     """The options of this stage."""
-    parser = small_parser(__doc__ or "", before="tower", stage="pointing")
+    parser = small_parser(__doc__ or "", stage="pointing")
+    parser.add_argument(
+        "--all-boxes",
+        dest="stage",
+        action="store_const",
+        const="pointing_all",
+        help="mini: whole answers, from what pointing with their first boxes has left",
+    )
     parser.add_argument("--questions", type=Path, help="mini: rows of trl_recipes.small.rows questions")
     parser.add_argument("--features", type=Path, help="mini: visual tokens of the frozen tower, computed once")
     return parser
@@ -179,7 +187,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         optimizers=optimizers(pointing, model.model.language_model.layers, options),
         args=trained,
         train_dataset=items,
-        data_collator=PointingCollator(processor, size, features),
+        data_collator=PointingCollator(
+            processor, size, size.pointed if options.stage == "pointing" else size.most_objects, features
+        ),
     )
 
     def finish(folder: Path) -> None:

@@ -93,7 +93,7 @@ def rescale_tokens(tower: nn.Module, batch: dict[str, Tensor]) -> None:
 
 def tower_parser() -> argparse.ArgumentParser:
     """The options of this stage."""
-    parser = small_parser(__doc__ or "", before="initial", stage="tower")
+    parser = small_parser(__doc__ or "", stage="tower")
     parser.add_argument("--pictures", type=Path, help="mini: scenes as trl_recipes.small.scenes writes them")
     parser.add_argument("--ssdd", type=Path, help="mini: folder of SSDD; without it, simulated scenes alone")
     return parser

@@ -53,7 +53,7 @@ class SmallModel:
         image_size: pixels along a side of the square that it sees, a multiple of the token's 28.
         vocabulary: tokens of its tokenizer; every number up to `image_size` is one.
         most_objects: in an image that it is taught to point at.
-        pointed: boxes of an answer that pointing learns, the first ones.
+        pointed: boxes of an answer that pointing learns first, those at its beginning.
         vision_depth, vision_width, vision_intermediate, vision_heads: of the tower.
         full_attention: the layers of the tower that attend to the whole image, the others within windows.
         text_depth, text_width, text_intermediate, text_heads: of the language model.
@@ -73,7 +73,8 @@ class SmallModel:
             of its training chips, each at the best of five probabilities (`trl_recipes.small.dense_scores`).
         real_chips: whether it is trained on pictures of many sources, real chips among them, and not on the scenes of
             version 1 of the simulator alone.
-        tower, pointing: its dense stages.
+        tower, pointing, pointing_all: its dense stages; the last goes on from pointing with whole answers, None where
+            that has them.
     """
 
     name: str
@@ -99,6 +100,7 @@ class SmallModel:
     real_chips: bool
     tower: DenseStage
     pointing: DenseStage
+    pointing_all: DenseStage | None
 
     @property
     def grid(self) -> int:
@@ -131,6 +133,7 @@ NANO = SmallModel(
     real_chips=False,
     tower=DenseStage(pictures=48_000, batch_size=48, learning_rate=1e-3, optical_share=0.6),
     pointing=DenseStage(pictures=16_800, batch_size=24, learning_rate=1.5e-3, optical_share=0.7),
+    pointing_all=None,
 )
 MINI = SmallModel(
     name="mini",
@@ -156,5 +159,6 @@ MINI = SmallModel(
     real_chips=True,
     tower=DenseStage(51_200, batch_size=16, learning_rate=7e-4, optical_share=0.0, matrix_learning_rate=2e-3),
     pointing=DenseStage(24_000, batch_size=16, learning_rate=1.5e-3, optical_share=0.0, matrix_learning_rate=4e-3),
+    pointing_all=DenseStage(12_800, batch_size=16, learning_rate=1e-3, optical_share=0.0, matrix_learning_rate=2e-3),
 )
 SMALL_MODELS = {model.name: model for model in (NANO, MINI)}

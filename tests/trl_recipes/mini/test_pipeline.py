@@ -49,6 +49,12 @@ def test_commands_of_training_stages_are_understood(amounts: Amounts) -> None:
     pointing = pointing_parser().parse_args(found["pointing"].command[2:])
     assert (pointing.out, pointing.model) == (Path("b/pointing"), Path("b/tower"))
     assert (pointing.questions, pointing.features) == (Path("b/data/questions"), Path("b/features"))
+    assert pointing.stage == "pointing"
+    further = pointing_parser().parse_args(found["pointing_all"].command[2:])
+    assert (further.stage, further.out, further.model) == ("pointing_all", Path("b/pointing_all"), Path("b/pointing"))
+    assert further.scenes == amounts.pointing_all
+    recipe, _ = parse([*found["pretrain"].command[2:], "--use_cpu", "true"])
+    assert recipe.model_name_or_path == "b/pointing_all"
 
 
 def test_a_tower_that_is_there_is_not_trained_again() -> None:

@@ -14,10 +14,11 @@ from fusargpt.tasks.answers import parse_boxes
 from modeling_fusargpt import FusarGptForConditionalGeneration, FusarGptProcessor
 from tests.trl_recipes.small.test_drawing import made_chips
 from trl_recipes.small import model as small_model
+from trl_recipes.small.dense_training import with_defaults
 from trl_recipes.small.drawing import Drawing
 from trl_recipes.small.model import number_ids
 from trl_recipes.small.pointing_rows import PointingCollator, PointingRows, pointing_rows
-from trl_recipes.small.pretrain_pointing import DensePointing
+from trl_recipes.small.pretrain_pointing import DensePointing, pointing_parser
 from trl_recipes.small.pretrain_tower import DensePictures, DenseTower, collate
 from trl_recipes.small.rows import jobs, write_rows
 from trl_recipes.small.scenes import drawing_of, read_scenes, write_scenes
@@ -119,7 +120,10 @@ def questions(scenes: Path, ssdd: Path, tmp_path_factory: pytest.TempPathFactory
     return folder
 
 
-def test_pointing_learns_the_first_boxes_of_stored_questions(mini: Path, questions: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("boxes", [MINI.pointed, MINI.most_objects])
+def test_pointing_learns_the_first_boxes_of_stored_questions_and_then_all(
+    boxes: int, mini: Path, questions: Path, tmp_path: Path
+) -> None:
     rows = pointing_rows(questions)
     assert set(rows["task"]) == {"detect"}
     named = [len(parse_boxes(completion[0]["content"]).value) for completion in rows["completion"]]
@@ -127,15 +131,15 @@ def test_pointing_learns_the_first_boxes_of_stored_questions(mini: Path, questio
     processor = FusarGptProcessor.from_pretrained(mini)
     pointed = PointingRows(sized(rows), 2 * len(rows))
     assert len(pointed) == 2 * len(rows) and pointed[len(rows)]["id"] == pointed[0]["id"]
-    batch = PointingCollator(processor, MINI)([pointed[index] for index in range(len(rows))])
+    batch = PointingCollator(processor, MINI, boxes)([pointed[index] for index in range(len(rows))])
     numbers = torch.tensor(number_ids(processor, MINI))
     tokenizer = processor.tokenizer
     for index, count in enumerate(named):
         learned = batch["labels"][index][batch["labels"][index] != -100]
-        assert int(torch.isin(learned, numbers).sum()) == 4 * min(count, MINI.pointed)
+        assert int(torch.isin(learned, numbers).sum()) == 4 * min(count, boxes)
         text, whole = tokenizer.decode(learned), rows[index]["completion"][0]["content"]
         # One that is cut ends with a coordinate, one that is whole with its turn.
-        assert whole.startswith(text) and text[-1].isdigit() if count > MINI.pointed else text == whole + "<|im_end|>"
+        assert whole.startswith(text) and text[-1].isdigit() if count > boxes else text == whole + "<|im_end|>"
     learned = batch["labels"] != -100
     assert learned[:, -1].any() and batch["input_ids"].shape == batch["attention_mask"].shape == learned.shape
     # Where a token holds an object, its box is one of the row's.
@@ -145,6 +149,11 @@ def test_pointing_learns_the_first_boxes_of_stored_questions(mini: Path, questio
         assert box in [found["bbox_2d"] for found in pointed[0]["objects"]]
     with pytest.raises(InputError, match="no detection questions"):
         pointing_rows(tmp_path)
+
+
+def test_nano_has_no_second_pointing() -> None:
+    with pytest.raises(InputError, match="--all-boxes: nano learns all boxes in pointing; leave it out"):
+        with_defaults(pointing_parser().parse_args(["nano", "--all-boxes"]))
 
 
 def sized(rows: Dataset) -> Dataset:
@@ -159,7 +168,7 @@ def test_tower_and_pointing_learn_from_drawn_pictures(mini: Path, drawing: Drawi
     processor = FusarGptProcessor.from_pretrained(mini)
     pictures = DensePictures(processor.image_processor, drawing, 4)
     pointed = PointingRows(sized(pointing_rows(questions)), 2)
-    collator = PointingCollator(processor, MINI)
+    collator = PointingCollator(processor, MINI, MINI.pointed)
     steps = [
         (DenseTower(model.model.visual, MINI.text_width), collate([pictures[index] for index in range(4)])),
         (DensePointing(model, processor, MINI), collator([pointed[index] for index in range(2)])),

@@ -119,7 +119,7 @@ def test_pointing_moves_the_language_model_alone(nano: Path) -> None:
     model = FusarGptForConditionalGeneration.from_pretrained(nano, dtype="float32")
     before = {name: value.clone() for name, value in model.named_parameters()}
     scenes = PointingScenes(0, 3, optical_share=0.5)
-    batch = PointingCollator(processor, NANO)([scenes[index] for index in range(3)])
+    batch = PointingCollator(processor, NANO, NANO.pointed)([scenes[index] for index in range(3)])
     pointing = DensePointing(model, processor, NANO)
     optimizer = torch.optim.AdamW([p for p in pointing.parameters() if p.requires_grad], lr=1e-3)
     losses = []
