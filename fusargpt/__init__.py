@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from fusargpt.alphaearth.anchors import spatiotemporal_anchors
     from fusargpt.alphaearth.field import AlphaEarth
     from fusargpt.alphaearth.scene_prior import fetch_prior
-    from fusargpt.checkpoints import KLIP_NANO, NANO, NANO_BACKBONE, NANO_SSDD
+    from fusargpt.checkpoints import KLIP_NANO, MINI, NANO, NANO_BACKBONE, NANO_SSDD
     from fusargpt.embedding.embedder import Embedder
     from fusargpt.embedding.features import read_features
     from fusargpt.embedding.verbs import classify, embed, search
@@ -39,6 +39,7 @@ _NAMES = {
     "FusarGpt": ("inference.predict", "FusarGpt"),
     "InputError": ("errors", "InputError"),
     "KLIP_NANO": ("checkpoints", "KLIP_NANO"),
+    "MINI": ("checkpoints", "MINI"),
     "NANO": ("checkpoints", "NANO"),
     "NANO_BACKBONE": ("checkpoints", "NANO_BACKBONE"),
     "NANO_SSDD": ("checkpoints", "NANO_SSDD"),
@@ -65,6 +66,7 @@ _NAMES = {
 
 __all__ = [
     "KLIP_NANO",
+    "MINI",
     "NANO",
     "NANO_BACKBONE",
     "NANO_SSDD",

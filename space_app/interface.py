@@ -176,7 +176,7 @@ def _place_and_prior(fields: list[str]) -> dict[str, Any]:
             info="Where anchors are fetched from; the published ones need a network.",
         )
         made["per_side"] = gr.Slider(
-            1, MAX_ANCHORS_PER_SIDE, value=8, step=1, label="Anchors a side", info="nano was trained with 8 x 8."
+            1, MAX_ANCHORS_PER_SIDE, value=8, step=1, label="Anchors a side", info="mini was trained with 8 x 8."
         )
         made["fetch"] = gr.Button("Fetch anchors", elem_id="fg-fetch")
         made["fetched"] = gr.HTML("", elem_id="fg-fetched")

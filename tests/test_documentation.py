@@ -37,6 +37,7 @@ RUN = (
     "docs/how-to/confidences.md",
     "docs/index.md",
     "docs/ways-in.md",
+    "fusargpt/checkpoints/fusargpt-mini/README.md",
     "fusargpt/checkpoints/fusargpt-nano/README.md",
     "fusargpt/checkpoints/fusarklip-nano/README.md",
 )

@@ -88,7 +88,7 @@ def test_the_models_that_come_with_the_package_know_two_classes(
 ) -> None:
     chip = tmp_path / "chip.tif"
     chip.touch()
-    for model in ("fusargpt-nano", "fusargpt-nano-ssdd", "fusargpt-nano-backbone"):
+    for model in ("fusargpt-mini", "fusargpt-nano", "fusargpt-nano-ssdd", "fusargpt-nano-backbone"):
         command = ["detect", str(chip), "--target", "bridge", "--no-prior", "--model", model, "--out"]
         assert main([*command, str(tmp_path / "bridges.geojson")]) == 2
         error = capsys.readouterr().err

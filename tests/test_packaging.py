@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from fusargpt.checkpoints import NANO
+from fusargpt.checkpoints import DEFAULT
 from tests.fusargpt.scenes.scenes import write_scene
 from tests.paths import ROOT
 
@@ -46,12 +46,12 @@ def test_code_recipes_data_and_checkpoint_travel_with_the_wheel(site_packages: P
 
 
 def test_the_clone_finds_its_own_checkpoint():
-    assert NANO.parent == ROOT / "fusargpt" / "checkpoints"
+    assert DEFAULT.parent == ROOT / "fusargpt" / "checkpoints"
 
 
 @pytest.mark.slow
 def test_the_wheel_finds_the_checkpoint_and_the_command_in_itself(site_packages: Path):
-    program = "from fusargpt import checkpoints; from fusargpt.cli import main; print(checkpoints.NANO, main.__file__)"
+    program = "from fusargpt.checkpoints import DEFAULT; from fusargpt.cli import main; print(DEFAULT, main.__file__)"
     result = subprocess.run(
         [sys.executable, "-c", program],
         cwd=site_packages.parent,
@@ -61,7 +61,7 @@ def test_the_wheel_finds_the_checkpoint_and_the_command_in_itself(site_packages:
         check=True,
     )
     assert result.stdout.split() == [
-        str(site_packages / "fusargpt" / "checkpoints" / "fusargpt-nano"),
+        str(site_packages / "fusargpt" / "checkpoints" / "fusargpt-mini"),
         str(site_packages / "fusargpt" / "cli" / "main.py"),
     ]
 

@@ -49,7 +49,7 @@ def test_the_training_command_trains(tmp_path: Path) -> None:
 def test_the_evaluation_command_evaluates(tmp_path: Path) -> None:
     # Two questions of each task, so that it takes seconds and there are priors to exchange.
     output = run([*command("evaluate"), "--limit", "2", "--out", str(tmp_path / "out")], tmp_path)
-    assert "fusargpt-nano, prior shuffled" in output
+    assert "fusargpt-mini, prior shuffled" in output
     assert (tmp_path / "out" / "report.html").is_file()
 
 

@@ -14,8 +14,11 @@ from fusargpt.errors import InputError
 HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 """As in modeling_fusargpt.artefacts, whose import takes seconds."""
 
-NANO = Path(__file__).resolve().parent / "fusargpt-nano"
-"""Folder of fusargpt-nano: model, processor and model card, loadable by `from_pretrained`."""
+MINI = Path(__file__).resolve().parent / "fusargpt-mini"
+"""Folder of fusargpt-mini, which has seen real SAR: model, processor and model card, loadable by `from_pretrained`."""
+
+NANO = MINI.with_name("fusargpt-nano")
+"""Folder of fusargpt-nano, the test bed, which has seen simulated scenes alone; likewise."""
 
 NANO_BACKBONE = NANO.with_name("fusargpt-nano-backbone")
 """Folder of nano before both stages: what they, and the ablation, start from."""
@@ -26,11 +29,11 @@ NANO_SSDD = NANO.with_name("fusargpt-nano-ssdd")
 KLIP_NANO = NANO.with_name("fusarklip-nano")
 """Folder of fusarklip-nano, which embeds images and texts."""
 
-DEFAULT = NANO
+DEFAULT = MINI
 """What every command and page takes where no model is named."""
 
 SHIPPED = {
-    **{folder.name: folder for folder in (NANO, NANO_BACKBONE, NANO_SSDD, KLIP_NANO)},
+    **{folder.name: folder for folder in (MINI, NANO, NANO_BACKBONE, NANO_SSDD, KLIP_NANO)},
     "dataset_card": Path(__file__).resolve().parents[2] / "dataset_card",
 }
 """Models, and the sample of a dataset, that can be named from any folder."""
@@ -48,7 +51,7 @@ def shipped_name(path: str | Path) -> str | None:
 
 
 def name_of(model: str) -> str:
-    """What a model is called: a folder by its name, as "fusargpt-nano", a model on the Hub as it is there."""
+    """What a model is called: a folder by its name, as "fusargpt-mini", a model on the Hub as it is there."""
     return Path(model).absolute().name if Path(model).is_dir() else model
 
 

@@ -122,13 +122,13 @@ def _parser() -> argparse.ArgumentParser:
             "Exit codes: 0; 1 when some questions failed (they are listed); 2 when something is wrong with the input."
         ),
         examples=(
-            "fusargpt evaluate fusargpt-nano dataset_card --prior true,none,shuffled,blind",
+            "fusargpt evaluate fusargpt-mini dataset_card --prior true,none,shuffled,blind",
             "fusargpt evaluate fusargpt-7b harbours --baseline Qwen/Qwen2.5-VL-7B-Instruct --baseline majority",
         ),
         allow_abbrev=False,
     )
     parser.add_argument(
-        "model", metavar="MODEL", type=shipped, help="fusargpt-nano, a folder, or owner/name on the Hub"
+        "model", metavar="MODEL", type=shipped, help="fusargpt-mini, a folder, or owner/name on the Hub"
     )
     parser.add_argument(
         "dataset",

@@ -31,7 +31,7 @@ def add_grey_levels(parser: argparse.ArgumentParser) -> None:
         metavar=("LOW", "HIGH"),
         type=float,
         nargs=2,
-        help="what becomes black and white, instead of --stretch: what the model was trained with (nano: -25 0 in VV)",
+        help="what becomes black and white, instead of --stretch: what the model was trained with (mini: -25 0 in VV)",
     )
 
 

@@ -1,8 +1,8 @@
 """How sure a model is of a number that it counted: the probability of each number by those of the tokens.
 
-Where a tokenizer has a token for every number, as that of fusargpt-nano, this is the model's whole distribution. Where
-it writes numbers digit by digit, as Qwen's, only the numbers that begin as the answer does are followed to their end;
-one that begins by another digit is taken for that digit alone.
+Where a tokenizer has a token for every number, as those of the small models, this is the whole distribution.
+Where it writes numbers digit by digit, as Qwen's, only the numbers that begin as the answer does are followed to their
+end; one that begins by another digit is taken for that digit alone.
 """
 
 import math

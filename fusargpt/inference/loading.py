@@ -7,7 +7,7 @@ import torch
 from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
 from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
 
-from fusargpt.checkpoints import check_model_name, shipped
+from fusargpt.checkpoints import DEFAULT, check_model_name, shipped
 from fusargpt.errors import InputError, naming, one_line
 from fusargpt.inference.backbones import model_class, read_config, read_processor
 from fusargpt.inference.chat_template import check_template
@@ -26,7 +26,7 @@ _PICKLES = ("pytorch_model*.bin", "adapter_model*.bin", "model*.bin")
 
 
 def load(
-    model: str | Path,
+    model: str | Path = DEFAULT,
     device: str | None = None,
     dtype: Dtype | None = None,
     quantization: Quantization = "none",
@@ -35,7 +35,7 @@ def load(
 
     Args:
         model: a folder with model and processor, the Hub's `owner/name`, or the name of a model that comes with the
-            package, as "fusargpt-nano". What a stage has left with `save: trained`,
+            package; without it that is fusargpt-mini. What a stage has left with `save: trained`,
             a TLM or an adapter that names its base, is loaded as one model, and so is an adapter as peft or TRL's
             trainer writes it.
         device: as torch names it; None takes a GPU where there is one.
