@@ -2,7 +2,7 @@
 
 python -m trl_recipes.mini --ssdd SSDD
 
-Three hours of two processor cores until `pretrain` is done, two of them for the tower. Each stage is a process with a
+Four hours of two processor cores until `pretrain` is done, two of them for the tower. Each stage is a process with a
 log in BUILD/logs; a stage that is done is not run again, one that was cut goes on from its last checkpoint (data: from
 its last shard). `--status` tells where a run is, `--tiny` tries that everything runs. Without SSDD, pictures are
 simulated ones alone. Scores are those of the chips of SSDD's validation list; the official test split beyond them is
