@@ -11,7 +11,16 @@ from fusargpt.errors import InputError
 from fusargpt.geo.embeddings import EMBEDDING_SIZE
 from trl_recipes.arguments import RecipeArguments
 from trl_recipes.planning.flops import Shape, Stage, Work, sequence_flops
-from trl_recipes.planning.memory import RUNTIME, Attention, Memory, Run, Strategy, memory_per_gpu, trained_parameters
+from trl_recipes.planning.memory import (
+    FLOAT32,
+    RUNTIME,
+    Attention,
+    Memory,
+    Run,
+    Strategy,
+    memory_per_gpu,
+    trained_parameters,
+)
 from trl_recipes.planning.planned_recipe import TrainerFields
 from trl_recipes.planning.sizes import Sizes, find_model
 from trl_recipes.planning.utilisation import Basis, Conditions, Utilisation, expected
@@ -233,7 +242,7 @@ def make_plan(
     if not triplets or min(triplets) < 1:
         raise InputError(f"--triplets: found {', '.join(map(str, triplets)) or 'none'}; expected 1 or more")
     model, sizes, fixed_size = find_model(recipe.model_name_or_path, recipe.model_revision, recipes)
-    run = _run(recipe, config, gpus)
+    run = _run(recipe, config, gpus, sizes)
     pairs_per_image = data.pairs_per_image or recipe.pairs_per_sequence
     pairs = min(pairs_per_image, recipe.pairs_per_sequence)
     side = max(1, round((data.image_size or fixed_size or IMAGE_SIZE) / (sizes.patch * sizes.merge))) * sizes.merge
@@ -284,7 +293,7 @@ def _conditions(recipe: RecipeArguments, run: Run, gpu: str, layers: int) -> Con
     )
 
 
-def _run(recipe: RecipeArguments, config: TrainerFields, gpus: int) -> Run:
+def _run(recipe: RecipeArguments, config: TrainerFields, gpus: int, sizes: Sizes) -> Run:
     attention = "sdpa" if recipe.attn_implementation == "default" else recipe.attn_implementation
     if attention not in get_args(Attention):
         expected = ", ".join(("default", *get_args(Attention)))
@@ -310,12 +319,23 @@ def _run(recipe: RecipeArguments, config: TrainerFields, gpus: int) -> Run:
         weight_bytes=4 if recipe.dtype == "float32" else 2,
         product_bytes=2,
         attention=cast(Attention, attention),
-        optimizer_bytes=OPTIMIZERS[config.optim],
+        optimizer_bytes=_optimizer_bytes(recipe, config, gpus, sizes, stage),
         sequences=config.per_device_train_batch_size,
         gpus=gpus,
         masked=recipe.hides_earlier_answers,
         double_quantization=recipe.double_quantization,
     )
+
+
+def _optimizer_bytes(recipe: RecipeArguments, config: TrainerFields, gpus: int, sizes: Sizes, stage: Stage) -> float:
+    """States of a trained parameter, in the mean of all: Muon keeps one number of each in a layer's matrices."""
+    adamw = OPTIMIZERS[config.optim]
+    if recipe.matrix_learning_rate is None:
+        return adamw
+    if gpus > 1:
+        raise InputError(f"matrix_learning_rate: found it with {gpus} GPUs; expected one that holds the whole model")
+    matrices = sizes.layers * sum(layer.inputs * layer.outputs for layer in sizes.language_layer)
+    return adamw - (adamw - FLOAT32) * matrices / trained_parameters(sizes, stage)
 
 
 def _options(sizes: Sizes, shape: Shape, run: Run, gpu: Gpu, quantized: bool) -> list[Option]:

@@ -29,6 +29,7 @@ from tests.trl_recipes.planning.stages_to_plan import (
     nano_config,
 )
 from trl_recipes.arguments import Train, parse
+from trl_recipes.model.matrix_optimizer import matrix_optimizer
 from trl_recipes.model.parameters import part_of
 from trl_recipes.planning.flops import sequence_flops
 from trl_recipes.planning.memory import saved_activations
@@ -281,6 +282,24 @@ def test_memory_is_what_two_processes_measure(tmp_path: Path):
 
 
 # Plans
+
+
+def test_muon_keeps_one_number_of_each_in_a_matrix() -> None:
+    config, case = nano_config(), Case("language")
+    model: Any = build(case, config)
+    optimizer = matrix_optimizer(model, model.model.language_model.layers, 1e-3, 1e-3, 0.0, (0.9, 0.95))
+    loss_of(case, model, make_batch(case, config)[0]).backward()
+    optimizer.step()
+    states = [value for state in optimizer.state.values() for value in state.values() if value.numel() > 1]
+    held = sum(value.numel() * value.element_size() for value in states)
+    named = ("--model_name_or_path", str(NANO), "--max_steps", "10")
+    muon = plan("mini/pretrain.yaml", *named, gpus=1)
+    assert next(option for option in muon.options if option.strategy == "ddp").memory.optimizer == held
+    adamw = plan("nano/pretrain.yaml", *named, gpus=1)
+    assert next(option for option in adamw.options if option.strategy == "ddp").memory.optimizer == 8 * muon.trained
+    assert held < 5 * muon.trained
+    with pytest.raises(InputError, match="matrix_learning_rate: found it with 2 GPUs; expected one that holds"):
+        plan("mini/pretrain.yaml", *named, gpus=2)
 
 
 @pytest.mark.parametrize("recipe", PLANNED)
