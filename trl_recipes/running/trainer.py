@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 from transformers.training_args import OptimizerNames
 
 from fusargpt.errors import InputError
@@ -12,9 +13,11 @@ from modeling_fusargpt import AnyFusarGpt, FusarGptProcessor
 from modeling_fusargpt.artefacts import TLM_FILE, load_tlm
 from trl_recipes.arguments import RecipeArguments
 from trl_recipes.data.row_checks import LeftOut, UsedRows
+from trl_recipes.data.rows import Batch
 from trl_recipes.model.checkpoint import load_model, save_tlm, tlm_weights
 from trl_recipes.model.matrix_optimizer import matrix_optimizer
 from trl_recipes.model.parameters import part_of, without_adapters
+from trl_recipes.model.pointed_attention import BoxPlaces, PointedAttention
 from trl_recipes.model.sharding import check_sharding, compute_in_given_types, gather_head
 from trl_recipes.running.answer_scores import AnswerScores
 from trl_recipes.running.resumable import Resumable
@@ -128,3 +131,35 @@ class StageTrainer(StageFiles, WatchedTrainer):
         if self.accelerator.is_fsdp2:
             compute_in_given_types(self.accelerator)
             gather_head(without_adapters(self.accelerator.unwrap_model(self.model)))
+        self._pointed: PointedAttention | None = None
+        self._attention_losses: list[Tensor] = []
+        if self.recipe.pointed_attention:
+            if self.args.activation_checkpointing or self.args.gradient_checkpointing:
+                raise InputError("pointed_attention: found it with activation_checkpointing, expected that to be false")
+            language_model = self.accelerator.unwrap_model(self.model).model.language_model
+            middle = len(language_model.layers) // 2
+            self._places = BoxPlaces(self.processing_class)
+            self._pointed = PointedAttention(language_model, (middle, middle + 1))
+
+    def compute_loss(
+        self,
+        model: torch.nn.Module,
+        inputs: Batch,
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Tensor | tuple[Tensor, object]:
+        loss = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        if self._pointed is None or not model.training or isinstance(loss, tuple):
+            return loss
+        rows, positions, looked_at = self._places(inputs["input_ids"], inputs["labels"], inputs["image_grid_thw"])
+        if not len(rows):
+            return loss
+        attention = self._pointed.loss(rows, positions, looked_at)
+        self._attention_losses.append(attention.detach())
+        return loss + self.recipe.pointed_attention / self.args.gradient_accumulation_steps * attention
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        if "loss" in logs and self._attention_losses:
+            logs["attention"] = round(float(torch.stack(self._attention_losses).mean()), 4)
+            self._attention_losses.clear()
+        super().log(logs, start_time)

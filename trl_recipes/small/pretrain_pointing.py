@@ -10,7 +10,7 @@ with targets:
   (the order of an answer), and each coordinate of their boxes in pixels of the whole image: as the language model will
   say it, one of the number tokens by their own embeddings, which so take their order on the way;
 - mini's upper layers on where to look: two heads of two of them, while a coordinate is said, at the token in which that
-  object is (`trl_recipes.small.pointed_attention`);
+  object is (`trl_recipes.model.pointed_attention`);
 - the whole of it on the answers; of mini's first up to their third box, whose sequences are short, then whole ones
   (`--all-boxes`): a head that was taught the first boxes alone finds the sixth one seldom, and the twelfth never.
 """
@@ -34,6 +34,7 @@ from trl_recipes.data.rows import Row
 from trl_recipes.data.visual_tokens import cache_visual_tokens
 from trl_recipes.model.attention import SDPA_FLOAT32, WINDOWS_FLOAT32, register_sdpa_float32
 from trl_recipes.model.patch_embedding import use_linear_patch_embedding
+from trl_recipes.model.pointed_attention import BoxPlaces, PointedAttention
 from trl_recipes.small.dense import COVERS
 from trl_recipes.small.dense_training import (
     DenseTrainer,
@@ -46,7 +47,6 @@ from trl_recipes.small.dense_training import (
     with_defaults,
 )
 from trl_recipes.small.model import number_ids
-from trl_recipes.small.pointed_attention import PointedAttention
 from trl_recipes.small.pointing_rows import PointingCollator, PointingRows, PointingScenes, pointing_rows
 from trl_recipes.small.sizes import SLOTS, TOKEN_PIXELS, SmallModel
 
@@ -74,6 +74,7 @@ class DensePointing(nn.Module):
         if size.attention_weight:
             above = (size.pointing_layer, size.pointing_layer + 1)
             self.attention = PointedAttention(self.model.language_model, above)
+            self.places = BoxPlaces(processor)
 
     def forward(
         self, cover: Tensor, present: Tensor, box: Tensor, order: Tensor, labels: Tensor, **conversations: Tensor
@@ -101,17 +102,10 @@ class DensePointing(nn.Module):
         losses["answer_pixels"] = error.mean()
         total = total + losses["answer"]
         if self.attention is not None:
-            rows, positions = answers.nonzero()[said[:, 0]].T
-            looked_at = visual.int().argmax(1)[rows] + self.tokens_of(said[:, 1])
-            losses["attention"] = self.attention.loss(rows, positions, looked_at)
+            places = self.places(conversations["input_ids"], labels, conversations["image_grid_thw"])
+            losses["attention"] = self.attention.loss(*places)
             total = total + self.size.attention_weight * losses["attention"]
         return {"loss": total, **losses}
-
-    def tokens_of(self, coordinates: Tensor) -> Tensor:
-        """For coordinates [4 N] of N boxes, as an answer says them, the visual token, int64 [4 N], that each is in."""
-        x1, y1, x2, y2 = coordinates.reshape(-1, 4).T
-        tokens = (y1 + y2) // (2 * TOKEN_PIXELS) * self.size.grid + (x1 + x2) // (2 * TOKEN_PIXELS)
-        return tokens.repeat_interleave(4)
 
     def dense_losses(
         self, tokens: Tensor, cover: Tensor, present: Tensor, box: Tensor, order: Tensor

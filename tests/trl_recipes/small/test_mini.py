@@ -13,6 +13,10 @@ from fusargpt.geo.prior import PRIOR_EMBEDDINGS
 from fusargpt.tasks.answers import parse_boxes
 from modeling_fusargpt import FusarGptForConditionalGeneration, FusarGptProcessor
 from tests.trl_recipes.small.test_drawing import made_chips
+from tests.trl_recipes.stages import arguments
+from trl_recipes.arguments import parse
+from trl_recipes.model.pointed_attention import HEADS
+from trl_recipes.sft import make_trainer
 from trl_recipes.small import model as small_model
 from trl_recipes.small.dense_training import with_defaults
 from trl_recipes.small.drawing import Drawing
@@ -149,6 +153,41 @@ def test_pointing_learns_the_first_boxes_of_stored_questions_and_then_all(
         assert box in [found["bbox_2d"] for found in pointed[0]["objects"]]
     with pytest.raises(InputError, match="no detection questions"):
         pointing_rows(tmp_path)
+
+
+def test_heads_learn_where_to_look_beside_the_answers(mini: Path, questions: Path, tmp_path: Path) -> None:
+    fields = {
+        "model_name_or_path": mini,
+        "dataset_name": questions,
+        "train": "language",
+        "prior": "none",
+        "save": "full",
+        "attn_implementation": "sdpa_float32",
+        "pairs_per_sequence": 5,
+        "per_device_train_batch_size": 4,
+    }
+    losses, gradients = [], []
+    for weight in (0.0, 0.5):
+        recipe = arguments(tmp_path, tmp_path / f"out{weight}", pointed_attention=weight, **fields)
+        trainer: Any = make_trainer(*parse(recipe))
+        model = trainer.model.train()
+        batch = trainer._prepare_inputs(next(iter(trainer.get_train_dataloader())))
+        losses.append(trainer.compute_loss(model, batch, num_items_in_batch=torch.tensor(100)))
+        losses[-1].backward()
+        gradients.append(model.model.language_model.layers[4].self_attn.q_proj.weight.grad.unflatten(0, (8, -1)))
+    logs: dict[str, float] = {"loss": 1.0}
+    trainer.log(logs)
+    assert logs["attention"] > 1 and not trainer._attention_losses
+    assert float(losses[1] - losses[0]) == pytest.approx(0.5 * logs["attention"], rel=1e-3)
+    # In the upper of the two layers the taught heads alone are moved otherwise.
+    differences = (gradients[1] - gradients[0]).abs().amax((1, 2))
+    assert differences[:HEADS].min() > 100 * differences[HEADS:].max()
+    for wrong in ({"train": "tlm", "prior": "true"}, {"pointed_attention": -1.0}):
+        with pytest.raises(InputError, match=r"pointed_attention: found .*, expected 0, or more with train: language"):
+            parse(arguments(tmp_path, tmp_path / "other", **(fields | {"pointed_attention": 1.0} | wrong)))
+    with pytest.raises(InputError, match="pointed_attention: found it with activation_checkpointing"):
+        checkpointed = {"pointed_attention": 1.0, "activation_checkpointing": True}
+        make_trainer(*parse(arguments(tmp_path, tmp_path / "third", **fields, **checkpointed)))
 
 
 def test_nano_has_no_second_pointing() -> None:
