@@ -36,18 +36,20 @@ def tower_fingerprint(model: AnyFusarGpt, processor: FusarGptProcessor, autocast
 
     The weights of tower and merger with their type, the tower's configuration and attention, the layer that embeds
     patches, autocast, and every setting of the image processor. Neither device nor library versions, which change
-    last bits at most.
+    last bits at most, nor what else a processor knows, as its classes and calibration.
     """
     tower = model.model.visual
+    images = processor.image_processor
     settings: dict[str, Any] = {
-        "processor": {name: value for name, value in processor.to_dict().items() if name != "processor_class"},
+        "image_size": processor.image_size,
+        # Without where its code is found, which is not what it does.
+        "image_processor": {name: value for name, value in images.to_dict().items() if name != "auto_map"},
+        "image_processor_class": type(images).__name__,
         "tower": {name: value for name, value in tower.config.to_dict().items() if name != "transformers_version"},
         "attention": attention_of(tower.config),
         "patch_embedding": type(tower.patch_embed).__name__,
         "autocast": str(autocast),
     }
-    settings["processor"]["image_processor"].pop("auto_map", None)  # where its code is found, not what it does
-    settings["processor"]["image_processor"]["class"] = type(processor.image_processor).__name__
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode())
     for name, tensor in sorted(tower.state_dict().items()):
         digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())

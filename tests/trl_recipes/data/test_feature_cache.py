@@ -139,8 +139,13 @@ def test_the_fingerprint_follows_everything_that_makes_tokens():
     found = [tower_fingerprint(model, processor, None), tower_fingerprint(tiny_model(), tiny_processor(), None)]
     assert found[0] == found[1]
     stir_tlm(model)  # not a part of the tower
+    # What is known of a model's classes changes no token.
+    processor.targets, processor.coarsest_pixel_m = ["bridge"], 5.0
+    processor.calibration = {"count": {"temperature": 2.0, "offset": 0.0}}
     assert tower_fingerprint(model, processor, None) == found[0]
     found.append(tower_fingerprint(model, processor, torch.bfloat16))
+    processor.image_size = 48
+    found.append(tower_fingerprint(model, processor, None))
     processor.image_processor.image_mean = [0.5, 0.5, 0.5]
     found.append(tower_fingerprint(model, processor, None))
     model.set_attn_implementation("eager")
