@@ -9,11 +9,13 @@ from torch import Tensor
 from transformers.training_args import OptimizerNames
 
 from fusargpt.errors import InputError
+from fusargpt.private_names import attention_of
 from modeling_fusargpt import AnyFusarGpt, FusarGptProcessor
 from modeling_fusargpt.artefacts import TLM_FILE, load_tlm
 from trl_recipes.arguments import RecipeArguments
 from trl_recipes.data.row_checks import LeftOut, UsedRows
 from trl_recipes.data.rows import Batch
+from trl_recipes.model.attention import SDPA_FLOAT32
 from trl_recipes.model.checkpoint import load_model, save_tlm, tlm_weights
 from trl_recipes.model.matrix_optimizer import matrix_optimizer
 from trl_recipes.model.parameters import part_of, without_adapters
@@ -137,6 +139,12 @@ class StageTrainer(StageFiles, WatchedTrainer):
             if self.args.activation_checkpointing or self.args.gradient_checkpointing:
                 raise InputError("pointed_attention: found it with activation_checkpointing, expected that to be false")
             language_model = self.accelerator.unwrap_model(self.model).model.language_model
+            attention = attention_of(language_model.config)
+            if attention not in ("sdpa", SDPA_FLOAT32):
+                raise InputError(
+                    f"pointed_attention: found it with attn_implementation {attention}, in whose place it computes "
+                    f"{SDPA_FLOAT32}; set attn_implementation: {SDPA_FLOAT32}, or leave it out"
+                )
             middle = len(language_model.layers) // 2
             self._places = BoxPlaces(self.processing_class)
             self._pointed = PointedAttention(language_model, (middle, middle + 1))

@@ -185,6 +185,16 @@ def test_heads_learn_where_to_look_beside_the_answers(mini: Path, questions: Pat
     for wrong in ({"train": "tlm", "prior": "true"}, {"pointed_attention": -1.0}):
         with pytest.raises(InputError, match=r"pointed_attention: found .*, expected 0, or more with train: language"):
             parse(arguments(tmp_path, tmp_path / "other", **(fields | {"pointed_attention": 1.0} | wrong)))
+    with pytest.raises(InputError, match="pointed_attention: found it with attn_implementation eager, in whose place"):
+        make_trainer(
+            *parse(
+                arguments(
+                    tmp_path,
+                    tmp_path / "eager",
+                    **(fields | {"pointed_attention": 1.0, "attn_implementation": "eager"}),
+                )
+            )
+        )
     with pytest.raises(InputError, match="pointed_attention: found it with activation_checkpointing"):
         checkpointed = {"pointed_attention": 1.0, "activation_checkpointing": True}
         make_trainer(*parse(arguments(tmp_path, tmp_path / "third", **fields, **checkpointed)))
