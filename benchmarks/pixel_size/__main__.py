@@ -55,7 +55,8 @@ def run(options: argparse.Namespace) -> None:
     cells = grid(options.pixel_sizes, options.arms, options.seeds)
     kind = WHOLE if options.whole_model else READOUT
     training = options.training or (1600 if options.whole_model else 400)
-    effort = Effort(training, (options.steps[0], options.steps[1]) if options.whole_model else (0, 0), options.scenes)
+    steps = (options.steps[0], options.steps[1]) if options.whole_model else (0, 0)
+    effort = Effort(options.backbone.name, training, steps, options.scenes)
     tower = None if options.whole_model else Tower(options.backbone)
     for cell in cells:
         path = options.results / kind / f"{cell.name}.json"
@@ -81,8 +82,8 @@ def readout(cell: Cell, tower: Tower, effort: Effort, build: Path) -> dict[str, 
     read_of = {}
     for split, count in parts.items():
         found = scenes(split, count, cell.pixel_size, build)
-        path = build / "tokens" / f"{cell.pixel_size:g}m-{split}-{count}.npy"
-        read_of[split] = (found, tower.of_scenes(found, path))
+        tokens = tower.of_scenes(found, build / "tokens", f"{cell.pixel_size:g}m-{split}-{count}")
+        read_of[split] = (found, tokens)
     answers = read(cell, tower, read_of["train"], read_of["test"])
     return {"reference": read_of["test"][0].counts.tolist(), **answers}
 

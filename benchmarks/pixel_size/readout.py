@@ -3,6 +3,7 @@
 Answers are the sum over tokens, rounded. It is the cheap form of the curve: minutes where the whole model takes hours.
 """
 
+import math
 from pathlib import Path
 from typing import cast
 
@@ -15,12 +16,13 @@ from tqdm import tqdm
 from transformers import set_seed
 
 from benchmarks.pixel_size.cells import SHUFFLED, SIGMA, Cell
-from benchmarks.pixel_size.scenes import TOKENS, Scenes
+from benchmarks.pixel_size.scenes import Scenes
 from fusargpt.files import written_whole
 from fusargpt.geo.blank import blank
 from modeling_fusargpt import FusarGptForConditionalGeneration, FusarGptProcessor, TlmConfig
 from modeling_fusargpt.processing_fusargpt import batch_priors
 from modeling_fusargpt.tlm import TokenwiseLinearModulation
+from trl_recipes.data.visual_tokens import tower_fingerprint
 from trl_recipes.model.patch_embedding import use_linear_patch_embedding
 
 STEPS, BATCH, LEARNING_RATE = 300, 32, 3e-3
@@ -30,7 +32,13 @@ _AT_ONCE = 32
 
 
 class Tower:
-    """The frozen vision tower of a backbone that has seen neither a prior nor version 2."""
+    """The frozen vision tower of a backbone.
+
+    Attributes:
+        channels: of a token.
+        merge_size: patches along each side of a token.
+        fingerprint: of all that tokens depend on beside the image.
+    """
 
     def __init__(self, backbone: Path) -> None:
         self._model = FusarGptForConditionalGeneration.from_pretrained(backbone, dtype=torch.float32).eval()
@@ -38,6 +46,7 @@ class Tower:
         self._processor = FusarGptProcessor.from_pretrained(backbone)
         self.channels: int = self._model.config.text_config.hidden_size
         self.merge_size: int = self._model.config.vision_config.spatial_merge_size
+        self.fingerprint = tower_fingerprint(self._model, self._processor, None)
 
     @torch.no_grad()
     def tokens(self, images: list[Image.Image]) -> Tensor:
@@ -49,8 +58,9 @@ class Tower:
             found.append(torch.stack(list(cast(tuple[Tensor, ...], read.pooler_output))))
         return torch.cat(found)
 
-    def of_scenes(self, scenes: Scenes, path: Path) -> Tensor:
-        """Tokens of scenes, kept in a file; the last of all is of the blank image, [N + 1, tokens, C]."""
+    def of_scenes(self, scenes: Scenes, folder: Path, name: str) -> Tensor:
+        """Tokens of scenes, kept in `folder`; the last of all is of the blank image, [N + 1, tokens, C]."""
+        path = folder / self.fingerprint / f"{name}.npy"
         if not path.exists():
             images = [Image.fromarray(image).convert("RGB") for image in scenes.images]
             tokens = torch.cat([self.tokens(images), self.tokens([blank(images[0])])])
@@ -63,11 +73,11 @@ class Tower:
 class Reader(nn.Module):
     """A fusion, which begins as the model's own does, and a head that says how many ships a token holds."""
 
-    def __init__(self, arm: str, channels: int, merge_size: int) -> None:
+    def __init__(self, arm: str, channels: int, merge_size: int, per_side: int) -> None:
         super().__init__()
         config = TlmConfig(fusion="none" if arm == "none" else "tlm", sigma=SIGMA, hidden_size=HIDDEN)
         self.fusion = TokenwiseLinearModulation(config, channels, merge_size)
-        self.patches = TOKENS * merge_size
+        self.patches = per_side * merge_size
         for name, weight in self.fusion.named_parameters():
             if name.startswith("output_projection") or weight.ndim == 1:
                 nn.init.zeros_(weight)
@@ -104,11 +114,12 @@ def read(
         asked: likewise, those to be asked about.
     """
     set_seed(cell.seed)
-    reader = Reader(cell.arm, tower.channels, tower.merge_size)
+    scenes, tokens = learned
+    per_side = math.isqrt(tokens.shape[1])
+    reader = Reader(cell.arm, tower.channels, tower.merge_size, per_side)
     optimizer = torch.optim.AdamW(reader.parameters(), lr=LEARNING_RATE, weight_decay=0.01, betas=(0.9, 0.95))
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS)
-    scenes, tokens = learned
-    truth = torch.as_tensor(scenes.ships, dtype=torch.float32)
+    truth = torch.as_tensor(scenes.ships(per_side), dtype=torch.float32)
     whole = {} if cell.arm == "none" else _priors(scenes, list(range(len(truth))))
     rng = np.random.default_rng(cell.seed)
     for _ in tqdm(range(STEPS), desc=cell.name, unit="step"):
@@ -120,7 +131,7 @@ def read(
         optimizer.step()
         schedule.step()
     scenes, tokens = asked
-    places = list(range(len(scenes.ships)))
+    places = list(range(len(scenes.counts)))
     answers: dict[str, list[int]] = {}
     for arm in cell.asked:
         whose = [*places[1:], places[0]] if arm == SHUFFLED else places

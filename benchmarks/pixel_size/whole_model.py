@@ -41,11 +41,13 @@ class Effort:
     """How much is done in each cell; results of different efforts do not mix.
 
     Attributes:
+        backbone: name of the folder that it starts from, or whose tower is read.
         training: scenes to learn from, of each stage.
         steps: optimizer steps of `BATCH` sequences, of each stage; 0 where a head is trained instead.
         scenes: held-out scenes.
     """
 
+    backbone: str
     training: int
     steps: tuple[int, int]
     scenes: int

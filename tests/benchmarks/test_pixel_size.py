@@ -13,7 +13,8 @@ from benchmarks.pixel_size import __main__ as command
 from benchmarks.pixel_size import readout
 from benchmarks.pixel_size.cells import Cell, grid
 from benchmarks.pixel_size.report import read_results, report
-from benchmarks.pixel_size.scenes import scenes, seeds, ships_by_token
+from benchmarks.pixel_size.scenes import Scenes, scenes, seeds
+from fusargpt.checkpoints import MINI
 from fusargpt.errors import InputError
 from fusargpt.simulator.simulated_scene import simulate_scene
 
@@ -25,8 +26,11 @@ def test_places_have_water_and_splits_share_none() -> None:
 
 
 def test_ships_are_counted_where_their_middle_is() -> None:
-    found = ships_by_token([(0, 0, 4, 4), (26, 26, 28, 28), (10, 0, 18, 2)], 28)
-    assert found.sum() == 3 and found[0] == 1 and found[35] == 1 and found[3] == 1
+    middles = np.array([(0.07, 0.07), (0.96, 0.96), (0.04, 0.5)])
+    none = np.zeros(0)
+    found = Scenes(none, none, none, np.array([1, 0, 2]), middles).ships(6)
+    assert found.shape == (3, 36) and found.sum(1).tolist() == [1, 0, 2]
+    assert found[0, 0] == 1 and found[2, 35] == 1 and found[2, 3] == 1
 
 
 def test_cells_pair_all_arms_of_a_seed() -> None:
@@ -48,8 +52,12 @@ def test_a_run_is_kept_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert command.main([*arguments, *folders]) == 0 and path.stat().st_mtime_ns == first
     assert (tmp_path / "results" / "counts.png").exists()
     assert set(read_results(tmp_path / "results", "readout")[30.0]) == {"true", "shuffled", "none", "blind"}
-    # Other numbers of scenes are other results.
+    # Other numbers of scenes are other results, and so is another tower, which reads the scenes anew.
     assert command.main([*arguments[2:], "--training", "7", *folders]) == 2
+    assert command.main([*arguments, *folders, "--backbone", str(MINI)]) == 2
+    folders[-1] += "_of_mini"
+    assert command.main([*arguments, *folders, "--backbone", str(MINI)]) == 0
+    assert len(list((tmp_path / "build" / "tokens").iterdir())) == 2
 
 
 def test_a_report_has_shares_and_paired_differences(tmp_path: Path) -> None:
