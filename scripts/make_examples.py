@@ -46,11 +46,11 @@ class Example:
     target: str
 
 
-# Each is for a question that nano answers as the truth has it, which a test holds.
+# Each is for a question that the default model answers as the truth has it, which a test holds.
 EXAMPLES = (
     Example("harbour", 2, "EPSG:32632", "32N", (8.05, 53.57), "count", "ship"),
-    Example("airfield", 12, "EPSG:32614", "14N", (-99.05, 38.45), "detect", "aircraft"),
-    Example("inland", 27, "EPSG:32720", "20S", (-61.40, -33.20), "describe", "ship"),
+    Example("airfield", 64, "EPSG:32614", "14N", (-99.05, 38.45), "detect", "aircraft"),
+    Example("inland", 260, "EPSG:32720", "20S", (-61.40, -33.20), "describe", "ship"),
 )
 
 
