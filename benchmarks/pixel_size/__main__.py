@@ -19,7 +19,7 @@ from benchmarks.pixel_size.readout import Tower, read
 from benchmarks.pixel_size.report import write_report
 from benchmarks.pixel_size.scenes import scenes
 from benchmarks.pixel_size.whole_model import Effort, run_cell
-from fusargpt.checkpoints import NANO_BACKBONE
+from fusargpt.checkpoints import MINI, NANO_BACKBONE
 from fusargpt.errors import InputError
 from fusargpt.files import written_whole
 
@@ -33,10 +33,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=ARMS, help="all by default")
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS, help="0 to 2 by default")
     parser.add_argument("--whole-model", action="store_true", help="train the model, not the head alone")
-    parser.add_argument("--training", type=int, help="scenes to learn from; 400 by default, 1600 for the whole model")
+    parser.add_argument("--training", type=int, help="scenes to learn from; 2000 by default, 1600 for the whole model")
     parser.add_argument("--scenes", type=int, default=200, help="held-out scenes")
     parser.add_argument("--steps", type=int, nargs=2, default=(250, 250), help="of the whole model's two stages")
-    parser.add_argument("--backbone", type=Path, default=NANO_BACKBONE)
+    parser.add_argument("--backbone", type=Path, help="fusargpt-mini, whose tower is read, or nano's to train whole")
     parser.add_argument("--build", type=Path, default=Path("build/pixel_size"))
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--report", action="store_true", help="of what is done, and nothing more")
@@ -54,10 +54,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run(options: argparse.Namespace) -> None:
     cells = grid(options.pixel_sizes, options.arms, options.seeds)
     kind = WHOLE if options.whole_model else READOUT
-    training = options.training or (1600 if options.whole_model else 400)
+    backbone: Path = options.backbone or (NANO_BACKBONE if options.whole_model else MINI)
+    training = options.training or (1600 if options.whole_model else 2000)
     steps = (options.steps[0], options.steps[1]) if options.whole_model else (0, 0)
-    effort = Effort(options.backbone.name, training, steps, options.scenes)
-    tower = None if options.whole_model else Tower(options.backbone)
+    effort = Effort(backbone.name, training, steps, options.scenes)
+    tower = None if options.whole_model else Tower(backbone)
     for cell in cells:
         path = options.results / kind / f"{cell.name}.json"
         if path.exists():
@@ -65,7 +66,7 @@ def run(options: argparse.Namespace) -> None:
                 raise InputError(f"{path}: found {found}, expected {effort.plain()}; remove it, or choose --results")
             continue
         answers = (
-            run_cell(cell, effort, options.backbone, options.build)
+            run_cell(cell, effort, backbone, options.build)
             if tower is None
             else readout(cell, tower, effort, options.build)
         )

@@ -12,9 +12,9 @@ from benchmarks import simulated_and_real
 from benchmarks.pixel_size import __main__ as command
 from benchmarks.pixel_size import readout
 from benchmarks.pixel_size.cells import Cell, grid
-from benchmarks.pixel_size.report import read_results, report
+from benchmarks.pixel_size.report import pooled, read_results, report
 from benchmarks.pixel_size.scenes import Scenes, scenes, seeds
-from fusargpt.checkpoints import MINI
+from fusargpt.checkpoints import NANO_BACKBONE
 from fusargpt.errors import InputError
 from fusargpt.simulator.simulated_scene import simulate_scene
 
@@ -27,8 +27,8 @@ def test_places_have_water_and_splits_share_none() -> None:
 
 def test_ships_are_counted_where_their_middle_is() -> None:
     middles = np.array([(0.07, 0.07), (0.96, 0.96), (0.04, 0.5)])
-    none = np.zeros(0)
-    found = Scenes(none, none, none, np.array([1, 0, 2]), middles).ships(6)
+    nothing = np.zeros((3, 1, 1), np.uint8), np.zeros((3, 1, 64), np.int8), np.zeros((1, 2), np.float32)
+    found = Scenes(*nothing, np.array([1, 0, 2]), middles).ships(6)
     assert found.shape == (3, 36) and found.sum(1).tolist() == [1, 0, 2]
     assert found[0, 0] == 1 and found[2, 35] == 1 and found[2, 3] == 1
 
@@ -54,9 +54,9 @@ def test_a_run_is_kept_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert set(read_results(tmp_path / "results", "readout")[30.0]) == {"true", "shuffled", "none", "blind"}
     # Other numbers of scenes are other results, and so is another tower, which reads the scenes anew.
     assert command.main([*arguments[2:], "--training", "7", *folders]) == 2
-    assert command.main([*arguments, *folders, "--backbone", str(MINI)]) == 2
-    folders[-1] += "_of_mini"
-    assert command.main([*arguments, *folders, "--backbone", str(MINI)]) == 0
+    assert command.main([*arguments, *folders, "--backbone", str(NANO_BACKBONE)]) == 2
+    folders[-1] += "_of_nano"
+    assert command.main([*arguments, *folders, "--backbone", str(NANO_BACKBONE)]) == 0
     assert len(list((tmp_path / "build" / "tokens").iterdir())) == 2
 
 
@@ -68,8 +68,19 @@ def test_a_report_has_shares_and_paired_differences(tmp_path: Path) -> None:
         path.write_text(json.dumps({"cell": cell, "answers": {"reference": [1, 2, 3, 4], arm: said}}))
     text = report(tmp_path)
     assert "| 10 | 1 | 100.0 [100.0, 100.0] | 50.0 [" in text and "| +50.0 [" in text
+    assert "| 10 | 0.00 | 1.75 |  |  | -1.75 [" in text  # ships
     with pytest.raises(InputError, match="no cell is done"):
         report(tmp_path / "empty")
+
+
+def test_what_the_readme_says_is_what_the_results_hold() -> None:
+    text = report(command.RESULTS)
+    assert (command.RESULTS / "tables.md").read_text(encoding="utf-8") == text + "\n"
+    said = (command.RESULTS.parents[1] / "README.md").read_text(encoding="utf-8").replace("**", "")
+    for size, runs in read_results(command.RESULTS, "readout").items():
+        share = {arm: f"{100 * pooled(runs[arm]).value:.1f}" for arm in ("true", "none")}
+        gained = next(line for line in text.splitlines() if line.startswith(f"| {size:g} | 3 |")).split(" | ")[6]
+        assert f"| {size:g} | {share['true']} | {share['none']} | {gained} |" in said
 
 
 def test_chips_are_cut_stretched_and_told_apart(tmp_path: Path) -> None:
