@@ -55,6 +55,8 @@ def run(options: argparse.Namespace) -> None:
     cells = grid(options.pixel_sizes, options.arms, options.seeds)
     kind = WHOLE if options.whole_model else READOUT
     backbone: Path = options.backbone or (NANO_BACKBONE if options.whole_model else MINI)
+    if not backbone.is_dir():
+        raise InputError(f"--backbone: {backbone}: expected a model folder")
     training = options.training or (1600 if options.whole_model else 2000)
     steps = (options.steps[0], options.steps[1]) if options.whole_model else (0, 0)
     effort = Effort(backbone.name, training, steps, options.scenes)

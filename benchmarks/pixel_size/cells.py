@@ -11,9 +11,9 @@ ARMS: tuple[Arm, ...] = ("true", "none", "blind")
 SHUFFLED = "shuffled"
 SEEDS = (0, 1, 2)
 PER_SIDE = 12
-"""Anchors along each side: cells of 70 m, four a visual token, one a patch."""
+"""Anchors along each side: cells of 70 m, as large as a visual token of mini, or as a quarter of one of nano."""
 SIGMA = 0.5
-"""Of the Gaussian alignment, in patches: a token's modulation is of its own four anchors then."""
+"""Of the Gaussian alignment, in patches: a token's modulation is of the anchors that lie in it then."""
 
 
 @dataclass(frozen=True)

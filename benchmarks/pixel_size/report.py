@@ -11,8 +11,8 @@ import numpy as np
 matplotlib.use("Agg")
 from matplotlib import pyplot
 from matplotlib.axes import Axes
-from scipy.stats import t as student
 
+from benchmarks.over_seeds import over_seeds
 from fusargpt.errors import InputError
 from fusargpt.files import written_whole
 from fusargpt.metrics.tally import Score, Tally, difference
@@ -45,14 +45,6 @@ def pooled(runs: Mapping[int, Tally]) -> Tally:
     return replace(tallies[0], rows=np.sum([tally.rows for tally in tallies], 0))
 
 
-def over_seeds(values: list[float]) -> str:
-    """95 % interval of the mean (Student's t); "-" for fewer than two."""
-    if len(values) < 2:
-        return "-"
-    half = float(student.ppf(0.975, len(values) - 1)) * float(np.std(values, ddof=1)) / len(values) ** 0.5
-    return f"[{100 * (np.mean(values) - half):.1f}, {100 * (np.mean(values) + half):.1f}]"
-
-
 def gain(runs: Runs, arm: str) -> tuple[Score, list[float]] | None:
     """`true` minus another arm over the seeds that both have: all of them together, and each; None without any."""
     if not (shared := sorted(runs.get("true", {}).keys() & runs.get(arm, {}).keys())):
@@ -67,7 +59,9 @@ def _points(runs: Runs, arm: str) -> str:
     if (gained := gain(runs, arm)) is None:
         return ""
     found, by_seed = gained
-    return f"{100 * found.value:+.1f} [{100 * found.low:.1f}, {100 * found.high:.1f}] {over_seeds(by_seed)}"
+    interval = over_seeds(by_seed)
+    seeds = "-" if interval is None else "[{:.1f}, {:.1f}]".format(*(100 * end for end in interval))
+    return f"{100 * found.value:+.1f} [{100 * found.low:.1f}, {100 * found.high:.1f}] {seeds}"
 
 
 def _table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:

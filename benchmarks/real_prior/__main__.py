@@ -52,6 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run(options: argparse.Namespace) -> None:
+    if not options.backbone.is_dir():
+        raise InputError(f"--backbone: {options.backbone}: expected a model folder")
     regions = [read_region(path) for path in options.points]
     if options.held_out is not None:
         regions.append(read_region(options.held_out))

@@ -13,8 +13,8 @@ import numpy as np
 matplotlib.use("Agg")
 from matplotlib import pyplot
 from matplotlib.patches import Patch
-from scipy.stats import t as student
 
+from benchmarks.over_seeds import over_seeds
 from benchmarks.real_prior import MARGIN, REGIONS_NEEDED
 from benchmarks.real_prior.cells import ARMS, REFERENCE, VARIANTS
 from benchmarks.real_prior.readout import READOUT
@@ -114,14 +114,6 @@ def tally(place: Place, answers: Sequence[Answers], task: str, arm: str, side: i
             if side is None or side == SIDES[index % len(SIDES)]:
                 sums[place.strips[index]] += (said == true, 1)
     return Tally(sums)
-
-
-def over_seeds(values: Sequence[float]) -> tuple[float, float] | None:
-    """95 % interval of the mean of seeds (Student's t); None for fewer than two."""
-    if len(values) < 2:
-        return None
-    half = float(student.ppf(0.975, len(values) - 1)) * float(np.std(values, ddof=1)) / len(values) ** 0.5
-    return float(np.mean(values)) - half, float(np.mean(values)) + half
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,11 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
-from scipy import stats
 
 mpl.use("Agg")
 from matplotlib import pyplot
 
+from benchmarks.over_seeds import over_seeds
 from benchmarks.scio.cells import ARMS
 from fusargpt.tasks.facts import DIMENSIONS
 
@@ -144,7 +144,5 @@ def _mean(values: Sequence[float]) -> str:
 def _difference(values: Sequence[float]) -> str:
     """Mean, and its 95 % interval over seeds by Student's t."""
     text = f"{np.mean(values):+.1f}"
-    if len(values) < 2:
-        return text
-    half = stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / len(values) ** 0.5
-    return f"{text} [{np.mean(values) - half:+.1f}, {np.mean(values) + half:+.1f}]"
+    interval = over_seeds(values)
+    return text if interval is None else f"{text} [{interval[0]:+.1f}, {interval[1]:+.1f}]"

@@ -55,6 +55,7 @@ def test_a_run_is_kept_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     # Other numbers of scenes are other results, and so is another tower, which reads the scenes anew.
     assert command.main([*arguments[2:], "--training", "7", *folders]) == 2
     assert command.main([*arguments, *folders, "--backbone", str(NANO_BACKBONE)]) == 2
+    assert command.main([*arguments, *folders, "--backbone", str(tmp_path / "nothing")]) == 2
     folders[-1] += "_of_nano"
     assert command.main([*arguments, *folders, "--backbone", str(NANO_BACKBONE)]) == 0
     assert len(list((tmp_path / "build" / "tokens").iterdir())) == 2
