@@ -167,7 +167,7 @@ class RecipeArguments:
         default=0.0,
         metadata={
             "help": "Weight of a loss that teaches two heads of two layers of the language model to look at the object "
-            "whose box is said (train: language); the tokenizer needs a token for each number."
+            "whose box is said (train: language, or with LoRA); the tokenizer needs a token for each number."
         },
     )
     feature_cache: str | None = field(
@@ -241,10 +241,10 @@ class RecipeArguments:
                 f"matrix_learning_rate: found {self.matrix_learning_rate} with train: {self.train}, expected more than "
                 "0, with train: language; without it AdamW moves all"
             )
-        if self.pointed_attention < 0 or (self.pointed_attention and self.train != "language"):
+        if self.pointed_attention < 0 or (self.pointed_attention and self.train in ("tlm", "all")):
             raise InputError(
                 f"pointed_attention: found {self.pointed_attention} with train: {self.train}, expected 0, or more with "
-                "train: language"
+                "train: language, lora or tlm+lora"
             )
         if not 0 <= self.unreadable_share <= 1:
             raise InputError(f"unreadable_share: found {self.unreadable_share}, expected a share from 0 to 1")

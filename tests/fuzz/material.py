@@ -70,7 +70,7 @@ def write(root: Path) -> Material:
     write_stage2(root / "stage2", root / "backbone")
     Release(write_released_backbone(root / "released_backbone"), "old", True, SETTINGS).write(root / "release")
     write_dataset(root / "dataset")
-    write_triplets(root / "triplets", 4)
+    write_triplets(root / "triplets", 4, tasks=True)
     _write_pictures(root / "pictures")
     klip = tiny_klip()
     stir_klip(klip)
@@ -101,6 +101,7 @@ def write(root: Path) -> Material:
     collection = {"type": "FeatureCollection", "crs": {"type": "name", "properties": {"name": "OGC:CRS84"}}}
     (root / "polygons.geojson").write_text(json.dumps({**collection, "features": [feature]}))
     (root / "recipe.yaml").write_text((RECIPES / "nano" / "stage1.yaml").read_text())
+    (root / "reinforcement.yaml").write_text((RECIPES / "nano" / "stage3.yaml").read_text())
     return Material(root)
 
 

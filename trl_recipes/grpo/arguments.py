@@ -101,6 +101,11 @@ class ReinforcementArguments(RecipeArguments):
         check_effect(self, {**defaults, "pairs_per_sequence": 1}, self.replay_weight > 0, "replay_weight above 0")
         if self.earlier_answers != "hidden":
             raise InputError("earlier_answers: found visible, expected hidden: answers that are drawn see no others")
+        if self.pointed_attention:
+            raise InputError(
+                f"pointed_attention: found {self.pointed_attention}, expected 0: where to look is taught by true "
+                "answers, in the stages before"
+            )
         if self.lora_dropout:
             raise InputError(
                 f"lora_dropout: found {self.lora_dropout}, expected 0: the loss is of the model that drew the answers"

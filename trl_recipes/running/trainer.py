@@ -138,7 +138,7 @@ class StageTrainer(StageFiles, WatchedTrainer):
         if self.recipe.pointed_attention:
             if self.args.activation_checkpointing or self.args.gradient_checkpointing:
                 raise InputError("pointed_attention: found it with activation_checkpointing, expected that to be false")
-            language_model = self.accelerator.unwrap_model(self.model).model.language_model
+            language_model = without_adapters(self.accelerator.unwrap_model(self.model)).model.language_model
             attention = attention_of(language_model.config)
             if attention not in ("sdpa", SDPA_FLOAT32):
                 raise InputError(

@@ -307,7 +307,7 @@ def curve(output_dir: Path) -> list[str]:
     return [str({name: value for name, value in entry.items() if not name.endswith(timed)}) for entry in history]
 
 
-@pytest.mark.parametrize("name", ["stage3.yaml", "nano/stage3.yaml"])
+@pytest.mark.parametrize("name", ["stage3.yaml", "nano/stage3.yaml", "mini/stage3.yaml"])
 def test_every_recipe_parses(name: str) -> None:
     stage, config = parse([str(RECIPES / name), "--use_cpu", "true"])
     written = yaml.safe_load((RECIPES / name).read_text())
@@ -335,6 +335,7 @@ def test_it_is_not_planned_and_says_so(capsys: pytest.CaptureFixture[str]) -> No
         ({"replay_batch_size": 4}, "replay_batch_size: found 4, which has no effect without replay_weight above 0"),
         ({"pairs_per_sequence": 2}, "pairs_per_sequence: found 2, which has no effect without replay_weight above 0"),
         ({"lora_dropout": 0.1}, "lora_dropout: found 0.1, expected 0"),
+        ({"pointed_attention": 0.3}, "pointed_attention: found 0.3, expected 0"),
         ({"earlier_answers": "visible", **REPLAY}, "earlier_answers: found visible, expected hidden"),
         ({"beta": 0.1, "train": "language"}, "beta: found 0.1 with train: language, expected 0"),
         ({"top_p": 0.9}, "top_p: found 0.9, expected 1.0"),

@@ -15,6 +15,7 @@ from modeling_fusargpt import FusarGptForConditionalGeneration, FusarGptProcesso
 from tests.trl_recipes.small.test_drawing import made_chips
 from tests.trl_recipes.stages import arguments
 from trl_recipes.arguments import parse
+from trl_recipes.model.parameters import without_adapters
 from trl_recipes.model.pointed_attention import HEADS
 from trl_recipes.sft import make_trainer
 from trl_recipes.small import model as small_model
@@ -155,11 +156,14 @@ def test_pointing_learns_the_first_boxes_of_stored_questions_and_then_all(
         pointing_rows(tmp_path)
 
 
-def test_heads_learn_where_to_look_beside_the_answers(mini: Path, questions: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("train", "weights"), [("language", "weight"), ("lora", "lora_B.default.weight")])
+def test_heads_learn_where_to_look_beside_the_answers(
+    mini: Path, questions: Path, tmp_path: Path, train: str, weights: str
+) -> None:
     fields = {
         "model_name_or_path": mini,
         "dataset_name": questions,
-        "train": "language",
+        "train": train,
         "prior": "none",
         "save": "full",
         "attn_implementation": "sdpa_float32",
@@ -174,7 +178,8 @@ def test_heads_learn_where_to_look_beside_the_answers(mini: Path, questions: Pat
         batch = trainer._prepare_inputs(next(iter(trainer.get_train_dataloader())))
         losses.append(trainer.compute_loss(model, batch, num_items_in_batch=torch.tensor(100)))
         losses[-1].backward()
-        gradients.append(model.model.language_model.layers[4].self_attn.q_proj.weight.grad.unflatten(0, (8, -1)))
+        queries = without_adapters(model).model.language_model.layers[4].self_attn.q_proj
+        gradients.append(queries.get_parameter(weights).grad.unflatten(0, (8, -1)))
     logs: dict[str, float] = {"loss": 1.0}
     trainer.log(logs)
     assert logs["attention"] > 1 and not trainer._attention_losses
@@ -182,8 +187,9 @@ def test_heads_learn_where_to_look_beside_the_answers(mini: Path, questions: Pat
     # In the upper of the two layers the taught heads alone are moved otherwise.
     differences = (gradients[1] - gradients[0]).abs().amax((1, 2))
     assert differences[:HEADS].min() > 100 * differences[HEADS:].max()
+    expected = r"pointed_attention: found .*, expected 0, or more with train: language, lora or tlm\+lora"
     for wrong in ({"train": "tlm", "prior": "true"}, {"pointed_attention": -1.0}):
-        with pytest.raises(InputError, match=r"pointed_attention: found .*, expected 0, or more with train: language"):
+        with pytest.raises(InputError, match=expected):
             parse(arguments(tmp_path, tmp_path / "other", **(fields | {"pointed_attention": 1.0} | wrong)))
     with pytest.raises(InputError, match="pointed_attention: found it with attn_implementation eager, in whose place"):
         make_trainer(
