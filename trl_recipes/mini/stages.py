@@ -13,7 +13,7 @@ assert MINI.pointing_all is not None
 _STARTS = {"scenes": 3_000_000, "captions": 3_100_000, "instructions": 3_200_000}
 """First seeds of the training split, so that no stage sees the places of another one."""
 
-_UNTIL_PRETRAINED = ("initial", "scenes", "data_questions", "tower", "pointing", "pointing_all", "pretrain")
+_UNTIL_PRETRAINED = ("initial", "tower", "pointing", "pointing_all", "pretrain")
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Amounts:
         scenes: of each version of the simulator, for the tower and questions.
         tower: pictures, each seen once.
         pointing, pointing_all: questions of detection, those that there are over and over.
-        questions: drawn pictures, simulated and real, that the language model is asked about.
+        questions: drawn pictures, simulated and real, that the language model is asked about, in stage 2 once more.
         pretrain_steps: of `pretrain.yaml`.
         captions, instructions: scenes of each version, with priors.
         chips: drawn pictures of real chips among the instructions.
@@ -38,8 +38,8 @@ class Amounts:
     pointing_all: int = MINI.pointing_all.pictures
     questions: int = 8000
     pretrain_steps: int = 2000
-    captions: int = 3000
-    instructions: int = 2500
+    captions: int = 6000
+    instructions: int = 5000
     chips: int = 4000
     reinforcement_steps: int = 600
     batch_size: int | None = None
@@ -134,7 +134,7 @@ def stages(
     recipes = [
         _recipe(build, "pretrain", build / "pointing_all", ["questions"], amounts, training),
         _recipe(build, "stage1", pretrained or build / "pretrain", ["captions"], amounts, training),
-        _recipe(build, "stage2", build / "stage1", ["instructions", "captions"], amounts, training),
+        _recipe(build, "stage2", build / "stage1", ["instructions", "captions", "questions"], amounts, training),
     ]
     if amounts.reinforcement_steps:
         recipes.append(_reinforcement(build, amounts, training))

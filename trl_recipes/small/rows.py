@@ -39,7 +39,7 @@ from trl_recipes.small.sizes import MINI, SMALL_MODELS, SmallModel
 LAYOUTS = ("questions", "captions", "instructions")
 _SHARD = 1000
 _ROW_GROUP = 500
-_DESCRIBED_SHARE = 0.25  # beside the drawn pictures of `questions`: whole scenes that are described
+_DESCRIBED_SHARE = 1.5  # beside the drawn pictures of `questions`: whole scenes that are described
 _NOWHERE: Row = dict.fromkeys(
     (
         PRIOR_EMBEDDINGS,

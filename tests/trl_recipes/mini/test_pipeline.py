@@ -74,7 +74,8 @@ def test_a_pretrained_model_goes_on_with_stage_1() -> None:
     whole = stages(Path("b"), None, TINY, Training({}))
     found = stages(Path("b"), None, TINY, Training({}), pretrained=Path("models/mini"))
     assert [stage.name for stage in found] == [
-        *("scenes_captions", "scenes_instructions", "data_captions", "data_instructions"),
+        *("scenes", "scenes_captions", "scenes_instructions"),
+        *("data_questions", "data_captions", "data_instructions"),
         *("stage1", "stage2", "stage3", "release"),
     ]
     recipe, _ = parse([*next(stage for stage in found if stage.name == "stage1").command[2:], "--use_cpu", "true"])
