@@ -1,12 +1,15 @@
-"""ZeroGPU: on such a Space, a GPU is there only while a function marked for it runs.
+"""What has to be settled before torch is imported: how its threads wait, and ZeroGPU.
 
-The package `spaces` is installed on those Spaces alone and changes torch, so it must be imported before torch is;
-`space_app.app` imports this module first.
+On a Space of ZeroGPU a GPU is there only while a function marked for it runs. The package `spaces` is installed on
+those Spaces alone and changes torch, so it must be imported before torch is; `space_app.app` imports this module first.
 """
 
 from collections.abc import Callable, Generator
 from typing import ParamSpec, TypeVar
 
+from fusargpt.waiting_threads import give_up_cores
+
+give_up_cores()
 try:
     import spaces  # pyright: ignore[reportMissingImports]
 except ImportError:

@@ -18,7 +18,7 @@ if not __package__:
     sys.modules["space_app"] = package
     spec.loader.exec_module(package)
 
-# Imports `spaces` where there is one, which has to come before torch.
+# Settles what has to be before torch is imported.
 import space_app.accelerator  # noqa: F401  # pyright: ignore[reportUnusedImport]
 from fusargpt.errors import InputError
 from space_app.launch import chosen_model, serve

@@ -13,6 +13,7 @@ from importlib.metadata import version
 
 from fusargpt.cli.parser import Parser, printable
 from fusargpt.errors import InputError, one_line
+from fusargpt.waiting_threads import give_up_cores
 
 # Each is a module of this package with `main(arguments)`, which may return an exit code, or one of `SCENE_VERBS`.
 VERBS = {
@@ -62,6 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.print_help(sys.stderr)
         return USAGE_ERROR
     options = parser.parse_args(arguments)
+    give_up_cores()
     # Of kernels for few bits that nothing here needs, and of names that libraries will drop from each other.
     for package in ("bitsandbytes", "torch.utils._pytree", "torchao"):
         logging.getLogger(package).setLevel(logging.ERROR)

@@ -178,7 +178,8 @@ def test_heads_learn_where_to_look_beside_the_answers(
         batch = trainer._prepare_inputs(next(iter(trainer.get_train_dataloader())))
         losses.append(trainer.compute_loss(model, batch, num_items_in_batch=torch.tensor(100)))
         losses[-1].backward()
-        queries = without_adapters(model).model.language_model.layers[4].self_attn.q_proj
+        whole: Any = without_adapters(model)
+        queries = whole.model.language_model.layers[4].self_attn.q_proj
         gradients.append(queries.get_parameter(weights).grad.unflatten(0, (8, -1)))
     logs: dict[str, float] = {"loss": 1.0}
     trainer.log(logs)
