@@ -1,6 +1,7 @@
 """How long torch's threads burn a core while they wait for each other."""
 
 import os
+import sys
 from collections.abc import MutableMapping
 
 FEW_CORES = 4
@@ -21,6 +22,8 @@ def give_up_cores(environment: MutableMapping[str, str] | None = None, cores: in
         cores: that this process may use; counted when None.
     """
     environment = os.environ if environment is None else environment
+    if sys.platform != "linux":  # where torch brings another OpenMP, and cores are counted otherwise
+        return
     cores = len(os.sched_getaffinity(0)) if cores is None else cores
     if cores <= FEW_CORES and _POLICY not in environment:
         environment.setdefault(_SPINS, _FEW_SPINS)

@@ -26,6 +26,14 @@ def test_threads_give_up_their_core_where_there_are_few_and_nobody_said_otherwis
     assert given == after
 
 
+def test_elsewhere_than_on_linux_nothing_is_set_or_counted(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(sys, "platform", "darwin")
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    given: dict[str, str] = {}
+    give_up_cores(given)
+    assert given == {}
+
+
 @pytest.mark.parametrize(
     "start", ["from fusargpt.cli.main import main; main(['plan', 'absent.yaml'])", "import space_app.app"]
 )
