@@ -7,7 +7,7 @@ from collections.abc import MutableMapping
 FEW_CORES = 4
 """Up to so many, one that something else works on is a large share. With more nothing was measured."""
 _SPINS, _POLICY = "GOMP_SPINCOUNT", "OMP_WAIT_POLICY"
-_FEW_SPINS = "1000"  # what GNU's OpenMP takes by itself where there are more threads than cores; else 300,000
+_FEW_SPINS = "1000"  # instead of 300,000; with none at all, small passes on idle cores took twice as long
 
 
 def give_up_cores(environment: MutableMapping[str, str] | None = None, cores: int | None = None) -> None:
@@ -16,6 +16,7 @@ def give_up_cores(environment: MutableMapping[str, str] | None = None, cores: in
     Threads of GNU's OpenMP, torch's on Linux, spin for a while after every product. A thread that something else keeps
     from its core holds up all others, which spin, over and over: `benchmarks/README.md` has what that costs. What the
     user has set stays.
+    ([GOMP_SPINCOUNT](https://gcc.gnu.org/onlinedocs/libgomp/GOMP_005fSPINCOUNT.html).)
 
     Args:
         environment: where it is said; this process's when None.

@@ -3,7 +3,6 @@
 import io
 import json
 import os
-import re
 import shutil
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
@@ -14,7 +13,6 @@ from typing import Any
 import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
-import yaml
 from rasterio.transform import Affine
 
 from fusargpt.alphaearth.anchors import spatiotemporal_anchors
@@ -23,13 +21,19 @@ from fusargpt.errors import InputError
 from fusargpt.geo.geometry import Geometry
 from fusargpt.triplets.augment import main as augment
 from tests.fusargpt.scenes.scenes import CRS, SIDE, TRANSFORM
-from tests.fuzz import area_kinds, klip_kinds, product_kinds
+from tests.fuzz import area_kinds, klip_kinds, product_kinds, stage_kinds
 from tests.fuzz.material import Material
-from tests.fuzz.mutations import HEADER, TEXTS, change_file, changed_bytes, changed_text, changed_value, odd_value
-from tests.fuzz.trial import Lost, check_there, rows_of, tell
+from tests.fuzz.mutations import (
+    HEADER,
+    TEXTS,
+    changed_bytes,
+    changed_of_type,
+    changed_text,
+    changed_value,
+)
+from tests.fuzz.trial import SHORT, Lost, check_there, rows_of, tell
 
 SCENE_VERBS = ("classify", "count", "describe", "detect", "localize")
-_SHORT = ["--max-new-tokens", "3"]
 
 
 def picture(random: Random, material: Material, place: Path) -> None:
@@ -38,7 +42,7 @@ def picture(random: Random, material: Material, place: Path) -> None:
     suffix = image.suffix if random.random() < 0.8 else random.choice((".png", ".jpg", ".tif"))
     changed = place / f"image{suffix}"
     changed.write_bytes(changed_bytes(random, image.read_bytes(), 200))
-    arguments = ["ask", str(changed), "How many ships?", "--model", str(material.model), *_SHORT]
+    arguments = ["ask", str(changed), "How many ships?", "--model", str(material.model), *SHORT]
     if random.random() < 0.4:
         prior = place / "prior.npz"
         prior.write_bytes(changed_bytes(random, material.prior.read_bytes()))
@@ -50,7 +54,7 @@ def picture(random: Random, material: Material, place: Path) -> None:
 def words(random: Random, material: Material, place: Path) -> None:
     """Questions that nobody would ask, of an image, a folder or a scene."""
     question = "".join(random.choice((*TEXTS, "How many ships?", " ")) for _ in range(random.randrange(1, 5)))
-    model = ["--model", str(material.model), *_SHORT]
+    model = ["--model", str(material.model), *SHORT]
     verb = random.choice(("ask", "batch", "detect"))
     if verb == "ask" and not question.startswith("-"):  # which argparse takes for an option
         said = tell(["ask", *model, str(material.pictures / "grey.png"), question])
@@ -87,19 +91,19 @@ def arguments(random: Random, material: Material, place: Path) -> None:
 def commands(material: Material) -> dict[str, list[str]]:
     """A good command line of each verb; nothing in it works on more than one process, nor for long."""
     model, grey = str(material.model), str(material.pictures / "grey.png")
-    scene = [str(material.harbour), "--no-prior", "--tile", "48", "--model", model, *_SHORT, "--out", "out.geojson"]
+    scene = [str(material.harbour), "--no-prior", "--tile", "48", "--model", model, *SHORT, "--out", "out.geojson"]
     verbs = {verb: [*scene, "--bbox", "-119", "33", "-118", "34"] for verb in SCENE_VERBS}
     klip = ["--model", str(material.klip)]
     return verbs | {
         "embed": [str(material.pictures), "--band", "1", *klip, "--out", "features.parquet"],
         "search": ["ships", "--in", str(material.features), *klip, "--top", "3", "--out", "found"],
-        "ask": [grey, "--task", "count", "--target", "ship", "--model", model, *_SHORT, "--band", "1", "--json"],
-        "batch": [str(material.pictures), "--task", "count", "--model", model, *_SHORT, "--out", "out.parquet"],
+        "ask": [grey, "--task", "count", "--target", "ship", "--model", model, *SHORT, "--band", "1", "--json"],
+        "batch": [str(material.pictures), "--task", "count", "--model", model, *SHORT, "--out", "out.parquet"],
         "caption": [str(material.dataset), "--limit", "1", "--out", "captions"],
-        "calibrate": [model, str(material.dataset), "--split", "train", "--limit", "1", *_SHORT, "--out", "fitted"],
+        "calibrate": [model, str(material.dataset), "--split", "train", "--limit", "1", *SHORT, "--out", "fitted"],
         "convert": [str(material.release), "--base", str(material.released_backbone), "--out", "converted"],
         "demo": ["--model", model, "--host", "127.0.0.1", "--port", "7860"],
-        "evaluate": [model, str(material.dataset), "--tasks", "count", "--limit", "1", *_SHORT, "--out", "evaluation"],
+        "evaluate": [model, str(material.dataset), "--tasks", "count", "--limit", "1", *SHORT, "--out", "evaluation"],
         "manifest": ["coco", str(material.root), "--images", ".", "--annotations", "coco.json", "--out", "m.csv"],
         "merge": [str(material.stage1), "--out", "merged", "--dtype", "float32"],
         "plan": [str(material.recipe), "--gpus", "2", "--triplets", "100", "--model_name_or_path", model],
@@ -118,7 +122,7 @@ def scene(random: Random, material: Material, place: Path) -> None:
     changed.write_bytes(changed_bytes(random, material.harbour.read_bytes(), 600))
     out = place / f"out{random.choice(('.geojson', '.json', '.gpkg', '.parquet'))}"
     prior = random.choice((["--no-prior"], ["--aef", str(material.field)]))
-    model = ["--model", str(material.model), "--tile", "48", *_SHORT]
+    model = ["--model", str(material.model), "--tile", "48", *SHORT]
     tell([random.choice(SCENE_VERBS), str(changed), *prior, *model, "--out", str(out)])
 
 
@@ -154,7 +158,7 @@ def folder(random: Random, material: Material, place: Path) -> None:
     if random.random() < 0.3:
         (images / name).with_suffix(".npz").write_bytes(changed_bytes(random, material.prior.read_bytes()))
     out = place / f"out{random.choice(('.jsonl', '.parquet'))}"
-    said = tell(["batch", str(images), "--task", "count", "--model", str(material.model), *_SHORT, "--out", str(out)])
+    said = tell(["batch", str(images), "--task", "count", "--model", str(material.model), *SHORT, "--out", str(out)])
     check_there(said, rows_of(out), {"colour.png", "grey.jpg"})
 
 
@@ -168,46 +172,19 @@ def rows(random: Random, material: Material, place: Path) -> None:
     altered = set(random.sample(range(len(records)), 5))
     for number in altered:
         column = random.choice(("id", "task", "prompt", "completion", "image", "prior_embeddings", "prior_positions"))
-        records[number][column] = _of_type(random, table.schema.field(column).type, records[number][column])
+        records[number][column] = changed_of_type(random, table.schema.field(column).type, records[number][column])
     pq.write_table(pa.Table.from_pylist(records, table.schema), path)
     good = {records[number]["id"] for number in set(range(len(records))) - altered}
     taken = {records[number]["id"] for number in altered}
     if random.random() < 0.5:
         out = place / "out.jsonl"
-        said = tell(["batch", str(data), "--model", str(material.model), *_SHORT, "--out", str(out)])
+        said = tell(["batch", str(data), "--model", str(material.model), *SHORT, "--out", str(out)])
         check_there(said, rows_of(out), good - taken)
     else:
         out = place / "evaluation"
-        said = tell(["evaluate", str(material.model), str(data), *_SHORT, "--device", "cpu", "--out", str(out)])
+        said = tell(["evaluate", str(material.model), str(data), *SHORT, "--device", "cpu", "--out", str(out)])
         found = json.loads((out / "results.json").read_text()) if said.code < 2 else {"predictions": {"": []}}
         check_there(said, [row for rows in found["predictions"].values() for row in rows], good - taken)
-
-
-def _of_type(random: Random, kind: pa.DataType, value: Any) -> Any:
-    """Another value that a column can hold."""
-    if value is None or random.random() < 0.2:
-        return None
-    if pa.types.is_string(kind):
-        return random.choice([text for text in TEXTS if text.encode(errors="ignore").decode() == text])
-    if pa.types.is_struct(kind) and "bytes" in value:
-        return value | {"bytes": changed_bytes(random, value["bytes"], 200)}
-    if pa.types.is_list(kind) and value:
-        changed = list(value)
-        at = random.randrange(len(changed))
-        what = random.randrange(3)
-        if what == 0:
-            changed = changed[:at]
-        elif what == 1:
-            changed.insert(at, changed[at])
-        else:
-            changed[at] = _of_type(random, kind.value_type, changed[at])
-        return changed
-    if pa.types.is_struct(kind):
-        name = random.choice(sorted(value))
-        return value | {name: _of_type(random, kind.field(name).type, value[name])}
-    if pa.types.is_integer(kind):
-        return random.choice((0, 1, -128, 127))
-    return random.choice((0.0, float("nan"), float("inf"), -1.0, 2.0)) if pa.types.is_floating(kind) else None
 
 
 def columns(random: Random, material: Material, place: Path) -> None:
@@ -222,22 +199,22 @@ def columns(random: Random, material: Material, place: Path) -> None:
     data.mkdir()
     pq.write_table(table.replace_schema_metadata(None), data / "test-00000-of-00001.parquet")
     if random.random() < 0.5:
-        tell(["batch", str(data), "--model", str(material.model), *_SHORT, "--out", str(place / "out.jsonl")])
+        tell(["batch", str(data), "--model", str(material.model), *SHORT, "--out", str(place / "out.jsonl")])
     else:
         evaluation = ["--device", "cpu", "--out", str(place / "evaluation")]
-        tell(["evaluate", str(material.model), str(data), *_SHORT, *evaluation])
+        tell(["evaluate", str(material.model), str(data), *SHORT, *evaluation])
 
 
 def journal(random: Random, material: Material, place: Path) -> None:
     """A run that was cut finds its journal, or settings, changed."""
     verb = random.choice(("batch", "detect", "evaluate"))
     out = place / {"batch": "out.jsonl", "detect": "out.json", "evaluate": "evaluation"}[verb]
-    model = ["--model", str(material.model), *_SHORT]
+    model = ["--model", str(material.model), *SHORT]
     images = place / "images"
     images.mkdir()
     shutil.copy(material.pictures / "grey.png", images)
     (images / "bad.png").write_bytes(b"no image")
-    evaluation = [*_SHORT, "--device", "cpu", "--tasks", "count"]
+    evaluation = [*SHORT, "--device", "cpu", "--tasks", "count"]
     command = {
         "batch": ["batch", str(images), "--task", "count", *model, "--out", str(out)],
         "detect": ["detect", str(material.harbour), "--no-prior", "--tile", "48", *model, "--out", str(out)],
@@ -354,113 +331,6 @@ def pairs(random: Random, material: Material, place: Path) -> None:
             augment([str(out), "--copies", "1", "--out", str(place / "copies")])
 
 
-def recipe(random: Random, material: Material, place: Path) -> None:
-    """`plan` or `train` of a changed recipe. What is understood is not trained."""
-    path = place / "recipe.yaml"
-    text = random.choice((material.recipe, material.recipe, material.reinforcement)).read_text()
-    if random.random() < 0.5:
-        values = yaml.safe_load(text) | {"model_name_or_path": str(material.model), "output_dir": str(place / "out")}
-        for _ in range(random.choice((1, 2))):
-            values[random.choice(sorted(values))] = odd_value(random)
-        text = json.dumps(values)
-    else:
-        text = changed_text(random, re.sub("build/nano/(pretrain|stage2)", str(material.model), text))
-    path.write_bytes(text.encode("utf-8", "surrogatepass"))
-    os.chdir(place)
-    environment = dict(os.environ)
-    try:
-        tell([random.choice(("plan", "train")), str(path)])
-    finally:
-        os.environ.clear()
-        os.environ.update(environment)
-
-
-_REINFORCEMENT = {
-    "system": "fusar-gpt-grpo",
-    "tasks": ["count"],
-    "num_generations": 2,
-    "per_device_train_batch_size": 4,
-    "max_completion_length": 8,
-    "beta": 0.0,
-    "replay_weight": 0.5,
-    "replay_batch_size": 1,
-}
-
-
-def training(random: Random, material: Material, place: Path) -> None:
-    """A stage of any kind on a dataset of which rows are altered, or columns of another type, up to its first batch."""
-    data = place / "data"
-    data.mkdir()
-    (path,) = material.triplets.glob("*.parquet")
-    table = pq.read_table(path)
-    records = table.to_pylist()
-    changes = random.choice((0, 1, 2, 4))
-    for _ in range(changes):
-        record, column = random.choice(records), random.choice(table.column_names)
-        record[column] = _of_type(random, table.schema.field(column).type, record[column])
-    table = pa.Table.from_pylist(records, table.schema)
-    if changes and random.random() < 0.3:
-        at = random.randrange(table.num_columns)
-        table = table.set_column(at, table.column_names[at], pa.array([random.choice((1, "text", None))] * len(table)))
-        table = table.replace_schema_metadata(None)
-    pq.write_table(table, data / path.name)
-    fields = {
-        "model_name_or_path": str(material.model),
-        "dataset_name": str(data),
-        "output_dir": str(place / "out"),
-        "pairs_per_sequence": random.choice((1, 2)),
-        "remove_unused_columns": False,
-        "activation_checkpointing": False,
-        "use_cpu": True,
-        "bf16": False,
-        "max_steps": 1,
-        "report_to": "none",
-    }
-    fields |= random.choice(({"max_length": None}, _REINFORCEMENT))
-    fields |= random.choice(({"unreadable": "skip", "unreadable_share": 0.9}, {"unreadable": "raise"}))
-    recipe = place / "recipe.json"
-    recipe.write_text(json.dumps(fields))
-    said = tell(["train", str(recipe), "--train", "tlm"])
-    if said.code and not changes:
-        raise Lost(f"rows that nobody changed are not trained on: code {said.code}\n{said.err}")
-
-
-def model(random: Random, material: Material, place: Path) -> None:
-    """A model folder with one file changed or gone, as several verbs load it."""
-    source = random.choice((material.model, material.stage1, material.stage2, material.backbone))
-    changed = place / "model"
-    shutil.copytree(source, changed)
-    change_file(random, changed)
-    verb = random.choice(("ask", "ask", "merge", "evaluate", "plan"))
-    if verb == "ask":
-        tell(["ask", str(material.pictures / "grey.png"), "How many?", "--model", str(changed), *_SHORT])
-    elif verb == "merge":
-        tell(["merge", str(changed), "--out", str(place / "out")])
-    elif verb == "plan":
-        tell(["plan", str(material.recipe), "--model_name_or_path", str(changed), "--output_dir", str(place / "out")])
-    else:
-        evaluation = ["--tasks", "count", "--limit", "1", *_SHORT, "--device", "cpu", "--out", str(place / "out")]
-        tell(["evaluate", str(changed), str(material.dataset), *evaluation])
-
-
-def template(random: Random, material: Material, place: Path) -> None:
-    """A chat template that is changed."""
-    changed = place / "model"
-    shutil.copytree(material.model, changed)
-    path = changed / "chat_template.jinja"
-    path.write_bytes(changed_text(random, path.read_text()).encode("utf-8", "surrogatepass"))
-    tell(["ask", str(material.pictures / "grey.png"), "How many?", "--model", str(changed), *_SHORT])
-
-
-def release(random: Random, material: Material, place: Path) -> None:
-    """`convert` of a release with one file changed or gone."""
-    changed = place / "release"
-    shutil.copytree(material.release, changed)
-    change_file(random, changed)
-    merge = random.choice(([], ["--no-merge"]))
-    tell(["convert", str(changed), "--base", str(material.released_backbone), "--out", str(place / "out"), *merge])
-
-
 KINDS: dict[str, tuple[int, Callable[[Random, Material, Path], None]]] = {
     "picture": (8, picture),
     "words": (4, words),
@@ -475,11 +345,11 @@ KINDS: dict[str, tuple[int, Callable[[Random, Material, Path], None]]] = {
     "manifest": (6, manifest),
     "annotations": (8, annotations),
     "pairs": (3, pairs),
-    "recipe": (6, recipe),
-    "training": (3, training),
-    "model": (4, model),
-    "template": (2, template),
-    "release": (2, release),
+    "recipe": (6, stage_kinds.recipe),
+    "training": (3, stage_kinds.training),
+    "model": (4, stage_kinds.model),
+    "template": (2, stage_kinds.template),
+    "release": (2, stage_kinds.release),
     "product": (6, product_kinds.product),
     "item": (4, product_kinds.item),
     "klip": (8, klip_kinds.pictures),

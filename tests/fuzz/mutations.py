@@ -7,6 +7,8 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import pyarrow as pa
+
 HEADER = 4096
 """Bytes: where the directories of a file are, a tile's or one of weights."""
 TEXTS = (
@@ -146,6 +148,33 @@ def _somewhere(random: Random, value: Any) -> tuple[Any, Any]:
             break
         value = container[key]
     return found
+
+
+def changed_of_type(random: Random, kind: pa.DataType, value: Any) -> Any:
+    """Another value that a column can hold."""
+    if value is None or random.random() < 0.2:
+        return None
+    if pa.types.is_string(kind):
+        return random.choice([text for text in TEXTS if text.encode(errors="ignore").decode() == text])
+    if pa.types.is_struct(kind) and "bytes" in value:
+        return value | {"bytes": changed_bytes(random, value["bytes"], 200)}
+    if pa.types.is_list(kind) and value:
+        changed = list(value)
+        at = random.randrange(len(changed))
+        what = random.randrange(3)
+        if what == 0:
+            changed = changed[:at]
+        elif what == 1:
+            changed.insert(at, changed[at])
+        else:
+            changed[at] = changed_of_type(random, kind.value_type, changed[at])
+        return changed
+    if pa.types.is_struct(kind):
+        name = random.choice(sorted(value))
+        return value | {name: changed_of_type(random, kind.field(name).type, value[name])}
+    if pa.types.is_integer(kind):
+        return random.choice((0, 1, -128, 127))
+    return random.choice((0.0, float("nan"), float("inf"), -1.0, 2.0)) if pa.types.is_floating(kind) else None
 
 
 def change_file(random: Random, folder: Path) -> None:

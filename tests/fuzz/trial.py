@@ -23,6 +23,8 @@ from tests.fuzz.material import Material
 
 SECONDS = 60.0
 """Of a processor: an input that takes longer hangs."""
+SHORT = ["--max-new-tokens", "3"]
+"""Answers of an untrained model have no end."""
 WAIT = 1200.0
 """Seconds on the clock: one that waits so long hangs, too. The machine may be busy with other things."""
 _GROWTH = 2**20

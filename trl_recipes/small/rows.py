@@ -39,7 +39,7 @@ from trl_recipes.small.sizes import MINI, SMALL_MODELS, SmallModel
 LAYOUTS = ("questions", "captions", "instructions")
 _SHARD = 1000
 _ROW_GROUP = 500
-_DESCRIBED_SHARE = 1.5  # beside the drawn pictures of `questions`: whole scenes that are described
+_DESCRIBED = 1.5  # whole scenes that are described, for each drawn picture of `questions`
 _NOWHERE: Row = dict.fromkeys(
     (
         PRIOR_EMBEDDINGS,
@@ -121,7 +121,7 @@ def jobs(layout: str, size: SmallModel, pictures: Path, ssdd: Path | None, count
     drawing = drawing_of(size, pictures, ssdd, seed)
     found = {"drawn": (partial(drawn_rows, drawing), count)}
     for name, rows in scenes.items():
-        some = min(len(rows), round(count * _DESCRIBED_SHARE / 2))
+        some = min(len(rows), round(count * _DESCRIBED / 2))
         found[name] = (partial(scene_rows, rows, True, False, side), some)
     return found
 
