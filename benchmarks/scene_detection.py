@@ -104,6 +104,7 @@ def detections(folder: Path, count: int, seed: int) -> dict[str, Score]:
         "the same, no prior": {"no_prior": True, **limits},
         "the same, tiles without overlap": {**prior, **limits, "overlap": 0},
         "the same, boxes left unmerged": {**prior, **limits, "overlap_threshold": 1.0},
+        "the same, every score": {**prior, **limits, "min_score": 0.0},
         "stretch of the scene, prior": prior,
         "stretch of each tile, prior": {**prior, "stretch": "tile"},
     }

@@ -188,7 +188,7 @@ class SceneTab:
             self.least = gr.Slider(
                 0,
                 1,
-                value=0,
+                value=round(self.demo.predictor.min_score, 2),
                 step=0.01,
                 label="Least score",
                 info="Boxes of which the model was less sure are left out; moving it asks no tile again.",

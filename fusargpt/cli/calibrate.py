@@ -71,6 +71,8 @@ def _tell(done: "Calibrated") -> None:
         print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
     if done.fitted:
         print("Expected calibration error in percent with 95 % intervals; after by numbers that other images gave.")
+    if "detect" in done.fitted:
+        print(f"Over scenes boxes are kept from a score of {done.fitted['detect'].numbers['min_score']:.2f} on.")
     for task, why in done.left.items():
         print(f"{task}: left as it is: {why}")
 
@@ -91,7 +93,8 @@ def _parser() -> argparse.ArgumentParser:
         description=(
             "Fit how sure a model is to how often it is right, on a validation split, and write two numbers a task "
             "into the processor of its folder: scores of boxes and confidences of answers are then shares that come "
-            "true. Their order stays. A run that was cut goes on with the same command."
+            "true. Their order stays. Of boxes it also writes the score from which on scenes keep them. A run "
+            "that was cut goes on with the same command."
         ),
         epilog=(
             "Exit codes: 0; 1 when some questions failed (they are listed); 2 when something is wrong with the input."

@@ -208,7 +208,7 @@ def _parser(task: str) -> argparse.ArgumentParser:
             "--min-score",
             metavar="SCORE",
             type=float,
-            help="0 to 1: boxes of which the model was less sure are left out (default: 0)",
+            help="0 to 1: boxes of which the model was less sure are left out (default: as its calibration says, or 0)",
         )
     if task != "describe":
         tiles.add_argument(

@@ -11,6 +11,7 @@ import json
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,7 @@ from fusargpt.inference.backbones import PROCESSOR_FILES
 from fusargpt.inference.confidences import calibrated, log_odds
 from fusargpt.metrics.confidence import calibration_tally, reliability
 from fusargpt.metrics.tally import Score, Tally, difference
+from fusargpt.tasks.answers import parse_boxes
 from modeling_fusargpt.processing_fusargpt import CALIBRATED
 
 FOLDS = 5
@@ -51,7 +53,7 @@ class Fitted:
         right: share of them.
         before: expected calibration error of the probabilities as they are.
         after: likewise calibrated, each image by the numbers of the folds that it is not in.
-        numbers: `temperature` and `offset`, of all images.
+        numbers: `temperature` and `offset`, of all images, and of boxes `min_score`.
         bins: reliability before and after, as plain JSON.
     """
 
@@ -147,6 +149,25 @@ def cross_fitted(said: Said, images: Sequence[str], seed: int = 0) -> Said | str
     return moved
 
 
+def least_score(said: Said, true_boxes: int) -> float:
+    """The calibrated score from which on boxes are worth keeping: half of the best F1.
+
+    Args:
+        said: of each image the score of every box with whether it is right; any scores of the same order.
+        true_boxes: of all images.
+
+    Returns:
+        In [0, 0.5].
+    """
+    ranked = sorted((box for image in said for box in image), reverse=True)
+    kept, right, best = 0, 0, 0.0
+    for _, boxes in groupby(ranked, lambda box: box[0]):
+        for _, is_right in boxes:
+            kept, right = kept + 1, right + is_right
+        best = max(best, 2 * right / (kept + true_boxes))
+    return best / 2
+
+
 def squared_errors(said: Said) -> Tally:
     """The Brier score: the mean square of how far confidences lie from 1, of what is right, or 0.
 
@@ -186,7 +207,8 @@ def _fit_task(evaluation: Evaluation, task: str, label: str) -> Fitted | str:
     if not items or any(answer.confidence is None for answer in given):
         return "its answers have no confidences"
     values = image_values(task, tallies(task, items, answers))
-    said = said_and_right(task, given, references_of(task, items, answers), values)
+    references = references_of(task, items, answers)
+    said = said_and_right(task, given, references, values)
     assert said is not None, "has confidences, and is right or wrong"
     numbers = fit(said)
     if isinstance(numbers, str):
@@ -198,6 +220,9 @@ def _fit_task(evaluation: Evaluation, task: str, label: str) -> Fitted | str:
     fall = difference(squared_errors(moved), squared_errors(said))
     if not fall.high < 0:
         return f"its squared error does not clearly fall by the numbers of other images: {signed(fall)} points"
+    if task == "detect":
+        true_boxes = sum(len(parse_boxes(reference).value) for reference in references)
+        numbers["min_score"] = least_score(said, true_boxes)
     rights = [right for of_image in said for _, right in of_image]
     bins: dict[str, object] = {"before": _bins(before), "after": _bins(after)}
     return Fitted(len(rights), float(np.mean(rights)), before.score(), after.score(), numbers, bins)

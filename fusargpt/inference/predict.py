@@ -177,6 +177,11 @@ class FusarGpt:
         return self.processor.coarsest_pixel_m
 
     @property
+    def min_score(self) -> float:
+        """The score from which on boxes are worth keeping; 0, all of them, where the processor does not say."""
+        return (self.processor.calibration or {}).get("detect", {}).get("min_score", 0.0)
+
+    @property
     def targets(self) -> tuple[str, ...] | None:
         """The classes that the model was trained to find; None where its processor does not say."""
         return None if self.processor.targets is None else tuple(self.processor.targets)

@@ -89,6 +89,8 @@ def ask_scene(
             predictor = load(settings.model, settings.device, settings.dtype, settings.quantization)
         if settings.asked_target is not None:
             check_known(settings.asked_target, predictor.targets, name)
+        if settings.task == "detect" and settings.min_score is None:
+            settings = replace(settings, min_score=predictor.min_score)
         limits_why = settings.limits_why
         if (limits := _trained_limits(scene, settings, predictor)) is not None:
             settings, limits_why = replace(settings, decibels=limits), "what the model was trained with"
@@ -192,7 +194,8 @@ def _overlap(settings: SceneSettings, side: int) -> int:
 
 def _layer(settings: SceneSettings, tiles: list[Tile], answers: dict[str, Answer], scene: SarScene) -> Layer:
     if settings.task == "detect":
-        return layers.objects(tiles, answers, scene.width, scene.height, settings.overlap_threshold, settings.min_score)
+        least = settings.min_score or 0.0
+        return layers.objects(tiles, answers, scene.width, scene.height, settings.overlap_threshold, least)
     return layers.grid(settings.task, settings.target, tiles, answers, scene.width, scene.height, settings.abstain)
 
 

@@ -29,7 +29,8 @@ class SceneSettings(TileSettings):
         no_skip: ask about every tile that holds data, those in which nothing stands out included.
         contrast_db: how far something has to stand out of a tile for it to be asked about, see `emptiness`.
         overlap_threshold: share of the smaller of two boxes of different tiles from which on they are one object.
-        min_score: boxes of which the model was less sure, see `fusargpt.inference.confidences`, are left out.
+        min_score: boxes of which the model was less sure, see `fusargpt.inference.confidences`, are left out; None
+            takes the model's own, see `fusargpt.evaluation.calibrating`, or 0.
         abstain: answers about a tile of which the model was less sure say nothing of it; boxes are left out by
             `min_score`.
         constrained: hold each answer to the form of its task, of `fusargpt.tasks.grammar`; needs the extra
@@ -54,7 +55,7 @@ class SceneSettings(TileSettings):
     no_skip: bool = False
     contrast_db: float = 6.0
     overlap_threshold: float = 0.5
-    min_score: float = 0.0
+    min_score: float | None = None
     abstain: float = 0.0
     constrained: bool = False
     max_new_tokens: int = MAX_NEW_TOKENS
@@ -74,7 +75,8 @@ class SceneSettings(TileSettings):
         self.check_prior()
         check("contrast", self.contrast_db, 0 < self.contrast_db <= 60, "above 0, at most 60 dB")
         check("overlap-threshold", self.overlap_threshold, 0 < self.overlap_threshold <= 1, "above 0, at most 1")
-        check("min-score", self.min_score, 0 <= self.min_score <= 1, "0 to 1")
+        if self.min_score is not None:
+            check("min-score", self.min_score, 0 <= self.min_score <= 1, "0 to 1")
         check("abstain", self.abstain, 0 <= self.abstain <= 1, "0 to 1")
         if self.abstain and self.task == "detect":
             raise InputError("abstain: found a detection, whose boxes have scores of their own; take min-score")

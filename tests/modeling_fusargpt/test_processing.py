@@ -342,9 +342,13 @@ def test_decibel_limits_are_saved(tmp_path: Path):
 
 def test_a_calibration_is_saved(tmp_path: Path):
     plain = tiny_processor()
-    numbers = {"count": {"temperature": 2, "offset": -0.5}}
-    FusarGptProcessor(plain.image_processor, plain.tokenizer, calibration=numbers).save_pretrained(tmp_path)
-    assert FusarGptProcessor.from_pretrained(tmp_path).calibration == {"count": {"temperature": 2.0, "offset": -0.5}}
+    boxes = {"temperature": 0.5, "offset": 3.0}
+    for numbers in (
+        {"count": {"temperature": 2, "offset": -0.5}, "detect": boxes},
+        {"detect": boxes | {"min_score": 0}},
+    ):
+        FusarGptProcessor(plain.image_processor, plain.tokenizer, calibration=numbers).save_pretrained(tmp_path)
+        assert FusarGptProcessor.from_pretrained(tmp_path).calibration == numbers
     assert plain.calibration is None
 
 
@@ -361,6 +365,9 @@ def test_a_calibration_is_saved(tmp_path: Path):
         {"count": {"temperature": True, "offset": 0.0}},
         {"count": {"temperature": 1.0, "offset": float("nan")}},
         {"count": [1.0, 0.0]},
+        {"count": {"temperature": 1.0, "offset": 0.0, "min_score": 0.2}},
+        {"detect": {"temperature": 1.0, "offset": 0.0, "min_score": 1.2}},
+        {"detect": {"temperature": 1.0, "min_score": 0.2}},
     ],
 )
 def test_a_calibration_that_is_none_is_refused(calibration: Any):

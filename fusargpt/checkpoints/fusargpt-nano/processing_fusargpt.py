@@ -54,8 +54,9 @@ class FusarGptProcessor(Qwen2_5_VLProcessor):
             `None` where that is not known: the model then knows what it knows, and may be asked for anything.
         calibration: What makes of the probabilities of an answer's tokens the share of such answers that come true,
             for each of `CALIBRATED`, as `{"count": {"temperature": 1.5, "offset": -0.2}}`: log-odds are divided by the
-            temperature, which is above 0, and the offset is added. Of `detect` they are those of each box. `None`, and
-            tasks that are not there, leave probabilities as they are.
+            temperature, which is above 0, and the offset is added. Of `detect` they are those of each box, and a
+            `min_score` in [0, 1] may stand beside them: the calibrated score from which on boxes are worth keeping.
+            `None`, and tasks that are not there, leave probabilities as they are.
         coarsest_pixel_m: Metres of ground, above 0, that a pixel of the images of training had at most. Whoever cuts a
             scene of coarser pixels into tiles makes them smaller, so that the processor enlarges them to it. `None`
             where that is not known.
@@ -235,13 +236,16 @@ def _checked_calibration(calibration: Mapping[str, Mapping[str, float]]) -> dict
 
 def _checked_numbers(task: str, numbers: object) -> dict[str, float]:
     given = cast(Mapping[object, object], numbers) if isinstance(numbers, Mapping) else {}
-    floats = {name: float(cast(float, value)) for name, value in given.items() if type(value) in (int, float)}
-    fits = set(given) == {"temperature", "offset"} == set(floats) and all(map(math.isfinite, floats.values()))
-    if not fits or floats["temperature"] <= 0:
+    floats = {str(name): float(cast(float, value)) for name, value in given.items() if type(value) in (int, float)}
+    expected = {"temperature", "offset"}
+    may_be_there = expected | ({"min_score"} if task == "detect" else set())
+    fits = expected <= set(floats) == set(given) <= may_be_there and all(map(math.isfinite, floats.values()))
+    if not fits or floats["temperature"] <= 0 or not 0 <= floats.get("min_score", 0) <= 1:
         raise ValueError(
-            f"calibration: found {numbers!r} for {task}, expected a temperature above 0 and an offset, both finite."
+            f"calibration: found {numbers!r} for {task}, expected a temperature above 0 and an offset, both finite; of "
+            "detect a min_score from 0 to 1 may stand beside them."
         )
-    return {"temperature": floats["temperature"], "offset": floats["offset"]}
+    return floats
 
 
 def _checked_length(coarsest_pixel_m: object) -> float:

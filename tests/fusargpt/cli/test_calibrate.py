@@ -51,7 +51,9 @@ def test_numbers_of_the_tasks_that_are_asked_are_written_beside_the_others(
     boxes = written["fitted"]["detect"]
     assert boxes["ece"]["after"]["value"] < boxes["ece"]["before"]["value"] and boxes["ece"]["after"]["n"] == 40
     assert sum(bin_["n"] for bin_ in boxes["reliability"]["before"]) == boxes["n"] > 40
+    assert 0.05 < boxes["min_score"] < 0.5
     said = capsys.readouterr().out
+    assert f"boxes are kept from a score of {boxes['min_score']:.2f} on" in said
     assert "boxes " in said and "count: left as it is: " in said and f"Numbers: {out / 'calibration.json'}" in said
 
     image = scene_fields(simulate_scene(SPLIT_SEEDS["test"] + 8))["image"].convert("RGB")
@@ -61,6 +63,7 @@ def test_numbers_of_the_tasks_that_are_asked_are_written_beside_the_others(
     raw = plain.answer(image, prompt("detect"), task="detect")
     assert isinstance(answer, ScoredAnswer) and isinstance(raw, ScoredAnswer) and answer == raw and answer.scores
     assert answer.calibrated and not raw.calibrated
+    assert load(model, "cpu").min_score == round(boxes["min_score"], 4) and plain.min_score == 0
     assert answer.scores == pytest.approx([calibrated(one, found["calibration"]["detect"]) for one in raw.scores])
     # It can be fitted again, from the same probabilities: what is in the processor has no part in it.
     assert main(["calibrate", str(model), *arguments]) == 0

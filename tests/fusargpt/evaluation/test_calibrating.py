@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fusargpt.evaluation.calibrating import Said, cross_fitted, fit
+from fusargpt.evaluation.calibrating import Said, cross_fitted, fit, least_score
 from fusargpt.inference.confidences import calibrated
 from fusargpt.metrics.confidence import calibration_tally
 
@@ -55,3 +55,28 @@ def test_few_confidences_and_those_that_say_nothing_are_left_as_they_are() -> No
     assert isinstance(apart, str) and "more data" in apart
     few = cross_fitted([[(0.9, True), (0.4, True), (0.5, False)]] * 22, [str(number) for number in range(22)])
     assert isinstance(few, str) and few.startswith("without a fifth of the images ")
+
+
+def test_boxes_are_kept_from_half_of_the_best_f1_on() -> None:
+    # Of three true boxes two are found: F1 of the first box alone 2/4, of the first three 4/6, of all 4/8.
+    said = [[(0.9, True), (0.3, False)], [(0.5, False), (0.4, True), (0.1, False)]]
+    assert least_score([said[0][:1], said[1][:2]], 3) == pytest.approx(2 / 6)
+    assert least_score(said, 3) == pytest.approx(2 / 6)
+    # Equal scores come together.
+    assert least_score([[(0.5, True)], [(0.5, False)] * 3], 1) == pytest.approx(1 / 5)
+    assert least_score([[(0.5, False)]], 7) == least_score([], 7) == 0
+
+
+def test_of_calibrated_scores_no_other_least_one_gives_a_clearly_better_f1() -> None:
+    rng = np.random.default_rng(1)
+    scores = rng.beta(1.5, 2, 50_000)
+    right = rng.random(50_000) < scores
+    true_boxes = int(right.sum()) + 9_000
+
+    def f1(least: float) -> float:
+        kept = scores >= least
+        return float(2 * right[kept].sum() / (kept.sum() + true_boxes))
+
+    least = least_score([[pair] for pair in zip(scores.tolist(), right.tolist(), strict=True)], true_boxes)
+    assert f1(least) > max(map(f1, np.linspace(0, 1, 101).tolist())) - 1e-3
+    assert f1(least) > max(f1(0), f1(0.5)) + 0.01

@@ -63,6 +63,7 @@ class BrightBoxes(FusarGpt):
 
     def __init__(self, coarsest_m: float | None = None) -> None:
         self.coarsest_m = coarsest_m
+        self.least = 0.0
         self.asked: list[tuple[np.ndarray, str, Prior | None]] = []
         self.fail_after: int | None = None
         self.sure: tuple[float, CountDistribution] | None = None
@@ -75,6 +76,10 @@ class BrightBoxes(FusarGpt):
     @property
     def coarsest_pixel_m(self) -> float | None:
         return self.coarsest_m
+
+    @property
+    def min_score(self) -> float:
+        return self.least
 
     def seen_size(self, image: Image.Image) -> tuple[int, int]:
         return 96, 96

@@ -47,6 +47,21 @@ def test_boxes_have_their_scores_and_files_say_that_they_are_calibrated(
     assert json.loads((table.schema.metadata or {})[b"fusargpt"])["confidences"] == "calibrated"
 
 
+def test_boxes_below_the_least_score_of_the_model_are_left_out_unless_another_one_is_named(
+    scene: Path, model: BrightBoxes, tmp_path: Path
+) -> None:
+    every = detect(scene, predictor=model, **TILES)
+    assert every.places and every.provenance["min_score"] == 0
+    model.least = 0.41
+    kept = detect(scene, predictor=model, out=tmp_path / "ships.geojson", **TILES)
+    assert not kept.places and kept.provenance["min_score"] == 0.41
+    assert json.loads((tmp_path / "ships.geojson").read_text())["fusargpt"]["min_score"] == 0.41
+    assert "scores of 0.41 or more" in kept.drawn.notes[1] and "scores" not in every.drawn.notes[1]
+    named = detect(scene, predictor=model, min_score=0.4, **TILES)
+    assert named.places == every.places and named.provenance["min_score"] == 0.4
+    assert detect(scene, predictor=model, min_score=0, **TILES).places == every.places
+
+
 def test_counts_come_with_an_interval(scene: Path, model: BrightBoxes) -> None:
     places = count(scene, predictor=model, **TILES).places
     for place in places:
