@@ -74,8 +74,15 @@ class ReinforcementArguments(RecipeArguments):
     replay_weight: float = field(
         default=0.0,
         metadata={
-            "help": "Weight of the loss on true answers that is added to each step's, on rows of all tasks, so that "
-            "none is forgotten; 0 for none."
+            "help": "Weight of the loss on true answers that is added to each step's, so that no task is forgotten; 0 "
+            "for none."
+        },
+    )
+    replay_tasks: list[str] | None = field(
+        default=None,
+        metadata={
+            "help": "Tasks of such answers; default: all that the rows have. True answers hold the model to how sure "
+            "it was of each token, which is what a reward is to change (replay_weight above 0)."
         },
     )
     replay_batch_size: int = field(
@@ -86,6 +93,8 @@ class ReinforcementArguments(RecipeArguments):
     def __post_init__(self) -> None:
         if isinstance(self.tasks, str):
             self.tasks = [self.tasks]
+        if isinstance(self.replay_tasks, str):
+            self.replay_tasks = [self.replay_tasks]
         super().__post_init__()
         if self.system != SYSTEM:
             raise InputError(f"system: found {self.system!r}, expected {SYSTEM}")
@@ -97,7 +106,9 @@ class ReinforcementArguments(RecipeArguments):
             raise InputError(f"replay_weight: found {self.replay_weight}, expected 0 or more")
         if type(self.replay_batch_size) is not int or self.replay_batch_size < 1:
             raise InputError(f"replay_batch_size: found {self.replay_batch_size!r}, expected a whole number from 1 on")
-        defaults = {name: self.__dataclass_fields__[name].default for name in ("replay_batch_size",)}
+        if self.replay_tasks is not None and not self.replay_tasks:
+            raise InputError("replay_tasks: found none, expected tasks; leave it out for all, or set replay_weight: 0")
+        defaults = {name: self.__dataclass_fields__[name].default for name in ("replay_batch_size", "replay_tasks")}
         check_effect(self, {**defaults, "pairs_per_sequence": 1}, self.replay_weight > 0, "replay_weight above 0")
         if self.earlier_answers != "hidden":
             raise InputError("earlier_answers: found visible, expected hidden: answers that are drawn see no others")

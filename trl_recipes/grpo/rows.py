@@ -78,6 +78,21 @@ class QuestionSampler(Sampler[int]):
             self.sampler.generator.manual_seed(self.seed + epoch)
 
 
+def replayed(rows: Dataset, tasks: Sequence[str] | None) -> Dataset:
+    """Rows of `tasks`; all where it is None.
+
+    Raises:
+        InputError: a task that no row has.
+    """
+    if tasks is None:
+        return rows
+    found = rows[TASK_COLUMN]
+    missing = set(tasks) - set(found)
+    if missing:
+        raise InputError(f"replay_tasks: found {sorted(missing)[0]}, of which dataset_name has no row")
+    return rows.select([place for place, task in enumerate(found) if task in tasks])
+
+
 class Replay:
     """Rows of true answers, drawn by seed and number of the batch alone.
 

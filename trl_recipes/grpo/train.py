@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from fusargpt.errors import InputError
 from trl_recipes import sft
 from trl_recipes.grpo.arguments import ReinforcementArguments, parse
-from trl_recipes.grpo.rows import Replay, questions
+from trl_recipes.grpo.rows import Replay, questions, replayed
 from trl_recipes.grpo.trainer import ReinforcementTrainer
 from trl_recipes.running.processes import end_process_group
 from trl_recipes.sft import in_sequences, prepare_stage
@@ -23,7 +23,7 @@ def make_trainer(recipe: ReinforcementArguments, config: ReinforcementConfig) ->
     seed = config.seed if config.data_seed is None else config.data_seed
     replay = None
     if recipe.replay_weight > 0:
-        (rows,) = in_sequences(recipe, config, stage.splits[:1])
+        (rows,) = in_sequences(recipe, config, [replayed(stage.splits[0], recipe.replay_tasks)])
         replay = Replay(rows, recipe.replay_batch_size, seed)
     if config.eval_strategy != "no" and stage.answers is None:
         raise InputError(

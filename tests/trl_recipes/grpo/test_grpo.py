@@ -205,6 +205,16 @@ def test_true_answers_are_replayed_with_their_weight(folder: Path, tmp_path: Pat
     assert seen[0] != seen[1]
 
 
+def test_of_some_tasks_alone_true_answers_are_replayed_where_they_are_named(folder: Path, tmp_path: Path) -> None:
+    kept = {name: answer for name, answer in ANSWERS.items() if name in ("count", "describe")}
+    replay = trainer_of(folder, tmp_path, **REPLAY, replay_tasks=list(kept)).replay
+    assert replay is not None
+    answers = {pair["completion"][0]["content"] for row in replay.rows for pair in row["pairs"]}
+    assert answers == set(kept.values()) != set(ANSWERS.values())
+    with pytest.raises(InputError, match="replay_tasks: found aircraft, of which dataset_name has no row"):
+        trainer_of(folder, tmp_path, **REPLAY, replay_tasks=["count", "aircraft"])
+
+
 def test_questions_are_asked_in_the_shares_of_their_tasks(folder: Path, tmp_path: Path) -> None:
     rows = rows_of(write_rows(tmp_path / "many", rows=400))
     asked = questions(rows, ["detect", "detect", "detect", "count"], seed=0)
@@ -333,6 +343,8 @@ def test_it_is_not_planned_and_says_so(capsys: pytest.CaptureFixture[str]) -> No
         ({"system": "fusar-klip"}, "system: found 'fusar-klip', expected fusar-gpt-grpo"),
         ({"replay_weight": -1.0}, "replay_weight: found -1.0"),
         ({"replay_batch_size": 4}, "replay_batch_size: found 4, which has no effect without replay_weight above 0"),
+        ({"replay_tasks": ["count"]}, "replay_tasks: found ['count'], which has no effect without replay_weight above"),
+        ({"replay_tasks": [], **REPLAY}, "replay_tasks: found none"),
         ({"pairs_per_sequence": 2}, "pairs_per_sequence: found 2, which has no effect without replay_weight above 0"),
         ({"lora_dropout": 0.1}, "lora_dropout: found 0.1, expected 0"),
         ({"pointed_attention": 0.3}, "pointed_attention: found 0.3, expected 0"),
