@@ -271,7 +271,8 @@ class WholeScene:
 
     def _tiles(self, scene: UploadedScene, asked: SceneQuestion, area: Box | None) -> tuple[int, list[Tile]]:
         seen = self._predictor.seen_size(Image.new("RGB", (_CHIP_SIDE, _CHIP_SIDE)))[0]
-        side = asked.tile or own_tile_side(scene.geometry, seen, self._predictor.coarsest_pixel_m)
+        own = own_tile_side(scene.geometry, scene.picture.size, seen, self._predictor.coarsest_pixel_m)
+        side = asked.tile or own
         if side < MIN_SIDE:
             raise InputError(f"Tile: found {side} pixels; expected {MIN_SIDE} or more")
         tiles = _tiles_of(scene, asked.task, side, area)

@@ -100,7 +100,8 @@ def ask_scene(
         side = tile_side(scene, settings, seen, predictor.coarsest_pixel_m)
         overlap = _overlap(settings, side)
         tqdm.write(f"{shown(scene.path)}: {read_as}", sys.stderr)
-        if side < seen and settings.tile is None and settings.resolution_m is None:
+        whole = min(seen, max(scene.width, scene.height))
+        if side < whole and settings.tile is None and settings.resolution_m is None:
             tqdm.write(
                 f"{shown(scene.path)}: tiles of {side} pixels, enlarged to {seen}: {name} was trained on pixels of "
                 f"{predictor.coarsest_pixel_m:g} m or less (--tile {seen} leaves them as they are)",

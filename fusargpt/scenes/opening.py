@@ -52,7 +52,7 @@ def tile_side(scene: SarScene, settings: TileSettings, seen: int, coarsest_pixel
     if settings.tile is not None:
         return settings.tile
     if settings.resolution_m is None:
-        return own_tile_side(scene.geometry, seen, coarsest_pixel_m)
+        return own_tile_side(scene.geometry, (scene.width, scene.height), seen, coarsest_pixel_m)
     if scene.geometry is None:
         why = scene.problem or f"{shown(scene.path)}: no georeference"
         raise InputError(f"resolution: {why}; or give the tile in pixels with tile (--tile)")
@@ -62,11 +62,22 @@ def tile_side(scene: SarScene, settings: TileSettings, seen: int, coarsest_pixel
     return side
 
 
-def own_tile_side(geometry: Geometry | None, seen: int, coarsest_pixel_m: float | None) -> int:
-    """As `tile_side`, where nothing is named and of a scene in this place: no pixel is resized, but coarse ones."""
-    if geometry is None or coarsest_pixel_m is None:
-        return seen
-    return max(SMALLEST_TILE, round(seen * min(1, coarsest_pixel_m / geometry.resolution_m())))
+def own_tile_side(geometry: Geometry | None, size: tuple[int, int], seen: int, coarsest_pixel_m: float | None) -> int:
+    """As `tile_side`, where nothing is named: no pixel is resized, but coarse ones and those of small scenes.
+
+    A scene that is smaller than a tile is one tile, which the model sees as large as any: beside much black, as which
+    pixels beyond the edge are shown, it says less, and less that is true.
+
+    Args:
+        geometry: of the scene.
+        size: its width and height in pixels.
+        seen: as there.
+        coarsest_pixel_m: as there.
+    """
+    side = min(seen, max(size))
+    if geometry is not None and coarsest_pixel_m is not None:
+        side = min(side, round(seen * coarsest_pixel_m / geometry.resolution_m()))
+    return max(SMALLEST_TILE, side)
 
 
 def check_scene_path(scene: str) -> None:

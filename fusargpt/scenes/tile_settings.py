@@ -21,8 +21,9 @@ class TileSettings(AnchorSettings):
     Attributes:
         model: folder, or owner/name on the Hub.
         tile: side of a tile in pixels of the scene; None takes the size in which the model sees a chip of 504 x 504, so
-            that no pixel is resized; where those of the scene are coarser than all that the model was trained on, as
-            its processor says (`coarsest_pixel_m`; fusargpt-mini: 10 m), so many fewer that they are enlarged to it.
+            that no pixel is resized; of a smaller scene its longer side; where pixels are coarser than all that the
+            model was trained on, as its processor says (`coarsest_pixel_m`; fusargpt-mini: 10 m), so many fewer that
+            they are enlarged to it.
         resolution_m: metres that a pixel has as the model sees it; the tile's side follows from it. Instead of `tile`.
         overlap: pixels of the scene that neighbouring tiles share at least; None takes a quarter of the tile where
             boxes are merged, and 0 for grids.

@@ -63,6 +63,12 @@ def test_the_page_finds_what_the_command_finds(path: Path):
     assert collection is not None and collection["features"][0]["properties"]["scene"] == "harbour.tif"
 
 
+def test_an_image_that_is_smaller_than_a_tile_is_seen_whole_and_large(tmp_path: Path):
+    chip = write_scene(tmp_path / "chip.tif", ships=((20, 20, 32, 26),), side=60)
+    asked = ask(uploaded(chip), BrightBoxes())
+    assert (asked.side, asked.tiles, asked.summary) == (60, 1, "1 ship")
+
+
 def test_an_area_is_asked_alone(path: Path):
     scene, model = uploaded(path), BrightBoxes()
     asked = ask(scene, model, area="0, 0, 60, 60")

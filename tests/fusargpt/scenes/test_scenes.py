@@ -90,6 +90,18 @@ def test_a_tile_at_the_edge_is_not_blown_up_and_no_ship_counts_twice(scene: Path
     assert area < SIDE * SIDE + 1, "no place lies in two tiles"
 
 
+def test_a_scene_that_is_smaller_than_a_tile_is_seen_whole_and_large(tmp_path: Path):
+    path = write_scene(tmp_path / "chip.tif", ships=((20, 20, 32, 26),), side=60)
+    model = BrightBoxes()
+    chip = detect(path, predictor=model, no_prior=True)
+    ((pixels, _, _),) = model.asked
+    assert pixels.shape[:2] == (60, 60) and chip.provenance["tile"] == 60
+    assert chip.provenance["tiles"]["asked"] == 1 and len(chip.places) == 1
+    assert chip.places[0].box == pytest.approx((20, 20, 32, 26), abs=1)
+    assert count(path, predictor=BrightBoxes(), no_prior=True).places[0].properties["count"] == 1
+    assert detect(path, predictor=BrightBoxes(), no_prior=True, tile=96).provenance["tile"] == 96
+
+
 def test_a_run_that_was_cut_goes_on(scene: Path, tmp_path: Path):
     out = tmp_path / "ships.geojson"
     model = BrightBoxes()
