@@ -142,6 +142,11 @@ def _tell(task: str, result: "SceneResult") -> int:
     if task == "detect":
         cut = sum(place.properties["cut"] for place in result.places)
         print(f"{counted(len(result.places), 'box')}, {cut:,} of them cut by an edge between tiles")
+        if unsure := result.provenance["boxes_of_lower_scores"]:
+            least = result.provenance["min_score"]
+            print(
+                f"{counted(unsure, 'box')} in the answers of tiles left out, of scores below {least:.2f} (--min-score)"
+            )
     if task == "count":
         counts = [place.properties["count"] for place in result.places]
         print(f"{sum(count or 0 for count in counts):,} counted in {counted(len(counts), 'tile')}")

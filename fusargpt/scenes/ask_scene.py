@@ -132,6 +132,7 @@ def ask_scene(
                 "overlap": overlap,
                 "tiles": _counts(answers, failures),
                 "confidences": told_confidences(answers.values()),
+                **({"boxes_of_lower_scores": layer.unsure} if settings.task == "detect" else {}),
                 **({"left_out": left_out} if left_out else {}),
             }
             boxes = {tile.id: tile.inside(scene.width, scene.height) for tile in tiles}

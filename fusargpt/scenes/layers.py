@@ -52,10 +52,17 @@ class Place:
 
 @dataclass(frozen=True)
 class Layer:
-    """Places, and a line for each answer that could not be read in whole."""
+    """Places, and a line for each answer that could not be read in whole.
+
+    Attributes:
+        places: what is shown.
+        problems: the lines.
+        unsure: boxes in the answers of tiles that were left out for their scores.
+    """
 
     places: list[Place]
     problems: list[str]
+    unsure: int = 0
 
 
 def objects(
@@ -73,6 +80,7 @@ def objects(
     """
     found: list[SceneBox] = []
     problems = []
+    unsure = 0
     for tile in tiles:
         answer = answers.get(tile.id)
         if answer is None or answer.skipped:
@@ -83,15 +91,17 @@ def objects(
             raise InputError(f"min-score: found {min_score:g}, but the model gives its boxes no scores; leave it out")
         scores = answer.scores or (None,) * len(boxes.value)
         for (box, label), score in zip(boxes.value, scores, strict=True):
-            if score is None or score >= min_score:
-                placed = place(box, label, tile, answer.seen, width, height, score)
-                found += [] if placed is None else [placed]
+            placed = place(box, label, tile, answer.seen, width, height, score)
+            if placed is not None and score is not None and score < min_score:
+                unsure += 1
+            elif placed is not None:
+                found.append(placed)
     places = []
     for one in merge(found, threshold):
         score = {} if one.score is None else {"score": one.score}
         said = {"label": one.label, **score, "seen_in_tiles": one.tiles, "cut": one.cut}
         places.append(Place(one.box, {**said, **_of_tile(one.tile, answers[one.tile.id])}))
-    return Layer(places, problems)
+    return Layer(places, problems, unsure)
 
 
 def grid(

@@ -9,10 +9,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from fusargpt.cli.main import main
+from fusargpt.inference.counts import CountDistribution
+from fusargpt.scenes import ask_scene
 from modeling_fusargpt import FusarGptProcessor
 from tests.fusargpt.geo.safe_products import packed, write_product
 from tests.fusargpt.scenes.polygons import in_crs, write_geojson
-from tests.fusargpt.scenes.scenes import write_field, write_scene
+from tests.fusargpt.scenes.scenes import BrightBoxes, write_field, write_scene
 from tests.pages import commands
 from tests.tiny import tiny_model, tiny_processor
 
@@ -103,6 +105,23 @@ def test_a_scene_coarser_than_the_model_knows_is_cut_smaller_and_that_is_said(
         f"scene.tif: tiles of {side} pixels, enlarged to 128: model was trained on pixels of {coarsest_m:g} m or less"
     )
     assert (said in capsys.readouterr().err) == (side < 128 and not named)
+
+
+def test_boxes_that_are_left_out_for_their_scores_are_counted(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    model = BrightBoxes()
+    model.sure = 0.4, CountDistribution(((1, 1.0),))
+    monkeypatch.setattr(ask_scene, "load", lambda *_: model)
+    for name, options, kept in (("all", (), 1), ("none", ("--min-score", "0.5"), 0)):
+        out = tmp_path / f"{name}.geojson"
+        assert run("detect", folder, "--no-prior", "--out", out, *options) == 0
+        content, said = json.loads(out.read_text()), capsys.readouterr().out
+        left_out = content["fusargpt"]["boxes_of_lower_scores"]
+        assert len(content["features"]) == kept and bool(left_out) != bool(kept)
+        nouns = "1 box" if left_out == 1 else f"{left_out} boxes"
+        line = f"{nouns} in the answers of tiles left out, of scores below 0.50 (--min-score)\n"
+        assert (line in said) == (not kept) and ("left out" in said) == (not kept)
 
 
 @pytest.mark.parametrize("verb", ["detect", "count", "localize", "classify"])

@@ -51,10 +51,13 @@ def test_boxes_below_the_least_score_of_the_model_are_left_out_unless_another_on
     scene: Path, model: BrightBoxes, tmp_path: Path
 ) -> None:
     every = detect(scene, predictor=model, **TILES)
-    assert every.places and every.provenance["min_score"] == 0
+    assert every.places and every.provenance["min_score"] == every.provenance["boxes_of_lower_scores"] == 0
     model.least = 0.41
     kept = detect(scene, predictor=model, out=tmp_path / "ships.geojson", **TILES)
     assert not kept.places and kept.provenance["min_score"] == 0.41
+    # Of tiles that overlap: some are the same ship's.
+    assert kept.provenance["boxes_of_lower_scores"] >= len(every.places)
+    assert "boxes_of_lower_scores" not in count(scene, predictor=model, **TILES).provenance
     assert json.loads((tmp_path / "ships.geojson").read_text())["fusargpt"]["min_score"] == 0.41
     assert "scores of 0.41 or more" in kept.drawn.notes[1] and "scores" not in every.drawn.notes[1]
     named = detect(scene, predictor=model, min_score=0.4, **TILES)
