@@ -209,7 +209,8 @@ def test_of_some_tasks_alone_true_answers_are_replayed_where_they_are_named(fold
     kept = {name: answer for name, answer in ANSWERS.items() if name in ("count", "describe")}
     replay = trainer_of(folder, tmp_path, **REPLAY, replay_tasks=list(kept)).replay
     assert replay is not None
-    answers = {pair["completion"][0]["content"] for pairs in replay.rows["pairs"] for pair in pairs}
+    batches = [replay.batch(number, 0) for number in range(9)]
+    answers = {pair["completion"][0]["content"] for batch in batches for row in batch for pair in row["pairs"]}
     assert answers == set(kept.values()) != set(ANSWERS.values())
     with pytest.raises(InputError, match="replay_tasks: found aircraft, of which dataset_name has no row"):
         trainer_of(folder, tmp_path, **REPLAY, replay_tasks=["count", "aircraft"])
