@@ -64,14 +64,19 @@ def test_false_boxes_are_told_apart_by_whether_they_touch_land() -> None:
     mask[:10] = True
     boxes = [[20, 20, 26, 24], [0, 0, 5, 5], [40, 40, 45, 45], [20, 8, 24, 14]]
     ships = [(22.5, 22.5), (21.0, 16.0), (48.5, 10.5)]
-    points = curve(lambda least: boxes[: 3 - int(least)], [1.0, 2.0, 0.0, 9.0, 1.0], ships[:1])
-    assert points == [[2.0, 1, 1.0, 1.0], [1.0, 2, 0.5, 1.0], [0.0, 3, pytest.approx(1 / 3), 1.0]]
-    one = row("made", boxes, ships, mask, points)
-    assert one["precision_where_found"] == 1.0 and precision_where_found([[0.5, 4, 0.5, 0.75]]) is None
+    one = row("made", boxes, ships, mask, [[0.5, 4, 1.0, 0.8]])
     assert (one["boxes"], one["false"], one["false_touching_land"]) == (4, 2, 1)  # the last is on a ship by the coast
     assert one["precision"]["value"] == 0.5 and one["recall"]["value"] == pytest.approx(2 / 3)
     assert one["precision"]["n"] == 4 and one["recall"]["n"] == 3
     assert "| made | 4 | 50.0 [" in table([one]) and "| 2 | 1 | 100.0 |" in table([one])
+
+
+def test_a_curve_goes_by_falling_score_and_says_its_best_precision_at_much_recall() -> None:
+    boxes = [[20, 20, 26, 24], [0, 0, 5, 5], [40, 40, 45, 45]]
+    ships = [(22.5, 22.5), (42.0, 42.0)]
+    points = curve(lambda least: boxes[: 3 - int(least)], [1.0, 2.0, 0.0, 9.0, 1.0], ships)
+    assert points == [[2.0, 1, 1.0, 0.5], [1.0, 2, 0.5, 0.5], [0.0, 3, pytest.approx(2 / 3), 1.0]]
+    assert precision_where_found(points) == pytest.approx(2 / 3) and precision_where_found(points[:2]) is None
 
 
 def test_a_box_holds_a_ship_within_two_pixels() -> None:
