@@ -10,7 +10,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from fusargpt.errors import InputError
-from fusargpt.files import output_file
+from fusargpt.files import check_writable, output_file
 from fusargpt.geo.image import upright_size
 from fusargpt.triplets.annotations import read_boxes
 from fusargpt.triplets.layouts import FORMATS, parts_of
@@ -73,6 +73,7 @@ def set_manifest(
         raise InputError(f"--out: found {out.name}; expected a name that ends in {' or '.join(SUFFIXES)}")
     if out.exists():
         raise InputError(f"{out}: exists already; remove it or {_REMEDY}")
+    check_writable(out, _REMEDY)  # before all pictures are read
     parts = parts_of(kind, folder, images, annotations, splits)
     rows = rows_of(FORMATS[kind], parts)
     good: list[Row] = []

@@ -26,6 +26,7 @@ TASK_LOSS = "loss_"
 _WIDTH = 7.6
 """Inches, 836 pixels: about what a page shows of a picture."""
 _MOST_COLUMNS = 3
+_LEGEND_COLUMNS = 3
 
 
 LogEntry = dict[str, float]
@@ -89,10 +90,10 @@ class Panel:
             axes.set_ylim(0, self.top)
         else:
             _label_log(axes, [value for _, _, values in found for value in values])
-        if len(found) > 2:  # above, where it hides nothing
+        if legend_rows(found):  # above, where it hides nothing
             axes.legend(
                 fontsize="x-small",
-                ncols=3,
+                ncols=_LEGEND_COLUMNS,
                 columnspacing=1,
                 handlelength=1.2,
                 loc="lower center",
@@ -101,6 +102,11 @@ class Panel:
             )
         elif len(found) > 1:
             axes.legend(fontsize="small")
+
+
+def legend_rows(found: Sequence[Points]) -> int:
+    """Rows of the legend above a panel; of two curves it stands inside."""
+    return -(-len(found) // _LEGEND_COLUMNS) if len(found) > 2 else 0
 
 
 def _label_log(axes: Axes, values: Sequence[float]) -> None:
@@ -204,9 +210,10 @@ def draw_curves(stages: list[Path], out: Path) -> None:
             for index, panel in enumerate(panels):
                 row, column = divmod(index if alone else number, columns)
                 axes = grid[row if alone else row * len(panels) + index, column]
+                found = panel.select(log)
                 if index == 0:
-                    axes.set_title(stage.name)
-                if found := panel.select(log):
+                    axes.set_title(stage.name, pad=6 + 9 * legend_rows(found))
+                if found:
                     axes.set_axis_on()
                     panel.draw(axes, found, max(entry["step"] for entry in log))
         figure.savefig(out, dpi=110)
