@@ -212,7 +212,7 @@ def draw_curves(stages: list[Path], out: Path) -> None:
                 axes = grid[row if alone else row * len(panels) + index, column]
                 found = panel.select(log)
                 if index == 0:
-                    axes.set_title(stage.name, pad=6 + 9 * legend_rows(found))
+                    axes.set_title(stage.name, pad=6 + 10 * legend_rows(found))
                 if found:
                     axes.set_axis_on()
                     panel.draw(axes, found, max(entry["step"] for entry in log))
