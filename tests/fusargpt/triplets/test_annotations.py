@@ -254,7 +254,7 @@ def test_a_file_of_polygons_of_which_none_lies_in_a_scene_is_an_error(tmp_path: 
     assert not report.failures and sum(report.scenes.values()) == 2
 
 
-def test_pictures_and_annotations_are_pairs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pictures_and_annotations_are_pairs(tmp_path: Path) -> None:
     for folder in ("images", "xml"):
         (tmp_path / folder).mkdir()
     places: dict[str, Any] = {"images": "images", "annotations": "xml"}
@@ -267,9 +267,16 @@ def test_pictures_and_annotations_are_pairs(tmp_path: Path, monkeypatch: pytest.
     voc(tmp_path / "xml" / "b.xml", box())
     with pytest.raises(InputError, match=r"b\.xml without a picture in"):
         set_manifest("voc", tmp_path, tmp_path / "m.csv", **places)
-    (tmp_path / "xml" / "b.xml").unlink()
+
+
+def test_a_place_that_cannot_be_written_is_said_before_pictures_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder in ("images", "xml"):
+        (tmp_path / folder).mkdir()
+    Image.new("L", (40, 40)).save(tmp_path / "images" / "a.tif")
     voc(tmp_path / "xml" / "a.xml", "")
-    # Before a picture is read: there may be many.
+    places: dict[str, Any] = {"images": "images", "annotations": "xml"}
     monkeypatch.setattr("fusargpt.triplets.set_manifest._look", lambda row: pytest.fail(str(row)))
     with pytest.raises(InputError, match=r"m\.csv: cannot be written \(No such file or directory"):
         set_manifest("voc", tmp_path, tmp_path / "absent" / "m.csv", **places)
