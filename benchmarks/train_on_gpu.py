@@ -34,7 +34,15 @@ from trl_recipes.mini.stages import TINY, Amounts, Stage, Training, score_stages
 from trl_recipes.model.checkpoint import load_model
 from trl_recipes.running.atomic_runs import STATE, checkpoints, finished_by
 
-SHARES = {"tower": 0.33, "pointing": 0.07, "pointing_all": 0.07, "pretrain": 0.16, "stage1": 0.05, "stage2": 0.1}
+SHARES = {
+    "tower": 0.31,
+    "pointing": 0.07,
+    "pointing_all": 0.07,
+    "pretrain": 0.16,
+    "stage1": 0.05,
+    "stage2": 0.05,
+    "language": 0.06,
+}
 """Of the minutes, spent in training steps; the rest is starting processes, making data, caching tokens, scoring."""
 ON_GPU = Amounts(
     scenes=3000,
@@ -46,6 +54,7 @@ ON_GPU = Amounts(
     captions=2000,
     instructions=1500,
     chips=3000,
+    language_steps=100_000,
     reinforcement_steps=0,  # it has no clock to follow
     batch_size=64,
 )

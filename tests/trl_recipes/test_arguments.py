@@ -71,6 +71,7 @@ def test_there_are_recipes_for_both_sizes():
         "mini/pretrain.yaml",
         "mini/stage1.yaml",
         "mini/stage2.yaml",
+        "mini/language.yaml",
         "mini/stage3.yaml",
     }
 
@@ -95,7 +96,8 @@ def test_every_recipe_parses(path: Path):
         ("nano/stage2", "nano/language"),
         ("nano/language", "nano/stage3"),
         ("mini/stage1", "mini/stage2"),
-        ("mini/stage2", "mini/stage3"),
+        ("mini/stage2", "mini/language"),
+        ("mini/language", "mini/stage3"),
     ],
 )
 def test_each_stage_starts_from_the_output_of_the_one_before(first: str, second: str):

@@ -9,6 +9,7 @@ from trl_recipes.small.sizes import MINI
 
 RECIPES = Path(__file__).parent
 _NO_LIMIT = 1000
+_WHOLE_CHIPS_SEED = 31  # other pictures than those of `instructions`
 assert MINI.pointing_all is not None
 _STARTS = {"scenes": 3_000_000, "captions": 3_100_000, "instructions": 3_200_000}
 """First seeds of the training split, so that no stage sees the places of another one."""
@@ -28,6 +29,8 @@ class Amounts:
         pretrain_steps: of `pretrain.yaml`.
         captions, instructions: scenes of each version, with priors.
         chips: drawn pictures of real chips among the instructions.
+        whole_chips: drawn pictures of real chips, most of them whole, that `language.yaml` reads too.
+        language_steps: of `language.yaml`.
         reinforcement_steps: of `stage3.yaml`; 0 leaves the stage out.
         batch_size: of dense stages and recipes; None leaves theirs.
     """
@@ -41,11 +44,13 @@ class Amounts:
     captions: int = 6000
     instructions: int = 5000
     chips: int = 4000
+    whole_chips: int = 8000
+    language_steps: int = 2400
     reinforcement_steps: int = 600
     batch_size: int | None = None
 
 
-TINY = Amounts(8, 32, 16, 16, 12, 2, 8, 8, 4, 1, 4)
+TINY = Amounts(8, 32, 16, 16, 12, 2, 8, 8, 4, 4, 1, 1, 4)
 """To try that everything runs: minutes, and nothing is learned."""
 
 
@@ -114,6 +119,8 @@ def stages(
         ("captions", ("--pictures", str(build / "scenes_captions")), 0, ()),
         ("instructions", ("--pictures", str(build / "scenes_instructions")), amounts.chips, real),
     ]
+    if ssdd is not None:
+        rows.append(("chips", ("--seed", str(_WHOLE_CHIPS_SEED)), amounts.whole_chips, real))
     data = [
         _module(
             f"data_{layout}",
@@ -135,6 +142,7 @@ def stages(
         _recipe(build, "pretrain", build / "pointing_all", ["questions"], amounts, training),
         _recipe(build, "stage1", pretrained or build / "pretrain", ["captions"], amounts, training),
         _recipe(build, "stage2", build / "stage1", ["instructions", "captions", "questions"], amounts, training),
+        _recipe(build, "language", build / "stage2", [layout for layout, *_ in rows], amounts, training),
     ]
     if amounts.reinforcement_steps:
         recipes.append(_reinforcement(build, amounts, training))
@@ -189,19 +197,20 @@ def _dense(
 
 def _recipe(build: Path, name: str, before: Path, data: Sequence[str], amounts: Amounts, training: Training) -> Stage:
     fields = _folders(build, name, before)
-    if name == "pretrain":
-        fields["max_steps"] = amounts.pretrain_steps
+    steps = {"pretrain": amounts.pretrain_steps, "language": amounts.language_steps}
+    if name in steps:
+        fields["max_steps"] = steps[name]
     if amounts.batch_size is not None:
         fields["per_device_train_batch_size"] = amounts.batch_size
     if name in training.minutes:
         fields["train_minutes"] = training.minutes[name]
-        if name != "pretrain":
+        if name not in steps:
             fields["num_train_epochs"] = _NO_LIMIT  # the clock ends it
     return _trained(build, name, "trl_recipes.sft", fields, data, training)
 
 
 def _reinforcement(build: Path, amounts: Amounts, training: Training) -> Stage:
-    fields = _folders(build, "stage3", build / "stage2") | {"max_steps": amounts.reinforcement_steps}
+    fields = _folders(build, "stage3", build / "language") | {"max_steps": amounts.reinforcement_steps}
     if amounts.batch_size is not None:
         # Answers to one question stay together.
         fields |= {"num_generations": amounts.batch_size, "per_device_train_batch_size": amounts.batch_size}

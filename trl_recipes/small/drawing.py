@@ -33,13 +33,29 @@ from trl_recipes.small.pictures import (
 
 TRAINING_LIST, VALIDATION_LIST = "train_full.txt", "validation.txt"
 _ROWS = (1, 2, 3)
-_ROW_SHARES = (0.65, 0.25, 0.1)
 _SMALLEST_PART = 0.4  # of either side
-_WHOLE_SHARE = 0.3  # of pictures by themselves: those that are not cut
 _EMPTY_SHARE = 0.15  # of parts: those that show no object, where one is found
 _TRIES = 20
 _OTHER_TONE_SHARE = 0.4
 _GAMMA = (0.7, 1.4)
+
+
+@dataclass(frozen=True)
+class Mix:
+    """How pictures are put together.
+
+    Attributes:
+        row_shares: of pictures of one part, of two rows of two, and of three rows of three.
+        whole_share: of parts, those that are a source's whole picture.
+    """
+
+    row_shares: tuple[float, float, float]
+    whole_share: float
+
+
+PARTS = Mix((0.65, 0.25, 0.1), 0.3)
+WHOLE = Mix((0.85, 0.12, 0.03), 0.75)
+"""Most are as a user shows them."""
 
 
 class Source(Protocol):
@@ -106,6 +122,7 @@ class Drawing:
         side: pixels of the square that a picture becomes.
         most_objects: that a picture has; one with more is replaced by one of its own parts, or by another one.
         seed: a picture follows from it and its number.
+        mix: how they are put together.
     """
 
     sources: Sequence[Source]
@@ -113,6 +130,7 @@ class Drawing:
     side: int
     most_objects: int
     seed: int
+    mix: Mix = PARTS
 
     def draw(self, number: int) -> tuple[int, Picture]:
         """The source of picture `number` and the picture, with whole boxes in the order of answers."""
@@ -121,8 +139,10 @@ class Drawing:
         which = int(rng.choice(len(self.sources), p=shares))
         source = self.sources[which]
         while True:
-            count = int(rng.choice(_ROWS, p=_ROW_SHARES)) ** 2
-            parts = [_part(source.picture(int(rng.integers(len(source)))), rng) for _ in range(count)]
+            count = int(rng.choice(_ROWS, p=self.mix.row_shares)) ** 2
+            parts = [
+                _part(source.picture(int(rng.integers(len(source)))), self.mix.whole_share, rng) for _ in range(count)
+            ]
             if sum(len(part.labels) for part in parts) <= self.most_objects:
                 break
         whole = together(parts, self.side) if count > 1 else scaled(parts[0], self.side, self.side)
@@ -137,9 +157,9 @@ def ordered(picture: Picture) -> Picture:
     return replace(picture, boxes=picture.boxes[order], labels=tuple(picture.labels[index] for index in order))
 
 
-def _part(picture: Picture, rng: np.random.Generator) -> Picture:
+def _part(picture: Picture, whole_share: float, rng: np.random.Generator) -> Picture:
     """A part that cuts no object, or the whole."""
-    if rng.random() < _WHOLE_SHARE:
+    if rng.random() < whole_share:
         return picture
     wants_empty = rng.random() < _EMPTY_SHARE
     for _ in range(_TRIES):

@@ -3,11 +3,13 @@
 python -m trl_recipes.small.rows questions --pictures build/mini/scenes --ssdd SSDD --count 16000 --out DIR
 python -m trl_recipes.small.rows captions --pictures build/mini/scenes_of_stage1 --out DIR
 python -m trl_recipes.small.rows instructions --pictures build/mini/scenes_of_stage2 --ssdd SSDD --count 6000 --out DIR
+python -m trl_recipes.small.rows chips --ssdd SSDD --count 8000 --out DIR
 
 - `questions`: about drawn pictures, simulated and real, without priors; and descriptions of whole scenes;
 - `captions`: descriptions of stored scenes, with their priors;
 - `instructions`: the other tasks about stored scenes, with their priors, and about drawn pictures of real chips, which
-  have none.
+  have none;
+- `chips`: about real chips, most of them whole.
 
 Boxes are asked for in pixels of that square, and named by its rows of tokens. Shards are written atomically and kept.
 """
@@ -30,13 +32,13 @@ from fusargpt.tasks.stable_random import whole_number
 from fusargpt.tasks.target_names import TARGETS
 from fusargpt.triplets.features import RECORD_FEATURES
 from trl_recipes.data.rows import Row
-from trl_recipes.small.drawing import Drawing, ordered, read_chips
+from trl_recipes.small.drawing import WHOLE, Drawing, ordered, read_chips
 from trl_recipes.small.pictures import Picture, in_whole_pixels, scaled
 from trl_recipes.small.scenes import drawing_of, is_real, read_scenes, row_picture
 from trl_recipes.small.shards import Shard, write_shards
 from trl_recipes.small.sizes import MINI, SMALL_MODELS, SmallModel
 
-LAYOUTS = ("questions", "captions", "instructions")
+LAYOUTS = ("questions", "captions", "instructions", "chips")
 _SHARD = 1000
 _ROW_GROUP = 500
 _DESCRIBED = 1.5  # whole scenes that are described, for each drawn picture of `questions`
@@ -100,12 +102,21 @@ def drawn_rows(drawing: Drawing, index: int) -> list[Row]:
     return rows_of(name, picture, columns, asked(name, picture, TARGETS[:1] if real else TARGETS))
 
 
-def jobs(layout: str, size: SmallModel, pictures: Path, ssdd: Path | None, count: int, seed: int) -> dict[str, Jobs]:
+def jobs(
+    layout: str, size: SmallModel, pictures: Path | None, ssdd: Path | None, count: int, seed: int
+) -> dict[str, Jobs]:
     """By the name of its shards, what a layout is made of.
 
     Raises:
-        InputError: no scenes, or chips that cannot be read.
+        InputError: no scenes or no chips for a layout that is made of them, or chips that cannot be read.
     """
+    if layout == "chips":
+        if ssdd is None:
+            raise InputError("chips: found no --ssdd; expected the folder of SSDD, of which they are")
+        whole = Drawing([read_chips(ssdd)], [1.0], size.image_size, size.most_objects, seed, WHOLE)
+        return {"chips": (partial(drawn_rows, whole), count)}
+    if pictures is None:
+        raise InputError(f"{layout}: found no --pictures; expected the folder of trl_recipes.small.scenes")
     scenes = {f"version{version}": read_scenes(pictures, version) for version in (1, 2)}
     side = size.image_size
     if layout != "questions":
@@ -150,7 +161,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("layout", choices=LAYOUTS)
     parser.add_argument("--size", choices=SMALL_MODELS, default=MINI.name, help="default: mini")
-    parser.add_argument("--pictures", type=Path, required=True, help="scenes of trl_recipes.small.scenes")
+    parser.add_argument("--pictures", type=Path, help="scenes of trl_recipes.small.scenes; `chips` reads none")
     parser.add_argument("--ssdd", type=Path, help="folder of SSDD; without it, simulated scenes alone")
     parser.add_argument("--count", type=int, default=16_000, help="drawn pictures (default: 16000)")
     parser.add_argument("--seed", type=int, default=1, help="of drawn pictures (default: 1; the tower has 0)")

@@ -35,13 +35,13 @@ def test_every_stage_reads_what_an_earlier_one_writes() -> None:
 @pytest.mark.parametrize("amounts", [Amounts(), TINY], ids=["whole", "tiny"])
 def test_commands_of_training_stages_are_understood(amounts: Amounts) -> None:
     found = {stage.name: stage for stage in stages(Path("b"), Path("ssdd"), amounts, Training({"stage1": 0.5}))}
-    for name in ("pretrain", "stage1", "stage2"):
+    for name in ("pretrain", "stage1", "stage2", "language"):
         recipe, config = parse([*found[name].command[2:], "--use_cpu", "true"])
         assert str(config.output_dir) == f"b/{name}"
         assert recipe.train_minutes == (0.5 if name == "stage1" else None)
         assert (config.num_train_epochs > 100) == (name == "stage1")
     recipe, config = reinforcement.parse([*found["stage3"].command[2:], "--use_cpu", "true"])
-    assert (str(config.output_dir), recipe.model_name_or_path) == ("b/stage3", "b/stage2")
+    assert (str(config.output_dir), recipe.model_name_or_path) == ("b/stage3", "b/language")
     assert config.num_generations and config.per_device_train_batch_size % config.num_generations == 0
     assert found["release"].command[2] == "b/stage3"
     seeing = tower_parser().parse_args(found["tower"].command[2:])
@@ -55,6 +55,9 @@ def test_commands_of_training_stages_are_understood(amounts: Amounts) -> None:
     assert further.scenes == amounts.pointing_all
     recipe, _ = parse([*found["pretrain"].command[2:], "--use_cpu", "true"])
     assert recipe.model_name_or_path == "b/pointing_all"
+    recipe, config = parse([*found["language"].command[2:], "--use_cpu", "true"])
+    assert recipe.model_name_or_path == "b/stage2" and config.max_steps == amounts.language_steps
+    assert recipe.dataset_name[-1] == found["data_chips"].command[-1] == "b/data/chips"
 
 
 def test_a_tower_that_is_there_is_not_trained_again() -> None:
@@ -76,7 +79,7 @@ def test_a_pretrained_model_goes_on_with_stage_1() -> None:
     assert [stage.name for stage in found] == [
         *("scenes", "scenes_captions", "scenes_instructions"),
         *("data_questions", "data_captions", "data_instructions"),
-        *("stage1", "stage2", "stage3", "release"),
+        *("stage1", "stage2", "language", "stage3", "release"),
     ]
     recipe, _ = parse([*next(stage for stage in found if stage.name == "stage1").command[2:], "--use_cpu", "true"])
     assert recipe.model_name_or_path == "models/mini"

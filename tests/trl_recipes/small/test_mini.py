@@ -20,7 +20,7 @@ from trl_recipes.model.pointed_attention import HEADS
 from trl_recipes.sft import make_trainer
 from trl_recipes.small import model as small_model
 from trl_recipes.small.dense_training import with_defaults
-from trl_recipes.small.drawing import Drawing
+from trl_recipes.small.drawing import Drawing, read_chips
 from trl_recipes.small.model import number_ids
 from trl_recipes.small.pointing_rows import PointingCollator, PointingRows, pointing_rows
 from trl_recipes.small.pretrain_pointing import DensePointing, pointing_parser
@@ -111,6 +111,30 @@ def test_questions_are_of_all_sources_and_without_priors(scenes: Path, ssdd: Pat
     rows = [row for index in range(30) for row in make(index)]
     assert {row["sensor"] for row in rows} == {"SAR", "simulated SAR"}
     assert all(row[PRIOR_EMBEDDINGS] is None for row in rows)
+
+
+def test_chips_are_real_and_most_of_them_whole(scenes: Path, ssdd: Path) -> None:
+    make, count = jobs("chips", MINI, None, ssdd, count=100, seed=31)["chips"]
+    rows = [make(index) for index in range(count)]
+    assert all(row["sensor"] == "SAR" and row[PRIOR_EMBEDDINGS] is None for turns in rows for row in turns)
+    # Squeezed and turned, a whole chip keeps the share of it that its ships cover.
+    whole = [
+        sum((x2 - x1) * (y2 - y1) for x1, y1, x2, y2 in boxes.tolist()) / (chip.width * chip.height)
+        for chip in read_chips(ssdd).pictures
+        for boxes in [chip.boxes]
+    ]
+    covered = [
+        sum((x2 - x1) * (y2 - y1) for x1, y1, x2, y2 in (item["bbox_2d"] for item in turns[0]["objects"])) / 336**2
+        for turns in rows
+    ]
+    near = sum(any(abs(share - other) < 0.05 * other for other in whole) for share in covered)
+    assert 50 <= near <= 90
+    for layout, pictures, real, told in (
+        ("chips", scenes, None, "found no --ssdd"),
+        ("captions", None, ssdd, "found no --pictures"),
+    ):
+        with pytest.raises(InputError, match=f"{layout}: {told}"):
+            jobs(layout, MINI, pictures, real, count=1, seed=1)
 
 
 def test_without_chips_it_says_that_pictures_are_simulated(scenes: Path, capsys: pytest.CaptureFixture[str]) -> None:
