@@ -22,6 +22,7 @@ EarlierAnswers = Literal["hidden", "visible"]
 Bf16OnCpu = Literal["always", "where_faster"]
 OnFullDisk = Literal["stop", "continue"]
 Unreadable = Literal["raise", "skip"]
+AnswerWeight = Literal["tokens", "square_root", "answers"]
 
 # Fields of SFTConfig that this script or its collator decides, or that nothing here reads: the values that each may
 # have, and what to use instead.
@@ -170,6 +171,13 @@ class RecipeArguments:
             "whose box is said (train: language, or with LoRA); the tokenizer needs a token for each number."
         },
     )
+    answer_weight: AnswerWeight = field(
+        default="tokens",
+        metadata={
+            "help": "What an answer of n tokens weighs in the loss of training. tokens: n. square_root: its square "
+            "root, so that a number is heard beside many boxes. answers: 1. Losses of evaluations are of tokens."
+        },
+    )
     feature_cache: str | None = field(
         default=None,
         metadata={
@@ -216,6 +224,7 @@ class RecipeArguments:
             "quantization": Quantization,
             "earlier_answers": EarlierAnswers,
             "unreadable": Unreadable,
+            "answer_weight": AnswerWeight,
             "on_full_disk": OnFullDisk,
         }
         for name, choices in checked.items():

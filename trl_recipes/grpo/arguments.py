@@ -112,6 +112,8 @@ class ReinforcementArguments(RecipeArguments):
         check_effect(self, {**defaults, "pairs_per_sequence": 1}, self.replay_weight > 0, "replay_weight above 0")
         if self.earlier_answers != "hidden":
             raise InputError("earlier_answers: found visible, expected hidden: answers that are drawn see no others")
+        if self.answer_weight != "tokens":
+            raise InputError(f"answer_weight: found {self.answer_weight}, expected tokens: rewards weigh the answers")
         if self.pointed_attention:
             raise InputError(
                 f"pointed_attention: found {self.pointed_attention}, expected 0: where to look is taught by true "

@@ -42,12 +42,12 @@ class NonBlockingTrainer(SFTTrainer):
         return_outputs: bool = False,
         num_items_in_batch: Tensor | int | None = None,
     ) -> Tensor | tuple[Tensor, object]:
-        if return_outputs or not self._has_plain_loss:
+        if return_outputs or not self.has_plain_loss:
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         outputs = model(**inputs, use_cache=False, fused_lm_head=True)
         tokens = outputs.label_mask.sum()
         items = tokens if num_items_in_batch is None else num_items_in_batch
-        loss = -outputs.log_probs.sum() / torch.as_tensor(items).clamp(min=1)
+        loss = -self.log_likelihood(outputs.log_probs, inputs["labels"]) / torch.as_tensor(items).clamp(min=1)
         if self.args.average_tokens_across_devices and num_items_in_batch is not None:
             # The items are those of all processes, over which the gradients are averaged.
             loss = loss * self.accelerator.num_processes
@@ -58,8 +58,13 @@ class NonBlockingTrainer(SFTTrainer):
         self._sums[mode].append(gathered.sum(0))
         return loss
 
+    def log_likelihood(self, log_probs: Tensor, labels: Tensor) -> Tensor:
+        """What the loss is the mean of, summed up: `log_probs` [batch, tokens - 1] are 0 where no loss falls."""
+        return log_probs.sum()
+
     @cached_property
-    def _has_plain_loss(self) -> bool:
+    def has_plain_loss(self) -> bool:
+        """Whether the loss is computed here."""
         return (
             self.args.loss_type == "nll"
             and self.label_smoother is None

@@ -1,8 +1,8 @@
 """The trainer of a stage: a slower vision tower, checkpoints of the TLM alone, one mean loss, and all of it watched."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -13,6 +13,8 @@ from fusargpt.private_names import attention_of
 from modeling_fusargpt import AnyFusarGpt, FusarGptProcessor
 from modeling_fusargpt.artefacts import TLM_FILE, load_tlm
 from trl_recipes.arguments import RecipeArguments
+from trl_recipes.data.answer_weights import token_weights
+from trl_recipes.data.collator import IGNORED_LABEL
 from trl_recipes.data.row_checks import LeftOut, UsedRows
 from trl_recipes.data.rows import Batch
 from trl_recipes.model.attention import SDPA_FLOAT32
@@ -133,6 +135,11 @@ class StageTrainer(StageFiles, WatchedTrainer):
         if self.accelerator.is_fsdp2:
             compute_in_given_types(self.accelerator)
             gather_head(without_adapters(self.accelerator.unwrap_model(self.model)))
+        if self.recipe.answer_weight != "tokens" and not self.has_plain_loss:
+            raise InputError(
+                f"answer_weight: found {self.recipe.answer_weight} with another loss than the plain one, expected "
+                "loss_type: nll, label_smoothing_factor: 0 and whole sequences in every process; or leave it out"
+            )
         self._pointed: PointedAttention | None = None
         self._attention_losses: list[Tensor] = []
         if self.recipe.pointed_attention:
@@ -148,6 +155,27 @@ class StageTrainer(StageFiles, WatchedTrainer):
             middle = len(language_model.layers) // 2
             self._places = BoxPlaces(self.processing_class)
             self._pointed = PointedAttention(language_model, (middle, middle + 1))
+
+    def get_batch_samples(
+        self, epoch_iterator: Iterator[Batch], num_batches: int, device: torch.device
+    ) -> tuple[list[Batch], Tensor | int | None]:
+        batches, items = super().get_batch_samples(epoch_iterator, num_batches, device)
+        if self.recipe.answer_weight == "tokens" or not batches:
+            return batches, items
+        # The mean is over what all tokens of the step weigh, however they are spread over batches and processes.
+        weights = torch.stack([self._weights(batch["labels"]).sum() for batch in batches]).sum().to(device)
+        if self.args.average_tokens_across_devices and self.args.world_size > 1:
+            weights = cast(Tensor, self.accelerator.gather(weights)).sum()
+        return batches, weights
+
+    def log_likelihood(self, log_probs: Tensor, labels: Tensor) -> Tensor:
+        if self.recipe.answer_weight == "tokens" or not self.model.training:
+            return super().log_likelihood(log_probs, labels)
+        # Outputs begin with the second token's.
+        return (self._weights(labels)[:, 1:] * log_probs).sum()
+
+    def _weights(self, labels: Tensor) -> Tensor:
+        return token_weights(labels, self.recipe.answer_weight, IGNORED_LABEL)
 
     def compute_loss(
         self,

@@ -50,7 +50,7 @@ def test_logs_and_weights_are_those_of_trl(folder: Path, tmp_path: Path, monkeyp
     }
     main(arguments(folder, tmp_path / "ours", train="tlm", **fields))
     with monkeypatch.context() as patch:
-        patch.setattr(NonBlockingTrainer, "_has_plain_loss", False)
+        patch.setattr(NonBlockingTrainer, "has_plain_loss", False)
         main(arguments(folder, tmp_path / "theirs", train="tlm", **fields))
     ours, theirs = logged(tmp_path / "ours"), logged(tmp_path / "theirs")
     assert ours == theirs and ours[1] > 0
