@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from trl_recipes.arguments import AnswerWeight
+from trl_recipes.data.row_tasks import answers_begun
 
 _POWERS: dict[AnswerWeight, float] = {"tokens": 0.0, "square_root": -0.5, "answers": -1.0}
 
@@ -19,11 +20,8 @@ def token_weights(labels: Tensor, weight: AnswerWeight, ignored: int) -> Tensor:
         ignored: the label without loss.
     """
     carries_loss = labels != ignored
-    begins = carries_loss.clone()
-    begins[:, 1:] &= ~carries_loss[:, :-1]
-    answers = begins.flatten().cumsum(0).view_as(labels) * carries_loss
-    # As long as there could be answers, so that nothing waits for how many there are; 0 is all that is none.
-    tokens = torch.zeros(labels.numel() + 1, device=labels.device).index_add_(
-        0, answers.flatten(), torch.ones(labels.numel(), device=labels.device)
-    )
-    return tokens[answers] ** _POWERS[weight] * carries_loss
+    # 0 is all of a row that is no answer; as many places as there could be answers, so that nothing waits for a number.
+    answers = answers_begun(labels, ignored) * carries_loss
+    width = labels.shape[1] + 1
+    tokens = torch.zeros(len(labels), width, device=labels.device).scatter_add_(1, answers, carries_loss.float())
+    return tokens.gather(1, answers).clamp(min=1) ** _POWERS[weight] * carries_loss

@@ -18,6 +18,19 @@ def task_names(splits: Sequence[Dataset]) -> tuple[str, ...]:
     return tuple(sorted({name for names in named for name in names if name is not None}))
 
 
+def answers_begun(labels: Tensor, ignored: int) -> Tensor:
+    """How many answers of its row have begun up to every token: int64 [batch, tokens].
+
+    Args:
+        labels: [batch, tokens]; a run of labels other than `ignored` is one answer.
+        ignored: the label without loss.
+    """
+    carries_loss = labels != ignored
+    begins = carries_loss.clone()
+    begins[:, 1:] &= ~carries_loss[:, :-1]
+    return begins.cumsum(1)
+
+
 def answer_tasks(labels: Tensor, tasks: Sequence[Sequence[int]], ignored: int) -> Tensor:
     """The task of every token that carries loss, `NO_TASK` elsewhere: int64 [batch, tokens].
 
@@ -27,11 +40,10 @@ def answer_tasks(labels: Tensor, tasks: Sequence[Sequence[int]], ignored: int) -
         ignored: the label without loss.
     """
     carries_loss = labels != ignored
-    begins = carries_loss.clone()
-    begins[:, 1:] &= ~carries_loss[:, :-1]
+    begun = answers_begun(labels, ignored)
     result = torch.full_like(labels, NO_TASK)
     for row, own in enumerate(tasks):
-        answer = begins[row].cumsum(0)[carries_loss[row]] - 1
+        answer = begun[row, carries_loss[row]] - 1
         result[row, carries_loss[row]] = torch.tensor(own, dtype=labels.dtype)[answer]
     return result
 

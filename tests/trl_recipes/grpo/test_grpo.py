@@ -348,6 +348,7 @@ def test_it_is_not_planned_and_says_so(capsys: pytest.CaptureFixture[str]) -> No
         ({"replay_tasks": [], **REPLAY}, "replay_tasks: found none"),
         ({"pairs_per_sequence": 2}, "pairs_per_sequence: found 2, which has no effect without replay_weight above 0"),
         ({"lora_dropout": 0.1}, "lora_dropout: found 0.1, expected 0"),
+        ({"answer_weight": "square_root"}, "answer_weight: found square_root, expected tokens"),
         ({"pointed_attention": 0.3}, "pointed_attention: found 0.3, expected 0"),
         ({"earlier_answers": "visible", **REPLAY}, "earlier_answers: found visible, expected hidden"),
         ({"beta": 0.1, "train": "language"}, "beta: found 0.1 with train: language, expected 0"),
